@@ -1,0 +1,47 @@
+# Everything a fresh machine with Python, pip and make needs, in one place: each target
+# sets up what it uses. `make demo` and `make test` are the two to begin with.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check format docs bench soak servers clean
+
+demo: $(INSTALLED)
+	$(BIN)/python scripts/servers.py --optional
+	$(BIN)/python -m examples.demo
+
+test: $(INSTALLED) servers
+	$(BIN)/python -m pytest
+
+soak: $(INSTALLED) servers
+	KVWRAP_SOAK=1 $(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED)
+	$(BIN)/mkdocs serve
+
+bench: $(INSTALLED) servers
+	$(BIN)/python -m benchmarks
+
+servers: $(INSTALLED)
+	$(BIN)/python scripts/servers.py
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

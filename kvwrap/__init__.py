@@ -1,0 +1,66 @@
+"""kvwrap: key-value stores composed out of layers."""
+
+from __future__ import annotations
+
+from kvwrap.core.capability import Capability
+from kvwrap.core.registry import as_store as adapt
+from kvwrap.core.store import Store
+from kvwrap.errors import (
+    CircuitOpen,
+    ConfigurationError,
+    CorruptEntry,
+    DecryptionError,
+    InvalidBatch,
+    InvalidKey,
+    InvalidTTL,
+    InvalidValue,
+    KeyNotFound,
+    KvwrapError,
+    RateLimited,
+    ReadOnlyViolation,
+    SerializationError,
+    StackWarning,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    UnsupportedOperation,
+    ValueTooLarge,
+)
+from kvwrap.layers.passthrough import Passthrough
+from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.ttl_clamp import TTLClamp
+from kvwrap.stack import Stack, stack
+from kvwrap.stores.memory import MemoryStore
+from kvwrap.stores.null import NullStore
+
+__all__ = [
+    "Capability",
+    "CircuitOpen",
+    "ConfigurationError",
+    "CorruptEntry",
+    "DecryptionError",
+    "InvalidBatch",
+    "InvalidKey",
+    "InvalidTTL",
+    "InvalidValue",
+    "KeyNotFound",
+    "KvwrapError",
+    "MemoryStore",
+    "NullStore",
+    "Passthrough",
+    "PrefixCollection",
+    "RateLimited",
+    "ReadOnlyViolation",
+    "SerializationError",
+    "Stack",
+    "StackWarning",
+    "Store",
+    "StoreFull",
+    "StoreTimeout",
+    "StoreUnavailable",
+    "TTLClamp",
+    "UnsupportedOperation",
+    "ValueTooLarge",
+    "adapt",
+    "stack",
+]

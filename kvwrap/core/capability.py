@@ -1,0 +1,33 @@
+"""What a store can do beyond get, put and delete."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Capability(StrEnum):
+    """One ability of a store; `store.capabilities` is the set of those that it really has."""
+
+    KEYS = "keys"
+    """Keys can be enumerated: `keys`, `scan`, `items`."""
+    RANGE = "range"
+    """Keys are enumerated in the order of their code points, from `start` to `end`."""
+    COLLECTIONS = "collections"
+    """Collections can be enumerated."""
+    COMPARE_AND_PUT = "compare_and_put"
+    """Writes can depend on a version: `compare_and_put`, `put_if_absent`, `increment`."""
+    DESTROY_COLLECTION = "destroy_collection"
+    """A collection can be dropped whole."""
+    DESTROY = "destroy"
+    """Everything the store holds can be dropped, and nothing else."""
+    CULL = "cull"
+    """Expired entries can be swept out on request."""
+    NATIVE_TTL = "native_ttl"
+    """The backend frees expired entries by itself."""
+    PERSISTENT = "persistent"
+    """Entries outlive the process."""
+    SHARED = "shared"
+    """Several processes see the same entries."""
+
+
+Capabilities = frozenset[Capability]

@@ -1,0 +1,99 @@
+"""The codec of an entry: what was done to its value, last step first.
+
+A codec is a run of steps, the serializer's at the end. A step is one tag byte and
+its argument; the three high bits of the tag say how many bytes of argument follow,
+so that a reader passes over a step that it does not know:
+
+==== ======== ==================================================================
+tag  argument step
+==== ======== ==================================================================
+`01`          the body is JSON
+`02`          the body is MessagePack
+`03`          the body is a pickle
+`04`          the body is bytes as the user gave them
+`8F` 4 bytes  another serializer, by the first 4 bytes of the SHA-256 of its name
+`10`          compressed with zstd
+`11`          compressed with gzip
+`12`          compressed with lz4 (frame format)
+`13`          compressed with brotli
+`90` 4 bytes  compressed with zstd and the dictionary of this id
+`98` 4 bytes  encrypted with the key of this id
+`9F` 4 bytes  another step, by the first 4 bytes of the SHA-256 of its name
+==== ======== ==================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+JSON = b"\x01"
+MSGPACK = b"\x02"
+PICKLE = b"\x03"
+BYTES = b"\x04"
+OTHER_SERIALIZER = 0x8F
+
+ZSTD = b"\x10"
+GZIP = b"\x11"
+LZ4 = b"\x12"
+BROTLI = b"\x13"
+ZSTD_DICTIONARY = 0x90
+ENCRYPTED = 0x98
+OTHER_STEP = 0x9F
+
+
+def fingerprint(name: str) -> bytes:
+    """The four bytes that stand for a name in a codec."""
+    return hashlib.sha256(name.encode()).digest()[:4]
+
+
+def step(tag: int, argument: bytes = b"") -> bytes:
+    """One step; `tag` and `argument` as in the table above."""
+    if tag >> 5 != len(argument):
+        raise ValueError(f"a step {tag:#04x} takes {tag >> 5} bytes of argument")
+    return bytes((tag,)) + argument
+
+
+def first_step(codec: bytes) -> bytes:
+    """The step that was done last, and is to be undone first."""
+    return codec[: 1 + (codec[0] >> 5)] if codec else b""
+
+
+def steps(codec: bytes) -> list[bytes]:
+    """Every step of a codec, last done first."""
+    found = []
+    while codec:
+        found.append(first_step(codec))
+        codec = codec[len(found[-1]) :]
+    return found
+
+
+def named(codec: bytes) -> str:
+    """What a left-over codec says, for an error's text."""
+    return " over ".join(_name(part) for part in steps(codec)) or "nothing"
+
+
+def _name(part: bytes) -> str:
+    argument = part[1:].hex()
+    match part[0]:
+        case 0x01:
+            return "JSON"
+        case 0x02:
+            return "MessagePack"
+        case 0x03:
+            return "a pickle"
+        case 0x04:
+            return "bytes"
+        case 0x10:
+            return "zstd"
+        case 0x11:
+            return "gzip"
+        case 0x12:
+            return "lz4"
+        case 0x13:
+            return "brotli"
+        case 0x90:
+            return f"zstd with dictionary {argument}"
+        case 0x98:
+            return f"encryption with key id {argument}"
+        case tag:
+            return f"step {tag:#04x} {argument}".rstrip()

@@ -1,0 +1,151 @@
+"""An entry, and the bytes that it is at rest.
+
+At rest an entry is a header, then the body. Integers are big-endian:
+
+====== ===== =====================================================================
+offset bytes meaning
+====== ===== =====================================================================
+0      2     magic, `AB 6B`
+2      1     format of this header, 1
+3      6     when it was made, milliseconds since 1970-01-01 UTC
+9      6     when it expires, likewise; 0 is never
+15     8     version, a random number drawn anew for every write
+23     1     length n of the codec
+24     n     codec: what was done to the value, last step first (see `kvwrap.core.codec`)
+24+n   4     CRC-32 of collection, key, header so far, and body (see `_checksum`)
+28+n         body
+====== ===== =====================================================================
+
+The checksum takes the names in, so that an entry which lies under another key's
+name is found out even where nothing is encrypted. It finds accidents; only
+encryption finds intent.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+
+import msgspec
+
+from kvwrap.core.ttl import LATEST
+from kvwrap.errors import CorruptEntry
+
+MAGIC = b"\xabk"
+FORMAT = 1
+
+_HEAD = struct.Struct(">2sBHIHIQB")
+_CRC = struct.Struct(">I")
+_NEVER = 0
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A value as it travels through the layers: bytes, with its metadata.
+
+    Attributes:
+        body: The value as bytes, after the steps that `codec` names.
+        codec: What was done to the value, last step first; see `kvwrap.core.codec`.
+        created_at: When it was made, seconds since 1970-01-01 UTC.
+        expires_at: When it expires, likewise; `None` is never.
+        version: Equal only for the same write of the same key.
+    """
+
+    body: bytes
+    codec: bytes
+    created_at: float
+    expires_at: float | None
+    version: int
+
+    def with_body(self, body: bytes, codec: bytes) -> Entry:
+        """The same write with its value in another form."""
+        return Entry(body, codec, self.created_at, self.expires_at, self.version)
+
+    def with_expiry(self, expires_at: float | None, version: int | None = None) -> Entry:
+        """The same value with another end; another version where the store's copy changes."""
+        return Entry(
+            self.body,
+            self.codec,
+            self.created_at,
+            expires_at,
+            self.version if version is None else version,
+        )
+
+    def to_bytes(self, collection: str | None, key: str) -> bytes:
+        """Header and body, to be kept under this collection and key."""
+        created = int(self.created_at * 1000)
+        expires = self.expires_at
+        # Up, so that no entry is kept for less than its ttl, and 0 stays free for "never".
+        end = _NEVER if expires is None else max(1, math.ceil(min(expires, LATEST) * 1000))
+        codec = self.codec
+        head = (
+            _HEAD.pack(
+                MAGIC,
+                FORMAT,
+                created >> 32,
+                created & 0xFFFFFFFF,
+                end >> 32,
+                end & 0xFFFFFFFF,
+                self.version,
+                len(codec),
+            )
+            + codec
+        )
+        return b"".join((head, _CRC.pack(_checksum(collection, key, head, self.body)), self.body))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, collection: str | None, key: str, store: str) -> Entry:
+        """What `to_bytes` wrote under this collection and key.
+
+        Raises:
+            CorruptEntry: The bytes are not a whole entry of this collection and key.
+        """
+        try:
+            magic, form, c1, c0, e1, e0, version, n = _HEAD.unpack_from(data)
+        except struct.error:
+            magic, form, c1, c0, e1, e0, version, n = b"", 0, 0, 0, 0, 0, 0, 0
+        if magic != MAGIC:
+            raise CorruptEntry(
+                "the stored bytes are not an entry of kvwrap (open the store with raw=True to "
+                "read what another program wrote)",
+                store=store,
+                collection=collection,
+                key=key,
+            )
+        if form != FORMAT:
+            raise CorruptEntry(
+                f"the entry's header has format {form}, and this version of kvwrap reads {FORMAT}",
+                store=store,
+                collection=collection,
+                key=key,
+            )
+        start = _HEAD.size + n
+        head, tail, body = data[:start], data[start : start + 4], data[start + 4 :]
+        if tail != _CRC.pack(_checksum(collection, key, head, body)):
+            raise CorruptEntry(
+                "the stored bytes were altered, truncated, or written under another key",
+                store=store,
+                collection=collection,
+                key=key,
+            )
+        end = e1 << 32 | e0
+        return cls(
+            body,
+            head[_HEAD.size :],
+            (c1 << 32 | c0) / 1000,
+            None if end == _NEVER else end / 1000,
+            version,
+        )
+
+
+def is_entry(data: bytes) -> bool:
+    """Whether these bytes begin as an entry does; `from_bytes` tells whether they are one."""
+    return data[:2] == MAGIC
+
+
+def _checksum(collection: str | None, key: str, head: bytes, body: bytes) -> int:
+    # The length of the collection, plus one so that none differs from any, keeps
+    # ("ab", "c") apart from ("a", "bc").
+    name = b"" if collection is None else collection.encode()
+    names = b"%d:%b%b" % (0 if collection is None else len(name) + 1, name, key.encode())
+    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(names)))

@@ -1,0 +1,93 @@
+"""Where stores, layers and adapters are found by name.
+
+The table of kvwrap's own is data: nothing is imported before it is wanted. Stores and
+layers of other packages join through the entry-point groups `kvwrap.stores` (by the
+scheme of their URL) and `kvwrap.layers`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from kvwrap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kvwrap.core.store import Store
+
+STORES = {
+    "memory": "kvwrap.stores.memory:MemoryStore",
+    "null": "kvwrap.stores.null:NullStore",
+    "redis": "kvwrap.stores.redis:RedisStore",
+    "rediss": "kvwrap.stores.redis:RedisStore",
+    "sqlite": "kvwrap.stores.sqlite:SQLiteStore",
+}
+"""Store classes by the scheme of their URL."""
+
+LAYERS = {
+    "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
+    "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
+}
+"""Layer classes by the name of their builder method."""
+
+ADAPTERS = (
+    "kvwrap.stores.key_value:adapted",
+    "kvwrap.stores.mapping:adapted",
+)
+"""Functions that make a store of an object of their kind, or give None; asked in this order."""
+
+
+def as_store(obj: Any) -> Store:
+    """The object itself if it is a store, else a store that keeps its entries in it.
+
+    Raises:
+        ConfigurationError: No adapter knows objects of this kind.
+    """
+    from kvwrap.core.store import Store  # here, since stores know this module
+
+    if isinstance(obj, Store):
+        return obj
+    for path in ADAPTERS:
+        store = _load(path)(obj)
+        if store is not None:
+            found: Store = store
+            return found
+    raise ConfigurationError(
+        f"kvwrap cannot keep entries in a {type(obj).__name__}: it takes its own stores, objects "
+        "with the methods of the AsyncKeyValue protocol, and mutable mappings"
+    )
+
+
+def store_class(scheme: str) -> type[Store]:
+    """The class that opens URLs of this scheme; raises `ConfigurationError` for unknown ones."""
+    found: type[Store] = _find("kvwrap.stores", STORES, scheme, "URL scheme")
+    return found
+
+
+def layer_class(name: str) -> Any:
+    """The layer class of a builder method's name; raises `ConfigurationError` if there is none."""
+    return _find("kvwrap.layers", LAYERS, name, "layer")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The sentence that suggests the likeliest name meant, or lists what there is."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(choices)}"
+
+
+def _find(group: str, own: dict[str, str], name: str, what: str) -> Any:
+    if name in own:
+        return _load(own[name])
+    others = {point.name: point for point in entry_points(group=group)}
+    if name in others:
+        return others[name].load()
+    raise ConfigurationError(f"no {what} is called {name!r}: {nearest(name, {*own, *others})}")
+
+
+def _load(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,109 @@
+"""The kind of layer that puts collections elsewhere, perhaps with a prefix to their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.entry import Entry
+from kvwrap.core.layer import Layer
+from kvwrap.core.primitives import Collection, Expected, Page, Span
+
+
+class Renaming(Layer):
+    """A layer that states only where a collection lies inside: in which, behind which prefix.
+
+    The prefix must be such that no collection's keys, prefixed, begin as another's do.
+    """
+
+    def place(self, collection: Collection) -> tuple[Collection, str]:
+        """The collection inside, and the prefix that its keys bear there."""
+        raise NotImplementedError
+
+    async def list_collections(self) -> list[Collection]:
+        """The collections outside that those inside stand for."""
+        raise NotImplementedError
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As inside; what is dropped whole is dropped key by key where others lie beside it."""
+        inside = self.inner.capabilities
+        found = inside - {Capability.DESTROY, Capability.DESTROY_COLLECTION}
+        if Capability.KEYS in inside or (
+            Capability.DESTROY_COLLECTION in inside and not self._prefixes_keys
+        ):
+            found |= {Capability.DESTROY_COLLECTION}
+            if Capability.COLLECTIONS in inside:
+                found |= {Capability.DESTROY}
+        return found
+
+    _prefixes_keys = True
+
+    def read(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> Coroutine[Any, Any, list[Entry | None]]:
+        there, prefix = self.place(collection)
+        return self.inner.read(there, [prefix + key for key in keys] if prefix else keys)
+
+    def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> Coroutine[Any, Any, list[bool]]:
+        there, prefix = self.place(collection)
+        names = [prefix + key for key in keys] if prefix else keys
+        return self.inner.write(there, names, entries, expected)
+
+    def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> Coroutine[Any, Any, list[bool]]:
+        there, prefix = self.place(collection)
+        return self.inner.remove(
+            there, [prefix + key for key in keys] if prefix else keys, expected
+        )
+
+    def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> Coroutine[Any, Any, list[bool]]:
+        there, prefix = self.place(collection)
+        return self.inner.touch(there, [prefix + key for key in keys] if prefix else keys, expires)
+
+    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+        there, prefix = self.place(collection)
+        if not prefix:
+            return await self.inner.list_keys(there, span, cursor)
+        inside = Span(
+            prefix + span.prefix,
+            None if span.start is None else prefix + span.start,
+            None if span.end is None else prefix + span.end,
+        )
+        page = await self.inner.list_keys(there, inside, cursor)
+        return Page([key[len(prefix) :] for key in page.keys], page.cursor)
+
+    async def drop(self, collection: Collection) -> bool:
+        there, prefix = self.place(collection)
+        if not prefix and Capability.DESTROY_COLLECTION in self.inner.capabilities:
+            return await self.inner.drop(there)
+        return await self._drop_keys(there, prefix)
+
+    async def _drop_keys(self, collection: Collection, prefix: str) -> bool:
+        """Remove the keys of the collection that begin with `prefix`."""
+        dropped = False
+        cursor: object = None
+        while True:
+            page = await self.inner.list_keys(collection, Span(prefix), cursor)
+            if page.keys:
+                dropped = any(await self.inner.remove(collection, page.keys)) or dropped
+            cursor = page.cursor
+            if cursor is None:
+                return dropped
+
+    async def drop_all(self) -> bool:
+        dropped = [await self.drop(collection) for collection in await self.list_collections()]
+        return any(dropped)

@@ -1,0 +1,106 @@
+"""A store: the whole interface, and what a stack of layers needs of the store under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.clock import Clock
+from kvwrap.core.entry import Entry
+from kvwrap.core.explain import explained
+from kvwrap.core.findings import Finding
+from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.serializer import JSON, Serializer
+from kvwrap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kvwrap.core.layer import Layer
+
+_L = TypeVar("_L", bound="Layer")
+
+
+class Store(AtomicMethods):
+    """Values by key, in collections.
+
+    Authors of a store implement `read`, `write` and `remove`, those of the other
+    primitives that their backend can do, and state `capabilities`; what each primitive
+    must do stands in `kvwrap.core.primitives`. `setup` and `teardown` open and close
+    the backend, and `ready` is awaited before it is used.
+
+    Every method raises, besides what it names: `InvalidKey` for a key or collection that
+    is no name; `StoreUnavailable` or `StoreTimeout` when the backend fails; and, reading,
+    `CorruptEntry` or `DecryptionError` for bytes that no value of this stack can be.
+
+    Args:
+        clock: Where the time comes from; the machine's clock if left out.
+        serializer: What turns values into bytes where no layer says otherwise.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
+        super().__init__(clock=clock, serializer=serializer)
+        self._locks = KeyedLocks()
+        self._claimed = False
+
+    @property
+    def base(self) -> Store:
+        """The backend under all layers; a bare store's base is the store itself."""
+        return self
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The running layers over the backend, outermost first; none for a bare store."""
+        return ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What can be said against this stack."""
+        return ()
+
+    def find(self, layer: type[_L]) -> _L:
+        """The running part of the outermost layer of this class, with its own methods.
+
+        Layers over a second store (a near store's, say) are found after the stack's own.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        for part in _running(self):
+            if isinstance(part, layer):
+                return part
+        raise ConfigurationError(f"there is no {layer.__name__} in this stack", store=self.name)
+
+    def explain(self) -> str:
+        """The stack as a tree, what it can do, and what can be said against it."""
+        return explained(self)
+
+    def claim(self) -> None:
+        """Take this store for one layer alone, as its second store.
+
+        Raises:
+            ConfigurationError: Another layer has it.
+        """
+        if self._claimed:
+            raise ConfigurationError(
+                f"this {self.name} is the second store of another stack already, and the two "
+                "would read each other's entries: give the layer a factory, as in "
+                f"lambda: {self.name}(...), so that every stack gets its own"
+            )
+        self._claimed = True
+
+    def release(self) -> None:
+        """Undo `claim`, after a stack that was refused."""
+        self._claimed = False
+
+    def _live(self, entry: Entry | None) -> Entry | None:
+        """The entry, unless it has expired: for stores to pass through what they read."""
+        if entry is None or entry.expires_at is None or entry.expires_at > self.clock.time():
+            return entry
+        return None
+
+
+def _running(store: Store) -> Iterator[Layer]:
+    yield from store.layers
+    for layer in store.layers:
+        for _, second in layer.seconds:
+            yield from _running(second)

@@ -1,0 +1,40 @@
+"""Collections under a prefix of their own, so that several programs can share a backend."""
+
+from __future__ import annotations
+
+from kvwrap.core.names import checked_collection
+from kvwrap.core.primitives import Collection
+from kvwrap.core.renaming import Renaming
+from kvwrap.errors import ConfigurationError
+
+
+class PrefixCollection(Renaming):
+    """Puts every collection under a name that begins with `prefix`.
+
+    The default collection lies in the one called like the prefix itself. `collections`
+    gives the names back without the prefix, and `destroy` drops what lies under it and
+    nothing else.
+
+    Args:
+        prefix: At least one character; put a separator at its end if you want one.
+    """
+
+    _prefixes_keys = False
+
+    def __init__(self, prefix: str) -> None:
+        if not prefix or not isinstance(prefix, str):
+            raise ConfigurationError(
+                f"a prefix is a string of at least a character, not {prefix!r}"
+            )
+        self.prefix = checked_collection(prefix) or ""
+
+    def place(self, collection: Collection) -> tuple[Collection, str]:
+        return (self.prefix if collection is None else self.prefix + collection), ""
+
+    async def list_collections(self) -> list[Collection]:
+        start = len(self.prefix)
+        return [
+            name[start:] or None
+            for name in await self.inner.list_collections()
+            if name is not None and name.startswith(self.prefix)
+        ]

@@ -1,0 +1,109 @@
+"""The builder: layers in the order in which a write travels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, ParamSpec, Self, overload
+
+from kvwrap.core.layer import Layer
+from kvwrap.core.layered import LayeredStore
+from kvwrap.core.registry import as_store
+from kvwrap.core.store import Store
+from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.ttl_clamp import TTLClamp
+
+P = ParamSpec("P")
+
+
+class _Adds(Generic[P]):
+    """A builder method: takes what the layer's class takes, and gives a longer stack."""
+
+    def __init__(self, layer: Callable[P, Layer]) -> None:
+        self.layer = layer
+        self.__doc__ = layer.__doc__
+
+    @overload
+    def __get__(self, stack: None, owner: type[Stack]) -> Self: ...
+
+    @overload
+    def __get__(self, stack: Stack, owner: type[Stack]) -> Callable[P, Stack]: ...
+
+    def __get__(self, stack: Stack | None, owner: type[Stack]) -> Self | Callable[P, Stack]:
+        if stack is None:
+            return self
+
+        def add(*args: P.args, **kwargs: P.kwargs) -> Stack:
+            return stack.layer(self.layer(*args, **kwargs))
+
+        add.__doc__ = self.__doc__
+        return add
+
+
+class Stack:
+    """An immutable sequence of layers, outermost first.
+
+    Each method named after a layer gives a new stack with that layer added inside, and
+    takes what the layer's class takes. Nothing happens, and nothing is opened, before
+    `over` puts the stack over a store; one stack can go over many.
+
+    >>> from kvwrap import MemoryStore, stack
+    >>> store = stack().clamp_ttl(maximum=3600).prefix_collection("app-").over(MemoryStore())
+    >>> print(store.explain().splitlines()[0])
+    TTLClamp(maximum=3600)
+    """
+
+    __slots__ = ("layers", "silenced")
+
+    def __init__(self, layers: tuple[Layer, ...] = (), silenced: frozenset[str] = frozenset()):
+        self.layers = layers
+        self.silenced = silenced
+
+    def layer(self, layer: Layer) -> Stack:
+        """This stack with a layer added inside: one of your own, or of another package."""
+        return Stack((*self.layers, layer), self.silenced)
+
+    def silence(self, *codes: str) -> Stack:
+        """This stack with findings of these codes taken as meant."""
+        return Stack(self.layers, self.silenced | set(codes))
+
+    def over(self, store: Any) -> Store:
+        """A store that is `store` behind these layers.
+
+        Args:
+            store: A store, or anything that `kvwrap.adapt` takes.
+
+        Raises:
+            ConfigurationError: The stack cannot work.
+
+        Warns:
+            StackWarning: The stack is a known mistake.
+        """
+        return LayeredStore(as_store(store), self.layers, silenced=self.silenced)
+
+    def __add__(self, other: Stack) -> Stack:
+        if not isinstance(other, Stack):
+            return NotImplemented
+        return Stack(self.layers + other.layers, self.silenced | other.silenced)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stack) and self.layers == other.layers
+
+    def __hash__(self) -> int:
+        return hash(self.layers)
+
+    def __repr__(self) -> str:
+        return f"stack({', '.join(map(repr, self.layers))})"
+
+    clamp_ttl = _Adds(TTLClamp)
+    prefix_collection = _Adds(PrefixCollection)
+
+
+def stack(*layers: Layer) -> Stack:
+    """A stack of these layers, outermost first; without any, the beginning of a chain."""
+    return Stack(layers)

@@ -1,0 +1,61 @@
+"""A store that keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvwrap.core.capability import Capability
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.store import Store
+
+
+class NullStore(Store):
+    """Takes every write and keeps none: for tests, and to turn a tier off.
+
+    It is always empty, so conditional writes succeed only where nothing was expected.
+    """
+
+    capabilities = frozenset(
+        {
+            Capability.KEYS,
+            Capability.RANGE,
+            Capability.COLLECTIONS,
+            Capability.COMPARE_AND_PUT,
+            Capability.DESTROY,
+            Capability.DESTROY_COLLECTION,
+            Capability.CULL,
+        }
+    )
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        return [None] * len(keys)
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        return [True] * len(keys) if expected is None else [type(e) is not int for e in expected]
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        return [False] * len(keys)
+
+    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+        return Page(())
+
+    async def list_collections(self) -> list[Collection]:
+        return []
+
+    async def drop(self, collection: Collection) -> bool:
+        return False
+
+    async def drop_all(self) -> bool:
+        return False
