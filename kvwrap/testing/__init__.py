@@ -1,1 +1,7 @@
-"""For authors of stores and layers."""
+"""For authors of stores and layers: contracts to subclass, and a clock to move by hand."""
+
+from __future__ import annotations
+
+from kvwrap.testing.clock import ManualClock
+
+__all__ = ["ManualClock"]

@@ -1,0 +1,67 @@
+"""What the contracts run over: every layer, several whole stacks, every store.
+
+A new layer is one line in `LAYERS`, a new store one in `STORES`. The parameters are such
+that the layer leaves the store's promises as they are (generous limits, no faults, no
+jitter); where that cannot be, `exempt` names the contract's tests that the layer's very
+purpose contradicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvwrap import Capability, MemoryStore, Stack, Store, stack
+from kvwrap.core.clock import Clock
+
+__all__ = ["EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Place"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer or stack under test.
+
+    Attributes:
+        make: The stack, given the clock that second stores need too.
+        lost: Capabilities that the backend has and this takes away.
+        writable: False for what refuses every write: only the layer contract runs over it.
+        exempt: Names of contract tests that this layer contradicts by its purpose.
+    """
+
+    make: Callable[[Clock], Stack]
+    lost: frozenset[Capability] = frozenset()
+    writable: bool = True
+    exempt: frozenset[str] = frozenset()
+
+
+def _lost(*names: str) -> frozenset[Capability]:
+    return frozenset(map(Capability, names))
+
+
+# One line per layer, by its builder method, alphabetical. `c` is the clock.
+LAYERS: dict[str, Case] = {
+    "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
+    "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
+}
+
+# Several layers at once, in the orders that users would write.
+STACKS: dict[str, Case] = {
+    "two_prefixes": Case(lambda c: stack().prefix_collection("a").prefix_collection("b")),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a store needs to be made for one test."""
+
+    clock: Clock
+    folder: Path
+    redis_url: Callable[[], str]
+
+
+# One line per store. Those in `EMBEDDED` need no server.
+STORES: dict[str, Callable[[Place], Store]] = {
+    "memory": lambda place: MemoryStore(clock=place.clock),
+}
+EMBEDDED = ("memory",)
