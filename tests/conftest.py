@@ -1,3 +1,31 @@
 """Fixtures of the whole suite; those of `kvwrap.testing.plugin` come by its entry point."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kvwrap.testing import ManualClock, RedisServer
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands still until the test moves it."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A server that tests share, each under names of its own; a missing one fails the test.
+
+    Tests that stop or freeze the server start one of their own (`RedisServer`).
+    """
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    """Where the shared server listens."""
+    return redis_server.url
