@@ -1,0 +1,120 @@
+"""A circuit breaker's state: closed, open, half-open with a single probe.
+
+After Nygard, "Release It!": calls that keep failing are held back for a while, then one
+of them is let through, and what becomes of it decides for the others. Plain state,
+without awaits: a call is bracketed by `enter` and one of `succeeded`, `failed` and
+`abandoned`.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from kvwrap.core.clock import Clock
+from kvwrap.errors import ConfigurationError
+
+
+class BreakerState(StrEnum):
+    """Whether calls go through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Says which calls may go on.
+
+    Args:
+        clock: Where the time comes from.
+        failures: After how many failures in a row it opens.
+        reset_after: How long it stays open before it lets a probe through, seconds.
+
+    Calls that were under way when the state changed no longer count: what they found is
+    older than what is known.
+    """
+
+    def __init__(self, clock: Clock, *, failures: int, reset_after: float) -> None:
+        check_breaker(failures, reset_after)
+        self._clock = clock
+        self._failures = failures
+        self._reset_after = reset_after
+        self._state = BreakerState.CLOSED
+        self._failed = 0
+        self._until = 0.0
+        self._era = 0
+        self.opened = 0
+        """How often it has opened."""
+
+    @property
+    def state(self) -> BreakerState:
+        """What it is now; an open one whose time is over is still open until it is asked."""
+        return self._state
+
+    @property
+    def seconds_left(self) -> float:
+        """How long until a probe may go; 0 where calls go through or a probe may go now."""
+        if self._state is BreakerState.OPEN:
+            return max(0.0, self._until - self._clock.monotonic())
+        return 0.0
+
+    def enter(self) -> int | None:
+        """A pass for one call, to be handed back with its outcome; `None` holds it back.
+
+        Whoever gets a pass hands it to `succeeded`, `failed` or `abandoned`, whatever
+        happens: the pass of a probe keeps all other calls out.
+        """
+        match self._state:
+            case BreakerState.CLOSED:
+                return self._era
+            case BreakerState.OPEN if self._clock.monotonic() >= self._until:
+                self._change(BreakerState.HALF_OPEN)
+                return self._era
+            case _:
+                return None
+
+    def succeeded(self, entered: int) -> None:
+        """The backend answered."""
+        if entered == self._era:
+            self._failed = 0
+            if self._state is BreakerState.HALF_OPEN:
+                self._change(BreakerState.CLOSED)
+
+    def failed(self, entered: int) -> None:
+        """The backend did not answer."""
+        if entered != self._era:
+            return
+        self._failed += 1
+        if self._state is BreakerState.HALF_OPEN or self._failed >= self._failures:
+            self._until = self._clock.monotonic() + self._reset_after
+            self._change(BreakerState.OPEN)
+            self.opened += 1
+
+    def abandoned(self, entered: int) -> None:
+        """The call was cancelled, or says nothing of the backend: the next one may probe."""
+        if entered == self._era and self._state is BreakerState.HALF_OPEN:
+            self._until = self._clock.monotonic()
+            self._change(BreakerState.OPEN)
+
+    def _change(self, state: BreakerState) -> None:
+        self._state = state
+        self._failed = 0
+        self._era += 1
+
+
+def check_breaker(failures: int, reset_after: float) -> None:
+    """Refuse what no breaker can work with.
+
+    Raises:
+        ConfigurationError: `failures` is not a whole number above 0, or `reset_after` not
+            a finite number of seconds above 0.
+    """
+    if type(failures) is not int or failures < 1:
+        raise ConfigurationError(f"failures is a whole number above 0, not {failures!r}")
+    if (
+        not isinstance(reset_after, int | float)
+        or isinstance(reset_after, bool)
+        or not 0 < reset_after < math.inf
+    ):
+        raise ConfigurationError(f"reset_after is seconds above 0, not {reset_after!r}")
