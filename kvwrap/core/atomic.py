@@ -160,21 +160,30 @@ class AtomicMethods(BasicMethods):
 
         Where the store cannot compare versions, a write that comes between is lost.
         """
-        return [
-            await self._touch_one(collection, key, end)
-            for key, end in zip(keys, expires, strict=True)
-        ]
-
-    async def _touch_one(self, collection: Collection, key: str, end: float | None) -> bool:
-        async for _ in self._attempts(collection, key):
-            entry = await self._one(collection, key)
-            if entry is None:
-                return False
-            expected = [entry.version] if self._compares else None
-            touched = entry.with_expiry(end, random.getrandbits(64))
-            if (await self.write(collection, (key,), (touched,), expected))[0]:
-                return True
-        raise self._contended(collection, key)
+        ends = dict(zip(keys, expires, strict=True))
+        touched = dict.fromkeys(ends, False)
+        pending = list(ends)
+        async for _ in self._attempts(collection, pending[0] if pending else ""):
+            entries = await self.read(collection, pending)
+            found = {key: entry for key, entry in zip(pending, entries) if entry is not None}
+            if not found:
+                break
+            put = await self.write(
+                collection,
+                list(found),
+                [
+                    entry.with_expiry(ends[key], random.getrandbits(64))
+                    for key, entry in found.items()
+                ],
+                [entry.version for entry in found.values()] if self._compares else None,
+            )
+            touched.update(zip(found, put))
+            pending = [key for key in found if not touched[key]]
+            if not pending:
+                break
+        else:
+            raise self._contended(collection, pending[0])
+        return [touched[key] for key in keys]
 
     async def move(
         self,

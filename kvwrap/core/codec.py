@@ -2,7 +2,9 @@
 
 A codec is a run of steps, the serializer's at the end. A step is one tag byte and
 its argument; the three high bits of the tag say how many bytes of argument follow,
-so that a reader passes over a step that it does not know:
+so that a reader passes over a step that it does not know. An empty codec is what a store
+opened with `raw=True` gives to bytes that another program wrote: they are in the format
+of whatever serializer the stack has.
 
 ==== ======== ==================================================================
 tag  argument step
@@ -65,6 +67,11 @@ def steps(codec: bytes) -> list[bytes]:
         found.append(first_step(codec))
         codec = codec[len(found[-1]) :]
     return found
+
+
+def is_bare(codec: bytes) -> bool:
+    """Whether a serializer's step is all there is: the body is what other programs can read."""
+    return codec == first_step(codec) and (codec[:1] <= b"\x0f" or codec[0] == OTHER_SERIALIZER)
 
 
 def named(codec: bytes) -> str:

@@ -8,7 +8,31 @@ and `to_config` come from the same record.
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any, Self
+
+_HIDDEN = r"[\w-]*(?:password|passphrase|secret|token|api_?key|credential)[\w-]*"
+_HIDDEN_NAME = re.compile(_HIDDEN, re.IGNORECASE)
+_USERINFO = re.compile(r"://[^\s'\"]*@")
+_HIDDEN_QUERY = re.compile(rf"([?&]{_HIDDEN}=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def shown(name: str, value: Any) -> str:
+    """The value of the parameter of this name as `repr` may show it: without what is secret.
+
+    Hidden are the values of parameters named as secrets are, and, wherever a URL occurs,
+    its user and password and the parts of its query that are named so.
+    """
+    if value is not None and _HIDDEN_NAME.fullmatch(name):
+        return "***"
+    return redacted(repr(value))
+
+
+def redacted(text: str) -> str:
+    """The text without the secrets of the URLs in it."""
+    if "://" not in text:
+        return text
+    return _HIDDEN_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
 class Described:
@@ -41,5 +65,5 @@ class Described:
         return found
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        given = ", ".join(f"{name}={shown(name, value)}" for name, value in self.arguments.items())
         return f"{type(self).__name__}({given})"

@@ -212,8 +212,12 @@ class ValueCodec:
         )
 
     def loads(self, body: bytes, steps: bytes) -> Any:
-        """The value of a body that has these steps behind it; raises `CorruptEntry`."""
-        if steps == self.tag:
+        """The value of a body that has these steps behind it; raises `CorruptEntry`.
+
+        A body without any step is another program's, and in this serializer's format if
+        it is of use at all.
+        """
+        if steps == self.tag or not steps:
             loads = self._loads
         else:
             safe = SAFE.get(steps)
@@ -228,5 +232,5 @@ class ValueCodec:
             return loads(body)
         except Exception as error:
             raise CorruptEntry(
-                f"the entry's body is not {codec.named(steps)} ({type(error).__name__})"
+                f"the entry's body is not {codec.named(steps or self.tag)} ({type(error).__name__})"
             ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.clock import Clock
@@ -41,6 +41,15 @@ class Store(AtomicMethods):
         super().__init__(clock=clock, serializer=serializer)
         self._locks = KeyedLocks()
         self._claimed = False
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """A store as a URL describes it, for stores that can be described so.
+
+        Raises:
+            ConfigurationError: This class has no URLs, or not such ones.
+        """
+        raise ConfigurationError(f"a {cls.__name__} is not opened by a URL")
 
     @property
     def base(self) -> Store:

@@ -1,0 +1,41 @@
+"""What a description shows of its arguments, and what it hides."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvwrap.core.described import Described, redacted
+
+
+class Part(Described):
+    def __init__(self, url: object = None, *, password: str | None = None, **more: object) -> None:
+        pass
+
+
+def test_arguments_are_shown_as_given() -> None:
+    assert repr(Part("x", more=1)) == "Part(url='x', more=1)"
+
+
+def test_a_password_is_hidden_and_its_absence_is_not() -> None:
+    assert repr(Part(password="hunter2")) == "Part(password=***)"
+    assert repr(Part(password=None)) == "Part(password=None)"
+    assert "hunter2" not in repr(Part(ssl_password="hunter2", api_key="hunter2", Token="hunter2"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2@host:6379/0",
+        "redis://user:hunter2@host",
+        "redis://user:hun@ter2hunter2@host/1",
+        "redis://host/0?password=hunter2&db=1",
+    ],
+)
+def test_secrets_in_urls_are_hidden_wherever_they_stand(url: str) -> None:
+    for part in (Part(url), Part([{"there": url}])):
+        assert "hunter2" not in repr(part)
+        assert "host" in repr(part)
+
+
+def test_urls_without_secrets_stay_as_they_are() -> None:
+    assert redacted("sqlite:///a/b.db?table=x") == "sqlite:///a/b.db?table=x"
