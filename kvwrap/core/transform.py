@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
+
+
+class Watch(Protocol):
+    """Sees entries pass through a transform in both their forms; must be quick and not raise."""
+
+    def was_read(
+        self,
+        layer: Transform,
+        collection: Collection,
+        keys: Sequence[str],
+        stored: Sequence[Entry | None],
+        plain: Sequence[Entry | None],
+    ) -> None:
+        """These came from inside as `stored`, and went outwards as `plain`."""
+
+    def was_written(
+        self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]
+    ) -> None:
+        """These went inwards, and were written or not."""
 
 
 class Transform(Layer):
@@ -31,6 +51,17 @@ class Transform(Layer):
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
         """Have at hand what `decode` needs for these."""
 
+    def is_current(self, stored: Entry, plain: Entry, collection: Collection, key: str) -> bool:
+        """Whether an entry lies there in the form in which `encode` would put it now.
+
+        `kvwrap.rewrite` asks this, after `prepare_encode`. Unless a layer knows better, the
+        entry is encoded once more to compare the steps.
+        """
+        return self.encode(plain, collection, key).codec == stored.codec
+
+    watch: Watch | None = None
+    """Who looks on, while `kvwrap.rewrite` is at work."""
+
     def bound(self) -> None:
         self._waits_to_encode = type(self).prepare_encode is not Transform.prepare_encode
         self._waits_to_decode = type(self).prepare_decode is not Transform.prepare_decode
@@ -40,10 +71,13 @@ class Transform(Layer):
         if self._waits_to_decode:
             await self.prepare_decode(collection, entries)
         decode = self.decode
-        return [
+        decoded = [
             None if entry is None else decode(entry, collection, key)
             for key, entry in zip(keys, entries, strict=True)
         ]
+        if self.watch is not None:
+            self.watch.was_read(self, collection, keys, entries, decoded)
+        return decoded
 
     async def write(
         self,
@@ -56,4 +90,7 @@ class Transform(Layer):
             await self.prepare_encode(collection)
         encode = self.encode
         encoded = [encode(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]
-        return await self.inner.write(collection, keys, encoded, expected)
+        written = await self.inner.write(collection, keys, encoded, expected)
+        if self.watch is not None:
+            self.watch.was_written(self, encoded, written)
+        return written

@@ -1,0 +1,29 @@
+"""What a reader of foreign entries is to the layer that asks it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import Collection
+
+
+class LegacyReader(Protocol):
+    """Undoes what another library did to a value.
+
+    `Encryption` and `Compression` ask their readers, in order, about entries that are not of
+    their own making. Nothing is ever written in these forms; `kvwrap.rewrite` brings what
+    is left of them into the stack's own.
+    """
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether it refuses what was not written with its key."""
+
+    def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+        """The entry as it was before, or `None` for one that is not of this form.
+
+        Raises:
+            DecryptionError: It is of this form and does not open.
+            CorruptEntry: It is of this form and broken.
+        """
