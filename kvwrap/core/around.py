@@ -3,103 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from kvwrap.core.entry import Entry
+import msgspec
+
 from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, Primitives
 
 T = TypeVar("T")
 
+_Operation = Callable[..., Coroutine[Any, Any, T]]
+_OF_KEYS = frozenset({"read", "write", "remove", "touch"})
 
-class Call(Generic[T]):
+
+class Call(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """One operation on its way inwards.
 
     Attributes:
         operation: The primitive's name.
-        collection: The collection concerned, `None` also where no one collection is.
-        keys: The keys concerned, empty where the operation is not about keys.
-        arguments: All arguments of the primitive.
+        forward: What does it: the next part's primitive.
+        arguments: All arguments of the primitive, by position.
     """
 
-    __slots__ = ("arguments", "collection", "forward", "keys", "operation")
-
-    def __init__(
-        self,
-        operation: str,
-        forward: Callable[..., Coroutine[Any, Any, T]],
-        arguments: tuple[Any, ...] = (),
-        collection: Collection = None,
-        keys: Sequence[str] = (),
-    ) -> None:
-        self.operation = operation
-        self.forward = forward
-        self.arguments = arguments
-        self.collection = collection
-        self.keys = keys
+    operation: str
+    forward: _Operation[T]
+    arguments: tuple[Any, ...] = ()
 
     def __call__(self) -> Coroutine[Any, Any, T]:
         """Do it; may be called again, for another attempt."""
         return self.forward(*self.arguments)
+
+    @property
+    def collection(self) -> Collection:
+        """The collection concerned, `None` also where no one collection is."""
+        return self.arguments[0] if self.arguments else None
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The keys concerned, empty where the operation is not about keys."""
+        return self.arguments[1] if self.operation in _OF_KEYS else ()
+
+    @property
+    def expected(self) -> Sequence[Expected] | None:
+        """What a conditional `write` or `remove` expects, else `None`."""
+        place = {"write": 3, "remove": 2}.get(self.operation, 0)
+        return self.arguments[place] if 0 < place < len(self.arguments) else None
 
     def __repr__(self) -> str:
         return f"<{self.operation} of {len(self.keys)} keys in {self.collection!r}>"
 
 
 class Around(Layer):
-    """A layer that states only `around`, which surrounds every primitive alike."""
+    """A layer that states only `around`, which surrounds every primitive alike.
+
+    A primitive that a subclass states as well is not surrounded.
+    """
 
     async def around(self, call: Call[T]) -> T:
         """Do the call, or not, or again; give back what it gives."""
         return await call()
 
-    def read(
-        self, collection: Collection, keys: Sequence[str]
-    ) -> Coroutine[Any, Any, list[Entry | None]]:
-        return self.around(Call("read", self.inner.read, (collection, keys), collection, keys))
+    def running(self, inner: Primitives) -> Self:
+        part = super().running(inner)
+        for name in PRIMITIVES:
+            if getattr(type(part), name) is getattr(Layer, name):
+                setattr(part, name, _surrounded(part.around, name, getattr(inner, name)))
+        return part
 
-    def write(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected] | None = None,
-    ) -> Coroutine[Any, Any, list[bool]]:
-        arguments = (collection, keys, entries, expected)
-        return self.around(Call("write", self.inner.write, arguments, collection, keys))
 
-    def remove(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        expected: Sequence[Expected] | None = None,
-    ) -> Coroutine[Any, Any, list[bool]]:
-        arguments = (collection, keys, expected)
-        return self.around(Call("remove", self.inner.remove, arguments, collection, keys))
+def _surrounded(
+    around: Callable[[Call[T]], Coroutine[Any, Any, T]], operation: str, forward: _Operation[T]
+) -> _Operation[T]:
+    # A closure for each primitive, made once: a method that looks all this up, and an object
+    # with an `__init__` of Python's, cost two thirds more at every call.
+    def surrounded(*arguments: Any) -> Coroutine[Any, Any, T]:
+        return around(Call(operation, forward, arguments))
 
-    def touch(
-        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
-    ) -> Coroutine[Any, Any, list[bool]]:
-        arguments = (collection, keys, expires)
-        return self.around(Call("touch", self.inner.touch, arguments, collection, keys))
-
-    def list_keys(
-        self, collection: Collection, span: Span, cursor: object
-    ) -> Coroutine[Any, Any, Page]:
-        arguments = (collection, span, cursor)
-        return self.around(Call("list_keys", self.inner.list_keys, arguments, collection))
-
-    def list_collections(self) -> Coroutine[Any, Any, list[Collection]]:
-        return self.around(Call("list_collections", self.inner.list_collections))
-
-    def drop(self, collection: Collection) -> Coroutine[Any, Any, bool]:
-        return self.around(Call("drop", self.inner.drop, (collection,), collection))
-
-    def drop_all(self) -> Coroutine[Any, Any, bool]:
-        return self.around(Call("drop_all", self.inner.drop_all))
-
-    def sweep(self) -> Coroutine[Any, Any, None]:
-        return self.around(Call("sweep", self.inner.sweep))
-
-    def ping(self) -> Coroutine[Any, Any, None]:
-        return self.around(Call("ping", self.inner.ping))
+    return surrounded

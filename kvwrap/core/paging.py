@@ -11,17 +11,19 @@ PAGE_SIZE = 500
 
 
 class Snapshot:
-    """The keys there were when an enumeration began; the cursor of its pages."""
+    """The keys there were when an enumeration began, and how far it has come: a cursor.
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    It never changes, so that a page can be asked for again.
+    """
+
+    def __init__(self, keys: Sequence[str], position: int = 0) -> None:
         self.keys = keys
-        self.position = 0
+        self.position = position
 
     @staticmethod
     def page(cursor: object) -> Page:
         """The next page of the snapshot that this cursor is."""
         assert isinstance(cursor, Snapshot)
         end = cursor.position + PAGE_SIZE
-        keys = cursor.keys[cursor.position : end]
-        cursor.position = end
-        return Page(keys, cursor if end < len(cursor.keys) else None)
+        keys = cursor.keys
+        return Page(keys[cursor.position : end], Snapshot(keys, end) if end < len(keys) else None)
