@@ -28,6 +28,7 @@ from kvwrap.errors import (
 )
 from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.ttl_clamp import TTLClamp
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
@@ -54,6 +55,7 @@ __all__ = [
     "SerializationError",
     "Stack",
     "StackWarning",
+    "Statistics",
     "Store",
     "StoreFull",
     "StoreTimeout",

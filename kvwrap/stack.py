@@ -10,6 +10,7 @@ from kvwrap.core.layered import LayeredStore
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.ttl_clamp import TTLClamp
 
 P = ParamSpec("P")
@@ -102,6 +103,7 @@ class Stack:
 
     clamp_ttl = _Adds(TTLClamp)
     prefix_collection = _Adds(PrefixCollection)
+    statistics = _Adds(Statistics)
 
 
 def stack(*layers: Layer) -> Stack:

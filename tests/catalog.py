@@ -43,6 +43,7 @@ def _lost(*names: str) -> frozenset[Capability]:
 LAYERS: dict[str, Case] = {
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
+    "statistics": Case(lambda c: stack().statistics()),
 }
 
 # Several layers at once, in the orders that users would write.

@@ -1,0 +1,1 @@
+"""Exporters of what `kvwrap.Statistics` counts; each loads its library when it is imported."""
