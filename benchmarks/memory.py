@@ -1,0 +1,97 @@
+"""`MemoryStore`, bare and under layers, beside py-key-value's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
+from key_value.aio.wrappers.prefix_collections import PrefixCollectionsWrapper
+from key_value.aio.wrappers.prefix_keys import PrefixKeysWrapper
+from key_value.aio.wrappers.statistics import StatisticsWrapper
+from key_value.aio.wrappers.ttl_clamp import TTLClampWrapper
+
+from benchmarks.table import Row, difference, ratio
+from benchmarks.timing import Work, pair
+from kvwrap import MemoryStore, Passthrough, Stack, stack
+
+VALUE = {"user_id": 12345, "name": "Ada Lovelace", "roles": ["admin", "dev"], "active": True}
+COUNT = 4000
+
+
+def getting(store: Any, **arguments: Any) -> Work:
+    """Gets one key over and over."""
+
+    async def work(count: int) -> None:
+        get = store.get
+        for _ in range(count):
+            await get("user:12345", **arguments)
+
+    return work
+
+
+def putting(store: Any, **arguments: Any) -> Work:
+    """Puts one key over and over, with a ttl."""
+
+    async def work(count: int) -> None:
+        put = store.put
+        for _ in range(count):
+            await put("user:12345", VALUE, ttl=300, **arguments)
+
+    return work
+
+
+async def rows() -> AsyncIterator[Row]:
+    """Bare, then under four layers, then what each kind of layer costs."""
+    ours, theirs = MemoryStore(), TheirMemoryStore()
+    for store in (ours, theirs):
+        await putting(store)(1)
+    put = await pair(putting(ours), putting(theirs), COUNT, COUNT // 10)
+    get = await pair(getting(ours), getting(theirs), COUNT, COUNT // 10)
+    yield ratio("`MemoryStore` get, against py-key-value's", get, 1 / 15, "1/15")
+    yield ratio("`MemoryStore` put with ttl, against py-key-value's", put, 1 / 15, "1/15")
+
+    layered = (
+        stack()
+        .statistics()
+        .clamp_ttl(minimum=1, maximum=60)
+        .prefix_collection("app-")
+        .prefix_key("v1-")
+        .over(MemoryStore())
+    )
+    wrapped = StatisticsWrapper(
+        TTLClampWrapper(
+            PrefixCollectionsWrapper(
+                PrefixKeysWrapper(TheirMemoryStore(), prefix="v1"), prefix="app"
+            ),
+            min_ttl=1,
+            max_ttl=60,
+        )
+    )
+    for layers in (layered, wrapped):
+        await putting(layers)(1)
+    put = await pair(putting(layered), putting(wrapped), COUNT, COUNT // 10)
+    get = await pair(getting(layered), getting(wrapped), COUNT, COUNT // 10)
+    yield ratio("four layers over it: get, against the same four wrappers", get, 1 / 12, "1/12")
+    yield ratio("four layers over it: put, against the same four wrappers", put, 1 / 12, "1/12")
+
+    bare = MemoryStore()
+    await putting(bare)(1)
+    for name, layers_over, operation, at_most in LAYERS:
+        store = layers_over.over(MemoryStore())
+        await putting(store)(1)
+        measured = await pair(operation(store), operation(bare), COUNT, COUNT)
+        yield difference(name, measured, at_most)
+
+
+LAYERS: list[tuple[str, Stack, Any, float]] = [
+    ("`Passthrough`: get beyond the bare store's", stack(Passthrough()), getting, 0.1),
+    ("`TTLClamp`, which leaves reads alone: get", stack().clamp_ttl(maximum=60), getting, 0.1),
+    ("`Validate`, which leaves reads alone: get", stack().validate(dict), getting, 0.1),
+    ("`TTLClamp`: put", stack().clamp_ttl(maximum=60), putting, 0.4),
+    ("`PrefixCollection`: get", stack().prefix_collection("app-"), getting, 0.4),
+    ("`PrefixCollection`: put", stack().prefix_collection("app-"), putting, 0.4),
+    ("`PrefixKey`: get", stack().prefix_key("v1-"), getting, 0.4),
+    ("`PrefixKey`: put", stack().prefix_key("v1-"), putting, 0.4),
+    ("`SingleCollection`: get", stack().single_collection("all"), getting, 0.4),
+]

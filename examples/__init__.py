@@ -1,0 +1,1 @@
+"""Programs that use kvwrap, each run by the tests."""

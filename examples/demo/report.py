@@ -1,0 +1,82 @@
+"""The demo's last screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from examples.demo.workload import Comparison
+from kvwrap import ReadThrough, Statistics, Store
+from kvwrap.layers.statistics import Counts
+
+
+class Outcome(NamedTuple):
+    """What there is to tell besides what the layers counted."""
+
+    store: Store
+    backend: str
+    reads: int
+    seconds: float
+    at_rest: int
+    entries: int
+    served_by_fallback: int
+    outage_reads: int
+    seen: Comparison
+
+
+def show(console: Console, outcome: Outcome) -> None:
+    """The chain, the tiers, the bytes, the outage and the comparison."""
+    counted = {
+        layer.label: layer.snapshot()
+        for layer in outcome.store.layers
+        if isinstance(layer, Statistics)
+    }
+    near = outcome.store.find(ReadThrough).seconds[0][1].find(Statistics).snapshot()
+    console.print(outcome.store.explain(), markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    console.print(
+        _tiers(
+            {
+                "the whole stack": counted["application"].reads,
+                "memory": near.reads,
+                "backend or fallback": counted["raw"].reads,
+            }
+        )
+    )
+    raw = counted["raw"].writes.bytes_written
+    compressed = counted["compressed"].writes.bytes_written
+    console.print(
+        f"\n{outcome.entries:,} entries in {outcome.backend}: {raw:,} bytes raw, "
+        f"{compressed:,} compressed ({compressed / raw:.0%}), {outcome.at_rest:,} at rest with "
+        "headers, nonces and tags"
+    )
+    console.print(
+        f"{outcome.reads:,} reads in {outcome.seconds:.1f} s: "
+        f"{outcome.reads / outcome.seconds:,.0f} reads a second"
+    )
+    console.print(
+        f"backend stopped for {outcome.outage_reads:,} reads: "
+        f"{outcome.served_by_fallback:,} of them served by the fallback, the others from memory"
+    )
+    equal, different = outcome.seen.equal, outcome.seen.different
+    verdict = "[green]all equal" if not different else f"[red]{len(different):,} DIFFERENT"
+    console.print(f"{equal + len(different):,} values compared with their source: {verdict}")
+    for collection, key in different[:10]:
+        console.print(f"  {collection}/{key}")
+
+
+def _tiers(reads: Mapping[str, Counts]) -> Table:
+    table = Table(title="reads by tier", title_justify="left", box=None)
+    table.add_column("")
+    for column in ("keys", "found", "calls", "p50", "p95", "p99"):
+        table.add_column(column, justify="right")
+    for name, counts in reads.items():
+        shares = (counts.latency.p50, counts.latency.p95, counts.latency.p99)
+        took = (f"{seconds * 1e6:,.0f} us" for seconds in shares)
+        table.add_row(
+            name, f"{counts.keys:,}", f"{counts.hit_rate:.1%}", f"{counts.calls:,}", *took
+        )
+    return table

@@ -1,0 +1,45 @@
+"""Every Python snippet of the README and the documentation runs."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import warnings
+from pathlib import Path
+
+import pytest
+
+from kvwrap.testing.servers import RedisServer
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+def snippets() -> list[object]:
+    found: list[object] = []
+    for page in PAGES:
+        for number, match in enumerate(SNIPPET.finditer(page.read_text()), 1):
+            name = f"{page.relative_to(ROOT)}-{number}"
+            found.append(pytest.param(textwrap.dedent(match[2]), id=name))
+    return found
+
+
+@pytest.mark.parametrize("code", snippets())
+def test_snippet_runs(
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    redis_server: RedisServer,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SESSION_KEYS", f"2026:{SECRET}")
+    code = code.replace("redis://localhost:6379/0", redis_server.url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        exec(compile(code, "<snippet>", "exec"), {"__name__": "__main__"})
+
+
+def test_there_are_snippets() -> None:
+    assert len(snippets()) > 10

@@ -1,0 +1,53 @@
+"""The examples run as a reader would run them, each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvwrap.testing.servers import RedisServer
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str, timeout: int = 100) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_layered_store(tmp_path: Path) -> None:
+    printed = run("examples.layered_store", str(tmp_path / "sessions.db"))
+    assert "ada has been on 60 pages" in printed
+    assert "nobody is not: None" in printed
+    assert "no name but those of the keys" in printed
+
+
+def test_encryption_is_added_to_a_redis_that_holds_plain_data(redis_url: str) -> None:
+    printed = run("examples.encrypt_existing_redis", redis_url)
+    assert "'email': 'user7@example.org'" in printed
+    assert "rewrite: " in printed
+    assert "kvwrap_operations" in printed
+    assert "plain data is refused now" in printed
+
+
+def test_a_tiered_cache_is_shared_by_two_processes(redis_url: str) -> None:
+    printed = run("examples.tiered_cache", redis_url)
+    assert printed.count("sees the new price") == 2
+
+
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+def test_the_demo(kind: str) -> None:
+    printed = run("examples.demo", "--reads", "4000", "--backend", kind)
+    assert "all equal" in printed
+    assert "served by the fallback" in printed
