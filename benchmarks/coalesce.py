@@ -10,7 +10,7 @@ import redis.asyncio
 from benchmarks.table import Row
 from benchmarks.timing import pair
 from kvwrap import RedisStore, stack
-from tests.servers import RedisServer
+from kvwrap.testing.servers import RedisServer
 
 TASKS = 64
 KEYS = 256

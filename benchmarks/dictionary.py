@@ -20,7 +20,7 @@ def account(number: int) -> dict[str, Any]:
     return {
         "id": f"acct_{rng.getrandbits(64):016x}",
         "email": f"user{number}@mail{rng.randrange(50)}.example.org",
-        "created_at": f"2026-0{rng.randrange(1, 10)}-1{rng.randrange(10)}T0{rng.randrange(10)}:15:00Z",
+        "created_at": f"2026-0{rng.randrange(1, 10)}-1{rng.randrange(10)}T08:15:00Z",
         "address": {
             "street": f"{rng.randrange(1, 400)} Harbour Road",
             "city": rng.choice(CITIES),

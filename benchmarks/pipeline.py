@@ -16,7 +16,7 @@ from benchmarks.table import Row, ratio
 from benchmarks.timing import Work, pair
 from kvwrap import Keyring, MemoryStore, stack
 
-WORDS = "layer store entry keyring ttl stack collection value capability cache key batch".split()
+WORDS = ("layer", "store", "entry", "keyring", "ttl", "stack", "collection", "capability", "batch")
 
 
 def document(size: int) -> dict[str, Any]:

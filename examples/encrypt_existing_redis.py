@@ -64,9 +64,7 @@ async def main(url: str) -> None:
         await visiting
         print(f"rewrite: {report.rewritten} of {report.seen} entries, {visits} visits meanwhile")
 
-        counted = 0
-        async for _, user in users.items(prefix="user:"):
-            counted += user["visits"]
+        counted = sum([user["visits"] async for _, user in users.items(prefix="user:")])
         assert counted == visits, f"{visits - counted} visits were lost"
 
         registry = CollectorRegistry()

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap.testing.servers import RedisServer
-
 ROOT = Path(__file__).parents[1]
 
 
