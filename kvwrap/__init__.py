@@ -28,6 +28,8 @@ from kvwrap.errors import (
 )
 from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.routing import Routing
+from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.ttl_clamp import TTLClamp
 from kvwrap.stack import Stack, stack
@@ -52,7 +54,9 @@ __all__ = [
     "PrefixCollection",
     "RateLimited",
     "ReadOnlyViolation",
+    "Routing",
     "SerializationError",
+    "Sharding",
     "Stack",
     "StackWarning",
     "Statistics",

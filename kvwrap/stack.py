@@ -10,6 +10,8 @@ from kvwrap.core.layered import LayeredStore
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.routing import Routing
+from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.ttl_clamp import TTLClamp
 
@@ -103,6 +105,8 @@ class Stack:
 
     clamp_ttl = _Adds(TTLClamp)
     prefix_collection = _Adds(PrefixCollection)
+    route = _Adds(Routing)
+    shard = _Adds(Sharding)
     statistics = _Adds(Statistics)
 
 

@@ -43,6 +43,17 @@ def _lost(*names: str) -> frozenset[Capability]:
 LAYERS: dict[str, Case] = {
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
+    "route": Case(
+        lambda c: stack().route(
+            {"odd": lambda: MemoryStore(clock=c)},
+            choose=lambda collection, key: "odd" if len(key) % 2 else None,
+        ),
+        lost=_lost("persistent", "shared", "native_ttl"),
+    ),
+    "shard": Case(
+        lambda c: stack().shard({"b": lambda: MemoryStore(clock=c)}, name="a"),
+        lost=_lost("persistent", "shared", "native_ttl"),
+    ),
     "statistics": Case(lambda c: stack().statistics()),
 }
 

@@ -112,9 +112,5 @@ def check_breaker(failures: int, reset_after: float) -> None:
     """
     if type(failures) is not int or failures < 1:
         raise ConfigurationError(f"failures is a whole number above 0, not {failures!r}")
-    if (
-        not isinstance(reset_after, int | float)
-        or isinstance(reset_after, bool)
-        or not 0 < reset_after < math.inf
-    ):
+    if type(reset_after) not in (int, float) or not 0 < reset_after < math.inf:
         raise ConfigurationError(f"reset_after is seconds above 0, not {reset_after!r}")

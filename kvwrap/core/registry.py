@@ -30,6 +30,8 @@ STORES = {
 LAYERS = {
     "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
     "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
+    "route": "kvwrap.layers.routing:Routing",
+    "shard": "kvwrap.layers.sharding:Sharding",
     "statistics": "kvwrap.layers.statistics:Statistics",
 }
 """Layer classes by the name of their builder method."""
