@@ -61,9 +61,10 @@ class AtomicMethods(BasicMethods):
             entry = await self._one(collection, key)
             if entry is None:
                 return default
+            value = self._value(entry, collection, key)  # before what cannot be read is gone
             expected = [entry.version] if self._compares else None
             if (await self.remove(collection, (key,), expected))[0]:
-                return self._value(entry, collection, key)
+                return value
         raise self._contended(collection, key)
 
     async def put_if_absent(
@@ -200,7 +201,9 @@ class AtomicMethods(BasicMethods):
         left out. Returns whether there was a source.
         """
         collection = checked_collection(collection)
-        there = checked_collection(target_collection) if target_collection else collection
+        there = (
+            checked_collection(target_collection) if target_collection is not None else collection
+        )
         source, target = checked_key(source), checked_key(target)
         if (source, collection) == (target, there):
             return await self._one(collection, source) is not None

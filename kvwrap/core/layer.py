@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Self
 
 from kvwrap.core.basic import BasicMethods, ValueHook
@@ -86,7 +87,11 @@ class Layer(Described, Lifecycle):
         for name in PRIMITIVES:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, getattr(inner, name))
-        part.bound()
+        try:
+            part.bound()
+        except BaseException:
+            part.release()
+            raise
         return part
 
     def bound(self) -> None:
@@ -103,6 +108,11 @@ class Layer(Described, Lifecycle):
         store.claim()
         self._seconds.append((role, store))
         return store
+
+    def release(self) -> None:
+        """Give the second stores back, after a stack that was refused."""
+        for _, store in self._seconds:
+            store.release()
 
     @property
     def seconds(self) -> Sequence[tuple[str, Store]]:
@@ -166,8 +176,11 @@ class Layer(Described, Lifecycle):
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:
-        for _, store in self._seconds:
-            await store.open()
+        async with AsyncExitStack() as opened:
+            for _, store in self._seconds:
+                await store.open()
+                opened.push_async_callback(store.close)
+            opened.pop_all()
 
     async def teardown(self) -> None:
         for _, store in reversed(self._seconds):

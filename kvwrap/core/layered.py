@@ -44,8 +44,7 @@ class LayeredStore(Store):
             self._findings = tuple(self._judged(silenced))
         except BaseException:
             for running in own:
-                for _, store in running.seconds:
-                    store.release()
+                running.release()
             raise
         self.capabilities = part.capabilities
         for name in PRIMITIVES:
@@ -109,9 +108,13 @@ class LayeredStore(Store):
                 closing.push_async_callback(part.close)
 
     async def close(self) -> None:
-        if not self.is_open:
-            # Never opened as a whole: its parts may have opened themselves when used.
-            await self.teardown()
+        if not self.is_open and not self.is_closed:
+            # Never opened as a whole: its parts may have opened themselves when used. Those
+            # that somebody opened are that somebody's to close.
+            async with AsyncExitStack() as closing:
+                for part in self._parts():
+                    if not part.users:
+                        closing.push_async_callback(part.close)
         await super().close()
 
     def _parts(self) -> tuple[Lifecycle, ...]:

@@ -32,6 +32,16 @@ class Lifecycle:
         """Whether `setup` has been done, and `teardown` not yet."""
         return self._state is _State.OPEN
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has been closed, and not opened again."""
+        return self._state is _State.CLOSED
+
+    @property
+    def users(self) -> int:
+        """How many have opened it and not closed it yet."""
+        return self._users
+
     async def setup(self) -> None:
         """Make what this part needs; called once before the first use."""
 
@@ -55,6 +65,9 @@ class Lifecycle:
             match self._state:
                 case _State.NEW:
                     await self.setup()
+                    if self.is_closed:  # while it was being set up
+                        await self.teardown()
+                        raise StoreUnavailable(f"{type(self).__name__} is closed")
                     self._state = _State.OPEN
                 case _State.CLOSED:
                     raise StoreUnavailable(f"{type(self).__name__} is closed")

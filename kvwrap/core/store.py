@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.clock import Clock
@@ -11,6 +11,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explained
 from kvwrap.core.findings import Finding
 from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.errors import ConfigurationError
 
@@ -41,6 +42,34 @@ class Store(AtomicMethods):
         super().__init__(clock=clock, serializer=serializer)
         self._locks = KeyedLocks()
         self._claimed = False
+        self._working: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        self._take_up()
+        await super().open()
+
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            if self.is_closed:
+                self._lay_down()
+
+    def _lay_down(self) -> None:
+        """Refuse every operation from now on: a store in use is not asked whether it is open."""
+        for name in PRIMITIVES:
+            if name not in self._working:
+                self._working[name] = vars(self).get(name)
+                setattr(self, name, _refusing(self, getattr(self, name)))
+
+    def _take_up(self) -> None:
+        """Undo `_lay_down`."""
+        for name, primitive in self._working.items():
+            if primitive is None:
+                delattr(self, name)
+            else:
+                setattr(self, name, primitive)
+        self._working.clear()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -106,6 +135,15 @@ class Store(AtomicMethods):
         if entry is None or entry.expires_at is None or entry.expires_at > self.clock.time():
             return entry
         return None
+
+
+def _refusing(store: Store, primitive: Callable[..., Any]) -> Callable[..., Any]:
+    async def primitive_if_open(*arguments: Any) -> Any:
+        # A stack may be put over a closed store, keep this, and then open the store.
+        await store.ready()
+        return await primitive(*arguments)
+
+    return primitive_if_open
 
 
 def _running(store: Store) -> Iterator[Layer]:

@@ -35,6 +35,6 @@ def expiry(now: float, ttl: TTL | None) -> float | None:
     """When an entry made `now` with this ttl expires; `None` is never."""
     if ttl is None:
         return None
-    plain = (type(ttl) is float or type(ttl) is int) and 0 < ttl < math.inf
+    plain = (type(ttl) is float or type(ttl) is int) and 0 < ttl <= LATEST
     end = now + (ttl if plain else checked_ttl(ttl))  # type: ignore[operator]  # a number if plain
     return min(end, LATEST)

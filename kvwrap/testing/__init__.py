@@ -1,8 +1,27 @@
-"""For authors of stores and layers: contracts to subclass, a clock to move by hand, servers."""
+"""For authors of stores and layers: contracts to subclass, a clock to move by hand, servers.
+
+What needs pytest is imported when it is first asked for.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.servers import RedisServer
 
-__all__ = ["ManualClock", "RedisServer"]
+if TYPE_CHECKING:
+    from kvwrap.testing.contract.store import StoreContract
+
+__all__ = ["ManualClock", "RedisServer", "StoreContract"]
+
+_LATER = {
+    "StoreContract": "kvwrap.testing.contract.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kvwrap import MemoryStore
     from kvwrap.testing import ManualClock
 
+pytest.register_assert_rewrite("kvwrap.testing.contract")
+
 
 @pytest.fixture
 def manual_clock() -> ManualClock:

@@ -1,0 +1,225 @@
+"""What is more than one get or put, and happens as one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kvwrap import Capability, InvalidKey, InvalidValue, SerializationError, Store
+from kvwrap.testing.clock import ManualClock
+from kvwrap.testing.contract.base import Contract, left, needs
+
+
+class Atomic(Contract):
+    """Of several callers at once, each gets what is its own."""
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_one_of_many_puts_what_is_absent(self, store: Store) -> None:
+        put = await asyncio.gather(*(store.put_if_absent("key", n, ttl=60) for n in range(20)))
+        assert put.count(True) == 1
+        assert await store.ttl("key") == (put.index(True), left(60))
+        await store.put("none", None)
+        assert not await store.put_if_absent("none", 1)
+        await store.delete("key")
+        assert await store.put_if_absent("key", "again")
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_one_of_many_replaces_a_version(self, store: Store) -> None:
+        await store.put_if_absent("key", "old")
+        versioned = await store.get_versioned("key")
+        assert versioned is not None
+        assert versioned.value == "old"
+        version = versioned.version
+        assert not await store.compare_and_put("key", "wrong", version ^ 1)
+        assert not await store.compare_and_put("missing", "new", version)
+        assert await store.get("key") == "old"
+        put = await asyncio.gather(
+            *(store.compare_and_put("key", n, version, ttl=60) for n in range(20))
+        )
+        assert put.count(True) == 1
+        assert await store.ttl("key") == (put.index(True), left(60))
+        assert not await store.exists("missing")
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_the_same_value_put_again_is_another_version(self, store: Store) -> None:
+        await store.put_if_absent("key", "same")
+        first = await store.get_versioned("key")
+        assert first is not None
+        assert await store.get_versioned("key") == first
+        await store.put("key", "same")
+        assert not await store.compare_and_put("key", "new", first.version)
+        await store.delete("key")
+        await store.put("key", "same")
+        assert not await store.compare_and_put("key", "new", first.version)
+        assert await store.get("key") == "same"
+
+    async def test_a_version_is_what_get_versioned_gave(self, store: Store) -> None:
+        for bad in ("1", 1.0, None, True, b"1"):
+            with pytest.raises(InvalidValue):
+                await store.compare_and_put("key", 1, bad)  # type: ignore[arg-type]  # to be refused
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_no_increment_is_lost(self, store: Store) -> None:
+        sums = await asyncio.gather(*(store.increment("key") for _ in range(50)))
+        assert sorted(sums) == list(range(1, 51))
+        assert await store.get("key") == 50
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_increment(self, store: Store, clock: ManualClock) -> None:
+        assert await store.increment("a", 5, initial=10, ttl=100) == 15
+        assert await store.increment("a", -20, initial=1000, ttl=5000) == -5
+        assert await store.ttl("a") == (-5, left(100))
+        assert await store.increment("big", 2**70) == 2**70
+        assert await store.increment("big") == 2**70 + 1
+        assert await store.increment("a", collection="there") == 1
+        clock.advance(101)
+        assert await store.increment("a") == 1
+        assert await store.ttl("a") == (1, None)
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_only_integers_are_incremented(self, store: Store) -> None:
+        assert await store.increment("there") == 1
+        for value in ("1", 1.0, True, None, [1], {"a": 1}):
+            await store.put("key", value)
+            with pytest.raises(InvalidValue):
+                await store.increment("key")
+            assert await store.get("key") == value
+        for bad in (1.5, True, "1", None):
+            with pytest.raises(InvalidValue):
+                await store.increment("there", bad)  # type: ignore[arg-type]  # to be refused
+            with pytest.raises(InvalidValue):
+                await store.increment("new", initial=bad)  # type: ignore[arg-type]  # to be refused
+        assert await store.get_many(["there", "new"]) == [1, None]
+
+    async def test_pop(self, store: Store) -> None:
+        await store.put("a", {"n": 1}, collection="there")
+        assert await store.pop("a") is None
+        assert await store.pop("a", collection="there") == {"n": 1}
+        assert await store.pop("a", {"n": 0}, collection="there") == {"n": 0}
+
+    async def test_one_of_many_pops(self, store: Store) -> None:
+        if Capability.COMPARE_AND_PUT not in store.capabilities:
+            pytest.skip("without compare-and-put, pop promises nothing to several callers")
+        await store.put("key", "prize")
+        popped = await asyncio.gather(*(store.pop("key", "nothing") for _ in range(20)))
+        assert sorted(popped) == ["nothing"] * 19 + ["prize"]
+        assert not await store.exists("key")
+
+    async def test_move(self, store: Store) -> None:
+        await store.put("source", {"n": 1}, ttl=100)
+        await store.put("target", {"n": 0})
+        assert await store.move("source", "target")
+        assert not await store.exists("source")
+        assert await store.ttl("target") == ({"n": 1}, left(100))
+        assert await store.move("target", "far", target_collection="there")
+        assert not await store.exists("target")
+        assert await store.ttl("far", collection="there") == (
+            {"n": 1},
+            left(100),
+        )
+        assert await store.move("far", "near", collection="there")
+        assert await store.get("near", collection="there") == {"n": 1}
+
+    async def test_moving_nothing_and_moving_nowhere(self, store: Store) -> None:
+        await store.put("target", 1)
+        assert not await store.move("missing", "target")
+        assert not await store.move("missing", "missing")
+        assert await store.move("target", "target")
+        assert await store.move("target", "target", collection=None, target_collection=None)
+        assert await store.get("target") == 1
+        with pytest.raises(InvalidKey):
+            await store.move("target", "other", target_collection="")
+        assert await store.get("target") == 1
+
+    async def test_get_or_put_calls_one_factory_at_a_time(self, store: Store) -> None:
+        calls = 0
+
+        async def made() -> dict[str, int]:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(0.005)
+            return {"call": calls}
+
+        found = await asyncio.gather(*(store.get_or_put("key", made, ttl=60) for _ in range(50)))
+        assert found == [{"call": 1}] * 50
+        assert calls == 1
+        assert await store.ttl("key") == ({"call": 1}, left(60))
+        found[0]["call"] = 2
+        assert found[1] == {"call": 1}
+
+    async def test_get_or_put_gives_what_a_get_would(self, store: Store) -> None:
+        assert await store.get_or_put("key", lambda: (1, 2)) == [1, 2]
+        assert await store.get_or_put("key", lambda: "unused") == [1, 2]
+        assert await store.get_or_put("none", lambda: None) is None
+        assert await store.exists("none")
+
+    async def test_a_factory_that_fails_leaves_the_next_its_turn(self, store: Store) -> None:
+        calls = 0
+
+        async def made() -> int:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(0)
+            if calls < 3:
+                raise LookupError(f"call {calls}")
+            return calls
+
+        found = await asyncio.gather(
+            *(store.get_or_put("key", made) for _ in range(5)), return_exceptions=True
+        )
+        assert sorted(str(result) for result in found) == ["3", "3", "3", "call 1", "call 2"]
+        with pytest.raises(SerializationError):
+            await store.get_or_put("bad", set)
+        assert await store.get_or_put("bad", dict) == {}
+
+    async def test_a_cancelled_factory_leaves_the_next_its_turn(self, store: Store) -> None:
+        begun = asyncio.Event()
+
+        async def never() -> Any:
+            begun.set()
+            await asyncio.Event().wait()
+
+        first = asyncio.create_task(store.get_or_put("key", never))
+        await begun.wait()
+        others = [asyncio.create_task(store.get_or_put("key", lambda: "made")) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*others) == ["made"] * 3
+
+    async def test_cancelling_at_any_moment_leaves_the_store_whole(self, store: Store) -> None:
+        able = Capability.COMPARE_AND_PUT in store.capabilities
+        for turns in range(8):
+            await store.put("key", "old")
+            await store.put("count", 0)
+            tasks = [
+                asyncio.create_task(store.put("key", "new")),
+                asyncio.create_task(store.get("key")),
+                asyncio.create_task(store.put_many(["key", "other"], ["new", "new"])),
+                asyncio.create_task(store.get_many(["key", "other"])),
+                asyncio.create_task(store.get_or_put("made", lambda: "new")),
+                asyncio.create_task(store.expire("key", 100)),
+                asyncio.create_task(store.delete("other")),
+            ]
+            if able:
+                tasks.append(asyncio.create_task(store.increment("count")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    assert isinstance(result, asyncio.CancelledError)
+            async with asyncio.timeout(10):
+                assert await store.get("key") in ("old", "new")
+                assert await store.get_or_put("made", lambda: "new") == "new"
+                if able:
+                    count = await store.get("count")
+                    assert count in (0, 1)
+                    assert await store.increment("count") == count + 1
+                await store.put("key", "newest")
+                assert await store.get("key") == "newest"

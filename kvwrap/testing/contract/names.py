@@ -1,0 +1,202 @@
+"""Keys and collections: which are names, that all of them can be used, and none meets another."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvwrap import Capability, InvalidBatch, InvalidKey, Store, UnsupportedOperation
+from kvwrap.testing.contract.base import Contract, needs
+
+NAMES = (
+    "plain",
+    "Plain",
+    "with space",
+    " ",
+    "a:b",
+    "a/b",
+    "a\\b",
+    "a%3Ab",
+    "a%b",
+    "%",
+    ".",
+    "..",
+    "*",
+    "?",
+    "[a-z]",
+    "'",
+    '"',
+    "`;--",
+    "$x",
+    "a\x00b",
+    "\x00",
+    "line\nbreak",
+    "tab\t",
+    "\x7f",
+    "caf\u00e9",
+    "cafe\u0301",
+    "stra\u00dfe",
+    "ключ",
+    "\u05d0\u05d1",
+    "鍵",
+    "😀",
+    "\U0010ffff",
+    "\ufffe",
+    "None",
+    "default",
+    "__default__",
+    "kvwrap",
+)
+"""Names that backends, file systems and escapes have been known to trip over."""
+
+NO_NAMES: tuple[Any, ...] = ("", 1, 1.5, True, b"bytes", ("a",), "\ud800", "a\udfffb")
+"""What is no name."""
+
+
+class _Name(enum.StrEnum):
+    KEY = "the-key"
+    PLACE = "the-place"
+
+
+class Names(Contract):
+    """Every valid name works, and no two are one."""
+
+    async def test_any_name_is_a_key(self, store: Store) -> None:
+        names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
+        await store.put_many(names, names)
+        assert await store.get_many(names) == names
+        for name in names:
+            assert await store.get(name) == name
+        assert await store.delete_many(names) == len(names)
+
+    async def test_any_name_is_a_collection(self, store: Store) -> None:
+        names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
+        for name in names:
+            await store.put("key", name, collection=name)
+        await store.put("key", "in the default collection")
+        for name in names:
+            assert await store.get("key", collection=name) == name
+        assert await store.get("key") == "in the default collection"
+
+    @needs(Capability.KEYS)
+    async def test_keys_come_back_under_their_own_names(self, store: Store) -> None:
+        names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
+        await store.put_many(names, names, collection="a:b")
+        assert sorted(await store.keys("a:b")) == sorted(names)
+        assert {key: value async for key, value in store.items(collection="a:b")} == dict(
+            zip(names, names, strict=True)
+        )
+
+    @needs(Capability.COLLECTIONS)
+    async def test_collections_come_back_under_their_own_names(self, store: Store) -> None:
+        names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
+        await store.put("key", 0)
+        for name in names:
+            await store.put("key", 1, collection=name)
+        assert sorted(await store.collections()) == sorted(names)
+        assert len(await store.collections(limit=3)) == 3
+        assert await store.collections(limit=0) == []
+
+    async def test_collections_are_kept_apart(self, store: Store) -> None:
+        collections = (
+            None,
+            "a",
+            "a:b",
+            "a::b",
+            "a/b",
+            "a:",
+            "None",
+            "default",
+            "default_collection",
+        )
+        keys = ("c", "b:c", ":c", "b/c", "/c", "b::c", "a")
+        places = list(itertools.product(collections, keys))
+        for place, (collection, key) in enumerate(places):
+            await store.put(key, place, collection=collection)
+        for place, (collection, key) in enumerate(places):
+            assert await store.get(key, collection=collection) == place, (collection, key)
+        if Capability.KEYS in store.capabilities:
+            for collection in collections:
+                assert sorted(await store.keys(collection)) == sorted(keys)
+        assert await store.delete("c", collection="a")
+        if Capability.DESTROY_COLLECTION in store.capabilities:
+            assert await store.destroy_collection("a")
+        for place, (collection, key) in enumerate(places):
+            if collection != "a":
+                assert await store.get(key, collection=collection) == place, (collection, key)
+
+    async def test_a_string_enum_is_its_value(self, store: Store) -> None:
+        await store.put(_Name.KEY, 1, collection=_Name.PLACE)
+        assert await store.get("the-key", collection="the-place") == 1
+        assert await store.get_many([_Name.KEY], collection=_Name.PLACE) == [1]
+        if Capability.KEYS in store.capabilities:
+            assert [type(key) for key in await store.keys("the-place")] == [str]
+
+    async def test_what_is_no_name_is_refused_by_every_method(self, store: Store) -> None:
+        calls = _calls(store)
+        for (method, call), bad in itertools.product(calls.items(), NO_NAMES):
+            with pytest.raises(InvalidKey) as raised:
+                await call(bad, None)
+            assert isinstance(raised.value, ValueError), method
+            with pytest.raises(InvalidKey):
+                await call("key", bad)
+        for bad in NO_NAMES:
+            for destroy in (store.destroy_collection, store.keys):
+                with pytest.raises((InvalidKey, UnsupportedOperation)):
+                    await destroy(bad)
+        assert not await store.exists("key")
+
+    async def test_nothing_is_written_when_one_key_of_a_batch_is_refused(
+        self, store: Store
+    ) -> None:
+        for bad in NO_NAMES:
+            with pytest.raises(InvalidKey):
+                await store.put_many(["good", bad], [1, 2])
+        assert not await store.exists("good")
+
+    async def test_a_bare_string_is_no_batch(self, store: Store) -> None:
+        await store.put_many(["a", "b"], [1, 2])
+        bad: Any
+        for bad in ("ab", b"ab", 3):
+            for call in (store.get_many, store.ttl_many, store.delete_many):
+                with pytest.raises(InvalidBatch):
+                    await call(bad)
+        with pytest.raises(InvalidBatch):
+            await store.put_many("ab", [3, 4])
+        assert await store.get_many(["a", "b"]) == [1, 2]
+
+    async def test_keys_and_values_of_different_number_are_refused(self, store: Store) -> None:
+        for keys, values in ((["a", "b"], [1]), (["a"], [1, 2]), ([], [1]), (["a"], [])):
+            with pytest.raises(InvalidBatch) as raised:
+                await store.put_many(keys, values)
+            assert isinstance(raised.value, ValueError)
+        assert await store.get_many(["a", "b"]) == [None, None]
+
+
+def _calls(store: Store) -> dict[str, Callable[[Any, Any], Any]]:
+    """Every method that takes a key and a collection, called with these."""
+    return {
+        "get": lambda key, name: store.get(key, collection=name),
+        "get_many": lambda key, name: store.get_many([key], collection=name),
+        "ttl": lambda key, name: store.ttl(key, collection=name),
+        "ttl_many": lambda key, name: store.ttl_many([key], collection=name),
+        "put": lambda key, name: store.put(key, 1, collection=name),
+        "put_many": lambda key, name: store.put_many([key], [1], collection=name),
+        "delete": lambda key, name: store.delete(key, collection=name),
+        "delete_many": lambda key, name: store.delete_many([key], collection=name),
+        "exists": lambda key, name: store.exists(key, collection=name),
+        "require": lambda key, name: store.require(key, collection=name),
+        "pop": lambda key, name: store.pop(key, collection=name),
+        "put_if_absent": lambda key, name: store.put_if_absent(key, 1, collection=name),
+        "increment": lambda key, name: store.increment(key, collection=name),
+        "get_versioned": lambda key, name: store.get_versioned(key, collection=name),
+        "compare_and_put": lambda key, name: store.compare_and_put(key, 1, 2, collection=name),
+        "expire": lambda key, name: store.expire(key, 1, collection=name),
+        "move from": lambda key, name: store.move(key, "other", collection=name),
+        "move to": lambda key, name: store.move("other", key, target_collection=name),
+        "get_or_put": lambda key, name: store.get_or_put(key, dict, collection=name),
+    }
