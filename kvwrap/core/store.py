@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.cached import CachedFunction, cached
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explained
@@ -13,12 +14,16 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.core.serializer import JSON, Serializer
+from kvwrap.core.ttl import TTL
+from kvwrap.core.typed import OnInvalid, TypedStore
 from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kvwrap.core.layer import Layer
 
 _L = TypeVar("_L", bound="Layer")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Store(AtomicMethods):
@@ -107,6 +112,56 @@ class Store(AtomicMethods):
             if isinstance(part, layer):
                 return part
         raise ConfigurationError(f"there is no {layer.__name__} in this stack", store=self.name)
+
+    def typed(
+        self,
+        model: type[_T],
+        *,
+        collection: str | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> TypedStore[_T]:
+        """A view of this store whose values are instances of one model.
+
+        Args:
+            model: A pydantic model, a dataclass, a msgspec struct, a TypedDict, or a type made
+                of one kind of them (`list[User]`).
+            collection: The collection that the view's methods mean where none is given.
+            on_invalid: What to do with stored values that are not of the model: "raise"
+                `InvalidValue`, or "ignore" them, as if they were missing.
+
+        Raises:
+            ConfigurationError: `model` is of none of these kinds.
+        """
+        return TypedStore(self, model, collection=collection, on_invalid=on_invalid)
+
+    def cached(
+        self,
+        *,
+        ttl: TTL | None = None,
+        collection: str | None = None,
+        key: Callable[..., str] | None = None,
+        model: type[Any] | None = None,
+    ) -> Callable[[Callable[_P, Awaitable[_T]]], CachedFunction[_P, _T]]:
+        """A decorator that keeps the results of an async function in this store.
+
+        Calls with equal arguments share a result, however the arguments are passed. While one
+        call computes it, the others of this process wait. `None` is kept like any result; an
+        exception is not, and goes to the caller alone. The decorated function has the methods
+        `key(*args)` and `invalidate(*args)`.
+
+        Args:
+            ttl: How long a result is kept.
+            collection: Where.
+            key: Makes the key from the arguments. Left out, the key is the function's full
+                name with the arguments, which must be of Python's plain types, enums, dates,
+                UUIDs, paths, dataclasses or containers of those: `InvalidKey` otherwise.
+            model: What results are instances of, as for `typed`, if they are not JSON values.
+
+        Raises:
+            ConfigurationError: What is decorated is not an async function, or is a method and
+                there is no `key`.
+        """
+        return cached(self, ttl=ttl, collection=collection, key=key, model=model)
 
     def explain(self) -> str:
         """The stack as a tree, what it can do, and what can be said against it."""
