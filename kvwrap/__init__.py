@@ -26,6 +26,8 @@ from kvwrap.errors import (
     UnsupportedOperation,
     ValueTooLarge,
 )
+from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
+from kvwrap.layers.encryption import Encryption
 from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
 from kvwrap.layers.routing import Routing
@@ -35,6 +37,7 @@ from kvwrap.layers.ttl_clamp import TTLClamp
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
+from kvwrap.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Capability",
@@ -42,12 +45,17 @@ __all__ = [
     "ConfigurationError",
     "CorruptEntry",
     "DecryptionError",
+    "Encryption",
+    "EnvelopeKeyring",
     "InvalidBatch",
     "InvalidKey",
     "InvalidTTL",
     "InvalidValue",
+    "Key",
     "KeyNotFound",
+    "Keyring",
     "KvwrapError",
+    "LocalKEK",
     "MemoryStore",
     "NullStore",
     "Passthrough",
@@ -55,6 +63,7 @@ __all__ = [
     "RateLimited",
     "ReadOnlyViolation",
     "Routing",
+    "SQLiteStore",
     "SerializationError",
     "Sharding",
     "Stack",

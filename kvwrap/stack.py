@@ -9,6 +9,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.layered import LayeredStore
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
+from kvwrap.layers.encryption import Encryption
 from kvwrap.layers.prefix_collection import PrefixCollection
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.sharding import Sharding
@@ -104,6 +105,7 @@ class Stack:
         return f"stack({', '.join(map(repr, self.layers))})"
 
     clamp_ttl = _Adds(TTLClamp)
+    encrypt = _Adds(Encryption)
     prefix_collection = _Adds(PrefixCollection)
     route = _Adds(Routing)
     shard = _Adds(Sharding)

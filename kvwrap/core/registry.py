@@ -29,6 +29,7 @@ STORES = {
 
 LAYERS = {
     "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
+    "encrypt": "kvwrap.layers.encryption:Encryption",
     "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
     "route": "kvwrap.layers.routing:Routing",
     "shard": "kvwrap.layers.sharding:Sharding",

@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 from kvwrap.core import codec
-from kvwrap.errors import ConfigurationError
 from kvwrap.keyring.key import NONCE, SUITES, TAG, Key
 
 _log = logging.getLogger("kvwrap.encryption")
@@ -33,6 +32,7 @@ class Cipher:
         name: The key's name in its keyring.
         step: What the codec of an entry sealed with it begins with.
         count: How many messages it has sealed.
+        limit: How many its algorithm is good for.
     """
 
     __slots__ = ("_decrypt", "_encrypt", "_invalid", "count", "limit", "name", "step")
@@ -52,17 +52,13 @@ class Cipher:
     def seal(self, plain: bytes, bound: bytes) -> bytes:
         """The message that opens only with this key and with `bound` beside it.
 
+        It counts, and whoever calls it keeps to `limit`.
+
         Raises:
-            ConfigurationError: The key has sealed as many messages as it is good for.
             OverflowError: The message is over 2 GiB.
         """
         count = self.count
         count.messages += 1
-        if count.messages > self.limit:
-            raise ConfigurationError(
-                f"key {self.name!r} has sealed the {self.limit} messages that random nonces are "
-                "good for: add a key, promote it, and rewrite"
-            )
         if count.messages == self.limit // 2:
             _log.warning(
                 "key %r has sealed half of the %d messages that it is good for: promote another",

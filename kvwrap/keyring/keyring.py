@@ -69,6 +69,11 @@ class Keyring(KeySource):
         """
         return cls({name or secrets.token_hex(4): Key.generate(algorithm)})
 
+    @staticmethod
+    def generate_key() -> str:
+        """The base64 of 32 new bytes from the operating system's randomness."""
+        return Key.generate().reveal_text()
+
     @classmethod
     def from_env(cls, name: str) -> Self:
         """The keyring in an environment variable, in one of the forms of `from_text`."""

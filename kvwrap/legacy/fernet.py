@@ -20,6 +20,9 @@ else:
 # A token is base64 of bytes that begin with the version, 80, and a time of 8 bytes whose
 # first four are zero until the year 2106.
 _TOKEN = b"gAAAAA"
+PLAIN = frozenset({b"", codec.JSON, codec.BYTES})
+"""Codecs under which what another program wrote may come: raw, or through an adapter."""
+
 _CODECS = {"json": codec.JSON, "bytes": codec.BYTES, "msgpack": codec.MSGPACK}
 
 
@@ -51,7 +54,7 @@ class FernetTokens:
         self._codec = _CODECS[content]
 
     def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
-        if entry.codec not in (codec.BYTES, codec.JSON):
+        if entry.codec not in PLAIN:
             return None
         body = entry.body
         token = body[1:-1] if body[:1] == body[-1:] == b'"' else body

@@ -18,7 +18,7 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError, ValueTooLarge
-from kvwrap.legacy.fernet import FernetKeys, opener
+from kvwrap.legacy.fernet import PLAIN, FernetKeys, opener
 
 _ENCRYPTED = "__encrypted_data__"
 _ENCRYPTION_VERSION = "__encryption_version__"
@@ -146,7 +146,7 @@ class PyKeyValueCompression:
 def _fields(entry: Entry, field: str) -> dict[str, Any] | None:
     """The entry's mapping, if it has this field."""
     # The bytes are searched first, so that ordinary values are not parsed here.
-    if entry.codec not in (codec.JSON, codec.BYTES) or field.encode() not in entry.body:
+    if entry.codec not in PLAIN or field.encode() not in entry.body:
         return None
     try:
         fields = _loads(entry.body)
