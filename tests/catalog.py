@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvwrap import Capability, MemoryStore, Stack, Store, stack
+from kvwrap import Capability, MemoryStore, SQLiteStore, Stack, Store, stack
 from kvwrap.core.clock import Clock
 
 __all__ = ["EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Place"]
@@ -25,12 +25,14 @@ class Case:
     Attributes:
         make: The stack, given the clock that second stores need too.
         lost: Capabilities that the backend has and this takes away.
+        gained: Capabilities that this adds to the backend's.
         writable: False for what refuses every write: only the layer contract runs over it.
         exempt: Names of contract tests that this layer contradicts by its purpose.
     """
 
     make: Callable[[Clock], Stack]
     lost: frozenset[Capability] = frozenset()
+    gained: frozenset[Capability] = frozenset()
     writable: bool = True
     exempt: frozenset[str] = frozenset()
 
@@ -75,5 +77,6 @@ class Place:
 # One line per store. Those in `EMBEDDED` need no server.
 STORES: dict[str, Callable[[Place], Store]] = {
     "memory": lambda place: MemoryStore(clock=place.clock),
+    "sqlite": lambda place: SQLiteStore(place.folder / "entries.db", clock=place.clock),
 }
-EMBEDDED = ("memory",)
+EMBEDDED = ("memory", "sqlite")

@@ -29,7 +29,6 @@ import zlib
 
 import msgspec
 
-from kvwrap.core.ttl import LATEST
 from kvwrap.errors import CorruptEntry
 
 MAGIC = b"\xabk"
@@ -38,6 +37,7 @@ FORMAT = 1
 _HEAD = struct.Struct(">2sBHIHIQB")
 _CRC = struct.Struct(">I")
 _NEVER = 0
+_LAST = 2**48 - 1
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -74,9 +74,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def to_bytes(self, collection: str | None, key: str) -> bytes:
         """Header and body, to be kept under this collection and key."""
         created = int(self.created_at * 1000)
-        expires = self.expires_at
-        # Up, so that no entry is kept for less than its ttl, and 0 stays free for "never".
-        end = _NEVER if expires is None else max(1, math.ceil(min(expires, LATEST) * 1000))
+        end = end_of(self.expires_at)
         codec = self.codec
         head = (
             _HEAD.pack(
@@ -136,6 +134,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
             None if end == _NEVER else end / 1000,
             version,
         )
+
+
+def end_of(expires_at: float | None) -> int:
+    """When an entry expires as its header has it: milliseconds, 0 for never."""
+    # Up, so that no entry is kept for less than its ttl, and 0 stays free for "never".
+    return _NEVER if expires_at is None else max(1, min(math.ceil(expires_at * 1000), _LAST))
 
 
 def is_entry(data: bytes) -> bool:
