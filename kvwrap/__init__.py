@@ -27,13 +27,24 @@ from kvwrap.errors import (
     ValueTooLarge,
 )
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
+from kvwrap.layers.chaos import Chaos
+from kvwrap.layers.circuit_breaker import CircuitBreaker
+from kvwrap.layers.concurrency_limit import ConcurrencyLimit
+from kvwrap.layers.default_value import DefaultValue
 from kvwrap.layers.encryption import Encryption
+from kvwrap.layers.logging import Logging
 from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.rate_limit import RateLimit
+from kvwrap.layers.read_only import ReadOnly
+from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.statistics import Statistics
+from kvwrap.layers.timeout import Timeout
+from kvwrap.layers.tracing import Tracing
 from kvwrap.layers.ttl_clamp import TTLClamp
+from kvwrap.layers.validate import Validate
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
@@ -41,10 +52,14 @@ from kvwrap.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Capability",
+    "Chaos",
+    "CircuitBreaker",
     "CircuitOpen",
+    "ConcurrencyLimit",
     "ConfigurationError",
     "CorruptEntry",
     "DecryptionError",
+    "DefaultValue",
     "Encryption",
     "EnvelopeKeyring",
     "InvalidBatch",
@@ -56,12 +71,16 @@ __all__ = [
     "Keyring",
     "KvwrapError",
     "LocalKEK",
+    "Logging",
     "MemoryStore",
     "NullStore",
     "Passthrough",
     "PrefixCollection",
+    "RateLimit",
     "RateLimited",
+    "ReadOnly",
     "ReadOnlyViolation",
+    "Retry",
     "Routing",
     "SQLiteStore",
     "SerializationError",
@@ -74,7 +93,10 @@ __all__ = [
     "StoreTimeout",
     "StoreUnavailable",
     "TTLClamp",
+    "Timeout",
+    "Tracing",
     "UnsupportedOperation",
+    "Validate",
     "ValueTooLarge",
     "adapt",
     "stack",

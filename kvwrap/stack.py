@@ -9,12 +9,23 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.layered import LayeredStore
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
+from kvwrap.layers.chaos import Chaos
+from kvwrap.layers.circuit_breaker import CircuitBreaker
+from kvwrap.layers.concurrency_limit import ConcurrencyLimit
+from kvwrap.layers.default_value import DefaultValue
 from kvwrap.layers.encryption import Encryption
+from kvwrap.layers.logging import Logging
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.rate_limit import RateLimit
+from kvwrap.layers.read_only import ReadOnly
+from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.statistics import Statistics
+from kvwrap.layers.timeout import Timeout
+from kvwrap.layers.tracing import Tracing
 from kvwrap.layers.ttl_clamp import TTLClamp
+from kvwrap.layers.validate import Validate
 
 P = ParamSpec("P")
 
@@ -104,12 +115,23 @@ class Stack:
     def __repr__(self) -> str:
         return f"stack({', '.join(map(repr, self.layers))})"
 
+    chaos = _Adds(Chaos)
+    circuit_breaker = _Adds(CircuitBreaker)
     clamp_ttl = _Adds(TTLClamp)
+    default_value = _Adds(DefaultValue)
     encrypt = _Adds(Encryption)
+    limit_concurrency = _Adds(ConcurrencyLimit)
+    limit_rate = _Adds(RateLimit)
+    log = _Adds(Logging)
     prefix_collection = _Adds(PrefixCollection)
+    read_only = _Adds(ReadOnly)
+    retry = _Adds(Retry)
     route = _Adds(Routing)
     shard = _Adds(Sharding)
     statistics = _Adds(Statistics)
+    timeout = _Adds(Timeout)
+    trace = _Adds(Tracing)
+    validate = _Adds(Validate)
 
 
 def stack(*layers: Layer) -> Stack:

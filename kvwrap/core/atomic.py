@@ -65,6 +65,8 @@ class AtomicMethods(BasicMethods):
             expected = [entry.version] if self._compares else None
             if (await self.remove(collection, (key,), expected))[0]:
                 return value
+            if expected is None:
+                return default
         raise self._contended(collection, key)
 
     async def put_if_absent(

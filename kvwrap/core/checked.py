@@ -41,12 +41,17 @@ def concerns(
 
 def checked_seconds(value: object, name: str, *, zero: bool = False) -> float:
     """A finite number of seconds above 0, or from 0; raises `ConfigurationError` otherwise."""
+    return checked_number(value, name, zero=zero, unit=" of seconds")
+
+
+def checked_number(value: object, name: str, *, zero: bool = False, unit: str = "") -> float:
+    """A finite number above 0, or from 0; raises `ConfigurationError` otherwise."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-        if 0 < seconds < math.inf or (zero and seconds == 0):
-            return seconds
+        number = float(value)
+        if 0 < number < math.inf or (zero and number == 0):
+            return number
     least = "from 0" if zero else "above 0"
-    raise ConfigurationError(f"{name} is a finite number {least} of seconds, not {value!r}")
+    raise ConfigurationError(f"{name} is a finite number{unit} {least}, not {value!r}")
 
 
 def checked_share(value: object, name: str) -> float:

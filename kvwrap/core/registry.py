@@ -28,12 +28,23 @@ STORES = {
 """Store classes by the scheme of their URL."""
 
 LAYERS = {
+    "chaos": "kvwrap.layers.chaos:Chaos",
+    "circuit_breaker": "kvwrap.layers.circuit_breaker:CircuitBreaker",
     "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
+    "default_value": "kvwrap.layers.default_value:DefaultValue",
     "encrypt": "kvwrap.layers.encryption:Encryption",
+    "limit_concurrency": "kvwrap.layers.concurrency_limit:ConcurrencyLimit",
+    "limit_rate": "kvwrap.layers.rate_limit:RateLimit",
+    "log": "kvwrap.layers.logging:Logging",
     "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
+    "read_only": "kvwrap.layers.read_only:ReadOnly",
+    "retry": "kvwrap.layers.retry:Retry",
     "route": "kvwrap.layers.routing:Routing",
     "shard": "kvwrap.layers.sharding:Sharding",
     "statistics": "kvwrap.layers.statistics:Statistics",
+    "timeout": "kvwrap.layers.timeout:Timeout",
+    "trace": "kvwrap.layers.tracing:Tracing",
+    "validate": "kvwrap.layers.validate:Validate",
 }
 """Layer classes by the name of their builder method."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_share
 from kvwrap.core.entry import Entry
+from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
 from kvwrap.errors import ConfigurationError
 
@@ -18,12 +22,17 @@ class TTLClamp(Layer):
     Args:
         minimum: The shortest lifetime, in seconds.
         maximum: The longest; an entry without a ttl gets it where there is no `default`.
-        default: The lifetime of entries put without a ttl.
+        default: The lifetime of entries put without a ttl, from `minimum` to `maximum`.
         jitter: The share of a lifetime, from 0 to below 1, that is taken off at random, so
             that entries put together do not expire together. Never below `minimum`.
         rng: Where the randomness comes from.
 
-    With `jitter`, every key of a batch draws its own.
+    Raises:
+        InvalidTTL: A bound is no lifetime.
+        ConfigurationError: The bounds contradict each other, or `jitter` is no such share.
+
+    `expire` is clamped as `put` is. What keeps the end that an entry has (`increment`)
+    keeps it to the moment. With `jitter`, every key of a batch draws its own.
     """
 
     def __init__(
@@ -38,11 +47,17 @@ class TTLClamp(Layer):
         self.minimum = 0.0 if minimum is None else checked_ttl(minimum)
         self.maximum = None if maximum is None else checked_ttl(maximum)
         self.default = self.maximum if default is None else checked_ttl(default)
-        if self.maximum is not None and self.minimum > self.maximum:
-            raise ConfigurationError(f"minimum {minimum} is above maximum {maximum}")
-        if not 0 <= jitter < 1:
-            raise ConfigurationError(f"jitter is a share from 0 to below 1, not {jitter!r}")
-        self.jitter = jitter
+        for name, value, bound in (
+            ("maximum", self.maximum, maximum),
+            ("default", self.default, default),
+        ):
+            if value is not None and value < self.minimum:
+                raise ConfigurationError(f"{name} {bound} is below minimum {minimum}")
+        if self.maximum is not None and self.default is not None and self.default > self.maximum:
+            raise ConfigurationError(f"default {default} is above maximum {maximum}")
+        self.jitter = checked_share(jitter, "jitter")
+        if jitter == 1:
+            raise ConfigurationError("a jitter of 1 would leave nothing of a lifetime")
         self._random = (rng or random.Random()).random
 
     def clamped(self, ttl: float | None) -> float | None:
@@ -57,9 +72,12 @@ class TTLClamp(Layer):
             ttl *= 1 - self.jitter * self._random()
         return max(ttl, self.minimum)
 
-    def _end(self, start: float, end: float | None) -> float | None:
-        ttl = self.clamped(None if end is None else end - start)
-        return None if ttl is None else min(start + ttl, LATEST)
+    def _end(self, now: float, end: float | None) -> float | None:
+        left = None if end is None else end - now
+        ttl = self.clamped(left)
+        if ttl == left:
+            return end
+        return None if ttl is None else min(now + ttl, LATEST)
 
     async def write(
         self,
@@ -68,13 +86,53 @@ class TTLClamp(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        clamped = [
-            entry.with_expiry(self._end(entry.created_at, entry.expires_at)) for entry in entries
-        ]
+        # What is left now, not what there was when the entry was made: one that fills a
+        # cache may be old.
+        now = self.clock.time()
+        clamped = [entry.with_expiry(self._end(now, entry.expires_at)) for entry in entries]
+        if expected is not None:
+            await self._keep_ends(collection, keys, entries, clamped, expected)
         return await self.inner.write(collection, keys, clamped, expected)
+
+    async def _keep_ends(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        clamped: list[Entry],
+        expected: Sequence[Expected],
+    ) -> None:
+        """Undo the clamping of what replaces a version and has the same end as that has."""
+        changed = [
+            place
+            for place, version in enumerate(expected)
+            if type(version) is int
+            and entries[place].expires_at is not None
+            and entries[place].expires_at != clamped[place].expires_at
+        ]
+        if changed:
+            there = await self.inner.read(collection, [keys[place] for place in changed])
+            for place, entry in zip(changed, there, strict=True):
+                if (
+                    entry is not None
+                    and entry.version == expected[place]
+                    and entry.expires_at == entries[place].expires_at
+                ):
+                    clamped[place] = entries[place]
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         now = self.clock.time()
         return await self.inner.touch(collection, keys, [self._end(now, end) for end in expires])
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        if not base.capabilities & {Capability.NATIVE_TTL, Capability.CULL}:
+            yield Finding(
+                "expiry-without-end",
+                f"{base.name} never frees what has expired: such entries are no longer read, but "
+                "go on taking up room.",
+                "Use a backend that expires entries, or delete them yourself.",
+            )

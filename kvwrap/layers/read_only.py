@@ -1,0 +1,106 @@
+"""A store that only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NoReturn
+
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.entry import Entry
+from kvwrap.core.findings import Finding
+from kvwrap.core.layer import Layer
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.store import Store
+from kvwrap.errors import ConfigurationError, ReadOnlyViolation
+
+_WRITING = frozenset(
+    {
+        Capability.COMPARE_AND_PUT,
+        Capability.DESTROY,
+        Capability.DESTROY_COLLECTION,
+        Capability.CULL,
+    }
+)
+
+
+class ReadOnly(Layer):
+    """Refuses every change with `ReadOnlyViolation`; reads and enumerates as before.
+
+    Args:
+        on_write: "raise", or "ignore": then `put` does nothing, `delete` and `expire` say
+            that nothing was there, and `destroy` and `cull` do nothing. What depends on a
+            version (`put_if_absent`, `compare_and_put`, `increment`) is refused even so,
+            since every answer would be a lie.
+    """
+
+    traits = frozenset({"guards"})
+
+    def __init__(self, *, on_write: Literal["raise", "ignore"] = "raise") -> None:
+        if on_write not in ("raise", "ignore"):
+            raise ConfigurationError(f"on_write is 'raise' or 'ignore', not {on_write!r}")
+        self._ignores = on_write == "ignore"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities - _WRITING
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if expected is not None or not self._ignores:
+            self._refuse("write", collection, keys)
+        return [True] * len(keys)
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if expected is not None or not self._ignores:
+            self._refuse("remove", collection, keys)
+        return [False] * len(keys)
+
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        if not self._ignores:
+            self._refuse("touch", collection, keys)
+        return [False] * len(keys)
+
+    async def drop(self, collection: Collection) -> bool:
+        return self._nothing("drop", collection)
+
+    async def drop_all(self) -> bool:
+        return self._nothing("drop_all")
+
+    async def sweep(self) -> None:
+        self._nothing("sweep")
+
+    def _nothing(self, operation: str, collection: Collection = None) -> bool:
+        if not self._ignores:
+            self._refuse(operation, collection)
+        return False
+
+    def _refuse(self, operation: str, collection: Collection, keys: Sequence[str] = ()) -> NoReturn:
+        raise ReadOnlyViolation(
+            f"{operation} is refused: this store only reads",
+            store=self.name,
+            collection=collection,
+            key=keys[0] if len(keys) == 1 else None,
+        )
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        if any("journals" in layer.traits for layer in above):
+            yield Finding(
+                "journal-outside-read-only",
+                "ReadOnly stands inside a layer that acknowledges writes before the backend has "
+                "them, so that writes are taken and then never arrive.",
+                "Put .read_only() first.",
+            )
