@@ -12,11 +12,16 @@ from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.servers import RedisServer
 
 if TYPE_CHECKING:
+    from kvwrap.testing.contract.layer import LayerContract
     from kvwrap.testing.contract.store import StoreContract
+    from kvwrap.testing.tap import Tap, alterations
 
-__all__ = ["ManualClock", "RedisServer", "StoreContract"]
+__all__ = ["LayerContract", "ManualClock", "RedisServer", "StoreContract", "Tap", "alterations"]
 
 _LATER = {
+    "LayerContract": "kvwrap.testing.contract.layer",
+    "Tap": "kvwrap.testing.tap",
+    "alterations": "kvwrap.testing.tap",
     "StoreContract": "kvwrap.testing.contract.store",
 }
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from kvwrap import Store
 from kvwrap.testing import ManualClock
-from tests.catalog import STORES, Place
+from tests.catalog import Place
 
 
 @pytest.fixture
@@ -22,13 +19,3 @@ def place(clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest) ->
         return url
 
     return Place(clock, tmp_path, redis_url)
-
-
-@pytest_asyncio.fixture
-async def backend(request: pytest.FixtureRequest, place: Place) -> AsyncIterator[Store]:
-    """The store of the catalog that the test is parametrized with, open."""
-    async with STORES[request.param](place) as store:
-        yield store
-
-
-Make = Callable[[str], Store]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from kvwrap import Store
 from kvwrap.testing import StoreContract
-from tests.catalog import STORES
+from tests.catalog import STORES, Place
 
 
-@pytest.mark.parametrize("backend", STORES, indirect=True)
+@pytest.mark.parametrize("where", STORES)
 class TestBare(StoreContract):
-    @pytest.fixture
-    def store(self, backend: Store) -> Store:
-        return backend
+    @pytest_asyncio.fixture
+    async def store(self, where: str, place: Place) -> AsyncIterator[Store]:
+        async with STORES[where](place) as store:
+            yield store

@@ -1,0 +1,69 @@
+"""Both contracts over every layer and whole stack of the catalog.
+
+The layer contract runs over every store. The store contract, which is long, runs under
+every layer over memory, and under whole stacks over the other stores too; `make soak`
+runs it under every layer over every store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from kvwrap import Stack, Store
+from kvwrap.testing import LayerContract, ManualClock, StoreContract
+from tests.catalog import LAYERS, STACKS, STORES, Case, Place
+
+CASES = {**LAYERS, **STACKS}
+EVERY = [(name, store) for name in CASES for store in STORES]
+SOAK = bool(os.environ.get("KVWRAP_SOAK"))
+USUAL = [(name, store) for name, store in EVERY if SOAK or store == "memory" or name in STACKS]
+
+
+def _test_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.originalname
+    return name
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Case:
+    """The layer or stack that the test is parametrized with."""
+    case = CASES[request.param]
+    if _test_name(request) in case.exempt:
+        pytest.skip("what this layer is for contradicts it")
+    return case
+
+
+@pytest.fixture
+def layers(case: Case, clock: ManualClock) -> Stack:
+    """The case's stack."""
+    return case.make(clock)
+
+
+@pytest.mark.parametrize(("case", "where"), EVERY, indirect=["case"])
+class TestLayer(LayerContract):
+    @pytest.fixture
+    def layers(self, case: Case, clock: ManualClock) -> Stack:
+        return case.make(clock)
+
+    @pytest.fixture(autouse=True)
+    def _expectations(self, case: Case, where: str) -> None:
+        self.__dict__.update(lost=case.lost, gained=case.gained, writable=case.writable)
+
+    @pytest_asyncio.fixture
+    async def backend(self, where: str, place: Place) -> AsyncIterator[Store]:
+        async with STORES[where](place) as store:
+            yield store
+
+
+@pytest.mark.parametrize(
+    ("case", "where"), [pair for pair in USUAL if CASES[pair[0]].writable], indirect=["case"]
+)
+class TestStoreUnder(StoreContract):
+    @pytest_asyncio.fixture
+    async def store(self, layers: Stack, where: str, place: Place) -> AsyncIterator[Store]:
+        async with layers.over(STORES[where](place)) as store:
+            yield store
