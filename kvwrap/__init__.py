@@ -37,6 +37,7 @@ from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
 from kvwrap.layers.rate_limit import RateLimit
 from kvwrap.layers.read_only import ReadOnly
+from kvwrap.layers.read_through import ReadThrough
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.sharding import Sharding
@@ -48,6 +49,8 @@ from kvwrap.layers.validate import Validate
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
+from kvwrap.views.mapping import mapping
+from kvwrap.views.sync import sync
 from kvwrap.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -80,6 +83,7 @@ __all__ = [
     "RateLimited",
     "ReadOnly",
     "ReadOnlyViolation",
+    "ReadThrough",
     "Retry",
     "Routing",
     "SQLiteStore",
@@ -99,5 +103,7 @@ __all__ = [
     "Validate",
     "ValueTooLarge",
     "adapt",
+    "mapping",
     "stack",
+    "sync",
 ]

@@ -18,6 +18,7 @@ from kvwrap.layers.logging import Logging
 from kvwrap.layers.prefix_collection import PrefixCollection
 from kvwrap.layers.rate_limit import RateLimit
 from kvwrap.layers.read_only import ReadOnly
+from kvwrap.layers.read_through import ReadThrough
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.sharding import Sharding
@@ -125,6 +126,7 @@ class Stack:
     log = _Adds(Logging)
     prefix_collection = _Adds(PrefixCollection)
     read_only = _Adds(ReadOnly)
+    read_through = _Adds(ReadThrough)
     retry = _Adds(Retry)
     route = _Adds(Routing)
     shard = _Adds(Sharding)

@@ -45,6 +45,7 @@ def _lost(*names: str) -> frozenset[Capability]:
 LAYERS: dict[str, Case] = {
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
+    "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
     "route": Case(
         lambda c: stack().route(
             {"odd": lambda: MemoryStore(clock=c)},

@@ -38,6 +38,7 @@ LAYERS = {
     "log": "kvwrap.layers.logging:Logging",
     "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
     "read_only": "kvwrap.layers.read_only:ReadOnly",
+    "read_through": "kvwrap.layers.read_through:ReadThrough",
     "retry": "kvwrap.layers.retry:Retry",
     "route": "kvwrap.layers.routing:Routing",
     "shard": "kvwrap.layers.sharding:Sharding",
