@@ -49,9 +49,9 @@ from kvwrap.layers.validate import Validate
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
+from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.views.mapping import mapping
 from kvwrap.views.sync import sync
-from kvwrap.stores.sqlite import SQLiteStore
 
 __all__ = [
     "Capability",

@@ -1,0 +1,215 @@
+"""`kvwrap.mapping(store)`: a collection as a `MutableMapping`."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import kvwrap
+from kvwrap import InvalidKey, InvalidTTL, KeyNotFound, MemoryStore, Statistics, stack
+from kvwrap.core.capability import Capability
+
+
+class Plain(MemoryStore):
+    """Can neither compare versions nor drop a collection."""
+
+    capabilities = MemoryStore.capabilities - {
+        Capability.COMPARE_AND_PUT,
+        Capability.DESTROY_COLLECTION,
+    }
+
+
+@pytest.fixture(params=[MemoryStore, Plain])
+def users(request, clock):
+    counted = stack().statistics().over(request.param(clock=clock))
+    with kvwrap.mapping(counted, "users") as mapping:
+        yield mapping
+
+
+def test_it_is_a_mutable_mapping(users):
+    assert isinstance(users, MutableMapping)
+    users["ada"] = {"age": 36}
+    assert users["ada"] == {"age": 36}
+    assert "ada" in users
+    assert len(users) == 1
+    assert users
+    del users["ada"]
+    assert "ada" not in users
+    assert not users
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        lambda users: users["x"],
+        lambda users: users.pop("x"),
+        lambda users: users.__delitem__("x"),
+        lambda users: users.popitem(),
+    ],
+)
+def test_what_is_missing_raises_key_error(users, access):
+    with pytest.raises(KeyError):
+        access(users)
+    with pytest.raises(KeyNotFound):
+        access(users)
+
+
+def test_iteration(users):
+    users.update(b=2, a=1)
+    assert sorted(users) == ["a", "b"]
+    assert dict(users) == {"a": 1, "b": 2}
+    assert sorted(users.items()) == [("a", 1), ("b", 2)]
+    assert sorted(users.values()) == [1, 2]
+    assert sorted(users.keys()) == ["a", "b"]
+    assert users == {"a": 1, "b": 2}
+    assert ("a", 1) in users.items()
+
+
+def test_other_collections_are_not_in_it(users):
+    users["a"] = 1
+    users.store.put("b", 2)
+    assert list(users) == ["a"]
+    users.clear()
+    assert users.store.get("b") == 2
+
+
+def test_update_is_one_batch(users):
+    statistics = users.store.find(Statistics)
+    users.update({"a": 1, "b": 2}, c=3)
+    users.update([("d", 4)])
+    users.update()
+    assert statistics.snapshot().writes.calls == 2
+    assert statistics.snapshot().writes.keys == 4
+
+
+def test_items_are_read_in_batches(users):
+    users.update({str(number): number for number in range(200)})
+    statistics = users.store.find(Statistics)
+    statistics.reset()
+    assert sorted(users.values()) == list(range(200))
+    assert statistics.snapshot().reads.calls == 1
+
+
+def test_get_many(users):
+    users.update(a=1, b=2)
+    assert users.get_many(["a", "x", "b"]) == {"a": 1, "b": 2}
+    assert users.get("a") == 1
+    assert users.get("x", 5) == 5
+
+
+def test_none_is_a_value(users):
+    users["a"] = None
+    assert "a" in users
+    assert users["a"] is None
+    assert users.setdefault("a", 1) is None
+    assert users.pop("a", 1) is None
+    assert users.pop("a", 1) == 1
+
+
+def test_pop_popitem_setdefault_clear(users):
+    users.update(a=1, b=2)
+    assert users.pop("a") == 1
+    assert users.popitem() == ("b", 2)
+    assert users.setdefault("c", [1]) == [1]
+    assert users.setdefault("c", [2]) == [1]
+    with pytest.raises(TypeError):
+        users.pop("c", 1, 2)
+    users["d"] = 1
+    users.clear()
+    assert not users
+
+
+def test_names_that_are_none(users):
+    assert 5 not in users
+    assert "" not in users
+    with pytest.raises(InvalidKey):
+        users[5] = 1
+    with pytest.raises(InvalidKey):
+        users[""]
+
+
+def test_values_are_copies(users):
+    users["a"] = [1]
+    users["a"].append(2)
+    assert users["a"] == [1]
+
+
+def test_ttl(clock):
+    with kvwrap.mapping(MemoryStore(clock=clock), ttl=10) as short:
+        short["a"] = 1
+        short.update(b=2)
+        short.setdefault("c", 3)
+        assert len(short) == 3
+        clock.advance(10)
+        assert not short
+        assert short.get("a") is None
+    with pytest.raises(InvalidTTL):
+        kvwrap.mapping(MemoryStore(), ttl=-1)
+
+
+def test_a_view_of_the_caller_s_stays_open(clock):
+    with kvwrap.sync(MemoryStore(clock=clock)) as store:
+        with kvwrap.mapping(store, "a") as one, kvwrap.mapping(store, "b") as other:
+            one["k"] = 1
+            assert "k" not in other
+        assert store.get("k", collection="a") == 1
+        assert repr(one) == f"mapping({store!r}, collection='a')"
+
+
+_keys = st.sampled_from(["a", "b", "ü", "a b"])
+_values = st.none() | st.integers(0, 9) | st.lists(st.text(max_size=2), max_size=2)
+
+
+class AsADict(RuleBasedStateMachine):
+    """Whatever is done to it, it is what a dict would be."""
+
+    def __init__(self):
+        super().__init__()
+        self.dict = {}
+        self.mapping = kvwrap.mapping(MemoryStore(), "c")
+
+    @rule(key=_keys, value=_values)
+    def set(self, key, value):
+        self.dict[key] = self.mapping[key] = value
+
+    @rule(key=_keys, default=_values)
+    def pop(self, key, default):
+        assert self.dict.pop(key, default) == self.mapping.pop(key, default)
+
+    @rule(key=_keys, default=_values)
+    def setdefault(self, key, default):
+        assert self.dict.setdefault(key, default) == self.mapping.setdefault(key, default)
+
+    @rule(values=st.dictionaries(_keys, _values))
+    def update(self, values):
+        self.dict.update(values)
+        self.mapping.update(values)
+
+    @rule(key=_keys)
+    def delete(self, key):
+        for mapping in (self.dict, self.mapping):
+            try:
+                del mapping[key]
+            except KeyError:
+                assert key not in self.dict
+
+    @rule()
+    def clear(self):
+        self.dict.clear()
+        self.mapping.clear()
+
+    @invariant()
+    def equal(self):
+        assert self.mapping == self.dict
+        assert len(self.mapping) == len(self.dict)
+
+    def teardown(self):
+        self.mapping.close()
+
+
+TestAsADict = AsADict.TestCase
+TestAsADict.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
