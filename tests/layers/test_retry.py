@@ -1,0 +1,372 @@
+"""What Retry tries again, when, and what it must not do twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvwrap import (
+    Chaos,
+    CircuitOpen,
+    ConfigurationError,
+    MemoryStore,
+    Passthrough,
+    Retry,
+    StackWarning,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    ValueTooLarge,
+    stack,
+)
+from kvwrap.testing import ManualClock
+
+
+class Scripted(Passthrough):
+    """Raises the next of its errors instead of, or (for a pair) after, doing an operation."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.calls = []
+
+    async def _next(self, operation, forward, *arguments):
+        self.calls.append((operation, self.clock.monotonic()))
+        error, done = self.script.pop(0) if self.script else (None, True)
+        result = await forward(*arguments) if done else None
+        if error is not None:
+            raise error
+        return result
+
+    async def read(self, *arguments):
+        return await self._next("read", self.inner.read, *arguments)
+
+    async def write(self, *arguments):
+        return await self._next("write", self.inner.write, *arguments)
+
+    async def remove(self, *arguments):
+        return await self._next("remove", self.inner.remove, *arguments)
+
+    async def list_keys(self, *arguments):
+        return await self._next("list_keys", self.inner.list_keys, *arguments)
+
+
+def down(kind=StoreUnavailable):
+    """Not done."""
+    return kind("the backend is down"), False
+
+
+def lost(kind=StoreTimeout):
+    """Done, and the answer lost."""
+    return kind("no answer"), True
+
+
+OK = (None, True)
+
+
+class Longest(random.Random):
+    """Draws the upper bound every time."""
+
+    def uniform(self, a, b):
+        return b
+
+
+def retrying(*script, clock, **options):
+    return stack(Retry(rng=Longest(), **options), Scripted(*script)).over(MemoryStore(clock=clock))
+
+
+async def over(clock, coroutine, seconds=1000):
+    task = asyncio.ensure_future(coroutine)
+    await clock.run(seconds)
+    assert task.done()
+    return await task
+
+
+def calls(store):
+    return [operation for operation, _ in store.find(Scripted).calls]
+
+
+def times(store):
+    return [round(moment, 9) for _, moment in store.find(Scripted).calls]
+
+
+async def test_what_fails_and_then_works_has_worked(clock):
+    store = retrying(down(), down(StoreTimeout), clock=clock)
+    await over(clock, store.put("a", 1))
+    assert calls(store) == ["write"] * 3
+    assert await store.get("a") == 1
+
+
+async def test_success_is_one_call_and_no_wait(clock):
+    store = retrying(clock=clock)
+    await store.put("a", 1)
+    assert times(store) == [0]
+
+
+async def test_waits_double_up_to_the_longest(clock):
+    store = retrying(*[down()] * 6, clock=clock, attempts=6, wait=1, max_wait=5)
+    with pytest.raises(StoreUnavailable):
+        await over(clock, store.get("a"))
+    assert times(store) == [0, 1, 3, 7, 12, 17]
+
+
+@given(seed=st.integers(), attempts=st.integers(2, 8))
+async def test_every_wait_is_within_its_bounds_and_follows_from_the_seed(seed, attempts):
+    async def moments():
+        clock = ManualClock()
+        layers = stack(
+            Retry(attempts, rng=random.Random(seed), wait=0.5, max_wait=4), Scripted(*[down()] * 8)
+        )
+        store = layers.over(MemoryStore(clock=clock))
+        with pytest.raises(StoreUnavailable):
+            await over(clock, store.get("a"))
+        return times(store)
+
+    found = await moments()
+    assert len(found) == attempts
+    for number, (before, after) in enumerate(zip(found, found[1:], strict=False)):
+        assert 0 <= after - before <= min(4, 0.5 * 2**number) + 1e-9
+    assert found == await moments()
+
+
+async def test_the_last_error_is_raised_as_it_is_with_a_note(clock):
+    last = StoreTimeout("the last")
+    store = retrying(down(), down(), (last, False), clock=clock)
+    with pytest.raises(StoreTimeout) as caught:
+        await over(clock, store.get("a"))
+    assert caught.value is last
+    assert caught.value.__notes__ == ["Retry gave read up after 3 attempts"]
+
+
+async def test_no_attempt_begins_after_the_limit(clock):
+    store = retrying(*[down()] * 9, clock=clock, attempts=9, wait=4, max_wait=4, limit=10)
+    with pytest.raises(StoreUnavailable):
+        await over(clock, store.get("a"))
+    assert times(store) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("kind", [ValueTooLarge, CircuitOpen, RuntimeError])
+async def test_errors_that_will_not_pass_are_raised_at_once(clock, kind):
+    store = retrying((kind("no"), False), clock=clock)
+    with pytest.raises(kind):
+        await store.put("a", 1)
+    assert calls(store) == ["write"]
+
+
+async def test_an_error_that_will_not_pass_ends_the_attempts(clock):
+    store = retrying(down(), (ValueTooLarge("no"), False), clock=clock)
+    with pytest.raises(ValueTooLarge):
+        await over(clock, store.put("a", 1))
+    assert calls(store) == ["write"] * 2
+
+
+async def test_which_errors_pass_can_be_said(clock):
+    store = retrying(
+        (StoreFull("full"), False), (CircuitOpen("open"), False), clock=clock,
+        on=[StoreFull, CircuitOpen],
+    )  # fmt: skip
+    await over(clock, store.put("a", 1))
+    assert len(calls(store)) == 3
+    store = retrying(down(), clock=clock, on=StoreFull)
+    with pytest.raises(StoreUnavailable):
+        await store.put("a", 1)
+
+
+async def test_one_attempt_is_one_attempt(clock):
+    store = retrying(down(), clock=clock, attempts=1)
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+    assert calls(store) == ["read"]
+
+
+async def test_cancellation_passes_at_once_in_a_wait(clock):
+    store = retrying(down(), clock=clock)
+    task = asyncio.create_task(store.get("a"))
+    await clock.settle()
+    assert clock.sleeping == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await clock.run(100)
+    assert calls(store) == ["read"]
+
+
+async def test_cancellation_passes_at_once_in_an_attempt(clock):
+    store = stack(Retry(), Chaos(delay=60)).over(MemoryStore(clock=clock))
+    task = asyncio.create_task(store.get("a"))
+    await clock.settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.find(Chaos).calls == 1
+
+
+async def test_a_callers_timeout_ends_the_attempts(clock):
+    store = stack(Retry(100), Chaos(failure_rate=1)).over(MemoryStore(clock=clock))
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.01):
+            await store.get("a")
+    assert not isinstance(caught.value, StoreTimeout)
+
+
+# -- what must not happen twice ----------------------------------------------------------
+
+
+async def test_a_conditional_write_that_happened_unseen_has_succeeded(clock):
+    store = retrying(lost(), clock=clock)
+    assert await over(clock, store.put_if_absent("a", 1)) is True
+    assert calls(store) == ["write", "read"]
+
+
+async def test_a_conditional_write_that_did_not_happen_is_tried_again(clock):
+    store = retrying(down(), clock=clock)
+    assert await over(clock, store.put_if_absent("a", 1)) is True
+    assert calls(store) == ["write", "read", "write"]
+    assert await over(clock, store.put_if_absent("a", 2)) is False
+
+
+async def test_a_conditional_write_overtaken_by_another_is_left_unclear(clock):
+    base = MemoryStore(clock=clock)
+    store = stack(Retry(rng=Longest(), wait=1), Scripted(OK, lost())).over(base)
+    first = await store.get_versioned("a") or await base.put("a", 1)
+    first = await base.get_versioned("a")
+    task = asyncio.create_task(store.compare_and_put("a", 2, first.version))
+    await clock.settle()
+    await base.put("a", 3)
+    await clock.run(100)
+    with pytest.raises(StoreTimeout) as caught:
+        await task
+    assert "cannot be told" in caught.value.__notes__[0]
+    assert calls(store) == ["read", "write", "read"]
+    assert await base.get("a") == 3
+
+
+async def test_looking_after_a_conditional_write_may_fail_as_well(clock):
+    store = retrying(lost(), down(), clock=clock)
+    assert await over(clock, store.put_if_absent("a", 1)) is True
+    assert calls(store) == ["write", "read", "read"]
+
+
+async def test_a_conditional_remove_is_tried_again_only_where_it_did_not_happen(clock):
+    store = retrying(OK, OK, down(), clock=clock)
+    await store.put("a", 1)
+    assert await over(clock, store.pop("a")) == 1
+    assert calls(store) == ["write", "read", "remove", "read", "remove"]
+
+    store = retrying(OK, OK, lost(), clock=clock)
+    await store.put("a", 1)
+    with pytest.raises(StoreTimeout):
+        await over(clock, store.pop("a"))
+    assert calls(store) == ["write", "read", "remove", "read"]
+
+
+async def test_of_a_conditional_batch_only_the_rest_is_written_again(clock):
+    class Half(Passthrough):
+        def __init__(self):
+            self.batches = []
+
+        async def write(self, collection, keys, entries, expected=None):
+            self.batches.append(list(keys))
+            if len(self.batches) == 1:
+                await self.inner.write(collection, keys[:1], entries[:1], expected[:1])
+                raise StoreTimeout("half of it", done=keys[:1])
+            return await self.inner.write(collection, keys, entries, expected)
+
+    base = MemoryStore(clock=clock)
+    await base.put_many(["a", "b"], [1, 2])
+    entries = await base.read(None, ["a", "b"])
+    versions = [entry.version for entry in entries]
+    store = stack(Retry(), Half()).over(base)
+    new = [entry.with_expiry(None, 7) for entry in entries]
+    assert await over(clock, store.write(None, ["a", "b"], new, versions)) == [True, True]
+    assert store.find(Half).batches == [["a", "b"], ["b"]]
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    lost_rate=st.sampled_from([0.0, 0.3, 0.6]),
+    failure_rate=st.sampled_from([0.0, 0.2, 0.4]),
+)
+async def test_increments_are_never_counted_twice(seed, lost_rate, failure_rate):
+    clock = ManualClock()
+    base = MemoryStore(clock=clock)
+    layers = (
+        stack()
+        .retry(4)
+        .chaos(
+            seed,
+            lost_rate=lost_rate,
+            failure_rate=failure_rate,
+            delay=(0, 0.5),
+            reply_delay=(0, 0.5),
+        )
+    )
+    # Two stacks over one backend contend as two processes do: their locks are their own.
+    stores = [layers.over(base), layers.over(base)]
+    totals, failed = [], 0
+
+    async def count(store):
+        nonlocal failed
+        for _ in range(5):
+            try:
+                totals.append(await store.increment("n"))
+            except StoreUnavailable:
+                failed += 1
+
+    tasks = [asyncio.create_task(count(store)) for store in stores for _ in range(2)]
+    for _ in range(10_000):
+        if all(task.done() for task in tasks):
+            break
+        # Contending increments wait a moment of real time.
+        await clock.run(10)
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*tasks)
+    assert len(set(totals)) == len(totals)
+    assert len(totals) <= (await base.get("n") or 0) <= len(totals) + failed
+
+
+async def test_a_page_of_keys_whose_answer_was_lost_is_not_skipped(clock):
+    store = retrying(OK, lost(), OK, lost(), clock=clock)
+    names = [f"{number:04}" for number in range(1500)]
+    await store.put_many(names, names)
+    assert await over(clock, store.keys()) == names
+
+
+# -- its place, and its arguments --------------------------------------------------------
+
+
+def test_two_retries_multiply():
+    with pytest.warns(StackWarning, match="retry-twice"):
+        stack().retry().retry().over(MemoryStore())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attempts": 0},
+        {"attempts": -1},
+        {"attempts": 2.5},
+        {"attempts": True},
+        {"wait": -1},
+        {"wait": float("nan")},
+        {"max_wait": 0.01},
+        {"limit": 0},
+        {"limit": float("inf")},
+        {"on": ()},
+        {"on": "StoreTimeout"},
+        {"on": [asyncio.CancelledError]},
+    ],
+)
+def test_what_cannot_work_is_refused(options):
+    with pytest.raises(ConfigurationError):
+        Retry(**options)
+
+
+def test_a_missing_tenacity_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    with pytest.raises(ConfigurationError, match=r"tenacity.*kvwrap\[resilience\]"):
+        Retry()
