@@ -46,6 +46,8 @@ from kvwrap.layers.timeout import Timeout
 from kvwrap.layers.tracing import Tracing
 from kvwrap.layers.ttl_clamp import TTLClamp
 from kvwrap.layers.validate import Validate
+from kvwrap.layers.write_behind import WriteBehind
+from kvwrap.rewrite import rewrite
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
@@ -102,8 +104,10 @@ __all__ = [
     "UnsupportedOperation",
     "Validate",
     "ValueTooLarge",
+    "WriteBehind",
     "adapt",
     "mapping",
+    "rewrite",
     "stack",
     "sync",
 ]

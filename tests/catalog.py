@@ -8,11 +8,14 @@ purpose contradicts.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvwrap import Capability, MemoryStore, SQLiteStore, Stack, Store, stack
+from kvwrap import Capability, Keyring, MemoryStore, SQLiteStore, Stack, Store, stack
 from kvwrap.core.clock import Clock
 
 __all__ = ["EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Place"]
@@ -41,9 +44,17 @@ def _lost(*names: str) -> frozenset[Capability]:
     return frozenset(map(Capability, names))
 
 
+def _journal() -> Path:
+    """A journal for one stack."""
+    folder = tempfile.mkdtemp(prefix="kvwrap-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder) / "journal"
+
+
 # One line per layer, by its builder method, alphabetical. `c` is the clock.
 LAYERS: dict[str, Case] = {
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
+    "encrypt": Case(lambda c: stack().encrypt(Keyring({"k": b"k" * 32}))),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
     "route": Case(
@@ -58,6 +69,10 @@ LAYERS: dict[str, Case] = {
         lost=_lost("persistent", "shared", "native_ttl"),
     ),
     "statistics": Case(lambda c: stack().statistics()),
+    "write_behind": Case(
+        lambda c: stack().write_behind(_journal()),
+        exempt=frozenset({"test_one_description_over_two_stores_shares_nothing"}),
+    ),
 }
 
 # Several layers at once, in the orders that users would write.

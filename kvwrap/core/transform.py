@@ -57,7 +57,11 @@ class Transform(Layer):
         `kvwrap.rewrite` asks this, after `prepare_encode`. Unless a layer knows better, the
         entry is encoded once more to compare the steps.
         """
-        return self.encode(plain, collection, key).codec == stored.codec
+        encoded = self.encode(plain, collection, key)
+        if encoded.codec == plain.codec:
+            # Left as it is; there may be another library's form, which no codec tells of.
+            return encoded.codec == stored.codec and encoded.body == stored.body
+        return encoded.codec == stored.codec
 
     watch: Watch | None = None
     """Who looks on, while `kvwrap.rewrite` is at work."""

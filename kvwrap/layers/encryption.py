@@ -182,6 +182,11 @@ class Encryption(Transform):
         return {cipher.name: cipher.count.messages for cipher in ciphers.values()}
 
     @property
+    def primary(self) -> str:
+        """The name of the key that is written with."""
+        return self._sealing.name
+
+    @property
     def key_names(self) -> dict[str, str]:
         """The names of the keys known of, by the ids (in hexadecimal) that entries bear."""
         return {step[1:].hex(): name for step, name in self._keys.named().items()}
