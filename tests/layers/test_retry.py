@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvwrap import (
@@ -114,6 +115,7 @@ async def test_waits_double_up_to_the_longest(clock):
     assert times(store) == [0, 1, 3, 7, 12, 17]
 
 
+@settings(deadline=None, max_examples=50)
 @given(seed=st.integers(), attempts=st.integers(2, 8))
 async def test_every_wait_is_within_its_bounds_and_follows_from_the_seed(seed, attempts):
     async def moments():
@@ -128,7 +130,7 @@ async def test_every_wait_is_within_its_bounds_and_follows_from_the_seed(seed, a
 
     found = await moments()
     assert len(found) == attempts
-    for number, (before, after) in enumerate(zip(found, found[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(found)):
         assert 0 <= after - before <= min(4, 0.5 * 2**number) + 1e-9
     assert found == await moments()
 
@@ -286,6 +288,7 @@ async def test_of_a_conditional_batch_only_the_rest_is_written_again(clock):
     assert store.find(Half).batches == [["a", "b"], ["b"]]
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     lost_rate=st.sampled_from([0.0, 0.3, 0.6]),
