@@ -27,6 +27,7 @@ from kvwrap.layers.timeout import Timeout
 from kvwrap.layers.tracing import Tracing
 from kvwrap.layers.ttl_clamp import TTLClamp
 from kvwrap.layers.validate import Validate
+from kvwrap.layers.write_behind import WriteBehind
 
 P = ParamSpec("P")
 
@@ -52,6 +53,7 @@ class _Adds(Generic[P]):
             return stack.layer(self.layer(*args, **kwargs))
 
         add.__doc__ = self.__doc__
+        add.__wrapped__ = self.layer  # type: ignore[attr-defined]  # for `help` and editors
         return add
 
 
@@ -134,6 +136,7 @@ class Stack:
     timeout = _Adds(Timeout)
     trace = _Adds(Tracing)
     validate = _Adds(Validate)
+    write_behind = _Adds(WriteBehind)
 
 
 def stack(*layers: Layer) -> Stack:

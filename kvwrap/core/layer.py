@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from kvwrap.core.basic import BasicMethods, ValueHook
 from kvwrap.core.capability import Capabilities
@@ -27,8 +27,11 @@ from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import UnsupportedOperation
 
-StoreSource = Any
-"""A second store: a store, a factory of one, or an object that `kvwrap.adapt` takes."""
+StoreSource = Annotated[Any, "a second store"]
+"""A second store: a store, a factory of one, or an object that `kvwrap.adapt` takes.
+
+A configuration knows by this annotation that an argument is a store.
+"""
 
 
 class Layer(Described, Lifecycle):
@@ -45,9 +48,12 @@ class Layer(Described, Lifecycle):
         inner: What this layer is over: another layer, or a store. It cannot tell which.
         clock: The store's clock.
         traits: What other layers and the findings may want to know of this one.
+        reserved: Collections of `inner` in which this layer keeps records of its own, and
+            which it hides; `kvwrap.rewrite` has to go over them as well.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset()
+    reserved: ClassVar[tuple[Collection, ...]] = ()
     inner: Primitives
     clock: Clock
     serializer: Serializer | None = None
@@ -183,8 +189,18 @@ class Layer(Described, Lifecycle):
             opened.pop_all()
 
     async def teardown(self) -> None:
-        for _, store in reversed(self._seconds):
-            await store.close()
+        async with AsyncExitStack() as closing:
+            for _, store in self._seconds:
+                closing.push_async_callback(store.close)
+
+    async def close(self) -> None:
+        if not self.is_open and not self.is_closed:
+            # Never set up as a whole: its second stores may have opened themselves when used.
+            async with AsyncExitStack() as closing:
+                for _, store in self._seconds:
+                    if not store.users:
+                        closing.push_async_callback(store.close)
+        await super().close()
 
     # -- the primitives ----------------------------------------------------------------
 

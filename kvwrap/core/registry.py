@@ -46,6 +46,7 @@ LAYERS = {
     "timeout": "kvwrap.layers.timeout:Timeout",
     "trace": "kvwrap.layers.tracing:Tracing",
     "validate": "kvwrap.layers.validate:Validate",
+    "write_behind": "kvwrap.layers.write_behind:WriteBehind",
 }
 """Layer classes by the name of their builder method."""
 

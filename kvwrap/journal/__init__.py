@@ -1,0 +1,1 @@
+"""A durable list of accepted changes, and what carries them on to where they belong."""
