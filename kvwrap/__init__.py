@@ -29,18 +29,24 @@ from kvwrap.errors import (
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers.chaos import Chaos
 from kvwrap.layers.circuit_breaker import CircuitBreaker
+from kvwrap.layers.compression import Compression
 from kvwrap.layers.concurrency_limit import ConcurrencyLimit
 from kvwrap.layers.default_value import DefaultValue
 from kvwrap.layers.encryption import Encryption
+from kvwrap.layers.hashed_key import HashedKey
+from kvwrap.layers.limit_size import LimitSize
 from kvwrap.layers.logging import Logging
 from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.prefix_key import PrefixKey
 from kvwrap.layers.rate_limit import RateLimit
 from kvwrap.layers.read_only import ReadOnly
 from kvwrap.layers.read_through import ReadThrough
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
+from kvwrap.layers.serialization import Serialization
 from kvwrap.layers.sharding import Sharding
+from kvwrap.layers.single_collection import SingleCollection
 from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.timeout import Timeout
 from kvwrap.layers.tracing import Tracing
@@ -60,6 +66,7 @@ __all__ = [
     "Chaos",
     "CircuitBreaker",
     "CircuitOpen",
+    "Compression",
     "ConcurrencyLimit",
     "ConfigurationError",
     "CorruptEntry",
@@ -67,6 +74,7 @@ __all__ = [
     "DefaultValue",
     "Encryption",
     "EnvelopeKeyring",
+    "HashedKey",
     "InvalidBatch",
     "InvalidKey",
     "InvalidTTL",
@@ -75,12 +83,14 @@ __all__ = [
     "KeyNotFound",
     "Keyring",
     "KvwrapError",
+    "LimitSize",
     "LocalKEK",
     "Logging",
     "MemoryStore",
     "NullStore",
     "Passthrough",
     "PrefixCollection",
+    "PrefixKey",
     "RateLimit",
     "RateLimited",
     "ReadOnly",
@@ -89,8 +99,10 @@ __all__ = [
     "Retry",
     "Routing",
     "SQLiteStore",
+    "Serialization",
     "SerializationError",
     "Sharding",
+    "SingleCollection",
     "Stack",
     "StackWarning",
     "Statistics",

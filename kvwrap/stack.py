@@ -11,17 +11,23 @@ from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.layers.chaos import Chaos
 from kvwrap.layers.circuit_breaker import CircuitBreaker
+from kvwrap.layers.compression import Compression
 from kvwrap.layers.concurrency_limit import ConcurrencyLimit
 from kvwrap.layers.default_value import DefaultValue
 from kvwrap.layers.encryption import Encryption
+from kvwrap.layers.hashed_key import HashedKey
+from kvwrap.layers.limit_size import LimitSize
 from kvwrap.layers.logging import Logging
 from kvwrap.layers.prefix_collection import PrefixCollection
+from kvwrap.layers.prefix_key import PrefixKey
 from kvwrap.layers.rate_limit import RateLimit
 from kvwrap.layers.read_only import ReadOnly
 from kvwrap.layers.read_through import ReadThrough
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
+from kvwrap.layers.serialization import Serialization
 from kvwrap.layers.sharding import Sharding
+from kvwrap.layers.single_collection import SingleCollection
 from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.timeout import Timeout
 from kvwrap.layers.tracing import Tracing
@@ -121,17 +127,23 @@ class Stack:
     chaos = _Adds(Chaos)
     circuit_breaker = _Adds(CircuitBreaker)
     clamp_ttl = _Adds(TTLClamp)
+    compress = _Adds(Compression)
     default_value = _Adds(DefaultValue)
     encrypt = _Adds(Encryption)
+    hash_keys = _Adds(HashedKey)
     limit_concurrency = _Adds(ConcurrencyLimit)
     limit_rate = _Adds(RateLimit)
+    limit_size = _Adds(LimitSize)
     log = _Adds(Logging)
     prefix_collection = _Adds(PrefixCollection)
+    prefix_key = _Adds(PrefixKey)
     read_only = _Adds(ReadOnly)
     read_through = _Adds(ReadThrough)
     retry = _Adds(Retry)
     route = _Adds(Routing)
+    serialize = _Adds(Serialization)
     shard = _Adds(Sharding)
+    single_collection = _Adds(SingleCollection)
     statistics = _Adds(Statistics)
     timeout = _Adds(Timeout)
     trace = _Adds(Tracing)

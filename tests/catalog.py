@@ -54,8 +54,15 @@ def _journal() -> Path:
 # One line per layer, by its builder method, alphabetical. `c` is the clock.
 LAYERS: dict[str, Case] = {
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
+    "compress": Case(lambda c: stack().compress(min_size=0, dictionaries=True)),
     "encrypt": Case(lambda c: stack().encrypt(Keyring({"k": b"k" * 32}))),
+    "hash_keys": Case(
+        lambda c: stack().hash_keys(b"s" * 32, collections=True),
+        lost=_lost("keys", "range", "collections"),
+    ),
+    "limit_size": Case(lambda c: stack().limit_size(10_000_000)),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
+    "prefix_key": Case(lambda c: stack().prefix_key("app-")),
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
     "route": Case(
         lambda c: stack().route(
@@ -64,10 +71,12 @@ LAYERS: dict[str, Case] = {
         ),
         lost=_lost("persistent", "shared", "native_ttl"),
     ),
+    "serialize": Case(lambda c: stack().serialize("msgpack")),
     "shard": Case(
         lambda c: stack().shard({"b": lambda: MemoryStore(clock=c)}, name="a"),
         lost=_lost("persistent", "shared", "native_ttl"),
     ),
+    "single_collection": Case(lambda c: stack().single_collection("all")),
     "statistics": Case(lambda c: stack().statistics()),
     "write_behind": Case(
         lambda c: stack().write_behind(_journal()),

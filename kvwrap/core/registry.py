@@ -31,17 +31,23 @@ LAYERS = {
     "chaos": "kvwrap.layers.chaos:Chaos",
     "circuit_breaker": "kvwrap.layers.circuit_breaker:CircuitBreaker",
     "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
+    "compress": "kvwrap.layers.compression:Compression",
     "default_value": "kvwrap.layers.default_value:DefaultValue",
     "encrypt": "kvwrap.layers.encryption:Encryption",
+    "hash_keys": "kvwrap.layers.hashed_key:HashedKey",
     "limit_concurrency": "kvwrap.layers.concurrency_limit:ConcurrencyLimit",
     "limit_rate": "kvwrap.layers.rate_limit:RateLimit",
+    "limit_size": "kvwrap.layers.limit_size:LimitSize",
     "log": "kvwrap.layers.logging:Logging",
     "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
+    "prefix_key": "kvwrap.layers.prefix_key:PrefixKey",
     "read_only": "kvwrap.layers.read_only:ReadOnly",
     "read_through": "kvwrap.layers.read_through:ReadThrough",
     "retry": "kvwrap.layers.retry:Retry",
     "route": "kvwrap.layers.routing:Routing",
+    "serialize": "kvwrap.layers.serialization:Serialization",
     "shard": "kvwrap.layers.sharding:Sharding",
+    "single_collection": "kvwrap.layers.single_collection:SingleCollection",
     "statistics": "kvwrap.layers.statistics:Statistics",
     "timeout": "kvwrap.layers.timeout:Timeout",
     "trace": "kvwrap.layers.tracing:Tracing",
@@ -89,6 +95,16 @@ def layer_class(name: str) -> Any:
     return _find("kvwrap.layers", LAYERS, name, "layer")
 
 
+def store_name(cls: type) -> str | None:
+    """The scheme by which `store_class` finds this class, or `None`."""
+    return _name_of("kvwrap.stores", STORES, cls)
+
+
+def layer_name(cls: type) -> str | None:
+    """The name by which `layer_class` finds this class, or `None`."""
+    return _name_of("kvwrap.layers", LAYERS, cls)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The sentence that suggests the likeliest name meant, or lists what there is."""
     choices = sorted(known)
@@ -101,8 +117,25 @@ def _find(group: str, own: dict[str, str], name: str, what: str) -> Any:
         return _load(own[name])
     others = {point.name: point for point in entry_points(group=group)}
     if name in others:
-        return others[name].load()
+        try:
+            return others[name].load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(
+                f"the {what} {name!r} of another package ({others[name].value}) cannot be loaded: "
+                f"{error}"
+            ) from error
     raise ConfigurationError(f"no {what} is called {name!r}: {nearest(name, {*own, *others})}")
+
+
+def _name_of(group: str, own: dict[str, str], cls: type) -> str | None:
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    for name, known in own.items():
+        if known == path:
+            return name
+    for point in entry_points(group=group):
+        if point.value.replace(" ", "") == path:
+            return point.name
+    return None
 
 
 def _load(path: str) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
+from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
+from kvwrap.core.names import checked_collection
 from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.errors import ConfigurationError, InvalidKey
 
 
 class Renaming(Layer):
@@ -16,6 +19,8 @@ class Renaming(Layer):
 
     The prefix must be such that no collection's keys, prefixed, begin as another's do.
     """
+
+    traits = frozenset({"renames"})
 
     def place(self, collection: Collection) -> tuple[Collection, str]:
         """The collection inside, and the prefix that its keys bear there."""
@@ -84,7 +89,9 @@ class Renaming(Layer):
             None if span.end is None else prefix + span.end,
         )
         page = await self.inner.list_keys(there, inside, cursor)
-        return Page([key[len(prefix) :] for key in page.keys], page.cursor)
+        # A key that is the bare prefix is not ours: outside it would have no name.
+        length = len(prefix)
+        return Page([key[length:] for key in page.keys if len(key) > length], page.cursor)
 
     async def drop(self, collection: Collection) -> bool:
         there, prefix = self.place(collection)
@@ -98,8 +105,9 @@ class Renaming(Layer):
         cursor: object = None
         while True:
             page = await self.inner.list_keys(collection, Span(prefix), cursor)
-            if page.keys:
-                dropped = any(await self.inner.remove(collection, page.keys)) or dropped
+            keys = [key for key in page.keys if len(key) > len(prefix)]
+            if keys:
+                dropped = any(await self.inner.remove(collection, keys)) or dropped
             cursor = page.cursor
             if cursor is None:
                 return dropped
@@ -107,3 +115,25 @@ class Renaming(Layer):
     async def drop_all(self) -> bool:
         dropped = [await self.drop(collection) for collection in await self.list_collections()]
         return any(dropped)
+
+
+def checked_prefix(prefix: object) -> str:
+    """The prefix or separator; raises `ConfigurationError` for what cannot be in a name."""
+    try:
+        return checked_collection(prefix) or ""
+    except InvalidKey:
+        raise ConfigurationError(
+            "a prefix or separator is a string of at least a character, of valid Unicode, "
+            f"not {prefix!r}"
+        ) from None
+
+
+def ended_by_hashes(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
+    """The finding against a prefix of keys that a layer inside hashes away."""
+    if any("hashes_keys" in each.traits for each in below):
+        yield Finding(
+            "key-prefix-outside-hashed-keys",
+            f"{layer.name} puts a prefix before keys that are hashed further in, so nothing in "
+            "the backend bears it: what lies behind it can be neither enumerated nor destroyed.",
+            "Put it inside .hash_keys(...), or use .prefix_collection(...).",
+        )

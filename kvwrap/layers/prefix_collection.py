@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from kvwrap.core.names import checked_collection
 from kvwrap.core.primitives import Collection
-from kvwrap.core.renaming import Renaming
-from kvwrap.errors import ConfigurationError
+from kvwrap.core.renaming import Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):
@@ -13,20 +11,17 @@ class PrefixCollection(Renaming):
 
     The default collection lies in the one called like the prefix itself. `collections`
     gives the names back without the prefix, and `destroy` drops what lies under it and
-    nothing else.
+    nothing else. No prefix may be the beginning of another one used in the same backend, so
+    end it with a separator.
 
     Args:
-        prefix: At least one character; put a separator at its end if you want one.
+        prefix: At least one character.
     """
 
     _prefixes_keys = False
 
     def __init__(self, prefix: str) -> None:
-        if not prefix or not isinstance(prefix, str):
-            raise ConfigurationError(
-                f"a prefix is a string of at least a character, not {prefix!r}"
-            )
-        self.prefix = checked_collection(prefix) or ""
+        self.prefix = checked_prefix(prefix)
 
     def place(self, collection: Collection) -> tuple[Collection, str]:
         return (self.prefix if collection is None else self.prefix + collection), ""

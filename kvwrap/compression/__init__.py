@@ -1,0 +1,1 @@
+"""Algorithms that make bytes fewer, and dictionaries trained on what a collection holds."""

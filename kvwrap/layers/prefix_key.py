@@ -1,0 +1,58 @@
+"""Keys under a prefix, so that several programs can share collections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.findings import Finding
+from kvwrap.core.layer import Layer
+from kvwrap.core.primitives import Collection, Span
+from kvwrap.core.renaming import Renaming, checked_prefix, ended_by_hashes
+from kvwrap.core.store import Store
+
+
+class PrefixKey(Renaming):
+    """Puts `prefix` in front of every key, in every collection.
+
+    Enumeration gives the keys back without it, and those of others not at all; `destroy`
+    drops what bears the prefix and nothing else. No prefix may be the beginning of another
+    one used in the same backend, so end it with a separator that keys do not begin with.
+
+    Args:
+        prefix: At least one character.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = checked_prefix(prefix)
+
+    def place(self, collection: Collection) -> tuple[Collection, str]:
+        return collection, self.prefix
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As inside; which collections hold the prefix's keys is known only from keys."""
+        found = super().capabilities
+        if Capability.KEYS not in found:
+            found -= {Capability.COLLECTIONS}
+        return found
+
+    async def list_collections(self) -> list[Collection]:
+        if Capability.KEYS not in self.inner.capabilities:
+            raise self.unsupported("tell its collections from others without enumerating keys")
+        return [name for name in await self.inner.list_collections() if await self._is_in(name)]
+
+    async def _is_in(self, collection: Collection) -> bool:
+        cursor: object = None
+        while True:
+            page = await self.list_keys(collection, Span(), cursor)
+            if page.keys:
+                return True
+            cursor = page.cursor
+            if cursor is None:
+                return False
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        yield from ended_by_hashes(self, below)
