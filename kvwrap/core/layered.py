@@ -41,7 +41,8 @@ class LayeredStore(Store):
             self._own = tuple(own)
             self._layers = (*own, *under.layers)
             super().__init__(clock=under.clock, serializer=self._chosen(under.serializer))
-            self._findings = tuple(self._judged(silenced))
+            self.silenced = frozenset(silenced) | under.silenced
+            self._findings = tuple(self._judged(self.silenced))
         except BaseException:
             for running in own:
                 running.release()
@@ -71,7 +72,7 @@ class LayeredStore(Store):
                 if finding.code in silenced:
                     continue
                 if place < len(self._own):
-                    warnings.warn(str(finding), StackWarning, stacklevel=5)
+                    warnings.warn(str(finding), StackWarning, stacklevel=4)
                 yield finding
 
     @property

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvwrap.core import codec
+
+steps = st.integers(0, 255).flatmap(
+    lambda tag: st.binary(min_size=tag >> 5, max_size=tag >> 5).map(
+        lambda argument: codec.step(tag, argument)
+    )
+)
+
+
+@given(st.lists(steps, max_size=8))
+def test_steps_are_told_apart_even_when_unknown(run: list[bytes]) -> None:
+    assert codec.steps(b"".join(run)) == run
+    assert codec.first_step(b"".join(run)) == (run[0] if run else b"")
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_can_be_named_and_gone_through(data: bytes) -> None:
+    assert b"".join(codec.steps(data)) == data
+    assert codec.named(data)
+
+
+@pytest.mark.parametrize(
+    ("tag", "argument"), [(codec.ENCRYPTED, b""), (0x10, b"x"), (0x98, b"xyz")]
+)
+def test_a_step_takes_as_many_bytes_as_its_tag_says(tag: int, argument: bytes) -> None:
+    with pytest.raises(ValueError, match="bytes of argument"):
+        codec.step(tag, argument)
+
+
+def test_what_an_error_calls_them() -> None:
+    run = codec.step(codec.ENCRYPTED, b"\x00\x01\x02\x03") + codec.ZSTD + codec.JSON
+    assert codec.named(run) == "encryption with key id 00010203 over zstd over JSON"
+    assert codec.named(b"") == "nothing"

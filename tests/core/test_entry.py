@@ -1,0 +1,142 @@
+"""The header byte by byte, and that no damage to it goes unseen."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvwrap import CorruptEntry
+from kvwrap.core import codec
+from kvwrap.core.entry import FORMAT, MAGIC, Entry, is_entry
+from kvwrap.core.ttl import LATEST
+
+names = st.text(min_size=1, max_size=20).filter(lambda name: name.isprintable())
+moments = st.integers(0, int(LATEST * 1000)).map(lambda milliseconds: milliseconds / 1000)
+entries = st.builds(
+    Entry,
+    body=st.binary(max_size=300),
+    codec=st.binary(max_size=255),
+    created_at=moments,
+    expires_at=st.none() | moments.filter(bool),
+    version=st.integers(0, 2**64 - 1),
+)
+
+
+@given(entry=entries, collection=st.none() | names, key=names)
+def test_an_entry_comes_back_from_its_bytes(entry: Entry, collection: str | None, key: str) -> None:
+    data = entry.to_bytes(collection, key)
+    found = Entry.from_bytes(data, collection, key, "store")
+    assert (found.body, found.codec, found.version) == (entry.body, entry.codec, entry.version)
+    assert found.created_at == pytest.approx(entry.created_at, abs=0.001)
+    if entry.expires_at is None:
+        assert found.expires_at is None
+    else:
+        assert found.expires_at is not None
+        assert 0 <= found.expires_at - entry.expires_at <= 0.001
+
+
+@given(entry=entries, collection=st.none() | names, key=names, data=st.data())
+def test_no_damage_goes_unseen(
+    entry: Entry, collection: str | None, key: str, data: st.DataObject
+) -> None:
+    whole = entry.to_bytes(collection, key)
+    place = data.draw(st.integers(0, len(whole) - 1))
+    mask = data.draw(st.integers(1, 255))
+    flipped = whole[:place] + bytes((whole[place] ^ mask,)) + whole[place + 1 :]
+    for damaged in (flipped, whole[:place], whole[place + 1 :], whole + b"\x00"):
+        with pytest.raises(CorruptEntry) as raised:
+            Entry.from_bytes(damaged, collection, key, "the store")
+        assert (raised.value.store, raised.value.collection, raised.value.key) == (
+            "the store",
+            collection,
+            key,
+        )
+
+
+def test_every_byte_flipped_and_every_length() -> None:
+    whole = Entry(b'{"a":1}', codec.JSON, 1.5, 2.5, 7).to_bytes("there", "key")
+    for place in range(len(whole)):
+        for mask in range(1, 256):
+            with pytest.raises(CorruptEntry):
+                Entry.from_bytes(
+                    whole[:place] + bytes((whole[place] ^ mask,)) + whole[place + 1 :],
+                    "there",
+                    "key",
+                    "store",
+                )
+        with pytest.raises(CorruptEntry):
+            Entry.from_bytes(whole[:place], "there", "key", "store")
+
+
+@given(
+    entry=entries,
+    place=st.tuples(st.none() | names, names),
+    other=st.tuples(st.none() | names, names),
+)
+def test_an_entry_of_another_place_is_refused(
+    entry: Entry, place: tuple[str | None, str], other: tuple[str | None, str]
+) -> None:
+    if place != other:
+        with pytest.raises(CorruptEntry):
+            Entry.from_bytes(entry.to_bytes(*place), *other, "store")
+
+
+def test_names_that_run_into_one_another_are_other_places() -> None:
+    data = Entry(b"1", codec.JSON, 1.0, None, 7).to_bytes("ab", "c")
+    for collection, key in (("a", "bc"), (None, "abc"), ("abc", "c"), ("", "abc")):
+        with pytest.raises(CorruptEntry):
+            Entry.from_bytes(data, collection, key, "store")
+
+
+@given(st.binary(max_size=100))
+def test_foreign_bytes_are_no_entry(data: bytes) -> None:
+    with pytest.raises(CorruptEntry):
+        Entry.from_bytes(data, None, "key", "store")
+
+
+def test_the_header_is_as_documented() -> None:
+    entry = Entry(b"body", b"\x10\x01", 1_700_000_000.123, 1_700_000_060.5, 0x0102030405060708)
+    data = entry.to_bytes("there", "key")
+    assert data[:2] == b"\xabk" == MAGIC
+    assert data[2] == 1 == FORMAT
+    assert int.from_bytes(data[3:9]) == 1_700_000_000_123
+    assert int.from_bytes(data[9:15]) == 1_700_000_060_500
+    assert int.from_bytes(data[15:23]) == 0x0102030405060708
+    assert data[23] == 2
+    assert data[24:26] == b"\x10\x01"
+    assert data[30:] == b"body"
+    checked = b"6:there" + b"key" + data[:26] + b"body"
+    assert struct.unpack(">I", data[26:30]) == (zlib.crc32(checked),)
+    without = Entry(b"body", b"\x01", 0.0, None, 1).to_bytes(None, "key")
+    assert without[9:15] == bytes(6)
+    assert struct.unpack(">I", without[25:29]) == (zlib.crc32(b"0:key" + without[:25] + b"body"),)
+    assert is_entry(data)
+    assert not is_entry(b'{"a":1}')
+
+
+def test_a_header_of_another_format_says_so() -> None:
+    data = bytearray(Entry(b"", b"", 0.0, None, 1).to_bytes(None, "key"))
+    data[2] = 2
+    with pytest.raises(CorruptEntry, match="format 2"):
+        Entry.from_bytes(bytes(data), None, "key", "store")
+
+
+def test_an_end_is_never_rounded_to_never_nor_earlier() -> None:
+    for end in (0.0, 0.0001, 1.0001, LATEST, LATEST * 2):
+        data = Entry(b"", b"", 0.0, end, 1).to_bytes(None, "key")
+        found = Entry.from_bytes(data, None, "key", "store")
+        assert found.expires_at is not None
+        assert found.expires_at >= min(end, LATEST)
+
+
+def test_an_entry_cannot_be_changed() -> None:
+    entry = Entry(b"", b"", 0.0, None, 1)
+    with pytest.raises(AttributeError):
+        entry.body = b"other"  # type: ignore[misc]  # what is to be refused
+    assert entry.with_expiry(5.0).expires_at == 5.0
+    assert entry.with_expiry(5.0, 2).version == 2
+    assert entry.with_body(b"x", b"y") == Entry(b"x", b"y", 0.0, None, 1)

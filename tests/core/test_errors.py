@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from kvwrap import errors
+from kvwrap.errors import KvwrapError
+
+BUILT_IN = {
+    "CircuitOpen": ConnectionError,
+    "ConfigurationError": ValueError,
+    "CorruptEntry": ValueError,
+    "DecryptionError": ValueError,
+    "InvalidBatch": ValueError,
+    "InvalidKey": ValueError,
+    "InvalidTTL": ValueError,
+    "InvalidValue": ValueError,
+    "KeyNotFound": KeyError,
+    "RateLimited": ConnectionError,
+    "ReadOnlyViolation": PermissionError,
+    "SerializationError": ValueError,
+    "StoreFull": ConnectionError,
+    "StoreTimeout": TimeoutError,
+    "StoreUnavailable": ConnectionError,
+    "UnsupportedOperation": NotImplementedError,
+    "ValueTooLarge": ValueError,
+}
+KINDS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if inspect.isclass(kind) and issubclass(kind, KvwrapError) and kind is not KvwrapError
+}
+
+
+def test_every_error_is_known_here() -> None:
+    assert sorted(KINDS) == sorted(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_an_error_is_the_built_in_that_fits_and_reads_well(name: str) -> None:
+    error = KINDS[name]("what happened", store="MemoryStore", collection="there", key="the key")
+    assert isinstance(error, KvwrapError)
+    assert isinstance(error, BUILT_IN[name])
+    assert str(error) == ("what happened (store MemoryStore, collection 'there', key 'the key')")
+    assert str(KINDS[name]("what happened")) == "what happened"
+    assert error.message == "what happened"
+
+
+def test_an_error_from_the_middle_of_a_batch_counts_the_keys_that_were_done() -> None:
+    error = errors.StoreUnavailable("gone", store="RedisStore", done=iter(["a", "b"]))
+    assert error.done == ("a", "b")
+    assert str(error) == "gone (store RedisStore, done before it failed: 2 keys)"
+    assert errors.StoreUnavailable("gone").done is None
+
+
+def test_a_timeout_is_also_an_unavailable_store() -> None:
+    for kind in (errors.StoreTimeout, errors.StoreFull, errors.CircuitOpen, errors.RateLimited):
+        assert issubclass(kind, errors.StoreUnavailable)
+
+
+def test_a_stack_warning_can_be_filtered_as_any_users_warning() -> None:
+    assert issubclass(errors.StackWarning, UserWarning)

@@ -1,0 +1,261 @@
+"""Values to bytes: exact, or refused."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import time
+from collections import OrderedDict
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvwrap import CorruptEntry, DecryptionError, SerializationError
+from kvwrap.core import codec
+from kvwrap.core.serializer import (
+    JSON,
+    BytesSerializer,
+    MsgpackSerializer,
+    PickleSerializer,
+    Serializer,
+    ValueCodec,
+    serializer_named,
+    serializer_names,
+)
+from kvwrap.testing.contract.values import REFUSED, VALUES
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text
+)
+values = st.recursive(
+    leaves, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=30
+)
+MSGPACK = MsgpackSerializer()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal, of the same types all the way down, and with the same signs of zero."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return one == other and math.copysign(1, one) == math.copysign(1, other)
+    return bool(one == other)
+
+
+@given(values)
+def test_json_brings_back_exactly_what_it_took(value: Any) -> None:
+    data = JSON.dumps(value)
+    assert same(JSON.loads(data), value)
+    assert same(json.loads(data), value)
+
+
+@given(values)
+def test_msgpack_brings_back_exactly_what_it_took_or_refuses(value: Any) -> None:
+    try:
+        data = MSGPACK.dumps(value)
+    except SerializationError:
+        assert any(not -(2**63) <= n < 2**64 for n in integers(value))
+    else:
+        assert same(MSGPACK.loads(data), value)
+
+
+def integers(value: Any) -> list[int]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [n for item in value for n in integers(item)]
+    return [value] if type(value) is int else []
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 2**200 + 1, -(10**300)])
+def test_integers_over_64_bits_stay_exact_in_json(number: int) -> None:
+    assert JSON.loads(JSON.dumps({"n": [number]})) == {"n": [number]}
+    if not -(2**63) <= number < 2**64:
+        with pytest.raises(SerializationError, match="64 bits"):
+            MSGPACK.dumps({"n": [number]})
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_contracts_values(name: str) -> None:
+    value = VALUES[name]()
+    assert same(JSON.loads(JSON.dumps(value)), value)
+
+
+@pytest.mark.parametrize("serializer", [JSON, MSGPACK], ids=lambda serializer: serializer.name)
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_come_back_as_something_else_is_refused(
+    serializer: Serializer, name: str
+) -> None:
+    if serializer is MSGPACK and name == "bytes":
+        assert serializer.loads(serializer.dumps(b"bytes")) == b"bytes"
+        return
+    for value in (REFUSED[name](), [REFUSED[name]()], {"a": ({"b": REFUSED[name]()},)}):
+        with pytest.raises(SerializationError):
+            serializer.dumps(value)
+
+
+@given(values, st.sampled_from(sorted(REFUSED)), st.data())
+def test_one_bad_leaf_anywhere_is_found(value: Any, name: str, data: st.DataObject) -> None:
+    for depth in range(data.draw(st.integers(0, 6))):
+        value = [value, 1] if depth % 2 else {"inner": value, "": None}
+    bad = REFUSED[name]()
+    where = data.draw(st.sampled_from(["list", "dict", "tuple", "ordered"]))
+    wrapped: Any = {
+        "list": [value, bad],
+        "dict": {"a": value, "b": bad},
+        "tuple": (bad, value),
+        "ordered": OrderedDict(a=value, b=bad),
+    }[where]
+    with pytest.raises(SerializationError):
+        JSON.dumps(wrapped)
+
+
+class Text(str):
+    pass
+
+
+class Number(int):
+    pass
+
+
+@pytest.mark.parametrize("value", [Text("a"), Number(1), {Text("a"): 1}, [Number(1)]], ids=repr)
+def test_subclasses_of_atoms_are_refused(value: Any) -> None:
+    with pytest.raises(SerializationError):
+        JSON.dumps(value)
+
+
+def test_other_mappings_and_sequences_become_plain_ones() -> None:
+    class Listed(list[int]):
+        pass
+
+    value = MappingProxyType({"a": OrderedDict(b=(1, Listed([2])))})
+    found = JSON.loads(JSON.dumps(value))
+    assert same(found, {"a": {"b": [1, [2]]}})
+
+
+def test_deep_nesting_is_kept_or_refused_never_an_error_of_the_interpreter() -> None:
+    for depth in (100, 500, 900, 5_000, 100_000):
+        value: Any = 1
+        for _ in range(depth):
+            value = [value]
+        codec_of_json = ValueCodec(JSON)
+        try:
+            data = JSON.dumps(value)
+        except SerializationError:
+            assert depth > 500
+            continue
+        found = codec_of_json.loads(data, codec.JSON)
+        for _ in range(depth):
+            (found,) = found
+        assert found == 1
+
+
+@pytest.mark.parametrize("serializer", [JSON, MSGPACK], ids=lambda serializer: serializer.name)
+def test_a_value_that_holds_itself_is_refused(serializer: Serializer) -> None:
+    mapping: dict[str, Any] = {}
+    mapping["self"] = [mapping]
+    ordered: OrderedDict[str, Any] = OrderedDict()
+    ordered["self"] = ordered
+    for value in (mapping, [mapping], ordered):
+        with pytest.raises(SerializationError, match="holds itself"):
+            serializer.dumps(value)
+
+
+def test_nested_mappings_of_another_kind_take_linear_time() -> None:
+    def nested(depth: int) -> Any:
+        value: Any = OrderedDict(n=1)
+        for _ in range(depth):
+            value = OrderedDict(inner=value, also=1)
+        return value
+
+    # Were each level looked at twice, 60 levels would take longer than the universe has.
+    started = time.perf_counter()
+    assert JSON.loads(JSON.dumps(nested(60)))["also"] == 1
+    assert time.perf_counter() - started < 5
+
+
+def test_bytes_are_kept_as_they_are_and_nothing_else_is() -> None:
+    serializer = BytesSerializer()
+    for data in (b"\x00a", bytearray(b"\x00a"), memoryview(b"\x00a")):
+        assert serializer.loads(serializer.dumps(data)) == b"\x00a"
+    for value in ("text", None, 1, [b"a"]):
+        with pytest.raises(SerializationError, match="serialize"):
+            serializer.dumps(value)
+
+
+def test_serializers_by_name() -> None:
+    assert {name: type(serializer_named(name)).__name__ for name in serializer_names()} == {
+        "json": "JSONSerializer",
+        "msgpack": "MsgpackSerializer",
+        "bytes": "BytesSerializer",
+        "pickle": "PickleSerializer",
+    }
+    assert serializer_named("yaml") is None
+
+
+class Reversed:
+    name = "reversed"
+
+    def dumps(self, value: Any) -> bytes:
+        return str(value)[::-1].encode()
+
+    def loads(self, data: bytes) -> Any:
+        return data.decode()[::-1]
+
+
+def test_a_stack_reads_what_other_safe_serializers_wrote_and_nothing_else() -> None:
+    reads = ValueCodec(JSON)
+    assert reads.loads(MSGPACK.dumps({"a": b"b"}), codec.MSGPACK) == {"a": b"b"}
+    assert reads.loads(b"raw", codec.BYTES) == b"raw"
+    with pytest.raises(CorruptEntry, match="pickle"):
+        reads.loads(PickleSerializer().dumps({"a": 1}), codec.PICKLE)
+    own = ValueCodec(Reversed())
+    assert own.loads(Reversed().dumps("abc"), own.tag) == "abc"
+    assert own.loads(b"[1]", codec.JSON) == [1]
+    with pytest.raises(CorruptEntry):
+        reads.loads(Reversed().dumps("abc"), own.tag)
+
+
+@pytest.mark.parametrize(
+    ("body", "steps", "kind"),
+    [
+        (b"{", codec.JSON, CorruptEntry),
+        (b'{"a":1}x', codec.JSON, CorruptEntry),
+        (b'"\xff"', codec.JSON, CorruptEntry),
+        (b"[" * 100_000, codec.JSON, CorruptEntry),
+        (b"\xc1", codec.MSGPACK, CorruptEntry),
+        (b"", codec.MSGPACK, CorruptEntry),
+        (b"x", codec.ZSTD + codec.JSON, CorruptEntry),
+        (b"x", codec.step(codec.ENCRYPTED, b"abcd") + codec.JSON, DecryptionError),
+        (b"x", b"\x98", DecryptionError),
+        (b"x", b"\xff", CorruptEntry),
+        (b"", b"", CorruptEntry),
+    ],
+)
+def test_a_body_that_is_not_what_it_says_is_a_typed_error(
+    body: bytes, steps: bytes, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        ValueCodec(JSON).loads(body, steps)
+
+
+def test_a_refusal_never_tells_the_value() -> None:
+    refusal = ValueCodec(Reversed()).refusal("hunter2", ValueError("hunter2 is no good"))
+    assert "hunter2" not in str(refusal)
+    assert "reversed" in str(refusal)
+    with pytest.raises(SerializationError) as raised:
+        JSON.dumps([datetime.date(2020, 1, 1)])
+    assert "2020" not in str(raised.value)
