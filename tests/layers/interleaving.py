@@ -1,0 +1,238 @@
+"""Every order in which concurrent calls can be served, one after the other.
+
+A gated store stops each of its calls before and after the moment at which it takes
+effect. A schedule is a sequence of choices: which of those who wait goes on next. All
+schedules of a scenario are tried by running it again and again, each time with another
+choice at the last place where there is one left; or many of them at random.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+from kvwrap import MemoryStore, StoreUnavailable
+from kvwrap.core.entry import Entry
+
+
+class Stage:
+    """Who waits to be let on, in the order of their coming."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self.is_open = False
+
+    async def gate(self, label: str) -> None:
+        if self.is_open:
+            return
+        here = (label, asyncio.get_running_loop().create_future())
+        self.waiting.append(here)
+        try:
+            await here[1]
+        finally:
+            if here in self.waiting:
+                self.waiting.remove(here)
+
+    def open(self) -> None:
+        self.is_open = True
+        for _, future in self.waiting:
+            if not future.done():
+                future.set_result(None)
+        self.waiting.clear()
+
+
+async def settle() -> None:
+    """Let every task run as far as it can."""
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # no public way
+    await asyncio.sleep(0)
+    while ready:
+        await asyncio.sleep(0)
+
+
+class GatedStore(MemoryStore):
+    """A memory store whose calls wait at gates.
+
+    Args:
+        stage: Where they wait.
+        role: How its gates are called.
+        before: The calls that wait before they take effect.
+        after: Those that wait after it.
+        failing: Calls that raise once, in place of going on: `"write"` before the effect,
+            `"write!"` after it.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        role: str,
+        before: str = "",
+        after: str = "",
+        failing: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.stage = stage
+        self.role = role
+        self.before = before.split()
+        self.after = after.split()
+        self.failing = list(failing)
+        self.calls: list[tuple[str, tuple[str, ...]]] = []
+        self.on_effect: Callable[[str, Sequence[str], Any], None] = lambda *_: None
+
+    async def _do(self, call: str, keys: Sequence[str], effect: Awaitable[Any], data: Any) -> Any:
+        self.calls.append((call, tuple(keys)))
+        try:
+            if call in self.before:
+                await self.stage.gate(f"{self.role}.{call} goes")
+            self._fail(call)
+        except BaseException:
+            effect.close()  # type: ignore[attr-defined]  # a coroutine
+            raise
+        result = await effect
+        self.on_effect(call, keys, data)
+        if call in self.after:
+            await self.stage.gate(f"{self.role}.{call} comes")
+        self._fail(call + "!")
+        return result
+
+    def _fail(self, what: str) -> None:
+        if what in self.failing:
+            self.failing.remove(what)
+            raise StoreUnavailable(f"{what} fails", store=self.role)
+
+    async def read(self, collection: Any, keys: Sequence[str]) -> list[Entry | None]:
+        effect = super().read(collection, keys)
+        return await self._do("read", keys, effect, None)
+
+    async def write(
+        self, collection: Any, keys: Sequence[str], entries: Any, expected: Any = None
+    ) -> list[bool]:
+        effect = super().write(collection, keys, entries, expected)
+        return await self._do("write", keys, effect, entries)
+
+    async def remove(
+        self, collection: Any, keys: Sequence[str], expected: Any = None
+    ) -> list[bool]:
+        effect = super().remove(collection, keys, expected)
+        return await self._do("remove", keys, effect, None)
+
+    async def drop(self, collection: Any) -> bool:
+        held = [key for name, key in self._entries if name == collection]
+        self.calls.append(("drop", ()))
+        if "drop" in self.before:
+            await self.stage.gate(f"{self.role}.drop goes")
+        self._fail("drop")
+        for key in held:
+            self._forget((collection, key))
+        self.on_effect("remove", held, None)
+        if "drop" in self.after:
+            await self.stage.gate(f"{self.role}.drop comes")
+        self._fail("drop!")
+        return bool(held)
+
+
+class World:
+    """One run of a scenario. Subclasses make the stores, and actors that act upon them."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+        self.cancellable: dict[str, asyncio.Task[Any]] = {}
+
+    async def begin(self) -> None:
+        """Bring the stores into their first state, before there are gates."""
+
+    def actors(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What goes on at the same time, by name; a name with `?` may be cancelled."""
+        raise NotImplementedError
+
+    async def end(self) -> None:
+        """Say what must hold when all is over."""
+
+
+Chooser = Callable[[int], int]
+
+
+async def play(world: World, choose: Chooser) -> list[str]:
+    """Run a scenario with these choices; its gates in the order in which they were passed."""
+    await world.begin()
+    tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def act(name: str, actor: Callable[[], Awaitable[None]]) -> None:
+        await world.stage.gate(f"{name} begins")
+        await actor()
+
+    for name, actor in world.actors().items():
+        tasks[name] = asyncio.get_running_loop().create_task(act(name, actor))
+    passed: list[str] = []
+    cancelled: set[str] = set()
+    while True:
+        await settle()
+        waiting = list(world.stage.waiting)
+        if not waiting:
+            break
+        begun = {label.split()[0] for label, _ in waiting if label.endswith("begins")}
+        cancels = [
+            name
+            for name, task in tasks.items()
+            if "?" in name and name not in cancelled and not task.done() and name not in begun
+        ]
+        choice = choose(len(waiting) + len(cancels))
+        if choice < len(waiting):
+            label, future = waiting[choice]
+            world.stage.waiting.remove(waiting[choice])
+            passed.append(label)
+            future.set_result(None)
+        else:
+            name = cancels[choice - len(waiting)]
+            cancelled.add(name)
+            passed.append(f"{name} is cancelled")
+            tasks[name].cancel()
+    try:
+        for name, task in tasks.items():
+            assert task.done(), f"{name} hangs"
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        world.stage.open()
+        await world.end()
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), "in this order:", *passed])) from error
+    return passed
+
+
+def orders() -> Iterator[Chooser]:
+    """Choosers that together make every sequence of choices, for `play` one by one."""
+    script: list[int] = []
+    while True:
+        made: list[tuple[int, int]] = []
+
+        def choose(options: int, script: list[int] = script, made: Any = made) -> int:
+            place = len(made)
+            choice = script[place] if place < len(script) else 0
+            made.append((choice, options))
+            return choice
+
+        yield choose
+        while made and made[-1][0] + 1 == made[-1][1]:
+            made.pop()
+        if not made:
+            return
+        script = [choice for choice, _ in made]
+        script[-1] += 1
+
+
+async def every_order(make: Callable[[], World], at_most: int = 20_000) -> int:
+    """Play all schedules of a scenario; how many there are."""
+    count = 0
+    for choose in orders():
+        count += 1
+        assert count <= at_most, "too many orders to try them all"
+        await play(make(), choose)
+    return count
+
+
+async def some_orders(make: Callable[[], World], seed: int, count: int) -> None:
+    """Play so many schedules of a scenario at random."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        await play(make(), rng.randrange)

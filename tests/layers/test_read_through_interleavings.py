@@ -1,0 +1,291 @@
+"""No stale fill, in any order in which the calls can be served.
+
+The far store logs every change at the moment at which it takes effect. A read must
+give a state at least as new as the newest change that had been acknowledged when it
+began; and when all is over, what the near store holds and is believed is the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from kvwrap import ReadThrough, StoreUnavailable
+from tests.layers.interleaving import GatedStore, World, every_order, some_orders
+
+
+class Tiers(World):
+    """A near and a far store, both gated, and actors that check what they read.
+
+    Args:
+        steps: The actors by name, each as the steps that it takes.
+        near: Gates and failures of the near store.
+        far: Those of the far store.
+        filled: Whether the near store has the first values at the beginning.
+        options: For the layer.
+    """
+
+    def __init__(
+        self,
+        steps: dict[str, list[tuple[Any, ...]]],
+        near: dict[str, Any] | None = None,
+        far: dict[str, Any] | None = None,
+        filled: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.steps = steps
+        self.filled = filled
+        gates = {"before": "write remove drop", "after": "read"}
+        self.near = GatedStore(self.stage, "near", **(gates if near is None else near))
+        gates = {"before": "read write remove drop", "after": "read write remove drop"}
+        self.far = GatedStore(self.stage, "far", **(gates if far is None else far))
+        self.store = ReadThrough(lambda: self.near, **options).over(self.far)
+        self.log: dict[str, list[Any]] = {"a": [None], "b": [None]}
+        self.acknowledged = dict.fromkeys(self.log, 0)
+
+    async def begin(self) -> None:
+        self.far.on_effect = self._took_effect
+        self.stage.is_open = True
+        near, self.near.failing = self.near.failing, []
+        far, self.far.failing = self.far.failing, []
+        await self.store.put_many(list(self.log), ["a0", "b0"])
+        if self.filled:
+            await self.store.get_many(list(self.log))
+        self.stage.is_open = False
+        self.near.failing, self.far.failing = near, far
+        self.acknowledged = dict.fromkeys(self.log, 1)
+
+    def _took_effect(self, call: str, keys: Any, entries: Any) -> None:
+        if call == "write":
+            for key, entry in zip(keys, entries, strict=True):
+                self.log[key].append(self.store._value(entry, None, key))
+        elif call == "remove":
+            for key in keys:
+                self.log[key].append(None)
+
+    def actors(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        def actor(steps: list[tuple[Any, ...]]) -> Callable[[], Awaitable[None]]:
+            async def act() -> None:
+                for step in steps:
+                    await getattr(self, step[0])(*step[1:])
+
+            return act
+
+        return {name: actor(steps) for name, steps in self.steps.items()}
+
+    # What actors do.
+
+    async def get(self, *keys: str) -> None:
+        floor = dict(self.acknowledged)
+        try:
+            values = await self.store.get_many(keys)
+        except StoreUnavailable:
+            return
+        for key, value in zip(keys, values, strict=True):
+            log = self.log[key]
+            newest = max((i for i, logged in enumerate(log) if logged == value), default=-1)
+            assert newest >= floor[key], f"{key} is {value} after {log[floor[key]]} was"
+
+    async def put(self, key: str, value: Any) -> None:
+        try:
+            await self.store.put(key, value)
+        except StoreUnavailable:
+            return
+        self._acknowledge(key, value)
+
+    async def put_many(self, *pairs: tuple[str, Any]) -> None:
+        keys, values = zip(*pairs, strict=True)
+        await self.store.put_many(keys, values)
+        for key, value in pairs:
+            self._acknowledge(key, value)
+
+    async def delete(self, key: str) -> None:
+        await self.store.delete(key)
+        self._acknowledge(key, None)
+
+    async def drop(self) -> None:
+        await self.store.destroy_collection(None)
+        for key in self.log:
+            self._acknowledge(key, None)
+
+    async def swap(self, key: str, value: Any) -> None:
+        """Replace what there is by compare-and-put, until it holds."""
+        while True:
+            found = await self.store.get_versioned(key)
+            if found is None:
+                done = await self.store.put_if_absent(key, value)
+            else:
+                done = await self.store.compare_and_put(key, value, found.version)
+            if done:
+                break
+        self._acknowledge(key, value)
+
+    def _acknowledge(self, key: str, value: Any) -> None:
+        log = self.log[key]
+        last = max((i for i, logged in enumerate(log) if logged == value), default=0)
+        self.acknowledged[key] = max(self.acknowledged[key], last)
+
+    async def end(self) -> None:
+        await asyncio.sleep(0)
+        truth = {key: log[-1] for key, log in self.log.items()}
+        for _ in range(2):  # the second is answered by the near store
+            values = await self.store.get_many(list(truth))
+            assert dict(zip(truth, values, strict=True)) == truth, "in the end"
+        tier = self.store.find(ReadThrough)._tier
+        assert not tier._flights, "a flight stays behind"
+        assert not tier._fills, "a fill stays behind"
+        await asyncio.sleep(0)
+        assert not tier._tasks, "a task stays behind"
+        await self.store.close()
+
+
+READ = [("get", "a")]
+PUT = [("put", "a", "a1")]
+FEW = {"before": "write remove drop", "after": ""}
+"""The near store's gates where there are many actors: its reads answer at once."""
+FAR_LATE = {"before": "read", "after": "read write remove drop"}
+"""Far gates where there are many: a change takes effect at once, and is answered late."""
+
+SMALL: dict[str, Callable[[], Tiers]] = {
+    "a read and a write": lambda: Tiers({"r": READ, "w": PUT}),
+    "a read and a write, near copy there": lambda: Tiers({"r": READ, "w": PUT}, filled=True),
+    "a read, then another, and a write": lambda: Tiers({"r": READ + READ, "w": PUT}),
+    "a read and a removal": lambda: Tiers({"r": READ, "w": [("delete", "a")]}),
+    "a read and a removal, misses remembered": lambda: Tiers(
+        {"r": READ, "w": [("delete", "a")]}, negative_ttl=9
+    ),
+    "a read of nothing and a first write": lambda: Tiers(
+        {"r": READ, "w": [("delete", "a"), ("put", "a", "a1")]},
+        negative_ttl=9, far=FAR_LATE, near=FEW,
+    ),
+    "a read and a drop": lambda: Tiers({"r": READ, "w": [("drop",)]}),
+    "a read, and a writer that reads its own": lambda: Tiers({"r": READ, "w": PUT + READ}),
+    "two reads and a write": lambda: Tiers(
+        {"r": READ, "s": READ, "w": PUT}, near=FEW, far=FAR_LATE
+    ),
+    "a read and two writes": lambda: Tiers(
+        {"r": READ, "v": PUT, "w": [("put", "a", "a2")]}, near=FEW, far=FAR_LATE
+    ),
+    "a batch and a write": lambda: Tiers({"r": [("get", "a", "b")], "w": PUT}),
+    "a batch, a read and a write": lambda: Tiers(
+        {"r": [("get", "a", "b")], "s": [("get", "b")], "w": [("put", "b", "b1")]},
+        near=FEW, far=FAR_LATE,
+    ),
+    "a read and a batch of writes": lambda: Tiers(
+        {"r": [("get", "b", "a")], "w": [("put_many", ("a", "a1"), ("b", "b1"))]}
+    ),
+    "a read and a swap": lambda: Tiers({"r": READ, "w": [("swap", "a", "a1")]}, far=FAR_LATE),
+    "two swaps": lambda: Tiers(
+        {"v": [("swap", "a", "a1")], "w": [("swap", "a", "a2")]},
+        filled=True, near=FEW, far=FAR_LATE,
+    ),
+    "a read and a write that is cancelled": lambda: Tiers({"r": READ, "w?": PUT}),
+    "a read that is cancelled and a write": lambda: Tiers({"r?": READ, "w": PUT}),
+    "a write, then a read, both cancelled": lambda: Tiers(
+        {"w?": PUT + READ, "r": READ}, far=FAR_LATE
+    ),
+    "a read and a write that fails before": lambda: Tiers(
+        {"r": READ, "w": PUT},
+        far={"before": "read write", "after": "read", "failing": ["write"]},
+    ),
+    "a read and a write that fails after": lambda: Tiers(
+        {"r": READ, "w": PUT},
+        far={"before": "read write", "after": "read", "failing": ["write!"]},
+        filled=True,
+    ),
+    "a removal answered late, and one cancelled": lambda: Tiers(
+        {"r": READ, "v": PUT, "w?": [("put", "a", "a2")]},
+        near={"before": "remove", "after": "remove"},
+        far={},
+    ),
+    "the near store does not remove": lambda: Tiers(
+        {"r": READ, "w": PUT},
+        near={"before": "write remove", "after": "read", "failing": ["remove"]},
+        filled=True,
+    ),
+    "the near store does not fill": lambda: Tiers(
+        {"r": READ + READ, "w": PUT},
+        near={"before": "write remove", "after": "", "failing": ["write"]},
+        far=FAR_LATE,
+    ),
+    "the near store does not drop": lambda: Tiers(
+        {"r": READ, "w": [("drop",)]},
+        near={"before": "write drop", "after": "read", "failing": ["drop"]},
+        filled=True,
+    ),
+    "the near store removes but says it has not": lambda: Tiers(
+        {"r": READ, "w": PUT + READ},
+        near={"before": "write remove", "after": "read", "failing": ["remove!"]},
+        far=FAR_LATE,
+        filled=True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scenario", SMALL)
+async def test_every_order(scenario: str) -> None:
+    assert await every_order(SMALL[scenario]) > 10
+
+
+SOAK = bool(os.environ.get("KVWRAP_SOAK"))
+LARGE: dict[str, Callable[[], Tiers]] = {
+    "three readers, three writers": lambda: Tiers(
+        {
+            "r?": READ + READ,
+            "s": [("get", "a", "b"), ("get", "b")],
+            "t": [("get", "b", "a")],
+            "u": [("put", "a", "a1"), ("get", "a"), ("put", "a", "a2"), ("get", "a")],
+            "v": [("swap", "b", "b1"), ("get", "b", "a")],
+            "w?": [("put_many", ("b", "b3"), ("a", "a3")), ("get", "a")],
+        }
+    ),
+    "with removals and drops, misses remembered": lambda: Tiers(
+        {
+            "r": READ + READ + READ,
+            "s?": [("get", "a", "b"), ("put", "b", "b1"), ("get", "b")],
+            "u": [("delete", "a"), ("get", "a"), ("put", "a", "a2"), ("get", "a")],
+            "w": [("drop",), ("get", "b", "a")],
+        },
+        negative_ttl=9,
+        ttl=60,
+    ),
+    "with a near store that fails": lambda: Tiers(
+        {
+            "r": READ + READ + READ,
+            "s": [("get", "a", "b"), ("get", "b")],
+            "u": [("put", "a", "a1"), ("get", "a"), ("put", "a", "a2"), ("get", "a")],
+            "w?": [("put", "b", "b1"), ("get", "b", "a"), ("put", "b", "b2"), ("get", "b")],
+        },
+        near={
+            "before": "read write remove",
+            "after": "read write remove",
+            "failing": ["remove", "write", "remove!", "write!", "read", "remove", "write!"],
+        },
+        filled=True,
+    ),
+    "with a far store that fails": lambda: Tiers(
+        {
+            "r": READ + READ + READ,
+            "s": [("get", "a", "b"), ("get", "b"), ("get", "b", "a")],
+            "u": [("put", "a", "a1"), ("get", "a"), ("put", "a", "a2"), ("get", "a")],
+            "w?": [("put", "b", "b1"), ("get", "b", "a")],
+        },
+        far={
+            "before": "read write",
+            "after": "read write",
+            "failing": ["write!", "read", "write", "read!"],
+        },
+        ttl=60,
+        stale_if_error=60,
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", LARGE)
+async def test_many_orders(scenario: str) -> None:
+    await some_orders(LARGE[scenario], seed=1, count=50_000 if SOAK else 400)
