@@ -58,12 +58,6 @@ def found_against(
             "Leave one; several tiers make sense from the nearest to the farthest, memory then a "
             "file.",
         )
-    if _any(below, "observes") and not _any(above, "observes"):
-        yield Finding(
-            "observed-behind-cache",
-            "what counts or traces is further in than this cache, and sees its misses only.",
-            "Put statistics outside read_through; leave the inner one to see the far store's part.",
-        )
     if _any(above, "retries") and not _any(below, "retries"):
         yield Finding(
             "retry-outside-cache",
