@@ -1,0 +1,197 @@
+"""That Chaos breaks what it says, as often as it says, and the same way every time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from kvwrap import (
+    Chaos,
+    ConfigurationError,
+    KvwrapError,
+    MemoryStore,
+    SQLiteStore,
+    StackWarning,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    stack,
+)
+from kvwrap.testing import ManualClock
+
+
+def chaotic(clock, *arguments, **options):
+    return stack().chaos(*arguments, **options).over(MemoryStore(clock=clock))
+
+
+async def outcomes(store, number=400):
+    found = []
+    for step in range(number):
+        try:
+            await store.put(str(step), step)
+            found.append("ok")
+        except KvwrapError as error:
+            found.append(f"{type(error).__name__}: {error.message}")
+    return found
+
+
+async def test_one_seed_is_one_run_and_another_is_another():
+    async def run(seed):
+        options = {"failure_rate": 0.3, "lost_rate": 0.2}
+        return await outcomes(chaotic(ManualClock(), seed, **options))
+
+    assert await run(1) == await run(1)
+    assert await run(1) != await run(2)
+
+
+async def test_faults_come_as_often_as_was_said(clock):
+    store = chaotic(clock, failure_rate=0.3, lost_rate=0.2)
+    found = await outcomes(store, 4000)
+    before = sum("before it was done" in outcome for outcome in found)
+    after = sum("its answer was lost" in outcome for outcome in found)
+    assert before == pytest.approx(1200, rel=0.1)
+    assert after == pytest.approx(800, rel=0.1)
+    chaos = store.find(Chaos)
+    assert (chaos.calls, chaos.faults) == (4000, before + after)
+
+
+async def test_before_nothing_has_happened_and_after_it_has(clock):
+    store = chaotic(clock, failure_rate=0.4, lost_rate=0.4)
+    found = await outcomes(store)
+    for step, outcome in enumerate(found):
+        there = await store.base.get(str(step)) is not None
+        assert there == ("before" not in outcome)
+
+
+async def test_without_rates_nothing_happens(clock):
+    store = chaotic(clock)
+    assert set(await outcomes(store)) == {"ok"}
+
+
+async def test_a_batch_may_stop_half_way_and_says_what_was_done(clock):
+    store = chaotic(clock, partial_rate=1)
+    keys = list("abcdefgh")
+    done = set()
+    for _ in range(20):
+        with pytest.raises(StoreUnavailable) as caught:
+            await store.put_many(keys, keys)
+        error = caught.value
+        assert await store.base.get_many(keys) == [
+            key if key in error.done else None for key in keys
+        ]
+        assert list(error.done) == keys[: len(error.done)]
+        done.add(len(error.done))
+        await store.base.destroy()
+    assert len(done) > 4
+    assert max(done) < len(keys)
+    await store.put("a", 1)  # a single write has no middle
+
+
+async def test_only_the_operations_named_are_concerned(clock):
+    store = chaotic(clock, failure_rate=1, operations=["write"])
+    await store.get("a")
+    with pytest.raises(StoreUnavailable):
+        await store.put("a", 1)
+    assert store.find(Chaos).calls == 1
+
+
+async def test_errors_are_drawn_from_those_named_and_carry_names(clock):
+    store = chaotic(clock, failure_rate=1, errors=[StoreFull, StoreTimeout, RuntimeError])
+    kinds = set()
+    for _ in range(30):
+        with pytest.raises((StoreUnavailable, RuntimeError)) as caught:
+            await store.get("a", collection="c")
+        kinds.add(type(caught.value))
+        if isinstance(caught.value, KvwrapError):
+            error = caught.value
+            assert (error.store, error.collection, error.key) == ("Chaos", "c", "a")
+    assert kinds == {StoreFull, StoreTimeout, RuntimeError}
+
+
+async def test_delays_pass_on_the_clock_before_and_after(clock):
+    store = chaotic(clock, delay=2, reply_delay=3)
+    task = asyncio.create_task(store.put("a", 1))
+    await clock.run(1.9)
+    assert await store.base.get("a") is None
+    await clock.run(0.1)
+    assert await store.base.get("a") == 1
+    await clock.run(2.9)
+    assert not task.done()
+    await clock.run(0.1)
+    assert task.done()
+
+
+async def test_delays_are_drawn_between_their_bounds(clock):
+    store = chaotic(clock, delay=(1, 3))
+    took = []
+    for _ in range(50):
+        began = clock.monotonic()
+        task = asyncio.create_task(store.get("a"))
+        while not task.done():
+            await clock.run(0.05)
+        took.append(clock.monotonic() - began)
+    assert min(took) >= 1
+    assert max(took) <= 3.1
+    assert max(took) - min(took) > 1
+
+
+async def test_a_backend_can_be_taken_down_and_brought_back(clock):
+    store = chaotic(clock)
+    store.find(Chaos).down = True
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+    store.find(Chaos).down = False
+    await store.get("a")
+
+
+async def test_a_backend_may_die_after_so_many_operations(clock):
+    store = chaotic(clock, fail_after=2)
+    assert [outcome[:2] for outcome in await outcomes(store, 4)] == ["ok", "ok", "St", "St"]
+    store.find(Chaos).down = False
+    await store.get("a")
+
+
+async def test_faults_do_not_depend_on_what_runs_meanwhile():
+    async def run(step):
+        clock = ManualClock()
+        store = chaotic(clock, failure_rate=0.5, delay=(0, 1))
+        tasks = [asyncio.create_task(store.get(str(number))) for number in range(50)]
+        for _ in range(int(2 / step)):
+            await clock.run(step)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        return [isinstance(result, Exception) for result in results]
+
+    assert await run(0.1) == await run(1)
+
+
+async def test_over_real_data_it_says_so(tmp_path):
+    with pytest.warns(StackWarning, match="chaos-over-real-data"):
+        store = stack().chaos().over(SQLiteStore(tmp_path / "s.db"))
+    await store.close()
+    assert stack().chaos().over(MemoryStore()).findings == ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"failure_rate": -0.1},
+        {"failure_rate": 1.1},
+        {"failure_rate": "1"},
+        {"lost_rate": float("nan")},
+        {"failure_rate": 0.6, "lost_rate": 0.6},
+        {"delay": -1},
+        {"delay": (2, 1)},
+        {"delay": (1, 2, 3)},
+        {"reply_delay": float("inf")},
+        {"operations": ["raed"]},
+        {"operations": "read"},
+        {"errors": ()},
+        {"errors": [KeyboardInterrupt]},
+        {"fail_after": -1},
+        {"seed": None},
+    ],
+)
+def test_what_cannot_work_is_refused(options):
+    with pytest.raises(ConfigurationError):
+        Chaos(**options)
