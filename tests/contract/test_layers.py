@@ -8,19 +8,25 @@ runs it under every layer over every store.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from kvwrap import Stack, Store
 from kvwrap.testing import LayerContract, ManualClock, StoreContract
+from kvwrap.testing.contract.values import REFUSED, VALUES
 from tests.catalog import LAYERS, STACKS, STORES, Case, Place
 
 CASES = {**LAYERS, **STACKS}
 EVERY = [(name, store) for name in CASES for store in STORES]
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 USUAL = [(name, store) for name, store in EVERY if SOAK or store == "memory" or name in STACKS]
+
+
+def _without(table: Mapping[str, Any], titles: Collection[str]) -> dict[str, Any]:
+    return {title: make for title, make in table.items() if title not in titles}
 
 
 def _test_name(request: pytest.FixtureRequest) -> str:
@@ -63,6 +69,12 @@ class TestLayer(LayerContract):
     ("case", "where"), [pair for pair in USUAL if CASES[pair[0]].writable], indirect=["case"]
 )
 class TestStoreUnder(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _expectations(self, case: Case) -> None:
+        self.__dict__.update(
+            values=_without(VALUES, case.other_values), refused=_without(REFUSED, case.other_values)
+        )
+
     @pytest_asyncio.fixture
     async def store(self, layers: Stack, where: str, place: Place) -> AsyncIterator[Store]:
         async with layers.over(STORES[where](place)) as store:

@@ -299,8 +299,8 @@ class LayerContract:
             stored.append(entry)
             return entry
 
-        writer = layers.over(backend) if self.writable else backend
-        await writer.put_many(_KEYS, [_VALUE] * len(_KEYS))
+        async with (layers if self.writable else stack()).over(backend) as writer:
+            await writer.put_many(_KEYS, [_VALUE] * len(_KEYS))
         async with (layers + stack(Tap(alter=noted))).over(backend) as store:
             # A layer may keep some keys elsewhere than in the backend.
             found = [key for key in _KEYS if await store.get(key) == _VALUE and stored]
