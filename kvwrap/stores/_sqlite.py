@@ -135,8 +135,10 @@ def is_busy(error: sqlite3.Error) -> bool:
     return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def signed(version: int) -> int:
-    """The version as SQLite can hold it."""
+def signed(version: int) -> int | None:
+    """The version as SQLite can hold it; `None`, which equals nothing, for what is none."""
+    if not 0 <= version < 1 << 64:
+        return None
     return version - (1 << 64) if version >> 63 else version
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from typing import Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
@@ -14,6 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.stores import _urls
 
 _Slot = tuple[Collection, str]
 
@@ -68,6 +70,12 @@ class MemoryStore(Store):
         self._names: dict[Collection, dict[str, None]] = {}
         self._bytes = 0
         self._expiries: list[tuple[float, int, _Slot]] = []
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Opens `memory://`. Options: `max_entries`, `max_bytes`."""
+        known = {"max_entries": _urls.whole, "max_bytes": _urls.whole}
+        return cls(**_urls.options(_urls.split(url, "memory").query, known))
 
     def __len__(self) -> int:
         """How many entries it holds, those included that have expired and not been freed."""

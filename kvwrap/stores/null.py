@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.stores import _urls
 
 
 class NullStore(Store):
@@ -27,6 +29,12 @@ class NullStore(Store):
             Capability.CULL,
         }
     )
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Opens `null://`."""
+        _urls.options(_urls.split(url, "null").query, {})
+        return cls()
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         return [None] * len(keys)

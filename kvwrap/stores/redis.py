@@ -1,0 +1,426 @@
+"""Entries in a Redis or Valkey server."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_seconds
+from kvwrap.core.clock import Clock
+from kvwrap.core.codec import is_bare
+from kvwrap.core.entry import Entry, is_entry
+from kvwrap.core.names import checked_collection
+from kvwrap.core.paging import PAGE_SIZE
+from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
+from kvwrap.core.store import Store
+from kvwrap.errors import ConfigurationError, KvwrapError, ValueTooLarge
+from kvwrap.stores import _urls
+from kvwrap.stores._redis import (
+    PAGE,
+    REMOVE,
+    WRITE,
+    Names,
+    RawNames,
+    Script,
+    checked_client,
+    driver,
+    failure,
+    foreign_version,
+    pattern,
+    pool,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_LARGEST: Final = 512 * 1024 * 1024
+"""Bytes in a string of Redis, as long as proto-max-bulk-len is what it is by default."""
+_CHUNK: Final = 1000
+"""Commands in one round trip, so that no batch, however large, keeps others waiting long."""
+
+
+class RedisStore(Store):
+    """Keeps entries in a Redis or Valkey server (6.2 or later).
+
+    A batch is one round trip, conditional writes are scripts, one key each, and Redis frees
+    expired entries by itself. Entries lie under `namespace:collection:key`, and `destroy`
+    drops those of the namespace only. A server that was away is used again when it is back.
+
+    With `raw=True` the keys are those of another program, `key` in the default collection and
+    `collection:key` in others, and so are the values: bytes that kvwrap did not write
+    are given to the stack's serializer as they are, and what no layer has changed is written
+    so. What layers have changed (compressed, encrypted) is written with kvwrap's header, and
+    both kinds are read side by side. Values of other types than string are passed over.
+
+    For one event loop, and not for use across `fork`.
+
+    Args:
+        url: `redis://user:password@host:port/db`, `rediss://…` for TLS, `unix:///path?db=…`.
+        client: In place of a URL, a `redis.asyncio.Redis` that is yours to close; without
+            `decode_responses`. Sentinel's `master_for` gives one, too.
+        host, port, db, username, password: In place of a URL; the last three may add to one.
+        namespace: What this store's keys in Redis begin with.
+        raw: Whether the data is another program's.
+        timeout: Seconds for one round trip, the wait for a connection included; `None` for
+            no end.
+        max_connections: How many connections are used at the same time; callers beyond wait.
+        clock: Where the time comes from.
+        serializer: What turns values into bytes where no layer says otherwise: JSON, or
+            with `raw` bytes as they are.
+
+    Raises:
+        StoreTimeout: From any method, when there was no answer within `timeout`.
+        StoreFull: When Redis is at its `maxmemory` and may evict nothing.
+        StoreUnavailable: When it cannot be reached or refuses; writes under way may or may
+            not have been carried out.
+        ValueTooLarge: For a value over 512 MB.
+    """
+
+    capabilities = frozenset(
+        {
+            Capability.KEYS,
+            Capability.COLLECTIONS,
+            Capability.COMPARE_AND_PUT,
+            Capability.DESTROY,
+            Capability.DESTROY_COLLECTION,
+            Capability.NATIVE_TTL,
+            Capability.PERSISTENT,
+            Capability.SHARED,
+        }
+    )
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Redis | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        db: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        namespace: str = "kvwrap",
+        raw: bool = False,
+        timeout: float | None = 5.0,
+        max_connections: int = 32,
+        clock: Clock | None = None,
+        serializer: Serializer | None = None,
+    ) -> None:
+        super().__init__(clock=clock, serializer=serializer or (BytesSerializer() if raw else JSON))
+        place = {"host": host, "port": port}
+        login = {"db": db, "username": username, "password": password}
+        given = [name for name, value in (place | login).items() if value is not None]
+        if client is not None and (url is not None or given):
+            raise ConfigurationError("a client has its own server: leave url, host, … away")
+        if url is not None and (host is not None or port is not None):
+            raise ConfigurationError("the URL names the host: give url or host and port")
+        if type(max_connections) is not int or max_connections < 1:
+            raise ConfigurationError(
+                f"max_connections is a whole number above 0, not {max_connections!r}"
+            )
+        self._timeout = None if timeout is None else checked_seconds(timeout, "timeout")
+        self._limit = max_connections
+        self._raw = bool(raw)
+        self._names = RawNames() if raw else Names(checked_collection(namespace) or "kvwrap")
+        self._url = url
+        self._connection = place | login
+        self._ready_client = None if client is None else checked_client(client)
+        if client is None:
+            pool(url, **self._connection)
+        if raw:
+            self.capabilities -= {Capability.COLLECTIONS, Capability.DESTROY}
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """The store of a URL as the constructor takes it.
+
+        Options beside the driver's own: `namespace`, `raw`, `timeout`, `max_connections`.
+        """
+        parts = _urls.split(url, "redis", "rediss", "unix")
+        given, others = _urls.taken(
+            parts.query,
+            {
+                "namespace": str,
+                "raw": _urls.flag,
+                "timeout": _urls.number_or_none,
+                "max_connections": _urls.whole,
+            },
+        )
+        return cls(parts._replace(query=others).geturl(), **given)
+
+    # -- opening, closing, asking ------------------------------------------------------
+
+    async def setup(self) -> None:
+        self._turns = asyncio.Semaphore(self._limit)
+        if self._ready_client is not None:
+            self._client = self._ready_client
+        else:
+            self._pool = pool(self._url, **self._connection)
+            self._client = driver("redis.asyncio").Redis(connection_pool=self._pool)
+        known = driver("redis.exceptions")
+        self._refusal, self._unknown = known.ResponseError, known.NoScriptError
+
+    async def teardown(self) -> None:
+        if self._ready_client is None:
+            await self._pool.disconnect()
+
+    async def _ask(self, *command: Any) -> Any:
+        """The answer to one command."""
+        (answer,) = await self._ask_all([command])
+        if isinstance(answer, Exception):
+            raise failure(answer, store=self.name) from answer
+        return answer
+
+    async def _ask_all(
+        self, commands: Sequence[Sequence[Any]], *, whole: bool = False
+    ) -> list[Any]:
+        """The answers to several commands, in one round trip; refusals stand among them.
+
+        `whole` has nobody else's commands come between, and raises refusals.
+        """
+        if not self.is_open:
+            await self.ready()
+        try:
+            async with asyncio.timeout(self._timeout), self._turns:
+                if len(commands) == 1:
+                    return [await self._alone(*commands[0])]
+                pipeline = self._client.pipeline(transaction=whole)
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return list(await pipeline.execute(raise_on_error=whole))
+        except Exception as error:
+            raise failure(error, store=self.name) from error
+
+    async def _alone(self, *command: Any) -> Any:
+        try:
+            return await self._client.execute_command(*command)
+        except self._refusal as error:
+            return error
+
+    async def _run(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers to calls of a script, each its number of keys, keys and arguments."""
+        answers = await self._ask_all([("EVALSHA", script.sha, *call) for call in calls])
+        missed = [at for at, answer in enumerate(answers) if isinstance(answer, self._unknown)]
+        if missed:
+            # The server is new, or was restarted. None of these calls was carried out.
+            again = await self._ask_all([("EVAL", script.text, *calls[at]) for at in missed])
+            for at, answer in zip(missed, again, strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _each(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        send: Callable[[slice], Awaitable[list[Any]]],
+    ) -> list[Any]:
+        """The answers for all keys, from as few round trips as is fair to others."""
+        answers: list[Any] = []
+        for start in range(0, len(keys), _CHUNK):
+            try:
+                found = await send(slice(start, start + _CHUNK))
+            except KvwrapError as error:
+                error.collection = collection
+                error.done = tuple(keys[:start]) if start else None
+                raise
+            answers += found
+            for at, answer in enumerate(found, start):
+                if isinstance(answer, Exception):
+                    done = [k for k, a in zip(keys, answers) if not isinstance(a, Exception)]
+                    place = {"collection": collection, "key": keys[at], "done": done}
+                    raise failure(answer, store=self.name, **place) from answer
+        return answers
+
+    # -- the primitives ----------------------------------------------------------------
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        prefix = self._names.prefix(collection)
+        names = [prefix + key for key in keys]
+        if self._raw:
+            found = await self._each(collection, keys, lambda some: self._read_raw(names[some]))
+        elif len(names) <= _CHUNK:
+            found = await self._ask("MGET", *names)
+        else:
+            found = await self._each(collection, keys, lambda some: self._ask("MGET", *names[some]))
+        now = self.clock.time()
+        entries: list[Entry | None] = []
+        for key, value in zip(keys, found):
+            entry = None if value is None else self._entry_of(value, collection, key, now)
+            if entry is not None and entry.expires_at is not None and entry.expires_at <= now:
+                entry = None
+            entries.append(entry)
+        return entries
+
+    async def _read_raw(self, names: Sequence[str]) -> list[tuple[bytes, int] | None]:
+        # In one piece: an expiry must be that of the value it came with.
+        commands = [("MGET", *names), *(("PTTL", name) for name in names)]
+        values, *lives = await self._ask_all(commands, whole=True)
+        return [None if v is None else (v, left) for v, left in zip(values, lives, strict=True)]
+
+    def _entry_of(self, value: Any, collection: Collection, key: str, now: float) -> Entry:
+        if not self._raw:
+            return Entry.from_bytes(value, collection, key, self.name)
+        data, left = value
+        if is_entry(data):
+            return Entry.from_bytes(data, collection, key, self.name)
+        return Entry(
+            data, b"", now, now + left / 1000 if left >= 0 else None, foreign_version(data)
+        )
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        prefix = self._names.prefix(collection)
+        names = [prefix + key for key in keys]
+        values = [self._bytes_of(entry, collection, key) for entry, key in zip(entries, keys)]
+        now = self.clock.time()
+        lives = [_life(entry.expires_at, now) for entry in entries]
+        if expected is not None:
+            wanted = [_wanted(version) for version in expected]
+            moment = repr(now * 1000)
+            calls = [
+                (1, name, version, moment, life, value)
+                for name, version, life, value in zip(names, wanted, lives, values, strict=True)
+            ]
+            answers = await self._each(collection, keys, lambda some: self._run(WRITE, calls[some]))
+            return [answer == 1 for answer in answers]
+        if len(names) > 1 and not any(lives):
+            pairs = list(zip(names, values, strict=True))
+            await self._each(collection, keys, lambda some: self._put_all(pairs[some]))
+        else:
+            commands = [
+                ("DEL", name)
+                if life == "0"
+                else ("SET", name, value, *(("PX", life) if life else ()))
+                for name, value, life in zip(names, values, lives, strict=True)
+            ]
+            await self._each(collection, keys, lambda some: self._ask_all(commands[some]))
+        return [True] * len(names)
+
+    async def _put_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
+        await self._ask("MSET", *chain.from_iterable(pairs))
+        return [True] * len(pairs)
+
+    def _bytes_of(self, entry: Entry, collection: Collection, key: str) -> bytes:
+        # Bare bytes that begin as an entry does would be read as one.
+        bare = self._raw and is_bare(entry.codec) and not is_entry(entry.body)
+        data = entry.body if bare else entry.to_bytes(collection, key)
+        if len(data) > _LARGEST:
+            raise ValueTooLarge(
+                f"{len(data)} bytes are more than Redis's {_LARGEST}: nothing was written",
+                store=self.name,
+                collection=collection,
+                key=key,
+            )
+        return data
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        prefix = self._names.prefix(collection)
+        moment = repr(self.clock.time() * 1000)
+        calls = [
+            (1, prefix + key, _wanted(version), moment)
+            for key, version in zip(keys, expected or repeat(None))
+        ]
+        answers = await self._each(collection, keys, lambda some: self._run(REMOVE, calls[some]))
+        return [answer == 1 for answer in answers]
+
+    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+        scan = cursor if isinstance(cursor, _Scan) else _Scan()
+        prefix = self._names.prefix(collection)
+        names = await self._step(scan, prefix + span.prefix, "list")
+        keys = []
+        for name in names:
+            # SCAN may come upon a name several times, and upon names that are no text.
+            if name not in scan.seen:
+                scan.seen.add(name)
+                key = _text(name)[len(prefix) :]
+                if key and key in span:
+                    keys.append(key)
+        return Page(keys, None if scan.ended else scan)
+
+    async def list_collections(self) -> list[Collection]:
+        if self._raw:
+            raise self._unsupported("enumerate collections: raw=True has keys without any")
+        scan, found = _Scan(), set[Collection]()
+        while not scan.ended:
+            for name in await self._step(scan, self._names.start, "list"):
+                if ":" in (text := _text(name)[len(self._names.start) :]):
+                    found.add(self._names.collection(text))
+        return sorted(found, key=lambda name: name or "")
+
+    async def drop(self, collection: Collection) -> bool:
+        if self._raw and collection is None:
+            raise self._unsupported(
+                "destroy the default collection: with raw=True it is everything"
+            )
+        return await self._drop(self._names.prefix(collection))
+
+    async def drop_all(self) -> bool:
+        if self._raw:
+            raise self._unsupported("destroy what other programs have written (raw=True)")
+        return await self._drop(self._names.start)
+
+    async def _drop(self, prefix: str) -> bool:
+        scan, dropped = _Scan(), 0
+        while not scan.ended:
+            dropped += await self._step(scan, prefix, "drop")
+        return dropped > 0
+
+    async def _step(self, scan: _Scan, prefix: str, mode: str) -> Any:
+        """One step of a scan: the live names, or how many live ones were dropped."""
+        call = (0, scan.at, pattern(prefix), PAGE_SIZE, repr(self.clock.time() * 1000), mode)
+        (answer,) = await self._run(PAGE, [call])
+        if isinstance(answer, Exception):
+            raise failure(answer, store=self.name) from answer
+        scan.at, found = answer
+        scan.ended = scan.at == b"0"
+        return found
+
+    async def ping(self) -> None:
+        await self._ask("PING")
+
+
+class _Scan:
+    """How far a scan of the keys has come."""
+
+    def __init__(self) -> None:
+        self.at = b"0"
+        self.ended = False
+        self.seen: set[bytes] = set()
+
+
+def _life(expires_at: float | None, now: float) -> str:
+    """Milliseconds to live, at least 1; "0" if it has expired, and nothing if it never does."""
+    if expires_at is None:
+        return ""
+    return str(max(1, math.ceil((expires_at - now) * 1000))) if expires_at > now else "0"
+
+
+def _wanted(expected: Expected) -> bytes:
+    if expected is None:
+        return b"any"
+    if expected is ABSENT:
+        return b"none"
+    return expected.to_bytes(8, "big") if 0 <= expected < 1 << 64 else b"no version"
+
+
+def _text(name: bytes) -> str:
+    """The name of a key as text; other programs' names need not be any."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return ""
