@@ -210,7 +210,7 @@ class EnvelopeKeyring(KeySource):
         key = self._keys[name]
         material = await called(self._kek.unwrap, key.data, what=_SERVICE)
         try:
-            opened = Key(material, algorithm=key.algorithm)  # type: ignore[arg-type]  # checked
+            opened = Key(material, algorithm=key.algorithm)
         except ConfigurationError as error:
             raise ConfigurationError(f"key {name!r}, unwrapped: {error.message}") from None
         return Cipher(name, opened, self._counts.setdefault(name, Count()))

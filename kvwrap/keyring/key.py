@@ -74,7 +74,9 @@ class Key:
 
     __slots__ = ("_material", "algorithm")
 
-    def __init__(self, material: bytes | str, *, algorithm: Algorithm = "aes-256-gcm") -> None:
+    def __init__(
+        self, material: bytes | str, *, algorithm: Algorithm | str = "aes-256-gcm"
+    ) -> None:
         self.algorithm = checked_algorithm(algorithm)
         self._material = checked_material(material)
 

@@ -111,13 +111,8 @@ class Keyring(KeySource):
     @classmethod
     def _of(cls, found: text.Text, where: str) -> Self:
         try:
-            return cls(
-                {
-                    key.name: Key(key.data, algorithm=key.algorithm)  # type: ignore[arg-type]  # checked when parsed
-                    for key in found.keys
-                },
-                primary=found.primary,
-            )
+            keys = {key.name: _key(key.name, key.data, key.algorithm) for key in found.keys}
+            return cls(keys, primary=found.primary)
         except ConfigurationError as error:
             raise ConfigurationError(f"{where}: {error.message}") from None
 
@@ -267,8 +262,8 @@ class PlainKeys:
         """Nothing: these keys come from nowhere else."""
 
 
-def _key(name: str, key: Key | bytes | str) -> Key:
+def _key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -> Key:
     try:
-        return key if isinstance(key, Key) else Key(key)
+        return key if isinstance(key, Key) else Key(key, algorithm=algorithm)
     except ConfigurationError as error:
         raise ConfigurationError(f"key {name!r}: {error.message}") from None

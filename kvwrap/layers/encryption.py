@@ -90,7 +90,7 @@ class Encryption(Transform):
     async def setup(self) -> None:
         """Have the primary key at hand, so that a key service's failure shows on opening."""
         await super().setup()
-        await self._keys.for_sealing()
+        self._use(await self._keys.for_sealing())
 
     # -- entries -----------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class Encryption(Transform):
 
     @property
     def primary(self) -> str:
-        """The name of the key that is written with."""
+        """The name of the key that is written with; known once the store is open."""
         return self._sealing.name
 
     @property
@@ -198,6 +198,7 @@ class Encryption(Transform):
             StoreUnavailable: They cannot be had at present; those at hand stay in use.
         """
         await self._keys.reload()
+        self._use(await self._keys.for_sealing())
 
     # -- findings ----------------------------------------------------------------------
 
