@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kvwrap.config import from_config, stack_from_config, store_from_url, to_config
 from kvwrap.core.capability import Capability
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store
@@ -118,8 +119,12 @@ __all__ = [
     "ValueTooLarge",
     "WriteBehind",
     "adapt",
+    "from_config",
     "mapping",
     "rewrite",
     "stack",
+    "stack_from_config",
+    "store_from_url",
     "sync",
+    "to_config",
 ]

@@ -39,6 +39,8 @@ class Described:
     """Records the arguments of its construction."""
 
     _given: tuple[tuple[Any, ...], dict[str, Any]]
+    configured: Any = None
+    """What a configuration said of this object, references and all; `None` if none did."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -48,7 +50,9 @@ class Described:
     def anew(self) -> Self:
         """Another instance, made with the same arguments."""
         args, kwargs = self._given
-        return type(self)(*args, **kwargs)
+        made = type(self)(*args, **kwargs)
+        made.configured = self.configured
+        return made
 
     @property
     def arguments(self) -> dict[str, Any]:

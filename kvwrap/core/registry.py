@@ -100,6 +100,11 @@ def store_name(cls: type) -> str | None:
     return _name_of("kvwrap.stores", STORES, cls)
 
 
+def store_names() -> list[str]:
+    """The schemes that `store_class` knows."""
+    return sorted({*STORES, *(point.name for point in entry_points(group="kvwrap.stores"))})
+
+
 def layer_name(cls: type) -> str | None:
     """The name by which `layer_class` finds this class, or `None`."""
     return _name_of("kvwrap.layers", LAYERS, cls)

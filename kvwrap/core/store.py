@@ -76,6 +76,9 @@ class Store(AtomicMethods):
                 setattr(self, name, primitive)
         self._working.clear()
 
+    silenced: frozenset[str] = frozenset()
+    """The codes of findings that are meant, as given to `Stack.silence`."""
+
     @classmethod
     def from_url(cls, url: str) -> Self:
         """A store as a URL describes it, for stores that can be described so.
