@@ -58,17 +58,32 @@ _MSGPACK = frozenset({"bytes", "integer over 64 bits", "negative integer over 64
 
 # One line per layer, by its builder method, alphabetical. `c` is the clock.
 LAYERS: dict[str, Case] = {
+    "chaos": Case(lambda c: stack().chaos().silence("chaos-over-real-data")),
+    "circuit_breaker": Case(lambda c: stack().circuit_breaker()),
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
     "compress": Case(lambda c: stack().compress(min_size=0, dictionaries=True)),
+    "default_value": Case(lambda c: stack().default_value("the default")),
     "encrypt": Case(lambda c: stack().encrypt(Keyring({"k": b"k" * 32}))),
+    "fallback": Case(
+        lambda c: stack().fallback(lambda: MemoryStore(clock=c), writes="both"),
+    ),
     "hash_keys": Case(
         lambda c: stack().hash_keys(b"s" * 32, collections=True),
         lost=_lost("keys", "range", "collections"),
     ),
+    "limit_concurrency": Case(lambda c: stack().limit_concurrency(1000)),
+    "limit_rate": Case(lambda c: stack().limit_rate(1_000_000)),
     "limit_size": Case(lambda c: stack().limit_size(10_000_000)),
+    "log": Case(lambda c: stack().log()),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
     "prefix_key": Case(lambda c: stack().prefix_key("app-")),
+    "read_only": Case(
+        lambda c: stack().read_only(),
+        lost=_lost("compare_and_put", "destroy", "destroy_collection", "cull"),
+        writable=False,
+    ),
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
+    "retry": Case(lambda c: stack().retry()),
     "route": Case(
         lambda c: stack().route(
             {"odd": lambda: MemoryStore(clock=c)},
@@ -83,6 +98,9 @@ LAYERS: dict[str, Case] = {
     ),
     "single_collection": Case(lambda c: stack().single_collection("all")),
     "statistics": Case(lambda c: stack().statistics()),
+    "timeout": Case(lambda c: stack().timeout(60)),
+    "trace": Case(lambda c: stack().trace()),
+    "validate": Case(lambda c: stack().validate(lambda value, key, collection: True)),
     "write_behind": Case(
         lambda c: stack().write_behind(_journal()),
         # One stack at a time may have the journal open.

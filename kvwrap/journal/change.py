@@ -28,6 +28,13 @@ class Change(msgspec.Struct, frozen=True):
         """Where it belongs."""
         return (self.collection, self.key)
 
+    def live(self, now: float) -> Entry | None:
+        """The entry, unless it has expired."""
+        entry = self.entry
+        if entry is None or entry.expires_at is None or entry.expires_at > now:
+            return entry
+        return None
+
 
 class Refused(msgspec.Struct, frozen=True):
     """A change that was accepted, and that the backend would not take when it was sent.

@@ -109,11 +109,18 @@ class Sender:
         self.start()
         await sent
 
-    async def room(self, number: int, limit: int, seconds: float) -> bool:
-        """Wait until so many more changes may be pending; whether it came to that in time."""
+    async def room(
+        self, collection: Collection, keys: Sequence[str], limit: int, seconds: float
+    ) -> bool:
+        """Wait until changes of these keys have room; whether it came to that in time.
+
+        A key that has a change pending needs none, and an empty journal has room for any.
+        """
+        journal = self._journal
 
         def is_room() -> bool:
-            return not self._journal.size or self._journal.size + number <= limit
+            new = sum((collection, key) not in journal.pending for key in keys)
+            return not new or not journal.size or journal.size + new <= limit
 
         async def wait() -> None:
             while not is_room():

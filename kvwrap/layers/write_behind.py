@@ -15,8 +15,9 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, StoreFull, StoreUnavailable
-from kvwrap.journal.change import Change, Refused
+from kvwrap.journal.change import Refused
 from kvwrap.journal.journal import Journal
+from kvwrap.journal.outage import read_over
 from kvwrap.journal.place import checked_path, journal_findings
 from kvwrap.journal.sender import Sender
 
@@ -149,21 +150,9 @@ class WriteBehind(Layer):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         await self.ready()
-        pending = self._journal.pending
-        if not pending:
+        if not self._journal.pending:
             return await self.inner.read(collection, keys)
-        changes = [pending.get((collection, key)) for key in keys]
-        rest = [key for key, change in zip(keys, changes, strict=True) if change is None]
-        if not rest:
-            return [self._live(change) for change in changes]
-        stored = iter(await self.inner.read(collection, rest))
-        return [next(stored) if change is None else self._live(change) for change in changes]
-
-    def _live(self, change: Change | None) -> Entry | None:
-        entry = None if change is None else change.entry
-        if entry is None or entry.expires_at is None or entry.expires_at > self.clock.time():
-            return entry
-        return None
+        return await read_over(self._journal, self.clock, self.inner.read, collection, keys)
 
     async def write(
         self,
@@ -194,8 +183,9 @@ class WriteBehind(Layer):
         except StoreUnavailable:
             # Nobody can tell now; the removal is accepted all the same.
             pending = self._journal.pending
+            now = self.clock.time()
             changes = [pending.get((collection, key)) for key in keys]
-            there = [change is None or self._live(change) is not None for change in changes]
+            there = [change is None or change.live(now) is not None for change in changes]
         await self._accept(collection, keys, [None] * len(keys))
         first = {key: place for place, key in reversed(list(enumerate(keys)))}
         return [was and first[key] == place for place, (key, was) in enumerate(zip(keys, there))]
@@ -227,7 +217,7 @@ class WriteBehind(Layer):
     async def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> None:
-        if not await self._sender.room(len(keys), self._max_pending, self._max_wait):
+        if not await self._sender.room(collection, keys, self._max_pending, self._max_wait):
             raise StoreFull(
                 f"{self._journal.size} writes wait for the backend, and there is room for "
                 f"{self._max_pending}: nothing was accepted",
@@ -255,14 +245,6 @@ class WriteBehind(Layer):
                     "guard-inside-write-behind",
                     f"What {layer.name} refuses has been acknowledged by {self.name} already.",
                     f"Put {layer.name} before {self.name}, so that the caller gets the refusal.",
-                )
-        for layer in above:
-            if "retries" in layer.traits:
-                yield Finding(
-                    "retry-outside-write-behind",
-                    f"{layer.name} repeats only what the local journal failed at; {self.name} "
-                    "sends to the backend by itself.",
-                    f"Put {layer.name} after {self.name}, or leave it out.",
                 )
 
     def notes(self) -> Iterable[str]:

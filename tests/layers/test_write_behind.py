@@ -462,10 +462,6 @@ class Encrypts(Layer):
     traits = frozenset({"encrypts"})
 
 
-class Retries(Layer):
-    traits = frozenset({"retries"})
-
-
 class Guards(Layer):
     traits = frozenset({"guards"})
 
@@ -476,8 +472,7 @@ class Guards(Layer):
         (lambda p: stack(WriteBehind(p), Encrypts()), "plaintext-journal"),
         (lambda p: stack(WriteBehind(p), WriteBehind(p.with_suffix(".2"))), "two-journals"),
         (lambda p: stack(WriteBehind(p), Guards()), "guard-inside-write-behind"),
-        (lambda p: stack(Retries(), WriteBehind(p)), "retry-outside-write-behind"),
-        (lambda p: stack(Encrypts(), Guards(), WriteBehind(p), Retries()), None),
+        (lambda p: stack(Encrypts(), Guards(), WriteBehind(p)), None),
     ],
 )
 def test_known_mistakes_are_told(path: Path, layers: object, code: str | None) -> None:

@@ -1,0 +1,463 @@
+"""Another store while the inner one is out of reach."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
+
+import msgspec
+
+from kvwrap.core.breaker import BreakerState
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.checked import checked_count, checked_seconds
+from kvwrap.core.entry import Entry
+from kvwrap.core.exposure import exposed
+from kvwrap.core.findings import Finding
+from kvwrap.core.guard import Guard
+from kvwrap.core.layer import Layer, StoreSource
+from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.spreading import picked
+from kvwrap.core.store import Store
+from kvwrap.errors import (
+    ConfigurationError,
+    KvwrapError,
+    RateLimited,
+    StoreFull,
+    StoreUnavailable,
+)
+from kvwrap.journal.outage import Outage
+from kvwrap.journal.place import checked_path, journal_findings
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_log = logging.getLogger("kvwrap.fallback")
+_LISTING = {Capability.KEYS, Capability.RANGE, Capability.COLLECTIONS}
+_DROPPING = {Capability.DESTROY, Capability.DESTROY_COLLECTION}
+
+
+class FallbackSnapshot(msgspec.Struct, frozen=True):
+    """What a `Fallback` layer has done since it was made.
+
+    Attributes:
+        state: The circuit breaker's state: `open` or `half_open` in an outage.
+        outages: How often the breaker has opened.
+        served: Keys read, and pages and lists of names, that the other store answered.
+        missed: Copies that the other store did not take (`writes="both"` and `"journal"`).
+        pending: Changes accepted in an outage and not sent to the inner store yet.
+        replayed: Changes accepted in an outage and sent since.
+        refused: Changes accepted in an outage that the inner store refused afterwards.
+    """
+
+    state: BreakerState
+    outages: int
+    served: int
+    missed: int
+    pending: int = 0
+    replayed: int = 0
+    refused: int = 0
+
+
+class _Cursor(msgspec.Struct, frozen=True):
+    """Which store an enumeration was begun in, and its cursor."""
+
+    other: bool
+    cursor: object
+
+
+class Fallback(Layer):
+    """Reads from another store when the inner one raises `StoreUnavailable`.
+
+    After `failures` of them in a row the inner store is left alone for `open_for` seconds,
+    then one call tries it again; so an outage does not cost a timeout per call. An error
+    that says something of an entry (`CorruptEntry`, say) is never fallen back from.
+
+    What becomes of writes:
+
+    - `"refuse"`: they go to the inner store alone, and raise in an outage.
+    - `"both"`: a write that the inner store has carried out is copied to the other, which
+      so keeps up. In an outage they raise. The acknowledgement is the inner store's: a copy
+      that fails is counted and logged.
+    - `"journal"`: as `"both"`, and in an outage puts and deletes are acknowledged by a
+      journal on the local disk and seen by reads. When the inner store is back, they are
+      sent to it in their order, of several to one key the newest; until all have been
+      sent, further writes queue behind them. What depends on the inner store's state
+      (conditional writes, `expire`, `destroy`) raises in an outage.
+
+    Args:
+        other: The other store.
+        writes: See above.
+        journal: The journal's file, with `"journal"`; for this stack in this process alone.
+        failures: After how many failures in a row the inner store is left alone.
+        open_for: For how long, seconds.
+        barrier: How long the inner store must have been back before the journal is sent,
+            seconds.
+        max_pending: The most changes in the journal; beyond, writes raise `StoreFull`.
+
+    Raises:
+        ConfigurationError: An argument is out of bounds, or there is a journal without
+            `writes="journal"` or the other way round.
+    """
+
+    traits: ClassVar[frozenset[str]] = frozenset({"falls_back"})
+
+    def __init__(
+        self,
+        other: StoreSource,
+        *,
+        writes: Literal["refuse", "both", "journal"] = "refuse",
+        journal: str | os.PathLike[str] | None = None,
+        failures: int = 3,
+        open_for: float = 10.0,
+        barrier: float = 1.0,
+        max_pending: int = 100_000,
+    ) -> None:
+        if writes not in ("refuse", "both", "journal"):
+            raise ConfigurationError(f"writes is 'refuse', 'both' or 'journal', not {writes!r}")
+        if (journal is None) == (writes == "journal"):
+            raise ConfigurationError("writes='journal' and journal='a file' belong together")
+        self._source = other
+        self._copies = writes != "refuse"
+        self._path = None if journal is None else checked_path(journal)
+        self._failures = checked_count(failures, "failures")
+        self._open_for = checked_seconds(open_for, "open_for")
+        self._barrier = checked_seconds(barrier, "barrier") if barrier else 0.0
+        self._max_pending = checked_count(max_pending, "max_pending")
+        if self._path is not None:
+            self.traits = self.traits | {"journals"}  # type: ignore[misc]  # of this one
+
+    def bound(self) -> None:
+        self._other = self.second("fallback", self._source)
+        self._asking = self._guard("inner store")
+        # Another store that is down must not cost a timeout per write either.
+        self._copying = self._guard("fallback")
+        self._ask = self._asking.ask
+        self._served = 0
+        self._missed = 0
+        self._outage: Outage | None = None
+        if self._path is not None:
+            self._outage = Outage(
+                self._path,
+                self._asking,
+                self.inner,
+                self._other,
+                self.clock,
+                owner=self.name,
+                pause=self._open_for,
+                barrier=self._barrier,
+                max_pending=self._max_pending,
+            )
+
+    def _guard(self, role: str) -> Guard:
+        return Guard(
+            self.clock,
+            failures=self._failures,
+            open_for=self._open_for,
+            owner=self.name,
+            role=role,
+        )
+
+    async def setup(self) -> None:
+        await super().setup()
+        if self._outage is not None:
+            try:
+                await self._outage.open()
+            except BaseException:
+                await super().teardown()
+                raise
+
+    async def teardown(self) -> None:
+        try:
+            if self._outage is not None:
+                await self._outage.close()
+        finally:
+            await super().teardown()
+
+    # -- what it says of itself --------------------------------------------------------
+
+    def snapshot(self) -> FallbackSnapshot:
+        """Counts, as they are now."""
+        found = FallbackSnapshot(
+            self._asking.state, self._asking.opened, self._served, self._missed
+        )
+        if self._outage is None:
+            return found
+        sender = self._outage.sender
+        return msgspec.structs.replace(
+            found,
+            pending=len(self._outage.journal.pending),
+            replayed=sender.sent,
+            refused=sender.refused,
+        )
+
+    async def flush(self) -> None:
+        """Send now what was accepted in an outage; raises `StoreUnavailable` while it lasts."""
+        if self._outage is not None:
+            await self.ready()
+            await self._outage.sender.flush()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the inner store; what is destroyed in both must be so in both."""
+        inside = self.inner.capabilities
+        return inside - (_DROPPING - self._other.capabilities) if self._copies else inside
+
+    # -- asking the one and the other --------------------------------------------------
+
+    async def _instead(
+        self,
+        outage: StoreUnavailable,
+        call: Callable[P, Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """The other store's answer, in an outage of the inner one."""
+        try:
+            return await call(*args, **kwargs)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"neither the inner store nor the fallback answers ({outage.message})",
+                store=self.name,
+            ) from error
+
+    async def _copy(
+        self, call: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Do to the other store what the inner one has done."""
+        if not self._copies:
+            return
+        try:
+            await self._copying.ask(call, *args, **kwargs)
+        except KvwrapError as error:
+            self._missed += 1
+            _log.warning("%s: the fallback missed a write: %s", self.name, type(error).__name__)
+
+    # -- reading -----------------------------------------------------------------------
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        if self._outage is not None:
+            await self.ready()
+            if self._outage.journal.pending:
+                return await self._outage.over(self._read, collection, keys)
+        return await self._read(collection, keys)
+
+    async def _read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        try:
+            return await self._ask(self.inner.read, collection, keys)
+        except StoreUnavailable as outage:
+            found = await self._instead(outage, self._other.read, collection, keys)
+        self._served += len(keys)
+        return found
+
+    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+        assert cursor is None or isinstance(cursor, _Cursor)
+        inside = None if cursor is None else cursor.cursor
+        other = cursor is not None and cursor.other
+        if cursor is None:
+            other = await self._lists_other()
+        if not other:
+            try:
+                page = await self._ask(self.inner.list_keys, collection, span, inside)
+                return _page(page, other=False)
+            except StoreUnavailable:
+                # An enumeration that was begun in one store cannot go on in another.
+                if cursor is not None or not self._can_list:
+                    raise
+        page = await self._other.list_keys(collection, span, inside)
+        self._served += 1
+        return _page(page, other=True)
+
+    async def list_collections(self) -> list[Collection]:
+        if not await self._lists_other():
+            try:
+                return await self._ask(self.inner.list_collections)
+            except StoreUnavailable:
+                if not self._can_list:
+                    raise
+        self._served += 1
+        return await self._other.list_collections()
+
+    async def _lists_other(self) -> bool:
+        """Whether the other store alone knows every name now."""
+        if self._outage is not None:
+            await self.ready()
+            try:
+                await self._outage.sender.flush()
+            except StoreUnavailable:
+                if not self._can_list:
+                    raise
+                return True
+        return False
+
+    @property
+    def _can_list(self) -> bool:
+        return _LISTING & self.inner.capabilities <= self._other.capabilities
+
+    # -- writing -----------------------------------------------------------------------
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if await self._queues(collection, keys, expected):
+            await self._accept(collection, keys, entries)
+            return [True] * len(keys)
+        try:
+            written = await self._ask(self.inner.write, collection, keys, entries, expected)
+        except StoreUnavailable as error:
+            if self._accepts(expected, error):
+                await self._accept(collection, keys, entries)
+                return [True] * len(keys)
+            await self._copy_write(collection, keys, entries, _done(keys, error))
+            raise
+        await self._copy_write(collection, keys, entries, written)
+        return written
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if await self._queues(collection, keys, expected):
+            return await self._accept_removal(collection, keys)
+        try:
+            removed = await self._ask(self.inner.remove, collection, keys, expected)
+        except StoreUnavailable as error:
+            if self._accepts(expected, error):
+                return await self._accept_removal(collection, keys)
+            gone = [key for key, done in zip(keys, _done(keys, error), strict=True) if done]
+            if gone:
+                await self._copy(self._other.remove, collection, gone, None)
+            raise
+        gone = [key for key, was in zip(keys, removed, strict=True) if was or expected is None]
+        if gone:
+            await self._copy(self._other.remove, collection, gone, None)
+        return removed
+
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        await self._queues(collection, keys, ())
+        touched = await self._ask(self.inner.touch, collection, keys, expires)
+        places = [place for place, done in enumerate(touched) if done]
+        if places:
+            await self._copy(
+                self._other.touch, collection, picked(keys, places), picked(expires, places)
+            )
+        return touched
+
+    async def drop(self, collection: Collection) -> bool:
+        await self.flush()
+        dropped = await self._ask(self.inner.drop, collection)
+        await self._copy(self._other.drop, collection)
+        return dropped
+
+    async def drop_all(self) -> bool:
+        await self.flush()
+        dropped = await self._ask(self.inner.drop_all)
+        await self._copy(self._other.drop_all)
+        return dropped
+
+    async def sweep(self) -> None:
+        await self._ask(self.inner.sweep)
+        await self._copy(self._other.sweep)
+
+    async def _copy_write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        written: Sequence[bool],
+    ) -> None:
+        places = [place for place, done in enumerate(written) if done]
+        if places:
+            await self._copy(
+                self._other.write, collection, picked(keys, places), picked(entries, places), None
+            )
+
+    # -- writing in an outage ----------------------------------------------------------
+
+    async def _queues(
+        self, collection: Collection, keys: Sequence[str], expected: Sequence[object] | None
+    ) -> bool:
+        """Whether a write has to queue behind those that are pending.
+
+        One that depends on what is there waits until nothing is pending for its keys.
+        """
+        if self._outage is None:
+            return False
+        await self.ready()
+        if expected is None:
+            return self._outage.journal.size > 0
+        if self._outage.concerns(collection, keys):
+            await self._outage.sender.flush()
+        return False
+
+    def _accepts(self, expected: Sequence[object] | None, error: StoreUnavailable) -> bool:
+        return (
+            self._outage is not None
+            and expected is None
+            and not isinstance(error, RateLimited | StoreFull)
+        )
+
+    async def _accept(
+        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
+    ) -> None:
+        assert self._outage is not None
+        await self._outage.accept(collection, keys, entries)
+        # The other store has it as well, for enumerations; if not, the journal still has.
+        kept = [(key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not None]
+        if kept:
+            names, values = [key for key, _ in kept], [entry for _, entry in kept]
+            await self._copy(self._other.write, collection, names, values, None)
+        else:
+            await self._copy(self._other.remove, collection, keys, None)
+
+    async def _accept_removal(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
+        found = await self.read(collection, keys)
+        await self._accept(collection, keys, [None] * len(keys))
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        return [
+            entry is not None and first[key] == place
+            for place, (key, entry) in enumerate(zip(keys, found, strict=True))
+        ]
+
+    # -- its place ---------------------------------------------------------------------
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        yield from exposed(self, below)
+        if self._path is not None:
+            yield from journal_findings(self, self._path, below)
+        for layer in above:
+            if layer.traits & {"retries", "breaks"}:
+                yield Finding(
+                    "retry-outside-fallback",
+                    f"{layer.name} outside {self.name} sees no failure that the fallback makes "
+                    "good, and otherwise repeats or counts what both stores refused.",
+                    f"Put {layer.name} after {self.name}.",
+                )
+        for layer in below:
+            if "caches" in layer.traits:
+                yield Finding(
+                    "cache-inside-fallback",
+                    f"Hits of {layer.name} count as answers of the backend, so {self.name} "
+                    "takes long to see an outage.",
+                    f"Put {layer.name} before {self.name}.",
+                )
+
+
+def _page(page: Page, *, other: bool) -> Page:
+    return Page(page.keys, None if page.cursor is None else _Cursor(other, page.cursor))
+
+
+def _done(keys: Sequence[str], error: KvwrapError) -> list[bool]:
+    done = set(error.done or ())
+    return [key in done for key in keys]
