@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, NewType
 
 import msgspec
@@ -40,7 +41,7 @@ class Validate(Layer):
             raise ConfigurationError(f"on_read is 'ignore', 'raise' or 'missing', not {on_read!r}")
         self._on_read = on_read
         self._coerce = coerce
-        self._plain: Callable[[Any], Any] = msgspec.to_builtins
+        self._plain: Callable[[Any], Any] = _plain
         if hasattr(check, "__pydantic_validator__"):
             self._checked, self._plain = _by_pydantic(check)
         elif not callable(check) or _is_type(check):
@@ -89,6 +90,18 @@ _Check = Callable[[Any, str, Collection], Any]
 
 def _is_type(check: Any) -> bool:
     return isinstance(check, type | NewType) or hasattr(check, "__origin__")
+
+
+def _plain(value: Any) -> Any:
+    """What a type made of a value, in JSON's terms again."""
+    # By hand, since `msgspec.to_builtins` leaves out the defaults of a dataclass.
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return msgspec.to_builtins(value)
 
 
 def _by_function(check: Any) -> _Check:

@@ -1,0 +1,163 @@
+"""The spans that Tracing makes, and whose children they are."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv.attributes import db_attributes, error_attributes
+from opentelemetry.trace import SpanKind, StatusCode
+
+from kvwrap import Chaos, ConfigurationError, MemoryStore, SQLiteStore, Tracing, stack
+from kvwrap.core.around import Around
+from kvwrap.layers.tracing import SCHEMA
+
+
+@pytest.fixture
+def exporter():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exporter):
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider.get_tracer("test")
+
+
+@pytest.fixture
+def store(tracer, clock):
+    return stack().trace(tracer).chaos().over(MemoryStore(clock=clock))
+
+
+async def test_an_operation_is_a_span_under_the_conventions(store, exporter):
+    await store.put("a", 1, collection="sessions")
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "write sessions"
+    assert dict(span.attributes) == {
+        db_attributes.DB_SYSTEM_NAME: "memory",
+        db_attributes.DB_OPERATION_NAME: "write",
+        db_attributes.DB_COLLECTION_NAME: "sessions",
+    }
+    assert span.status.status_code is StatusCode.UNSET
+
+
+async def test_a_batch_says_how_many_and_a_read_what_it_found(store, exporter):
+    await store.put("a", 1)
+    await store.get_many(["a", "b", "c"])
+    await store.get("a")
+    _, batch, single = exporter.get_finished_spans()
+    assert batch.name == "BATCH read"
+    assert batch.attributes[db_attributes.DB_OPERATION_NAME] == "BATCH read"
+    assert batch.attributes[db_attributes.DB_OPERATION_BATCH_SIZE] == 3
+    assert batch.attributes["kvwrap.hits"] == 1
+    assert db_attributes.DB_COLLECTION_NAME not in batch.attributes
+    assert db_attributes.DB_OPERATION_BATCH_SIZE not in single.attributes
+
+
+async def test_a_failure_is_told_by_its_class_and_without_its_text(store, exporter):
+    store.find(Chaos).down = True
+    with pytest.raises(ConnectionError) as caught:
+        await store.get("hush", collection="c")
+    (span,) = exporter.get_finished_spans()
+    kind = type(caught.value)
+    assert span.attributes[error_attributes.ERROR_TYPE] == f"kvwrap.errors.{kind.__name__}"
+    assert span.status.status_code is StatusCode.ERROR
+    assert "hush" not in span.to_json()
+
+
+async def test_keys_are_told_where_they_are_asked_for(tracer, exporter, clock):
+    store = stack().trace(tracer, keys=True).chaos().over(MemoryStore(clock=clock))
+    await store.put_many(["a", "b"], ["secret", "secret"])
+    store.find(Chaos).down = True
+    with pytest.raises(ConnectionError):
+        await store.get("a")
+    good, bad = exporter.get_finished_spans()
+    assert good.attributes["kvwrap.keys"] == ("a", "b")
+    assert "key 'a'" in bad.status.description
+    assert [event.name for event in bad.events] == ["exception"]
+    assert "secret" not in good.to_json() + bad.to_json()
+
+
+async def test_a_cancelled_operation_ends_its_span(tracer, exporter, clock):
+    store = stack().trace(tracer).chaos(delay=60).over(MemoryStore(clock=clock))
+    task = asyncio.create_task(store.get("a"))
+    await clock.settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes[error_attributes.ERROR_TYPE] == "asyncio.exceptions.CancelledError"
+
+
+async def test_parents_are_right_across_awaits_and_tasks(tracer, exporter, clock):
+    class Inner(Around):
+        """What a driver's own instrumentation does."""
+
+        async def around(self, call):
+            await self.clock.sleep(len(call.keys[0]))
+            with tracer.start_as_current_span(f"driver {call.keys[0]}"):
+                await self.clock.sleep(1)
+                return await call()
+
+    store = stack().trace(tracer).layer(Inner()).over(MemoryStore(clock=clock))
+
+    async def request(name):
+        with tracer.start_as_current_span(f"request {name}"):
+            await store.get(name, collection=name)
+            await store.get(name, collection=name)
+
+    tasks = [asyncio.create_task(request("x" * number)) for number in range(1, 6)]
+    await clock.run(100)
+    await asyncio.gather(*tasks)
+    spans = {span.context.span_id: span for span in exporter.get_finished_spans()}
+    assert len(spans) == 25
+    for span in spans.values():
+        kind, _, name = span.name.partition(" ")
+        if kind == "request":
+            assert span.parent is None
+            continue
+        parent = spans[span.parent.span_id]
+        assert parent.name == {"read": f"request {name}", "driver": f"read {name}"}[kind]
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+async def test_the_backend_gives_system_and_kind(tracer, exporter, tmp_path, clock):
+    async with stack().trace(tracer).over(SQLiteStore(tmp_path / "s.db")) as store:
+        await store.get("a")
+    await stack().trace(tracer).prefix_collection("p").over(MemoryStore()).get("a")
+    await stack().trace(tracer, db_system="other").over(MemoryStore()).get("a")
+    found = [
+        (span.attributes[db_attributes.DB_SYSTEM_NAME], span.kind)
+        for span in exporter.get_finished_spans()
+    ]
+    assert found == [
+        ("sqlite", SpanKind.CLIENT),
+        ("memory", SpanKind.INTERNAL),
+        ("other", SpanKind.INTERNAL),
+    ]
+
+
+async def test_without_a_provider_it_changes_nothing(clock):
+    store = stack().trace().over(MemoryStore(clock=clock))
+    await store.put("a", 1)
+    assert await store.get("a") == 1
+
+
+def test_the_conventions_are_a_published_version():
+    from opentelemetry.semconv.schemas import Schemas
+
+    assert SCHEMA in {schema.value for schema in Schemas}
+
+
+def test_what_cannot_work_is_refused(monkeypatch):
+    with pytest.raises(ConfigurationError):
+        Tracing(db_system="")
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
+    with pytest.raises(ConfigurationError, match=r"opentelemetry.*kvwrap\[opentelemetry\]"):
+        Tracing()
