@@ -34,6 +34,7 @@ from kvwrap.layers.compression import Compression
 from kvwrap.layers.concurrency_limit import ConcurrencyLimit
 from kvwrap.layers.default_value import DefaultValue
 from kvwrap.layers.encryption import Encryption
+from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.hashed_key import HashedKey
 from kvwrap.layers.limit_size import LimitSize
 from kvwrap.layers.logging import Logging
@@ -75,6 +76,7 @@ __all__ = [
     "DefaultValue",
     "Encryption",
     "EnvelopeKeyring",
+    "Fallback",
     "HashedKey",
     "InvalidBatch",
     "InvalidKey",

@@ -15,6 +15,7 @@ from kvwrap.layers.compression import Compression
 from kvwrap.layers.concurrency_limit import ConcurrencyLimit
 from kvwrap.layers.default_value import DefaultValue
 from kvwrap.layers.encryption import Encryption
+from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.hashed_key import HashedKey
 from kvwrap.layers.limit_size import LimitSize
 from kvwrap.layers.logging import Logging
@@ -130,6 +131,7 @@ class Stack:
     compress = _Adds(Compression)
     default_value = _Adds(DefaultValue)
     encrypt = _Adds(Encryption)
+    fallback = _Adds(Fallback)
     hash_keys = _Adds(HashedKey)
     limit_concurrency = _Adds(ConcurrencyLimit)
     limit_rate = _Adds(RateLimit)

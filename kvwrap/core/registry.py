@@ -34,6 +34,7 @@ LAYERS = {
     "compress": "kvwrap.layers.compression:Compression",
     "default_value": "kvwrap.layers.default_value:DefaultValue",
     "encrypt": "kvwrap.layers.encryption:Encryption",
+    "fallback": "kvwrap.layers.fallback:Fallback",
     "hash_keys": "kvwrap.layers.hashed_key:HashedKey",
     "limit_concurrency": "kvwrap.layers.concurrency_limit:ConcurrencyLimit",
     "limit_rate": "kvwrap.layers.rate_limit:RateLimit",
