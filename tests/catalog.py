@@ -62,7 +62,7 @@ LAYERS: dict[str, Case] = {
     "circuit_breaker": Case(lambda c: stack().circuit_breaker()),
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
     "compress": Case(lambda c: stack().compress(min_size=0, dictionaries=True)),
-    "default_value": Case(lambda c: stack().default_value("the default")),
+    "default_value": Case(lambda c: stack().default_value(0, collections=["counts"])),
     "encrypt": Case(lambda c: stack().encrypt(Keyring({"k": b"k" * 32}))),
     "fallback": Case(
         lambda c: stack().fallback(lambda: MemoryStore(clock=c), writes="both"),
@@ -81,6 +81,8 @@ LAYERS: dict[str, Case] = {
         lambda c: stack().read_only(),
         lost=_lost("compare_and_put", "destroy", "destroy_collection", "cull"),
         writable=False,
+        # It says that it only reads, rather than that it cannot.
+        exempt=frozenset({"test_what_is_destroyed_through_it", "test_what_is_atomic_stays_so"}),
     ),
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
     "retry": Case(lambda c: stack().retry()),
@@ -118,6 +120,18 @@ STACKS: dict[str, Case] = {
             .single_collection("all")
             .compress(min_size=0, dictionaries=True)
             .encrypt(Keyring({"k": b"k" * 32}))
+        )
+    ),
+    "resilience": Case(
+        lambda c: (
+            stack()
+            .log()
+            .trace()
+            .retry()
+            .limit_concurrency(1000)
+            .limit_rate(1_000_000)
+            .circuit_breaker()
+            .timeout(60)
         )
     ),
     "two_prefixes": Case(lambda c: stack().prefix_collection("a").prefix_collection("b")),

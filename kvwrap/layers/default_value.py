@@ -14,7 +14,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected
 from kvwrap.core.serializer import JSON, MsgpackSerializer
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL, checked_ttl
-from kvwrap.errors import SerializationError
+from kvwrap.errors import ConfigurationError, SerializationError
 
 
 class DefaultValue(Layer):
@@ -27,16 +27,28 @@ class DefaultValue(Layer):
 
     Args:
         value: The default: a JSON value, or one that MessagePack holds besides.
+        collections: The collections whose keys it is for, `None` among them for the default
+            one; all if left out.
         ttl: The seconds left that `ttl` tells for it, counted anew at every read; `None` is
             never. Caches outside go by it.
 
     Raises:
+        ConfigurationError: `collections` is no sequence of names.
         SerializationError: Neither JSON nor MessagePack can bring the value back as it is.
     """
 
     traits = frozenset({"defaults"})
 
-    def __init__(self, value: Any, *, ttl: TTL | None = None) -> None:
+    def __init__(
+        self,
+        value: Any,
+        *,
+        collections: Sequence[str | None] | None = None,
+        ttl: TTL | None = None,
+    ) -> None:
+        if isinstance(collections, str):
+            raise ConfigurationError(f"collections are several names, as in [{collections!r}]")
+        self._collections = None if collections is None else frozenset(collections)
         # In bytes from the start: what a caller does to one default changes no other.
         try:
             self._body, self._codec = JSON.dumps(value), codec.JSON
@@ -47,12 +59,15 @@ class DefaultValue(Layer):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         found = await self.inner.read(collection, keys)
-        if None not in found:
+        if None not in found or not self._concerns(collection):
             return found
         now = self.clock.time()
         end = None if self._ttl is None else now + self._ttl
         default = Entry(self._body, self._codec, now, end, self._version)
         return [default if entry is None else entry for entry in found]
+
+    def _concerns(self, collection: Collection) -> bool:
+        return self._collections is None or collection in self._collections
 
     def write(
         self,

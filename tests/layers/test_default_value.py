@@ -116,6 +116,14 @@ async def test_compression_outside_leaves_it_alone(base):
     assert await store.get("x") == {"a": "b" * 500}
 
 
+async def test_it_may_be_for_some_collections_only(base):
+    store = stack().default_value(0, collections=["counts", None]).over(base)
+    assert await store.get("a", collection="counts") == 0
+    assert await store.get("a") == 0
+    assert await store.get("a", collection="names") is None
+    assert not await store.exists("a", collection="names")
+
+
 async def test_each_store_has_its_own_version():
     layer = DefaultValue(0)
     one, other = layer.over(MemoryStore()), layer.over(MemoryStore())
@@ -144,3 +152,5 @@ def test_what_cannot_work_is_refused():
         DefaultValue(datetime(2020, 1, 1))
     with pytest.raises(InvalidTTL):
         DefaultValue(0, ttl=0)
+    with pytest.raises(ConfigurationError):
+        DefaultValue(0, collections="counts")
