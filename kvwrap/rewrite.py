@@ -7,6 +7,7 @@ as it would be written today, puts it back, if nobody has changed it meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -75,7 +76,8 @@ async def rewrite(
     Args:
         store: A stack over a store.
         collections: Those to go through, by the names that the store's users give them,
-            `None` among them for the default one; all if left out.
+            `None` among them for the default one. If left out: all, or the default one where
+            the store cannot enumerate them.
         batch: Keys in one round trip.
         progress: Called after each batch, with a `Progress`.
         resume: A file in which the state is kept while this runs, removed at the end; or
@@ -107,7 +109,7 @@ async def rewrite(
     for place in there:
         await run.through(place)
     _name_keys(state.report, transforms)
-    state.report.complete = collections is None
+    state.report.complete = there[0].is_whole
     keeper.discard()
     return state.report
 
@@ -167,6 +169,8 @@ class _Run:
             keys = [key for key in page.keys if key != state.after]
             for some in _cut(keys, self._batch):
                 await rewriter.batch(some)
+                # A store in memory never waits by itself.
+                await asyncio.sleep(0)
                 if ordered:
                     state.after = some[-1]
                     before = msgspec.json.encode(state)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.renaming import Renaming
 from kvwrap.core.store import Store
@@ -32,8 +33,14 @@ class Place(NamedTuple):
         """The collections to go through, in an order that is always the same."""
         found = self.collections
         if found is None:
-            found = await self.part.list_collections()
+            enumerable = Capability.COLLECTIONS in self.part.capabilities
+            found = await self.part.list_collections() if enumerable else [None]
         return sorted(set(found), key=lambda name: (name is not None, name))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything at this place is gone through."""
+        return self.collections is None and Capability.COLLECTIONS in self.part.capabilities
 
 
 def places(store: Store, collections: Sequence[Collection] | None) -> Iterator[Place]:
@@ -55,17 +62,34 @@ def places(store: Store, collections: Sequence[Collection] | None) -> Iterator[P
             store=store.name,
         )
     transforms = [layer for layer in layers if isinstance(layer, Transform)]
-    part: Primitives = transforms[0]
-    for layer in reversed(layers[: depths[0]]):
-        if isinstance(layer, Renaming):
+    yield Place("values", _renamed(layers[: depths[0] + 1], collections), collections, transforms)
+    for depth, layer in enumerate(layers):
+        below = [each for each in layers[depth + 1 :] if isinstance(each, Transform)]
+        if layer.reserved and below and collections is None:
+            yield Place(layer.name, layer.inner, layer.reserved, below)
+
+
+def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) -> Primitives:
+    """The innermost of these layers, behind those that rename.
+
+    What is behind a keyed hash has hashes for names. Where a layer outside the hash would
+    have to know them, it is left out, and no collections can be named.
+    """
+    part: Primitives = layers[-1]
+    hashed = False
+    for layer in reversed(layers[:-1]):
+        hides = "hashes_keys" in layer.traits
+        if isinstance(layer, Renaming) and not (hashed and layer._prefixes_keys):
             part = layer.running(part)
-    yield Place("values", part, collections, transforms)
-    for layer in layers:
-        if layer.reserved and collections is None:
-            inside = layers[layers.index(layer) + 1 :]
-            below = [each for each in inside if isinstance(each, Transform)]
-            if below:
-                yield Place(layer.name, layer.inner, layer.reserved, below)
+        elif (hides and layer.arguments.get("collections")) or isinstance(layer, Renaming):
+            if collections is not None:
+                raise ConfigurationError(
+                    f"the names of collections cannot be followed through {layer.name}: rewrite "
+                    "everything, without collections=[...]"
+                )
+            break
+        hashed = hashed or hides
+    return part
 
 
 def check(place: Place, *, writes: bool, exclusive: bool) -> None:
@@ -78,12 +102,6 @@ def check(place: Place, *, writes: bool, exclusive: bool) -> None:
     if Capability.KEYS not in able:
         raise UnsupportedOperation(
             "a rewrite needs a store that can enumerate its keys", store=name
-        )
-    if place.collections is None and Capability.COLLECTIONS not in able:
-        raise UnsupportedOperation(
-            "a rewrite of everything needs a store that can enumerate its collections: name them "
-            "in collections=[...]",
-            store=name,
         )
     if writes and not exclusive and Capability.COMPARE_AND_PUT not in able:
         raise UnsupportedOperation(
