@@ -9,7 +9,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.names import checked_collection
+from kvwrap.core.names import checked_key
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.errors import ConfigurationError, InvalidKey
 
@@ -120,7 +120,7 @@ class Renaming(Layer):
 def checked_prefix(prefix: object) -> str:
     """The prefix or separator; raises `ConfigurationError` for what cannot be in a name."""
     try:
-        return checked_collection(prefix) or ""
+        return checked_key(prefix)
     except InvalidKey:
         raise ConfigurationError(
             "a prefix or separator is a string of at least a character, of valid Unicode, "

@@ -46,15 +46,16 @@ class LimitSize(Layer):
         on_too_large: Literal["raise", "drop"] = "raise",
         on_too_small: Literal["raise", "drop"] = "drop",
     ) -> None:
-        for name, size in (("max_size", max_size), ("min_size", min_size)):
-            if size is not None and (type(size) is not int or size < 0):
+        most = sys.maxsize if max_size is None else max_size
+        for name, size in (("max_size", most), ("min_size", min_size)):
+            if type(size) is not int or size < 0:
                 raise ConfigurationError(f"{name} is a whole number of bytes, not {size!r}")
         for name, choice in (("on_too_large", on_too_large), ("on_too_small", on_too_small)):
             if choice not in _CHOICES:
                 raise ConfigurationError(f"{name} is 'raise' or 'drop', not {choice!r}")
-        self.max_size = sys.maxsize if max_size is None else max_size
+        self.max_size = most
         self.min_size = min_size
-        if not min_size < self.max_size or (max_size is None and not min_size):
+        if min_size >= most or (max_size is None and not min_size):
             raise ConfigurationError(
                 f"min_size={min_size} and max_size={max_size} let everything through, or nothing"
             )

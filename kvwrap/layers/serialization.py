@@ -44,7 +44,9 @@ class Serialization(Layer):
     ) -> Iterable[Finding]:
         if self.serializer.name != "pickle" or any("encrypts" in layer.traits for layer in below):
             return
-        if {Capability.SHARED, Capability.PERSISTENT} & base.capabilities:
+        if {Capability.SHARED, Capability.PERSISTENT} & (
+            self.inner.capabilities | base.capabilities
+        ):
             yield Finding(
                 "pickle-unprotected",
                 "Whoever can write to the backend can run any code in this process, since reading "

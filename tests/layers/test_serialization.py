@@ -1,0 +1,137 @@
+"""The serializer that a stack chooses."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+
+from kvwrap import (
+    Capability,
+    ConfigurationError,
+    CorruptEntry,
+    Keyring,
+    MemoryStore,
+    Passthrough,
+    Serialization,
+    SerializationError,
+    StackWarning,
+    stack,
+)
+from kvwrap.core import codec
+from kvwrap.core.capability import Capabilities
+
+
+class Dates:
+    """A serializer of a user's own."""
+
+    name = "dates"
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value, default=date.isoformat).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return date.fromisoformat(json.loads(data))
+
+
+class Shared(Passthrough):
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.inner.capabilities | {Capability.SHARED}
+
+
+VALUES = {
+    "json": {"a": [1, 2.5, None, True, "é"], "b": 2**80},
+    "msgpack": {"a": [1, 2.5, None, True, "é"], "b": b"\xff\x00"},
+    "bytes": b"\xff\x00",
+    "pickle": {date(2024, 1, 1), (1, 2)},
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("outside", [True, False])
+async def test_values_come_back_wherever_the_layer_stands(name: Any, outside: bool) -> None:
+    layers = [Serialization(name), Passthrough()]
+    store = stack(*layers if outside else reversed(layers)).compress().over(MemoryStore())
+    await store.put("k", VALUES[name])
+    assert await store.get("k") == VALUES[name]
+    found = (await store.base.read(None, ["k"]))[0]
+    assert found is not None
+    assert (
+        codec.named(found.codec)
+        == {
+            "json": "JSON",
+            "msgpack": "MessagePack",
+            "bytes": "bytes",
+            "pickle": "a pickle",
+        }[name]
+    )
+
+
+async def test_what_is_safe_is_read_under_any_choice_and_a_pickle_is_not() -> None:
+    base = MemoryStore()
+    for name in ("json", "msgpack", "bytes", "pickle"):
+        await stack().serialize(name).over(base).put(name, b"\x01" if name == "bytes" else [1])  # type: ignore[arg-type]  # one of the four
+    for name in ("json", "msgpack", "bytes", "pickle"):
+        store = Serialization(name).over(base)  # type: ignore[arg-type]  # one of the four
+        assert await store.get_many(["json", "msgpack", "bytes"]) == [[1], [1], b"\x01"]
+        if name != "pickle":
+            with pytest.raises(CorruptEntry, match="a pickle") as caught:
+                await store.get("pickle")
+            assert caught.value.key == "pickle"
+
+
+async def test_a_serializer_of_the_users_own() -> None:
+    base = MemoryStore()
+    store = Serialization(Dates()).over(base)
+    await store.put("k", date(2024, 2, 29))
+    assert await store.get("k") == date(2024, 2, 29)
+    with pytest.raises(CorruptEntry):
+        await base.get("k")
+    with pytest.raises(SerializationError, match="dates serializer refused a object") as caught:
+        await store.put("k", object())
+    assert "object at" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("msgpack", {1, 2}), ("msgpack", 2**64), ("bytes", "text"), ("json", b"")]
+)
+async def test_what_would_not_come_back_is_refused(name: Any, value: Any) -> None:
+    store = Serialization(name).over(MemoryStore())
+    with pytest.raises(SerializationError):
+        await store.put("k", value)
+    assert not await store.exists("k")
+
+
+def test_objects_that_cannot_serialize_are_refused() -> None:
+    nameless, impostor, half = Dates(), Dates(), Dates()
+    nameless.name = ""
+    impostor.name = "json"
+    half.loads = None  # type: ignore[method-assign, assignment]  # what is to be refused
+    for serializer in (nameless, impostor, half, json, None, 5, Dates):
+        if serializer is Dates:
+            continue
+        with pytest.raises(ConfigurationError):
+            Serialization(serializer)  # type: ignore[arg-type]  # to be refused
+    with pytest.raises(ConfigurationError, match="did you mean 'msgpack'"):
+        Serialization("msgpck")  # type: ignore[arg-type]  # to be refused
+
+
+def test_two_in_a_stack_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="several serialization layers"):
+        stack().serialize("json").serialize("msgpack").over(MemoryStore())
+
+
+def test_a_pickle_that_others_could_write_is_told() -> None:
+    shared = Shared().over(MemoryStore())
+    with pytest.warns(StackWarning, match="pickle-unprotected"):
+        stack().serialize("pickle").over(shared)
+    keyring = Keyring({"k": b"k" * 32})
+    for fine in (
+        stack().serialize("pickle").encrypt(keyring).over(shared),
+        stack().serialize("msgpack").over(shared),
+        stack().serialize("pickle").over(MemoryStore()),
+    ):
+        assert fine.findings == ()
