@@ -1,0 +1,1 @@
+"""What `Coalesce` is made of: one idea per file."""
