@@ -30,6 +30,7 @@ from kvwrap.errors import (
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers.chaos import Chaos
 from kvwrap.layers.circuit_breaker import CircuitBreaker
+from kvwrap.layers.coalesce import Coalesce
 from kvwrap.layers.compression import Compression
 from kvwrap.layers.concurrency_limit import ConcurrencyLimit
 from kvwrap.layers.default_value import DefaultValue
@@ -68,6 +69,7 @@ __all__ = [
     "Chaos",
     "CircuitBreaker",
     "CircuitOpen",
+    "Coalesce",
     "Compression",
     "ConcurrencyLimit",
     "ConfigurationError",

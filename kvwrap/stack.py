@@ -11,6 +11,7 @@ from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.layers.chaos import Chaos
 from kvwrap.layers.circuit_breaker import CircuitBreaker
+from kvwrap.layers.coalesce import Coalesce
 from kvwrap.layers.compression import Compression
 from kvwrap.layers.concurrency_limit import ConcurrencyLimit
 from kvwrap.layers.default_value import DefaultValue
@@ -128,6 +129,7 @@ class Stack:
     chaos = _Adds(Chaos)
     circuit_breaker = _Adds(CircuitBreaker)
     clamp_ttl = _Adds(TTLClamp)
+    coalesce = _Adds(Coalesce)
     compress = _Adds(Compression)
     default_value = _Adds(DefaultValue)
     encrypt = _Adds(Encryption)

@@ -61,6 +61,7 @@ LAYERS: dict[str, Case] = {
     "chaos": Case(lambda c: stack().chaos().silence("chaos-over-real-data")),
     "circuit_breaker": Case(lambda c: stack().circuit_breaker()),
     "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
+    "coalesce": Case(lambda c: stack().coalesce()),
     "compress": Case(lambda c: stack().compress(min_size=0, dictionaries=True)),
     "default_value": Case(lambda c: stack().default_value(0, collections=["counts"])),
     "encrypt": Case(lambda c: stack().encrypt(Keyring({"k": b"k" * 32}))),

@@ -31,6 +31,7 @@ LAYERS = {
     "chaos": "kvwrap.layers.chaos:Chaos",
     "circuit_breaker": "kvwrap.layers.circuit_breaker:CircuitBreaker",
     "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
+    "coalesce": "kvwrap.layers.coalesce:Coalesce",
     "compress": "kvwrap.layers.compression:Compression",
     "default_value": "kvwrap.layers.default_value:DefaultValue",
     "encrypt": "kvwrap.layers.encryption:Encryption",
