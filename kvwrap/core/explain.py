@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kvwrap.core.described import shown
+from kvwrap.core.findings import Finding
+
 if TYPE_CHECKING:
+    from kvwrap.core.layer import Layer
     from kvwrap.core.store import Store
 
 
 def explained(store: Store) -> str:
-    """The tree of a store and its layers, outermost first, capabilities and findings under it."""
+    """The tree of a store and its layers, outermost first, capabilities and findings under it.
+
+    Second stores are branches, each with its role; what is secret is not shown.
+    """
     lines = list(_tree(store))
     lines.append("can: " + (", ".join(sorted(store.capabilities)) or "get, put and delete only"))
-    for finding in store.findings:
-        lines += [f"! {finding.code}: {finding.sentence}", f"  {finding.way_out}"]
+    for place, finding in _findings(store):
+        lines += [f"! {finding.code}: {place}{finding.sentence}", f"  {finding.way_out}"]
     return "\n".join(lines)
 
 
@@ -22,7 +29,7 @@ def _tree(store: Store) -> Iterator[str]:
     for depth, layer in enumerate(store.layers):
         margin = "   " * depth
         branch = "└─ " if depth else ""
-        yield margin[3:] + branch + repr(layer)
+        yield margin[3:] + branch + _described(layer)
         for note in layer.notes():
             yield f"{margin}│  · {note}"
         for role, second in layer.seconds:
@@ -31,3 +38,27 @@ def _tree(store: Store) -> Iterator[str]:
             yield from (f"{margin}│  {line}" for line in rest)
     depth = len(store.layers)
     yield "   " * (depth - 1) + ("└─ " if depth else "") + repr(store.base)
+
+
+def _described(layer: Layer) -> str:
+    """The layer's `repr` without its second stores, which are branches of their own."""
+    from kvwrap.core.options import asks_for_store, parameters  # here, since it knows layers
+
+    if not layer.seconds:
+        return repr(layer)
+    known = parameters(type(layer))
+    given = ", ".join(
+        f"{name}={shown(name, value)}"
+        for name, value in layer.arguments.items()
+        if name not in known or not asks_for_store(known[name].annotation)
+    )
+    return f"{layer.name}({given})"
+
+
+def _findings(store: Store, place: str = "") -> Iterator[tuple[str, Finding]]:
+    """The findings of a store and of its second stores, with the role of these."""
+    for finding in store.findings:
+        yield place, finding
+    for layer in store.layers:
+        for role, second in layer.seconds:
+            yield from _findings(second, f"{place}{role}: ")

@@ -38,7 +38,7 @@ def test_snippet_runs(
     code = code.replace("redis://localhost:6379/0", redis_server.url)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        exec(compile(code, "<snippet>", "exec"), {"__name__": "__main__"})
+        exec(compile(code, "<snippet>", "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
 def test_there_are_snippets() -> None:

@@ -1,0 +1,253 @@
+"""Every finding: the stack that has it, what is said of it, and that it can be meant.
+
+A finding that is new in the code must be added to `WRONG` here, and to `docs/findings.md`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+from kvwrap import (
+    Capability,
+    ConfigurationError,
+    Keyring,
+    MemoryStore,
+    Passthrough,
+    SQLiteStore,
+    StackWarning,
+    from_config,
+    stack,
+)
+from kvwrap.core.findings import Finding
+
+ROOT = Path(__file__).parents[1]
+KEYS = Keyring({"k": b"k" * 32})
+
+
+class NeverFrees(MemoryStore):
+    """A store that keeps what has expired."""
+
+    capabilities = MemoryStore.capabilities - {Capability.CULL}
+
+
+class SharedMemory(MemoryStore):
+    """Stands for a server that many processes use."""
+
+    capabilities = MemoryStore.capabilities | {Capability.SHARED, Capability.PERSISTENT}
+
+
+# The code, and a stack that has the finding, outermost layer first; `at` is a folder.
+WRONG = {
+    "breaker-inside-timeout": lambda at: stack().timeout(1).circuit_breaker(),
+    "breaker-outside-retry": lambda at: stack().circuit_breaker().retry(),
+    "cache-inside-fallback": lambda at: (
+        stack().fallback(MemoryStore).read_through(MemoryStore, ttl=1)
+    ),
+    "cached-twice": lambda at: (
+        stack().read_through(MemoryStore, ttl=1).read_through(MemoryStore, ttl=1)
+    ),
+    "chaos-over-real-data": lambda at: stack().chaos(),
+    "coalesce-outside-cache": lambda at: stack().coalesce().read_through(MemoryStore, ttl=1),
+    "coalesced-twice": lambda at: stack().coalesce().coalesce(),
+    "compressed-twice": lambda at: stack().compress().compress(),
+    "compression-inside-encryption": lambda at: stack().encrypt(KEYS).compress(),
+    "concurrency-limit-outside-retry": lambda at: stack().limit_concurrency(9).retry(),
+    "default-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).default_value(1),
+    "default-inside-copies": lambda at: stack().shard([MemoryStore]).default_value(1),
+    "default-inside-encryption": lambda at: stack().encrypt(KEYS).default_value(1),
+    "double-encryption": lambda at: stack().encrypt(KEYS).encrypt(KEYS),
+    "expiry-without-end": lambda at: stack().clamp_ttl(maximum=1),
+    "guard-inside-write-behind": lambda at: stack().write_behind(at / "journal").limit_size(9),
+    "hashed-keys-outside-routing": lambda at: (
+        stack().hash_keys(b"s" * 32).route({"a*": MemoryStore}, by="key")
+    ),
+    "journal-outside-read-only": lambda at: stack().write_behind(at / "journal").read_only(),
+    "key-prefix-outside-hashed-keys": lambda at: stack().prefix_key("a-").hash_keys(b"s" * 32),
+    "keys-hashed-twice": lambda at: stack().hash_keys(b"s" * 32).hash_keys(b"t" * 32),
+    "limit-inside-transform": lambda at: stack().compress().limit_size(9),
+    "log-of-values": lambda at: stack().log(values=True),
+    "migration-open": lambda at: stack().encrypt(KEYS, accept_plaintext=True),
+    "near-not-nearer": lambda at: stack().read_through(SharedMemory, ttl=1),
+    "near-without-ttl": lambda at: stack().read_through(MemoryStore),
+    "pickle-unprotected": lambda at: stack().serialize("pickle"),
+    "plaintext-journal": lambda at: stack().write_behind(at / "journal").encrypt(KEYS),
+    "plaintext-near": lambda at: stack().read_through(SharedMemory, ttl=1).encrypt(KEYS),
+    "plaintext-pickle": lambda at: stack().serialize("pickle").encrypt(KEYS, accept_plaintext=True),
+    "plaintext-second-store": lambda at: (
+        stack().fallback(SQLiteStore(at / "fallback.db")).encrypt(KEYS)
+    ),
+    "rate-limit-outside-retry": lambda at: stack().limit_rate(9).retry(),
+    "retry-outside-cache": lambda at: stack().retry().read_through(MemoryStore, ttl=1),
+    "retry-outside-fallback": lambda at: stack().retry().fallback(MemoryStore),
+    "retry-outside-journal": lambda at: stack().retry().write_behind(at / "journal"),
+    "retry-twice": lambda at: stack().retry().retry(),
+    "statistics-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).statistics(),
+    "timeout-outside-limit": lambda at: stack().timeout(1).limit_rate(9),
+    "timeout-outside-retry": lambda at: stack().timeout(1).retry(),
+    "two-journals": lambda at: stack().write_behind(at / "one").write_behind(at / "two"),
+    "validate-twice": lambda at: stack().validate(dict).validate(dict),
+}
+
+FATAL = {"default-inside-encryption"}
+
+OVER = {"expiry-without-end": NeverFrees}
+"""The stores that are no `SharedMemory`."""
+
+
+def codes_in_the_code():
+    for path in sorted((ROOT / "kvwrap").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+                code = node.args[0]
+                assert isinstance(code, ast.Constant), f"{path}: a code is written out"
+                yield code.value
+
+
+def built(code, at, *silenced):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        store = WRONG[code](at).silence(*silenced).over(OVER.get(code, SharedMemory)())
+    return store, [str(w.message) for w in caught if w.category is StackWarning]
+
+
+def test_every_finding_has_a_stack_here():
+    assert set(codes_in_the_code()) == set(WRONG)
+    assert len(WRONG) >= 12
+
+
+def test_every_finding_is_documented():
+    page = (ROOT / "docs" / "findings.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|(.*)\|(.*)\|$", page, re.MULTILINE)
+    codes = [code for code, *_ in rows]
+    assert codes == sorted(WRONG)
+    assert all(cell.strip() for row in rows for cell in row)
+
+
+@pytest.mark.parametrize("code", sorted(set(WRONG) - FATAL))
+def test_a_known_mistake_is_told_and_may_be_meant(code, tmp_path):
+    store, told = built(code, tmp_path)
+    mine = [text for text in told if text.startswith(f"{code}: ")]
+    assert len(mine) == 1
+    finding = next(finding for finding in store.findings if finding.code == code)
+    assert mine[0] == f"{code}: {finding.sentence} {finding.way_out}"
+    assert f"! {code}: {finding.sentence}\n  {finding.way_out}" in store.explain()
+    for text in (finding.sentence, finding.way_out):
+        assert text.endswith(".")
+        assert "  " not in text
+
+    others = {each.code for each in store.findings} - {code}
+    silent, told = built(code, tmp_path, code)
+    assert {each.code for each in silent.findings} == others
+    assert code not in silent.explain()
+    assert not any(text.startswith(code) for text in told)
+    assert built(code, tmp_path, code, *others)[1] == []
+
+
+@pytest.mark.parametrize("code", sorted(FATAL))
+def test_a_stack_that_cannot_work_is_refused(code, tmp_path):
+    for silenced in ((), (code,)):
+        with pytest.raises(ConfigurationError, match=code) as caught:
+            built(code, tmp_path, *silenced)
+    assert "Put " in str(caught.value)
+
+
+def test_codes_are_words_with_hyphens():
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)+", code) for code in WRONG)
+
+
+# -- how findings are told -----------------------------------------------------------------
+
+
+class Picky(Passthrough):
+    """Has something against every place."""
+
+    def findings(self, above, below, base):
+        yield Finding("picky", "Nothing is right.", "Leave it.")
+
+
+def test_a_warning_points_to_the_line_that_builds_the_stack():
+    with pytest.warns(StackWarning) as caught:
+        stack(Picky()).over(MemoryStore())
+    assert caught[0].filename == __file__
+    with pytest.warns(StackWarning) as caught:
+        Picky().over(MemoryStore())
+    assert caught[0].filename == __file__
+
+
+def test_a_finding_of_an_inner_stack_is_told_once():
+    with pytest.warns(StackWarning):
+        inner = stack(Picky()).over(MemoryStore())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        outer = stack().statistics().over(inner)
+    assert [finding.code for finding in outer.findings] == ["picky"]
+
+
+def test_what_an_inner_stack_silenced_stays_silent():
+    inner = stack(Picky()).silence("picky").over(MemoryStore())
+    outer = stack().statistics().over(inner)
+    assert outer.findings == ()
+    assert outer.silenced == {"picky"}
+
+
+def test_findings_of_second_stores_are_explained_with_their_role():
+    with pytest.warns(StackWarning):
+        near = stack(Picky()).over(MemoryStore())
+    store = stack().read_through(near, ttl=1).over(MemoryStore())
+    assert "! picky: near: Nothing is right." in store.explain()
+
+
+def test_a_configuration_silences_by_code():
+    table = {"store": "memory://", "layers": ["retry", "retry"], "silence": ["retry-twice"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert from_config(table).findings == ()
+
+
+# -- the tree ------------------------------------------------------------------------------
+
+
+def test_the_tree_has_second_stores_as_branches():
+    near = stack().clamp_ttl(maximum=9).over(MemoryStore(max_entries=5))
+    store = (
+        stack()
+        .statistics(name="s")
+        .shard({"b": MemoryStore})
+        .read_through(near, ttl=3)
+        .over(MemoryStore())
+    )
+    tree, can = store.explain().split("\ncan: ")
+    lines = [line for line in tree.splitlines() if "·" not in line]
+    assert lines == [
+        "Statistics(name='s')",
+        "└─ Sharding()",
+        "   ├─ shard 'b': MemoryStore()",
+        "   └─ ReadThrough(ttl=3)",
+        "      ├─ near: TTLClamp(maximum=9)",
+        "      │  └─ MemoryStore(max_entries=5)",
+        "      └─ MemoryStore()",
+    ]
+    assert can.startswith(", ".join(sorted(store.capabilities)))
+
+
+def test_a_bare_store_is_one_line_and_what_it_can_do():
+    class Little(MemoryStore):
+        capabilities = frozenset()
+
+    assert Little().explain() == "Little()\ncan: get, put and delete only"
+
+
+def test_secrets_are_not_in_the_tree():
+    class Client(Passthrough):
+        def __init__(self, url, *, api_key=None, **options):
+            pass
+
+    store = Client("db://ada:hunter2@host/1?token=hunter2", api_key="hunter2").over(MemoryStore())
+    assert "hunter2" not in store.explain()
+    assert "Client(url='db://***@host/1?token=***', api_key=***)" in store.explain()
+    assert "hunter2" not in stack().hash_keys("hunter2" * 9).over(MemoryStore()).explain()
