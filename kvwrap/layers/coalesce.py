@@ -65,6 +65,7 @@ class Coalesce(Layer):
         self._gathers_reads = reads
         self._gathers_writes = writes
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self._begin(None)
 
     def findings(
@@ -85,13 +86,24 @@ class Coalesce(Layer):
                 "Leave one.",
             )
 
+    async def setup(self) -> None:
+        await super().setup()
+        self._is_closing = False
+
     async def teardown(self) -> None:
         """Send what has been asked for, and wait for the answers."""
+        self._is_closing = True
         while self._is_scheduled or self._tasks:
             self._flush()
             if self._tasks:
                 await asyncio.wait(self._tasks)
+        self._is_closing = False
         await super().teardown()
+
+    async def _ready_to_send(self) -> None:
+        # What was asked for before the end is still sent while it closes.
+        if not self._is_closing:
+            await self.ready()
 
     # -- reading -----------------------------------------------------------------------
 
@@ -129,7 +141,7 @@ class Coalesce(Layer):
         if not keys:
             return
         try:
-            await self.ready()
+            await self._ready_to_send()
             entries = await self.inner.read(collection, keys)
         except Exception as error:
             if len(keys) > 1 and not isinstance(error, StoreUnavailable):
@@ -227,7 +239,7 @@ class Coalesce(Layer):
         keys = [change.slots[0][1] for change in changes]
         entries = [change.entry for change in changes if change.entry is not None]
         try:
-            await self.ready()
+            await self._ready_to_send()
             if entries:
                 results = await self.inner.write(collection, keys, entries)
             else:
