@@ -27,16 +27,20 @@ class BesideDictionaries(Transform):
     def check_collection(self, collection: Collection) -> None:
         """Raise `InvalidKey` for the collection that is not the user's."""
         if collection == RESERVED:
-            raise InvalidKey(
-                "compression dictionaries lie in this collection: choose another name",
-                store=self.name,
-                collection=collection,
-            )
+            raise self._refusal()
+
+    def _refusal(self) -> InvalidKey:
+        return InvalidKey(
+            "compression dictionaries lie in this collection: choose another name",
+            store=self.name,
+            collection=RESERVED,
+        )
 
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
-        self.check_collection(collection)
+        if collection == RESERVED:
+            raise self._refusal()
         return super().read(collection, keys)
 
     def write(
@@ -46,7 +50,8 @@ class BesideDictionaries(Transform):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        self.check_collection(collection)
+        if collection == RESERVED:
+            raise self._refusal()
         return super().write(collection, keys, entries, expected)
 
     def remove(
@@ -55,24 +60,28 @@ class BesideDictionaries(Transform):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        self.check_collection(collection)
+        if collection == RESERVED:
+            raise self._refusal()
         return self.inner.remove(collection, keys, expected)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        self.check_collection(collection)
+        if collection == RESERVED:
+            raise self._refusal()
         return self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        self.check_collection(collection)
+        if collection == RESERVED:
+            raise self._refusal()
         return await self.inner.list_keys(collection, span, cursor)
 
     async def list_collections(self) -> list[Collection]:
         return [name for name in await self.inner.list_collections() if name != RESERVED]
 
     async def drop(self, collection: Collection) -> bool:
-        self.check_collection(collection)
+        if collection == RESERVED:
+            raise self._refusal()
         return await self.inner.drop(collection)
 
     async def drop_all(self) -> bool:
