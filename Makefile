@@ -13,10 +13,10 @@ demo: $(INSTALLED)
 	$(BIN)/python -m examples.demo
 
 test: $(INSTALLED) servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 soak: $(INSTALLED) servers
-	KVWRAP_SOAK=1 $(BIN)/python -m pytest
+	KVWRAP_SOAK=1 $(BIN)/python -m pytest -n auto
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -12,13 +12,23 @@ from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.servers import RedisServer
 
 if TYPE_CHECKING:
+    from kvwrap.layers.chaos import Chaos
     from kvwrap.testing.contract.layer import LayerContract
     from kvwrap.testing.contract.store import StoreContract
     from kvwrap.testing.tap import Tap, alterations
 
-__all__ = ["LayerContract", "ManualClock", "RedisServer", "StoreContract", "Tap", "alterations"]
+__all__ = [
+    "Chaos",
+    "LayerContract",
+    "ManualClock",
+    "RedisServer",
+    "StoreContract",
+    "Tap",
+    "alterations",
+]
 
 _LATER = {
+    "Chaos": "kvwrap.layers.chaos",
     "LayerContract": "kvwrap.testing.contract.layer",
     "Tap": "kvwrap.testing.tap",
     "alterations": "kvwrap.testing.tap",
