@@ -17,7 +17,7 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
-from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError, ValueTooLarge
+from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError
 from kvwrap.legacy.fernet import PLAIN, FernetKeys, opener
 
 _ENCRYPTED = "__encrypted_data__"
@@ -123,17 +123,13 @@ class PyKeyValueCompression:
         packed = zlib.decompressobj(_GZIP_WINDOW)
         try:
             body = packed.decompress(_bytes(fields[_COMPRESSED], collection, key), self._max_bytes)
+            whole = packed.eof
         except zlib.error:
-            body = b""
-        if packed.unconsumed_tail:
-            raise ValueTooLarge(
-                f"an entry of py-key-value unpacks to over max_bytes={self._max_bytes}",
-                collection=collection,
-                key=key,
-            )
-        if not packed.eof:
+            body, whole = b"", False
+        if not whole:
             raise CorruptEntry(
-                "an entry of py-key-value whose gzip data is broken",
+                "an entry of py-key-value whose gzip data is broken, or unpacks to over "
+                f"max_bytes={self._max_bytes}",
                 collection=collection,
                 key=key,
             )
