@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvwrap.core.around import Around, Call
@@ -53,6 +52,7 @@ class Tracing(Around):
         if db_system is not None and not db_system:
             raise ConfigurationError(f"db_system is a name as in 'redis', not {db_system!r}")
         self._api = need("opentelemetry.trace", extra="opentelemetry", wanted_by="Tracing")
+        self._context = need("opentelemetry.context", extra="opentelemetry", wanted_by="Tracing")
         self._tracer = tracer or self._api.get_tracer("kvwrap", schema_url=SCHEMA)
         self._db_system = db_system
         self._keys = keys
@@ -81,22 +81,28 @@ class Tracing(Around):
             attributes["db.operation.batch.size"] = len(keys)
         if self._keys and keys:
             attributes["kvwrap.keys"] = list(keys)
-        with self._tracer.start_as_current_span(
+        # By hand what `start_as_current_span` does by a generator, at half its cost.
+        span = self._tracer.start_span(
             operation if collection is None else f"{operation} {collection}",
             kind=self._kind,
             attributes=attributes,
-            record_exception=self._keys,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                result = await call()
-            except BaseException as error:
-                span.set_attribute("error.type", _qualified(type(error)))
-                span.set_status(self._api.StatusCode.ERROR, str(error) if self._keys else None)
-                raise
-            if call.operation == "read" and isinstance(result, Sequence):
+        )
+        token = self._context.attach(self._api.set_span_in_context(span))
+        try:
+            result = await call()
+        except BaseException as error:
+            span.set_attribute("error.type", _qualified(type(error)))
+            span.set_status(self._api.StatusCode.ERROR, str(error) if self._keys else None)
+            if self._keys:
+                span.record_exception(error)
+            raise
+        else:
+            if call.operation == "read" and isinstance(result, list):
                 span.set_attribute("kvwrap.hits", len(result) - result.count(None))
             return result
+        finally:
+            self._context.detach(token)
+            span.end()
 
 
 def _qualified(kind: type[BaseException]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 
@@ -58,6 +59,11 @@ class TTLClamp(Layer):
         self.jitter = checked_share(jitter, "jitter")
         if jitter == 1:
             raise ConfigurationError("a jitter of 1 would leave nothing of a lifetime")
+        # What lies between these needs no second look; with jitter, everything does.
+        self._least = self.minimum
+        self._most = math.inf if self.maximum is None else self.maximum
+        if self.jitter:
+            self._most = -math.inf
         self._random = (rng or random.Random()).random
 
     def clamped(self, ttl: float | None) -> float | None:
@@ -73,10 +79,9 @@ class TTLClamp(Layer):
         return max(ttl, self.minimum)
 
     def _end(self, now: float, end: float | None) -> float | None:
-        left = None if end is None else end - now
-        ttl = self.clamped(left)
-        if ttl == left:
+        if end is not None and self._least <= end - now <= self._most:
             return end
+        ttl = self.clamped(None if end is None else end - now)
         return None if ttl is None else min(now + ttl, LATEST)
 
     async def write(
@@ -89,7 +94,10 @@ class TTLClamp(Layer):
         # What is left now, not what there was when the entry was made: one that fills a
         # cache may be old.
         now = self.clock.time()
-        clamped = [entry.with_expiry(self._end(now, entry.expires_at)) for entry in entries]
+        clamped = []
+        for entry in entries:
+            end = self._end(now, entry.expires_at)
+            clamped.append(entry if end == entry.expires_at else entry.with_expiry(end))
         if expected is not None:
             await self._keep_ends(collection, keys, entries, clamped, expected)
         return await self.inner.write(collection, keys, clamped, expected)
