@@ -23,6 +23,7 @@ encryption finds intent.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 import zlib
@@ -145,6 +146,20 @@ def end_of(expires_at: float | None) -> int:
 def is_entry(data: bytes) -> bool:
     """Whether these bytes begin as an entry does; `from_bytes` tells whether they are one."""
     return data[:2] == MAGIC
+
+
+def has_expired(data: bytes, now: float) -> bool:
+    """Whether these bytes are an entry, as far as its header goes, that has expired."""
+    if not is_entry(data) or len(data) < _HEAD.size:
+        return False
+    end = int.from_bytes(data[9:15], "big")
+    return end != _NEVER and end <= now * 1000
+
+
+def foreign(body: bytes, now: float, expires_at: float | None, codec: bytes = b"") -> Entry:
+    """An entry for what another program wrote; of equal bytes, the version is equal."""
+    digest = hashlib.sha1(body, usedforsecurity=False).digest()
+    return Entry(body, codec, now, expires_at, int.from_bytes(digest[:8], "big"))
 
 
 def _checksum(collection: str | None, key: str, head: bytes, body: bytes) -> int:

@@ -17,6 +17,7 @@ from kvwrap.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
+from kvwrap.stores._names import escaped, unescaped
 
 
 def driver(module: str) -> Any:
@@ -35,16 +36,16 @@ class Names:
     """
 
     def __init__(self, namespace: str) -> None:
-        self.start = _escaped(namespace) + ":"
+        self.start = escaped(namespace) + ":"
 
     def prefix(self, collection: Collection) -> str:
         """What the names of a collection begin with."""
-        return f"{self.start}{'' if collection is None else _escaped(collection)}:"
+        return f"{self.start}{'' if collection is None else escaped(collection)}:"
 
     @staticmethod
     def collection(rest: str) -> Collection:
         """The collection that a name belongs to, whose part after `start` is given."""
-        return rest.partition(":")[0].replace("%3A", ":").replace("%25", "%") or None
+        return unescaped(rest.partition(":")[0]) or None
 
 
 class RawNames(Names):
@@ -55,10 +56,6 @@ class RawNames(Names):
 
     def prefix(self, collection: Collection) -> str:
         return "" if collection is None else f"{collection}:"
-
-
-def _escaped(name: str) -> str:
-    return name.replace("%", "%25").replace(":", "%3A")
 
 
 def pattern(prefix: str) -> bytes:
@@ -78,7 +75,7 @@ class Script:
 
 
 # Header and versions are those of `kvwrap.core.entry`. Foreign values, which have no header,
-# have the beginning of their SHA-1 for a version, as `foreign_version` has it.
+# have the beginning of their SHA-1 for a version, as `foreign` has it.
 _VERSION = r"""
 local function version_of(held, now)
   if not held then return false end
@@ -145,11 +142,6 @@ return {page[1], ARGV[5] == 'drop' and #live or live}
 )
 """One step of SCAN: cursor, pattern, count, now, and 'list' for live keys or 'drop' to
 unlink all and count the live ones. Values that are not strings are passed over."""
-
-
-def foreign_version(value: bytes) -> int:
-    """The version of a value without a header: equal for equal values."""
-    return int.from_bytes(hashlib.sha1(value, usedforsecurity=False).digest()[:8], "big")
 
 
 # -- errors ------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ def options(query: str, known: Mapping[str, Callable[[str], Any]]) -> dict[str, 
     found, others = taken(query, known)
     if others:
         name = parse_qsl(others, keep_blank_values=True)[0][0]
-        raise ConfigurationError(f"the URL has no option {name!r}: {nearest(name, known)}")
+        hint = nearest(name, known) if known else "there are none"
+        raise ConfigurationError(f"the URL has no option {name!r}: {hint}")
     return found
 
 

@@ -73,9 +73,12 @@ class MemoryStore(Store):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Opens `memory://`. Options: `max_entries`, `max_bytes`."""
+        """The store of `memory://`. Options: `max_entries`, `max_bytes`."""
+        parts = _urls.split(url, "memory")
+        if parts.netloc or parts.path:
+            raise ConfigurationError("memory has no host and no path: memory://?max_entries=1000")
         known = {"max_entries": _urls.whole, "max_bytes": _urls.whole}
-        return cls(**_urls.options(_urls.split(url, "memory").query, known))
+        return cls(**_urls.options(parts.query, known))
 
     def __len__(self) -> int:
         """How many entries it holds, those included that have expired and not been freed."""

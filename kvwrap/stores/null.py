@@ -9,6 +9,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.errors import ConfigurationError
 from kvwrap.stores import _urls
 
 
@@ -32,9 +33,11 @@ class NullStore(Store):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Opens `null://`."""
-        _urls.options(_urls.split(url, "null").query, {})
-        return cls()
+        """The store of `null://`."""
+        parts = _urls.split(url, "null")
+        if parts.netloc or parts.path:
+            raise ConfigurationError("a null store has no host and no path: null://")
+        return cls(**_urls.options(parts.query, {}))
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         return [None] * len(keys)

@@ -12,7 +12,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.codec import is_bare
-from kvwrap.core.entry import Entry, is_entry
+from kvwrap.core.entry import Entry, foreign, is_entry
 from kvwrap.core.names import checked_collection
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
@@ -30,7 +30,6 @@ from kvwrap.stores._redis import (
     checked_client,
     driver,
     failure,
-    foreign_version,
     pattern,
     pool,
 )
@@ -268,9 +267,7 @@ class RedisStore(Store):
         data, left = value
         if is_entry(data):
             return Entry.from_bytes(data, collection, key, self.name)
-        return Entry(
-            data, b"", now, now + left / 1000 if left >= 0 else None, foreign_version(data)
-        )
+        return foreign(data, now, now + left / 1000 if left >= 0 else None)
 
     async def write(
         self,

@@ -24,6 +24,7 @@ from kvwrap import (
     ConfigurationError,
     CorruptEntry,
     InvalidKey,
+    Keyring,
     StoreFull,
     StoreTimeout,
     StoreUnavailable,
@@ -425,8 +426,12 @@ async def test_values_over_the_limit(
         await admin.aclose()
         with pytest.raises((ValueTooLarge, StoreUnavailable)):
             await other.put("a", "x" * 2_000_000)
-        await asyncio.sleep(0.01)  # the server closes the connection
-        await other.put("a", "x")
+        # The server closes the connection, which the next caller may be the one to find out.
+        for _ in range(10):
+            with contextlib.suppress(StoreUnavailable):
+                await other.put("a", "x")
+                break
+        assert await other.get("a") == "x"
 
 
 async def test_a_failure_in_a_later_part_of_a_batch_says_what_was_done(
@@ -653,3 +658,35 @@ async def test_raw_reads_and_writes_the_format_of_its_serializer(
         await client.set("m", b"\xc1 neither")
         with pytest.raises(CorruptEntry):
             await store.get("m")
+
+
+async def test_encryption_over_plain_json_of_another_program(own_server: RedisServer) -> None:
+    layers = (
+        stack()
+        .statistics()
+        .serialize("json")
+        .encrypt(Keyring.generate(), accept_plaintext=True)
+        .silence("migration-open")
+    )
+    async with (
+        layers.over(RedisStore(own_server.url, raw=True)) as store,
+        redis.asyncio.Redis.from_url(own_server.url) as client,
+    ):
+        await client.set("user:1", '{"name": "Ada", "age": 36}', ex=100)
+        await client.set("count", "7")
+        assert await store.get("1", collection="user") == {"name": "Ada", "age": 36}
+        assert await store.get_many(["count", "user:1"]) == [7, {"name": "Ada", "age": 36}]
+        await store.put("2", {"name": "Grace"}, collection="user", ttl=100)
+        assert b"Grace" not in await client.get("user:2")
+        assert await store.get_many(["1", "2"], collection="user") == [
+            {"name": "Ada", "age": 36},
+            {"name": "Grace"},
+        ]
+        # In place, with its ttl and only if the other program has not changed it meanwhile.
+        held = await store.get_versioned("1", collection="user")
+        assert held is not None
+        assert await store.compare_and_put("1", held.value, held.version, collection="user") is True
+        assert b"Ada" not in await client.get("user:1")
+        assert await store.get("1", collection="user") == {"name": "Ada", "age": 36}
+        assert await store.increment("count") == 8
+        assert sorted(await store.keys("user")) == ["1", "2"]

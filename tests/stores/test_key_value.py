@@ -1,0 +1,272 @@
+"""Entries in stores of py-key-value, the real package."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from key_value.aio import errors as theirs
+from key_value.aio.stores.memory import MemoryStore
+from key_value.aio.stores.redis import RedisStore
+from key_value.aio.wrappers.limit_size import LimitSizeWrapper
+from key_value.aio.wrappers.prefix_keys import PrefixKeysWrapper
+from key_value.aio.wrappers.read_only import ReadOnlyWrapper
+
+import kvwrap
+from kvwrap import (
+    Capability,
+    ConfigurationError,
+    CorruptEntry,
+    ReadOnlyViolation,
+    StoreTimeout,
+    StoreUnavailable,
+    UnsupportedOperation,
+    ValueTooLarge,
+    adapt,
+    stack,
+)
+from kvwrap.stores.key_value import KeyValueStore
+from kvwrap.testing import ManualClock
+
+OBJECTS: list[Any] = [{"x": 1}, {}, {"kvwrap": 1}, {"kvwrap": "x", "y": 1}]
+OTHERS: list[Any] = [None, 0, "", [], [1], "text", False, 1.5, {"kvwrap": "x"}, {"kvwrap": ""}]
+
+
+@pytest.fixture(params=["memory", "redis"])
+def wrapped(request: pytest.FixtureRequest) -> Any:
+    if request.param == "memory":
+        return MemoryStore()
+    port = int(request.getfixturevalue("redis_server").port)
+    return RedisStore(host="127.0.0.1", port=port, default_collection=uuid.uuid4().hex)
+
+
+async def test_every_value_comes_back_as_it_was(wrapped: Any) -> None:
+    store = adapt(wrapped)
+    values = OBJECTS + OTHERS
+    keys = [f"k{i}" for i in range(len(values))]
+    for collection in (None, uuid.uuid4().hex):
+        await store.put_many(keys, values, collection=collection)
+        assert await store.get_many(keys, collection=collection) == values
+        for key, value in zip(keys, values, strict=True):
+            assert await store.get(key, collection=collection) == value
+            assert await store.exists(key, collection=collection) is True
+    await wrapped_close(wrapped)
+
+
+async def wrapped_close(wrapped: Any) -> None:
+    if hasattr(wrapped, "_client"):
+        await wrapped._client.aclose()
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # theirs
+async def test_objects_are_written_as_what_they_are_and_read_from_others(wrapped: Any) -> None:
+    store = adapt(wrapped)
+    for value in OBJECTS:
+        await store.put("k", value, ttl=50)
+        assert await wrapped.get("k") == value
+        assert (await wrapped.ttl("k"))[1] == pytest.approx(50, abs=5)
+        await wrapped.put("theirs", value, ttl=70)
+        assert await store.get("theirs") == value
+        assert (await store.ttl("theirs"))[1] == pytest.approx(70, abs=5)
+    for value in OTHERS:
+        await store.put("k", value)
+        assert set(await wrapped.get("k")) == {"kvwrap"}
+    await wrapped_close(wrapped)
+
+
+async def test_it_is_never_closed_and_layers_go_over_it() -> None:
+    wrapped = MemoryStore()
+    async with stack().serialize("msgpack").prefix_collection("p").over(wrapped) as store:
+        await store.put("k", {"b": b"bytes"}, collection="c")
+        assert await store.get("k", collection="c") == {"b": b"bytes"}
+        assert set((await wrapped.get("k", collection="pc")) or ()) == {"kvwrap"}
+    assert await wrapped.get("k", collection="pc") is not None
+
+
+async def test_exact_expiry_without_native_entries(clock: ManualClock) -> None:
+    store = KeyValueStore(MemoryStore(), native=False, clock=clock)
+    await store.put_many(["a", "b"], [{"x": 1}, 2], ttl=10)
+    await store.put("c", {"x": 1}, ttl=20)
+    clock.advance(10)
+    assert await store.get_many(["a", "b", "c"]) == [None, None, {"x": 1}]
+    assert await store.keys() == ["c"]
+    assert await store.delete_many(["a", "b", "c"]) == 1
+    assert await store.collections() == []
+
+
+async def test_what_has_expired_when_it_is_written_takes_the_old_value_away() -> None:
+    store = adapt(MemoryStore())
+    await store.put("a", {"x": 1})
+    (entry,) = await store.read(None, ["a"])
+    assert entry is not None
+    await store.write(None, ["a"], [entry.with_expiry(entry.created_at - 1)])
+    assert await store.get("a") is None
+
+
+async def test_very_long_lives_do_not_go_beyond_their_calendar() -> None:
+    store = adapt(MemoryStore())
+    await store.put("a", {"x": 1}, ttl=1e18)
+    assert await store.get("a") == {"x": 1}
+
+
+async def test_deletions_tell_what_was_there() -> None:
+    store = adapt(MemoryStore())
+    await store.put_many(["a", "b"], [{"x": 1}, 2])
+    assert await store.delete("none") is False
+    assert await store.delete("a") is True
+    assert await store.delete_many(["a", "b", "b", "c"]) == 1
+
+
+async def test_a_store_can_be_written_to_after_its_collections_were_dropped() -> None:
+    store = adapt(MemoryStore())
+    for destroy in (lambda: store.destroy_collection("c"), store.destroy):
+        await store.put("a", {"x": 1}, collection="c")
+        assert await destroy() is True
+        assert await store.keys("c") == []
+        assert await store.collections() == []
+        assert await destroy() is False
+    await store.put("a", {"x": 1}, collection="c")
+    assert await store.collections() == ["c"]
+
+
+async def test_the_default_collection_has_no_name() -> None:
+    store = adapt(MemoryStore(default_collection="home"))
+    await store.put("a", 1)
+    await store.put("b", 2, collection="c")
+    assert await store.list_collections() == [None, "c"]
+    assert await store.collections() == ["c"]
+    assert await store.keys() == ["a"]
+
+
+async def test_more_keys_than_the_store_lists_are_never_cut_off() -> None:
+    store = adapt(MemoryStore())
+    keys = [f"{i:05}" for i in range(9_999)]
+    await store.put_many(keys, [{}] * len(keys))
+    assert await store.keys() == keys
+    await store.put_many(["x", "y"], [{}, {}])
+    with pytest.raises(UnsupportedOperation, match="10000"):
+        await store.keys()
+    assert await store.destroy_collection(None) is True
+    assert await store.keys() == []
+
+
+async def test_capabilities_are_those_of_the_wrapped_store() -> None:
+    full = adapt(MemoryStore())
+    assert Capability.COLLECTIONS in full.capabilities
+    assert Capability.COMPARE_AND_PUT not in full.capabilities
+    bare = adapt(PrefixKeysWrapper(MemoryStore(), prefix="p"))
+    assert bare.capabilities == frozenset()
+    calls: list[Callable[[], Any]] = [bare.keys, bare.collections, bare.destroy]
+    calls += [lambda: bare.destroy_collection("c"), lambda: full.put_if_absent("a", 1)]
+    calls += [lambda: full.increment("a")]
+    for call in calls:
+        with pytest.raises(UnsupportedOperation):
+            await call()
+    await bare.put("a", [1])
+    assert await bare.get("a") == [1]
+    assert await bare.pop("a") == [1]
+
+
+class Broken(MemoryStore):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def put(self, *arguments: Any, **more: Any) -> None:
+        raise self.error
+
+    async def ttl(self, *arguments: Any, **more: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (theirs.StoreConnectionError("secret"), StoreUnavailable),
+        (theirs.ValueTooLargeError(5, 4), ValueTooLarge),
+        (theirs.DecryptionError("secret"), kvwrap.DecryptionError),
+        (theirs.CorruptedDataError("secret"), kvwrap.DecryptionError),
+        (theirs.DeserializationError("secret"), CorruptEntry),
+        (TimeoutError("secret"), StoreTimeout),
+        (RuntimeError("secret"), StoreUnavailable),
+    ],
+)
+async def test_errors_keep_their_meaning_and_their_cause(
+    error: Exception, kind: type[Exception]
+) -> None:
+    store = adapt(Broken(error))
+    for call in (store.put("a", 1, collection="c"), store.get("a", collection="c")):
+        with pytest.raises(kind) as caught:
+            await call
+        assert type(caught.value) is kind
+        assert caught.value.__cause__ is error
+        assert "secret" not in str(caught.value)
+
+
+async def test_errors_of_their_wrappers() -> None:
+    with pytest.raises(ValueTooLarge):
+        await adapt(LimitSizeWrapper(MemoryStore(), max_size=10, raise_on_too_large=True)).put(
+            "a", {"x": "y" * 100}
+        )
+    with pytest.raises(ReadOnlyViolation):
+        await adapt(ReadOnlyWrapper(MemoryStore(), raise_on_write=True)).put("a", {"x": 1})
+
+
+async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
+    wrapped = MemoryStore()
+    store = adapt(wrapped)
+    await store.put_many(["a", "b", "c"], [{}, {}, {}])
+    entries = [entry for entry in await store.read(None, ["a", "b", "c"]) if entry is not None]
+    last = entries[2].with_expiry(entries[2].created_at + 50)
+    failing: Any = wrapped
+
+    async def fail(*arguments: Any, **more: Any) -> None:
+        raise RuntimeError
+
+    failing.put = fail
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.write(None, ["a", "b", "c"], [*entries[:2], last])
+    assert caught.value.done == ("a", "b")
+
+
+async def test_broken_armour_is_corrupt() -> None:
+    wrapped = MemoryStore()
+    store = adapt(wrapped)
+    await store.put("a", [1])
+    armoured = await wrapped.get("a")
+    assert armoured is not None
+    for text in ("not base64!", "", armoured["kvwrap"][:-8], "AAAA"):
+        await wrapped.put("b", {"kvwrap": text})
+        with pytest.raises(CorruptEntry) as caught:
+            await store.get("b")
+        assert caught.value.key == "b"
+    await wrapped.put("b", armoured)
+    with pytest.raises(CorruptEntry):
+        await store.get("b")
+    assert await store.delete("b") is True
+
+
+async def test_cancellation_passes_through() -> None:
+    class Slow(MemoryStore):
+        async def ttl(self, *arguments: Any, **more: Any) -> Any:
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(adapt(Slow()).get("a"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_what_lacks_a_method_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="AsyncKeyValue"):
+        KeyValueStore(object())
+    with pytest.raises(ConfigurationError):
+        adapt(MemoryStore)
+
+
+def test_the_description_names_the_wrapped_store() -> None:
+    assert repr(adapt(MemoryStore())) == "KeyValueStore(MemoryStore)"

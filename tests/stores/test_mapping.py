@@ -1,0 +1,156 @@
+"""Entries in dicts, shelves and other mutable mappings."""
+
+from __future__ import annotations
+
+import asyncio
+import shelve
+from collections import UserDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvwrap import ConfigurationError, CorruptEntry, StoreUnavailable, adapt, stack
+from kvwrap.stores.mapping import MappingStore, _name, _place
+from kvwrap.testing import ManualClock
+
+NAMES = ["a", "@", "@a", "@:", "@a:b", "a:b", ":", "%3A", "@%3A:x", "ä"]
+
+
+@given(st.none() | st.text("@:%3Aab", min_size=1), st.text("@:%3Aab", min_size=1))
+def test_names_can_be_read_back(collection: str | None, key: str) -> None:
+    assert _place(_name(collection, key)) == (collection, key)
+
+
+async def test_no_name_is_taken_for_another() -> None:
+    store = MappingStore({})
+    for collection in (None, *NAMES):
+        await store.put_many(NAMES, [[collection, n] for n in NAMES], collection=collection)
+    for collection in (None, *NAMES):
+        found = await store.get_many(NAMES, collection=collection)
+        assert found == [[collection, name] for name in NAMES]
+        assert await store.keys(collection) == sorted(NAMES)
+    assert await store.collections() == sorted(NAMES)
+    assert await store.destroy_collection("@a") is True
+    assert await store.collections() == sorted(set(NAMES) - {"@a"})
+
+
+async def test_entries_are_bytes_under_their_keys() -> None:
+    mapping: dict[str, Any] = {}
+    await MappingStore(mapping).put("k", 1)
+    await MappingStore(mapping).put("k", 2, collection="c")
+    assert set(mapping) == {"k", "@c:k"}
+    assert all(type(value) is bytes for value in mapping.values())
+
+
+async def test_json_of_others_is_read_and_bytes_of_others_are_corrupt() -> None:
+    mapping: dict[Any, Any] = {"a": {"x": [1, None]}, "n": 5, "z": 0, "e": "", "d": {}}
+    store = adapt(mapping)
+    assert await store.get_many(["a", "n", "z", "e", "d"]) == [{"x": [1, None]}, 5, 0, "", {}]
+    mapping["null"] = None
+    assert await store.get("null") is None
+    assert await store.exists("null") is True
+    assert await store.increment("n") == 6
+    got = await store.get("a")
+    got["x"].append(2)
+    assert mapping["a"] == {"x": [1, None]}
+    mapping |= {"bytes": b"foreign", "set": {1}, "cut": mapping["n"][:-1], 5: "no string", "": 1}
+    for key in ("bytes", "set", "cut"):
+        with pytest.raises(CorruptEntry):
+            await store.get(key)
+    mapping["moved"] = mapping["n"]
+    with pytest.raises(CorruptEntry):
+        await store.get("moved")
+    assert 5 in mapping
+    assert "5" not in await store.keys()
+
+
+async def test_raw_bytes() -> None:
+    mapping: dict[str, Any] = {"a": b"one", "j": b'{"x": 1}'}
+    store = MappingStore(mapping, raw=True)
+    assert await store.get("a") == b"one"
+    await store.put("b", b"two")
+    assert mapping["b"] == b"two"
+    held = await store.get_versioned("a")
+    assert held is not None
+    assert await store.compare_and_put("a", b"three", held.version) is True
+    assert await store.compare_and_put("a", b"four", held.version) is False
+    await store.put("c", b"x", ttl=100)
+    assert (await store.ttl("c"))[1] == pytest.approx(100, abs=5)
+    await store.put("magic", b"\xabk like an entry")
+    assert await store.get("magic") == b"\xabk like an entry"
+    as_json = stack().serialize("json").over(MappingStore(mapping, raw=True))
+    assert await as_json.get("j") == {"x": 1}
+
+
+async def test_expiry_and_cull(clock: ManualClock) -> None:
+    mapping: dict[str, Any] = {"foreign": 1}
+    store = MappingStore(mapping, clock=clock)
+    await store.put("a", 1, ttl=5)
+    await store.put("b", 1, ttl=5, collection="c")
+    await store.put("c", 1)
+    clock.advance(5)
+    assert await store.get("a") is None
+    assert await store.keys() == ["c", "foreign"]
+    assert await store.collections() == []
+    assert await store.delete("a") is False
+    assert len(mapping) == 3
+    await store.cull()
+    assert set(mapping) == {"c", "foreign"}
+    assert await store.destroy() is True
+    assert mapping == {}
+
+
+async def test_tasks_share_a_counter_exactly() -> None:
+    store = adapt({})
+
+    async def count() -> None:
+        for _ in range(100):
+            await store.increment("n")
+
+    await asyncio.gather(*(count() for _ in range(10)))
+    assert await store.get("n") == 1000
+
+
+async def test_a_shelf_keeps_entries(tmp_path: Path) -> None:
+    with shelve.open(str(tmp_path / "shelf")) as shelf:
+        store = stack().prefix_collection("p").over(shelf)
+        await store.put("k", {"x": 1}, ttl=1000)
+        assert await store.put_if_absent("k", 2) is False
+    with shelve.open(str(tmp_path / "shelf")) as shelf:
+        store = stack().prefix_collection("p").over(shelf)
+        assert await store.get("k") == {"x": 1}
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.get("k")
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+class Failing(UserDict[str, Any]):
+    def __setitem__(self, key: str, value: Any) -> None:
+        if len(self) == 2:
+            raise OSError("disk full")
+        super().__setitem__(key, value)
+
+
+async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
+    store = adapt(Failing())
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.put_many(["a", "b", "c", "d"], [1, 2, 3, 4], collection="x")
+    error = caught.value
+    assert (error.done, error.key, error.collection) == (("a", "b"), "c", "x")
+    assert isinstance(error.__cause__, OSError)
+
+
+def test_what_is_no_mapping_is_refused() -> None:
+    for obj in ([], "text", 5, dict, object(), None):
+        with pytest.raises(ConfigurationError):
+            adapt(obj)
+    with pytest.raises(ConfigurationError):
+        MappingStore([])  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def test_the_description_shows_no_values() -> None:
+    store = adapt({"k": "hunter2"})
+    assert "hunter2" not in repr(store) + store.explain()

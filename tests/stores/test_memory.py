@@ -1,0 +1,105 @@
+"""What is MemoryStore's own: its bounds, and what it frees."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvwrap import ConfigurationError, MemoryStore, NullStore, ValueTooLarge
+from kvwrap.testing import ManualClock
+
+
+async def test_the_least_recently_used_go_first() -> None:
+    store = MemoryStore(max_entries=3)
+    await store.put_many(["a", "b", "c"], [1, 2, 3])
+    assert await store.get("a") == 1
+    await store.put("d", 4)
+    assert await store.keys() == ["a", "c", "d"]
+    await store.put("c", 5)
+    await store.put("e", 6, collection="x")
+    assert await store.keys() == ["c", "d"]
+    assert await store.keys("x") == ["e"]
+    assert len(store) == 3
+
+
+async def test_expired_entries_go_before_live_ones(clock: ManualClock) -> None:
+    store = MemoryStore(max_entries=2, clock=clock)
+    await store.put("old", 1)
+    await store.put("brief", 2, ttl=5)
+    clock.advance(5)
+    await store.put("new", 3)
+    assert await store.keys() == ["new", "old"]
+
+
+async def test_bytes_are_bounded_through_every_kind_of_change(clock: ManualClock) -> None:
+    store = MemoryStore(max_bytes=100, clock=clock)
+    for i in range(50):
+        await store.put(f"k{i % 7}", "x" * (i % 40), ttl=1 + i % 3)
+        if i % 5 == 0:
+            await store.delete(f"k{i % 3}")
+        clock.advance(0.5)
+        entries = [e for e in await store.read(None, [f"k{n}" for n in range(7)]) if e]
+        assert sum(len(e.body) + len(e.codec) for e in entries) <= store.size <= 100
+    clock.advance(10)
+    await store.cull()
+    assert (len(store), store.size) == (0, 0)
+
+
+async def test_an_entry_over_the_bound_is_refused_with_its_whole_batch() -> None:
+    store = MemoryStore(max_bytes=50)
+    with pytest.raises(ValueTooLarge) as caught:
+        await store.put_many(["a", "b"], ["x", "y" * 50], collection="c")
+    assert (caught.value.key, caught.value.collection) == ("b", "c")
+    assert len(store) == 0
+
+
+async def test_what_is_overwritten_leaves_nothing_behind(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    for _ in range(1000):
+        await store.put("a", 1, ttl=100)
+    assert len(store._expiries) < 200
+    await store.put("a", 1)
+    clock.advance(100)
+    await store.cull()
+    assert await store.get("a") == 1
+    assert store._expiries == []
+
+
+@pytest.mark.parametrize("bound", [0, -1, 1.5, True, "5"])
+@pytest.mark.parametrize("name", ["max_entries", "max_bytes"])
+def test_what_is_no_bound_is_refused(name: str, bound: object) -> None:
+    with pytest.raises(ConfigurationError):
+        MemoryStore(**{name: bound})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_urls() -> None:
+    assert MemoryStore.from_url("memory://").arguments == {}
+    assert MemoryStore.from_url("memory://?max_entries=5&max_bytes=7").arguments == {
+        "max_entries": 5,
+        "max_bytes": 7,
+    }
+    assert NullStore.from_url("null://").arguments == {}
+    for url in (
+        "memory://host",
+        "memory:///path",
+        "memory://?max_entries=many",
+        "memory://?max_entries=0",
+        "memory://?max_entry=5",
+        "null://",
+    ):
+        with pytest.raises(ConfigurationError):
+            MemoryStore.from_url(url)
+    for url in ("null://host", "null://?x=1", "memory://"):
+        with pytest.raises(ConfigurationError):
+            NullStore.from_url(url)
+
+
+async def test_a_null_store_is_always_empty() -> None:
+    store = NullStore()
+    await store.put("a", 1)
+    assert await store.get("a") is None
+    assert await store.put_if_absent("a", 1) is True
+    assert await store.compare_and_put("a", 1, 5) is False
+    assert await store.increment("a", initial=5) == 6
+    assert await store.delete("a") is False
+    assert await store.keys() == []
+    assert await store.destroy() is False
