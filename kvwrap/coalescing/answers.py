@@ -31,7 +31,6 @@ def fail(answers: Iterable[Answer], error: Exception, collection: Collection, ke
     for answer in answers:
         if not answer.done():
             answer.set_exception(_own(error, collection, key))
-            answer.exception()  # seen, should the caller be cancelled before it looks
 
 
 def _own(error: Exception, collection: Collection, key: str) -> Exception:
