@@ -45,6 +45,7 @@ from kvwrap.layers.prefix_key import PrefixKey
 from kvwrap.layers.rate_limit import RateLimit
 from kvwrap.layers.read_only import ReadOnly
 from kvwrap.layers.read_through import ReadThrough
+from kvwrap.layers.replication import Replication
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.serialization import Serialization
@@ -101,6 +102,7 @@ __all__ = [
     "ReadOnly",
     "ReadOnlyViolation",
     "ReadThrough",
+    "Replication",
     "Retry",
     "Routing",
     "SQLiteStore",

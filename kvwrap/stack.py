@@ -25,6 +25,7 @@ from kvwrap.layers.prefix_key import PrefixKey
 from kvwrap.layers.rate_limit import RateLimit
 from kvwrap.layers.read_only import ReadOnly
 from kvwrap.layers.read_through import ReadThrough
+from kvwrap.layers.replication import Replication
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.serialization import Serialization
@@ -143,6 +144,7 @@ class Stack:
     prefix_key = _Adds(PrefixKey)
     read_only = _Adds(ReadOnly)
     read_through = _Adds(ReadThrough)
+    replicate = _Adds(Replication)
     retry = _Adds(Retry)
     route = _Adds(Routing)
     serialize = _Adds(Serialization)

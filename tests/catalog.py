@@ -15,10 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
+
 from kvwrap import Capability, Keyring, MemoryStore, SQLiteStore, Stack, Store, stack
 from kvwrap.core.clock import Clock
+from kvwrap.stores.key_value import KeyValueStore
+from kvwrap.stores.mapping import MappingStore
+from kvwrap.stores.redis import RedisStore
 
-__all__ = ["EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Place"]
+__all__ = ["ALIASES", "EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Place"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ LAYERS: dict[str, Case] = {
         exempt=frozenset({"test_what_is_destroyed_through_it", "test_what_is_atomic_stays_so"}),
     ),
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
+    "replicate": Case(
+        lambda c: stack().replicate([lambda: MemoryStore(clock=c)], read_quorum=2),
+        lost=_lost("persistent", "shared", "native_ttl"),
+        gained=_lost("cull"),
+    ),
     "retry": Case(lambda c: stack().retry()),
     "route": Case(
         lambda c: stack().route(
@@ -93,11 +103,13 @@ LAYERS: dict[str, Case] = {
             choose=lambda collection, key: "odd" if len(key) % 2 else None,
         ),
         lost=_lost("persistent", "shared", "native_ttl"),
+        gained=_lost("cull"),
     ),
     "serialize": Case(lambda c: stack().serialize("msgpack"), other_values=_MSGPACK),
     "shard": Case(
         lambda c: stack().shard({"b": lambda: MemoryStore(clock=c)}, name="a"),
         lost=_lost("persistent", "shared", "native_ttl"),
+        gained=_lost("cull"),
     ),
     "single_collection": Case(lambda c: stack().single_collection("all")),
     "statistics": Case(lambda c: stack().statistics()),
@@ -152,5 +164,10 @@ class Place:
 STORES: dict[str, Callable[[Place], Store]] = {
     "memory": lambda place: MemoryStore(clock=place.clock),
     "sqlite": lambda place: SQLiteStore(place.folder / "entries.db", clock=place.clock),
+    "dict": lambda place: MappingStore({}, clock=place.clock),
+    "py-key-value": lambda place: KeyValueStore(TheirMemoryStore(), clock=place.clock),
+    "redis": lambda place: RedisStore(place.redis_url(), clock=place.clock),
 }
-EMBEDDED = ("memory", "sqlite")
+# What a store calls its default collection, where it has a name that others could use.
+ALIASES = {"py-key-value": "default_collection"}
+EMBEDDED = ("memory", "sqlite", "dict", "py-key-value")

@@ -45,6 +45,7 @@ LAYERS = {
     "prefix_key": "kvwrap.layers.prefix_key:PrefixKey",
     "read_only": "kvwrap.layers.read_only:ReadOnly",
     "read_through": "kvwrap.layers.read_through:ReadThrough",
+    "replicate": "kvwrap.layers.replication:Replication",
     "retry": "kvwrap.layers.retry:Retry",
     "route": "kvwrap.layers.routing:Routing",
     "serialize": "kvwrap.layers.serialization:Serialization",

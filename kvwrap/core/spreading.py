@@ -76,6 +76,8 @@ class Spreading(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
+        self._check(collection, expected)
+
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
             wanted = None if expected is None else picked(expected, places)
             return store.write(collection, picked(keys, places), picked(entries, places), wanted)
@@ -88,6 +90,8 @@ class Spreading(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
+        self._check(collection, expected)
+
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
             wanted = None if expected is None else picked(expected, places)
             return store.remove(collection, picked(keys, places), wanted)
@@ -101,6 +105,15 @@ class Spreading(Layer):
             return store.touch(collection, picked(keys, places), picked(expires, places))
 
         return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+
+    def _check(self, collection: Collection, expected: Sequence[Expected] | None) -> None:
+        """Refuse for every key of a collection what cannot be done for some."""
+        if (
+            expected is not None
+            and self.owner_of_all(collection) is None
+            and Capability.COMPARE_AND_PUT not in self.capabilities
+        ):
+            raise self.unsupported("compare versions, since not all of its stores can")
 
     async def spread(
         self,
