@@ -24,9 +24,14 @@ class LZ4(Algorithm):
         return made
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        frame = self._frame.LZ4FrameDecompressor()
         try:
-            plain: bytes = frame.decompress(data, limit + 1)
+            # 0 where the frame does not say. The library takes memory for as much as it may
+            # give, so it is told as little as will do.
+            size: int = self._frame.get_frame_info(data)["content_size"]
+            if size > limit:
+                raise too_large(limit)
+            frame = self._frame.LZ4FrameDecompressor()
+            plain: bytes = frame.decompress(data, (size or limit) + 1)
         except (RuntimeError, EOFError):
             raise broken(self.name) from None
         if len(plain) > limit:

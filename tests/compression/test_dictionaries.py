@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON
+from kvwrap.rewrite import rewrite
 from kvwrap.testing import ManualClock
 from tests.compression.records import records
 
@@ -315,11 +316,12 @@ async def test_destroy_leaves_dictionaries_that_others_write_with(base: MemorySt
     info = await part(one).train("users", samples=TRAINED_ON)
     value = records(1)[0]
     await other.put("warm", value, collection="users")
-    for destroy in (
+    ways: list[Callable[[], Awaitable[bool]]] = [
         lambda: one.destroy_collection("users"),
         one.destroy,
         plain.destroy,
-    ):
+    ]
+    for destroy in ways:
         await one.put("k", value, collection="users")
         assert await destroy()
         assert await one.collections() == []
@@ -470,6 +472,27 @@ async def test_two_that_train_at_once_lose_nothing(base: MemoryStore, clock: Man
     other = process(base)
     assert [v async for _, v in other.items(collection="users")] == [value] * 12
     assert sum(i.primary for i in await part(other).dictionaries("users")) == 1
+
+
+async def test_rewrite_brings_old_entries_under_the_dictionary_and_dictionaries_under_the_key(
+    base: MemoryStore, clock: ManualClock
+) -> None:
+    old = Keyring({"2023": b"a" * 32})
+    new = old.with_key("2024", b"b" * 32).promoted("2024")
+    values = records(50)
+    before = stack().compress(dictionaries=True).encrypt(old).over(base)
+    await before.put_many([f"k{n}" for n in range(50)], values, collection="users")
+    info = await part(before).train("users")
+    after = stack().compress(dictionaries=True).encrypt(new).over(base)
+    await rewrite(after)
+    retired = stack().compress(dictionaries=True).encrypt(new.retired("2023")).over(base)
+    assert [v async for _, v in retired.items(collection="users")] == [
+        value for _, value in sorted(zip((f"k{n}" for n in range(50)), values, strict=True))
+    ]
+    for entry in await base.read("users", await base.keys("users")):
+        assert entry is not None
+        assert codec.steps(entry.codec)[1][1:].hex() == info.id
+    assert [i.id for i in await part(retired).dictionaries("users")] == [info.id]
 
 
 async def test_cut_off_anywhere_training_loses_nothing(clock: ManualClock) -> None:

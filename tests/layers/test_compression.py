@@ -77,9 +77,10 @@ async def test_levels_are_the_algorithms_own(name: Any) -> None:
         store = Compression(name, level=level).over(MemoryStore())
         await store.put("k", VALUE)
         assert await store.get("k") == VALUE
-    for level in (levels[0] - 1, levels[-1] + 1, "3", 2.0, True):
+    wrong: list[Any] = [levels[0] - 1, levels[-1] + 1, "3", 2.0, True]
+    for level in wrong:
         with pytest.raises(ConfigurationError, match=f"level of {name}"):
-            Compression(name, level=level)  # type: ignore[arg-type]  # to be refused
+            Compression(name, level=level)
 
 
 async def test_what_does_not_shrink_or_is_small_stays_as_it_is() -> None:

@@ -73,7 +73,7 @@ async def test_values_come_back_wherever_the_layer_stands(name: Any, outside: bo
 async def test_what_is_safe_is_read_under_any_choice_and_a_pickle_is_not() -> None:
     base = MemoryStore()
     for name in ("json", "msgpack", "bytes", "pickle"):
-        await stack().serialize(name).over(base).put(name, b"\x01" if name == "bytes" else [1])  # type: ignore[arg-type]  # one of the four
+        await stack().serialize(name).over(base).put(name, b"\x01" if name == "bytes" else [1])
     for name in ("json", "msgpack", "bytes", "pickle"):
         store = Serialization(name).over(base)  # type: ignore[arg-type]  # one of the four
         assert await store.get_many(["json", "msgpack", "bytes"]) == [[1], [1], b"\x01"]
