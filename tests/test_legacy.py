@@ -98,6 +98,41 @@ async def test_both_wrappers_at_once_are_read_and_moved() -> None:
     assert await moved.get("k") == VALUE
 
 
+async def test_their_store_is_used_as_it_is_and_moved_in_place() -> None:
+    inner = TheirStore()
+    fernet = FernetEncryptionWrapper(inner, fernet=FERNET)
+    wrapped = CompressionWrapper(fernet, min_size_to_compress=200)
+    keys = [f"k{n}" for n in range(30)]
+    # Among them many that are equal.
+    values = [VALUE if n % 3 else {"n": n // 6} for n in range(30)]
+    await wrapped.put_many(keys, values, collection="users", ttl=1000)
+    store = (
+        stack()
+        .compress(legacy=[PyKeyValueCompression()], min_size=0)
+        .encrypt(RING, legacy=[PyKeyValueEncryption(FERNET)])
+        .over(inner)
+    )
+    assert await store.get_many(keys, collection="users") == values
+    report = await rewrite(store, exclusive=True)
+    assert (report.seen, report.rewritten, report.failed) == (30, 30, 0)
+    assert report.keys == {"k": 30}
+    assert (await rewrite(store, exclusive=True)).current == 30
+    moved = stack().compress().encrypt(RING).over(inner)
+    assert await moved.get_many(keys, collection="users") == values
+    assert (await moved.ttl("k1", collection="users"))[1] == pytest.approx(1000, abs=30)
+
+
+async def test_equal_plain_values_of_another_program_are_counted_each() -> None:
+    their = TheirStore()
+    await their.put_many([f"k{n}" for n in range(20)], [{"n": 1}] * 20)
+    store = stack().encrypt(RING, accept_plaintext=True).silence("migration-open").over(their)
+    await store.put("k0", {"n": 1})
+    dry = await rewrite(store, dry_run=True)
+    assert (dry.rewritten, dry.current, dry.unencrypted) == (19, 1, 19)
+    report = await rewrite(store, exclusive=True)
+    assert (report.rewritten, report.current, report.unencrypted) == (19, 1, 0)
+
+
 async def test_compressed_entries_are_rewritten_without_encryption_too() -> None:
     inner = TheirStore()
     backend = await theirs(CompressionWrapper(inner, min_size_to_compress=1), inner)

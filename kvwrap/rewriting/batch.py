@@ -8,7 +8,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import CorruptEntry, DecryptionError, KvwrapError, ValueTooLarge
 from kvwrap.rewriting.report import Report
-from kvwrap.rewriting.watcher import Watcher
+from kvwrap.rewriting.watcher import Watcher, is_current
 
 _ATTEMPTS = 20
 """Lost races after which an entry is left as it is, and reported."""
@@ -17,6 +17,9 @@ _OF_ONE_ENTRY = (DecryptionError, CorruptEntry, ValueTooLarge)
 """Errors that concern one entry, and do not keep others from being rewritten."""
 
 Found = list[tuple[str, Entry]]
+
+Stale = tuple[str, Entry, bytes]
+"""A key, its entry as read, and the codec under which it lies at rest."""
 
 
 class Rewriter:
@@ -59,16 +62,18 @@ class Rewriter:
         for _ in range(_ATTEMPTS):
             self._watcher.forget()
             found = await self._read(pending)
-            stale: Found = []
+            stale: list[Stale] = []
             for key, entry in found:
-                if await self._watcher.is_current(entry):
+                sights = self._watcher.take(entry)
+                form = sights[-1].stored.codec if sights else entry.codec
+                if await is_current(sights):
                     report.current += 1
-                    report.lies(self._watcher.form(entry))
+                    report.lies(form)
                 elif self._dry_run:
                     report.rewritten += 1
-                    report.lies(self._watcher.form(entry))
+                    report.lies(form)
                 else:
-                    stale.append((key, entry))
+                    stale.append((key, entry, form))
             pending = await self._write(stale) if stale else []
             if not pending:
                 return
@@ -86,28 +91,30 @@ class Rewriter:
         self._report.gone += entries.count(None)
         return [(key, entry) for key, entry in zip(keys, entries) if entry is not None]
 
-    async def _write(self, stale: Found) -> list[str]:
+    async def _write(self, stale: Sequence[Stale]) -> list[str]:
         """Write these, and give back the keys of those that somebody else was quicker with."""
-        entries: Found = []
-        for key, entry in stale:
+        ready: list[Stale] = []
+        for key, entry, form in stale:
             try:
-                entries.append((key, self._whole(entry)))
+                ready.append((key, self._whole(entry), form))
             except CorruptEntry as error:
-                self._fail(key, entry, error)
+                self._fail(key, form, error)
+        if not ready:
+            return []
         try:
             written = await self._part.write(
                 self._collection,
-                [key for key, _ in entries],
-                [entry for _, entry in entries],
-                None if self._exclusive else [entry.version for _, entry in entries],
+                [key for key, _, _ in ready],
+                [entry for _, entry, _ in ready],
+                None if self._exclusive else [entry.version for _, entry, _ in ready],
             )
         except _OF_ONE_ENTRY as error:
-            if len(entries) == 1:
-                self._fail(*entries[0], error)
+            if len(ready) == 1:
+                self._fail(ready[0][0], ready[0][2], error)
                 return []
-            return [key for one in entries for key in await self._write([one])]
+            return [key for one in ready for key in await self._write([one])]
         lost = []
-        for (key, entry), put in zip(entries, written):
+        for (key, entry, _), put in zip(ready, written):
             if put:
                 self._report.rewritten += 1
                 self._report.lies(self._watcher.form_written(entry))
@@ -115,9 +122,9 @@ class Rewriter:
                 lost.append(key)
         return lost
 
-    def _fail(self, key: str, entry: Entry, error: KvwrapError) -> None:
+    def _fail(self, key: str, form: bytes, error: KvwrapError) -> None:
         self._report.fail(self._collection, key, _reason(error))
-        self._report.lies(self._watcher.form(entry))
+        self._report.lies(form)
 
 
 def _reason(error: KvwrapError) -> str:

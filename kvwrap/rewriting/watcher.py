@@ -81,21 +81,29 @@ class Watcher:
         self._sights.clear()
         self._written.clear()
 
-    def form(self, entry: Entry) -> bytes:
-        """The codec under which this entry, as read, lies at rest."""
-        for sight in self._sights.get(entry.version, ()):
-            if sight.layer is self._innermost:
-                return sight.stored.codec
-        return entry.codec
+    def take(self, entry: Entry) -> list[Sight]:
+        """How this entry, as read, passed each transform, outermost first.
+
+        Several entries of a batch can have one version, if another program wrote the same
+        bytes under several keys: they are taken in their order.
+        """
+        left = self._sights.get(entry.version, [])
+        taken = []
+        for layer in self._layers:
+            place = next((n for n, sight in enumerate(left) if sight.layer is layer), None)
+            if place is not None:
+                taken.append(left.pop(place))
+        return taken
 
     def form_written(self, entry: Entry) -> bytes:
         """The codec under which this entry was written."""
         return self._written.get(entry.version, entry.codec)
 
-    async def is_current(self, entry: Entry) -> bool:
-        """Whether every transform would write this entry, as read, as it lies there."""
-        for layer, collection, key, stored, plain in self._sights.get(entry.version, ()):
-            await layer.prepare_encode(collection)
-            if not layer.is_current(stored, plain, collection, key):
-                return False
-        return True
+
+async def is_current(sights: Sequence[Sight]) -> bool:
+    """Whether every transform would write this entry as it lies there."""
+    for layer, collection, key, stored, plain in reversed(sights):
+        await layer.prepare_encode(collection)
+        if not layer.is_current(stored, plain, collection, key):
+            return False
+    return True
