@@ -48,6 +48,7 @@ WRONG = {
     "cache-inside-fallback": lambda at: (
         stack().fallback(MemoryStore).read_through(MemoryStore, ttl=1)
     ),
+    "cache-inside-shadow": lambda at: stack().shadow(MemoryStore).read_through(MemoryStore, ttl=1),
     "cached-twice": lambda at: (
         stack().read_through(MemoryStore, ttl=1).read_through(MemoryStore, ttl=1)
     ),
@@ -81,6 +82,7 @@ WRONG = {
     "plaintext-second-store": lambda at: (
         stack().fallback(SQLiteStore(at / "fallback.db")).encrypt(KEYS)
     ),
+    "quorums-do-not-overlap": lambda at: stack().replicate([MemoryStore], write_quorum=1),
     "rate-limit-outside-retry": lambda at: stack().limit_rate(9).retry(),
     "retry-outside-cache": lambda at: stack().retry().read_through(MemoryStore, ttl=1),
     "retry-outside-fallback": lambda at: stack().retry().fallback(MemoryStore),

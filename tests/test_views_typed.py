@@ -164,6 +164,22 @@ async def test_stored_values_of_another_shape_are_refused_without_being_quoted(m
         _ = [pair async for pair in users.items()]
 
 
+async def test_names_inside_a_value_are_not_quoted_either():
+    class Grades(pydantic.BaseModel):
+        by_pupil: dict[str, int]
+
+    @dataclasses.dataclass
+    class PlainGrades:
+        by_pupil: dict[str, int]
+
+    store = MemoryStore()
+    await store.put("a", {"by_pupil": {SECRET: "x"}})
+    for model in (Grades, PlainGrades):
+        with pytest.raises(InvalidValue, match=r"by_pupil.*\[\.\.\.\]") as caught:
+            await store.typed(model).get("a")
+        assert SECRET not in str(caught.value)
+
+
 async def test_invalid_values_can_be_taken_for_missing():
     store = MemoryStore()
     await store.put_many(["bad", "good"], [{"age": "x"}, {"name": "ada", "age": 36}])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import typing
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from kvwrap.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pydantic
 
 T = TypeVar("T")
 
@@ -83,12 +87,29 @@ def _by_pydantic(model: type[T]) -> Converter[T]:
         except pydantic.ValidationError as error:
             # Locations and kinds only: pydantic's own text quotes the value.
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the value"
-            raise Mismatch(f"{place}: {first['type'].replace('_', ' ')}") from None
+            known = _names(adapter)
+            place = ".".join(str(step) if step in known else "[...]" for step in first["loc"])
+            raise Mismatch(f"{place or 'the value'}: {first['type'].replace('_', ' ')}") from None
         except TypeError:
             raise Mismatch(f"the value is {type(value).__name__}, not JSON") from None
 
     return Converter(plain, load)
+
+
+def _names(adapter: pydantic.TypeAdapter[Any]) -> set[str]:
+    """The names of the fields; what else stands in a location may come from the value."""
+    found: set[str] = set()
+    with contextlib.suppress(Exception):  # a model need not have a schema
+        parts: list[Any] = [adapter.json_schema()]
+        while parts:
+            part = parts.pop()
+            if isinstance(part, dict):
+                properties = part.get("properties")
+                found.update(properties if isinstance(properties, dict) else ())
+                parts.extend(part.values())
+            elif isinstance(part, list):
+                parts.extend(part)
+    return found
 
 
 def _by_msgspec(model: type[T]) -> Converter[T]:
