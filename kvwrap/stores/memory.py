@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Self
 
 from kvwrap.core.capability import Capability
@@ -65,11 +66,14 @@ class MemoryStore(Store):
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._bounded = max_entries is not None or max_bytes is not None
-        # In the order of their last use where there are bounds, else of their first write.
-        self._entries: OrderedDict[_Slot, Entry] = OrderedDict()
+        # Where there are bounds, `_uses` is the same, in the order of their last use.
+        self._uses: OrderedDict[_Slot, Entry] = OrderedDict()
+        self._entries: dict[_Slot, Entry] = self._uses if self._bounded else {}
         self._names: dict[Collection, dict[str, None]] = {}
         self._bytes = 0
+        # The number keeps slots, which need not be comparable, from being compared.
         self._expiries: list[tuple[float, int, _Slot]] = []
+        self._counter = count()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -99,7 +103,7 @@ class MemoryStore(Store):
                 if entry.expires_at is not None and entry.expires_at <= self.clock.time():
                     entry = None
                 elif self._bounded:
-                    entries.move_to_end(slot)
+                    self._uses.move_to_end(slot)
             found.append(entry)
         return found
 
@@ -118,9 +122,8 @@ class MemoryStore(Store):
         ):
             self._free_expired()
         if expected is None:
-            keep = self._keep
             for key, entry in zip(keys, entries):
-                keep((collection, key), entry)
+                self._keep((collection, key), entry)
             return [True] * len(keys)
         written = []
         for index, (key, entry) in enumerate(zip(keys, entries, strict=True)):
@@ -132,20 +135,20 @@ class MemoryStore(Store):
         return written
 
     def _keep(self, slot: _Slot, entry: Entry) -> None:
-        entries = self._entries
-        known = entries.get(slot)
-        entries[slot] = entry
+        known = self._entries.get(slot)
+        self._entries[slot] = entry
         if known is None:
             collection, key = slot
             self._names.setdefault(collection, {})[key] = None
-        if entry.expires_at is not None:
-            heappush(self._expiries, (entry.expires_at, entry.version, slot))
+        end = entry.expires_at
+        if end is not None and (known is None or known.expires_at != end):
+            heappush(self._expiries, (end, next(self._counter), slot))
         if self._bounded:
             self._make_room(slot, entry, known)
 
     def _make_room(self, slot: _Slot, entry: Entry, known: Entry | None) -> None:
         """Let go of the least recently used until the bounds hold, but not of this entry."""
-        entries = self._entries
+        entries = self._uses
         entries.move_to_end(slot)
         if self._max_bytes is not None:
             self._bytes += _size(entry) - (0 if known is None else _size(known))
@@ -234,15 +237,15 @@ class MemoryStore(Store):
         now = self.clock.time()
         expiries = self._expiries
         while expiries and expiries[0][0] <= now:
-            _, version, slot = heappop(expiries)
+            end, _, slot = heappop(expiries)
             entry = self._entries.get(slot)
-            if entry is not None and entry.version == version:
+            if entry is not None and entry.expires_at == end:
                 self._forget(slot)
         # What was overwritten or removed leaves its expiry behind: start over before those
         # outnumber the entries.
         if len(expiries) > 2 * len(self._entries) + 64:
             self._expiries = [
-                (entry.expires_at, entry.version, slot)
+                (entry.expires_at, next(self._counter), slot)
                 for slot, entry in self._entries.items()
                 if entry.expires_at is not None
             ]

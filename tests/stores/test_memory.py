@@ -64,6 +64,18 @@ async def test_what_is_overwritten_leaves_nothing_behind(clock: ManualClock) -> 
     assert store._expiries == []
 
 
+async def test_one_entry_may_be_in_several_collections(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    await store.put("a", 1, ttl=5)
+    (entry,) = await store.read(None, ["a"])
+    assert entry is not None
+    for collection in ("c", None, "d"):
+        await store.write(collection, ["a"], [entry])
+    clock.advance(5)
+    await store.put("b", 1)
+    assert len(store) == 1
+
+
 @pytest.mark.parametrize("bound", [0, -1, 1.5, True, "5"])
 @pytest.mark.parametrize("name", ["max_entries", "max_bytes"])
 def test_what_is_no_bound_is_refused(name: str, bound: object) -> None:
