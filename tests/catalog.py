@@ -65,7 +65,7 @@ _MSGPACK = frozenset({"bytes", "integer over 64 bits", "negative integer over 64
 LAYERS: dict[str, Case] = {
     "chaos": Case(lambda c: stack().chaos().silence("chaos-over-real-data")),
     "circuit_breaker": Case(lambda c: stack().circuit_breaker()),
-    "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001)),
+    "clamp_ttl": Case(lambda c: stack().clamp_ttl(minimum=0.001).silence("expiry-without-end")),
     "coalesce": Case(lambda c: stack().coalesce()),
     "compress": Case(lambda c: stack().compress(min_size=0, dictionaries=True)),
     "default_value": Case(lambda c: stack().default_value(0, collections=["counts"])),
@@ -106,6 +106,7 @@ LAYERS: dict[str, Case] = {
         gained=_lost("cull"),
     ),
     "serialize": Case(lambda c: stack().serialize("msgpack"), other_values=_MSGPACK),
+    "shadow": Case(lambda c: stack().shadow(lambda: MemoryStore(clock=c))),
     "shard": Case(
         lambda c: stack().shard({"b": lambda: MemoryStore(clock=c)}, name="a"),
         lost=_lost("persistent", "shared", "native_ttl"),
@@ -160,12 +161,17 @@ class Place:
     redis_url: Callable[[], str]
 
 
+def _key_value(clock: Clock) -> Store:
+    """Not as their native values, whose ends only their own clock knows."""
+    return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
+
+
 # One line per store. Those in `EMBEDDED` need no server.
 STORES: dict[str, Callable[[Place], Store]] = {
     "memory": lambda place: MemoryStore(clock=place.clock),
     "sqlite": lambda place: SQLiteStore(place.folder / "entries.db", clock=place.clock),
     "dict": lambda place: MappingStore({}, clock=place.clock),
-    "py-key-value": lambda place: KeyValueStore(TheirMemoryStore(), clock=place.clock),
+    "py-key-value": lambda place: _key_value(place.clock),
     "redis": lambda place: RedisStore(place.redis_url(), clock=place.clock),
 }
 # What a store calls its default collection, where it has a name that others could use.

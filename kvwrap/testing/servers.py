@@ -117,12 +117,28 @@ class RedisServer:
     def answers(self, timeout: float = 1.0) -> bool:
         """Whether it answers a PING within so many seconds."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as link:
-                link.sendall(b"PING\r\n")
-                # A server that asks for a password answers too.
-                return link.recv(64)[:1] in {b"+", b"-"}
+            # A server that asks for a password answers too.
+            return self._asked("PING", timeout)[:1] in {b"+", b"-"}
         except OSError:
             return False
+
+    def flush(self) -> None:
+        """Make it empty again.
+
+        Raises:
+            StoreUnavailable: It does not answer, or will not.
+        """
+        try:
+            answer = self._asked("FLUSHALL", _PATIENCE)
+        except OSError as error:
+            raise StoreUnavailable("the server does not answer") from error
+        if not answer.startswith(b"+"):
+            raise StoreUnavailable(f"the server refused: {answer.decode(errors='replace')}")
+
+    def _asked(self, command: str, timeout: float) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as link:
+            link.sendall(f"{command}\r\n".encode())
+            return link.recv(256)
 
     def freeze(self) -> None:
         """Stop its process in its tracks: connections stay open and nothing answers."""

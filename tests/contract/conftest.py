@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap.testing import ManualClock
+from kvwrap.testing import ManualClock, RedisServer
 from tests.catalog import Place
 
 
@@ -15,7 +15,8 @@ def place(clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest) ->
     """Where the stores of one test are made."""
 
     def redis_url() -> str:
-        url: str = request.getfixturevalue("redis_url")
-        return url
+        server: RedisServer = request.getfixturevalue("redis_server")
+        server.flush()
+        return server.url
 
     return Place(clock, tmp_path, redis_url)

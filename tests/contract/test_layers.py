@@ -17,7 +17,7 @@ import pytest_asyncio
 from kvwrap import Stack, Store
 from kvwrap.testing import LayerContract, ManualClock, StoreContract
 from kvwrap.testing.contract.values import REFUSED, VALUES
-from tests.catalog import LAYERS, STACKS, STORES, Case, Place
+from tests.catalog import ALIASES, LAYERS, STACKS, STORES, Case, Place
 
 CASES = {**LAYERS, **STACKS}
 EVERY = [(name, store) for name in CASES for store in STORES]
@@ -25,22 +25,26 @@ SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 USUAL = [(name, store) for name, store in EVERY if SOAK or store == "memory" or name in STACKS]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every layer over every store, but for what the layer is there to do otherwise."""
+    test = metafunc.definition.originalname
+    pairs = EVERY if metafunc.cls is TestLayer else USUAL
+    pairs = [
+        (name, store)
+        for name, store in pairs
+        if test not in CASES[name].exempt and (CASES[name].writable or pairs is EVERY)
+    ]
+    metafunc.parametrize(("case", "where"), pairs, indirect=["case"])
+
+
 def _without(table: Mapping[str, Any], titles: Collection[str]) -> dict[str, Any]:
     return {title: make for title, make in table.items() if title not in titles}
-
-
-def _test_name(request: pytest.FixtureRequest) -> str:
-    name: str = request.node.originalname
-    return name
 
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
     """The layer or stack that the test is parametrized with."""
-    case = CASES[request.param]
-    if _test_name(request) in case.exempt:
-        pytest.skip("what this layer is for contradicts it")
-    return case
+    return CASES[request.param]
 
 
 @pytest.fixture
@@ -49,7 +53,6 @@ def layers(case: Case, clock: ManualClock) -> Stack:
     return case.make(clock)
 
 
-@pytest.mark.parametrize(("case", "where"), EVERY, indirect=["case"])
 class TestLayer(LayerContract):
     @pytest.fixture
     def layers(self, case: Case, clock: ManualClock) -> Stack:
@@ -65,14 +68,13 @@ class TestLayer(LayerContract):
             yield store
 
 
-@pytest.mark.parametrize(
-    ("case", "where"), [pair for pair in USUAL if CASES[pair[0]].writable], indirect=["case"]
-)
 class TestStoreUnder(StoreContract):
     @pytest.fixture(autouse=True)
-    def _expectations(self, case: Case) -> None:
+    def _expectations(self, case: Case, where: str) -> None:
         self.__dict__.update(
-            values=_without(VALUES, case.other_values), refused=_without(REFUSED, case.other_values)
+            default_alias=ALIASES.get(where),
+            values=_without(VALUES, case.other_values),
+            refused=_without(REFUSED, case.other_values),
         )
 
     @pytest_asyncio.fixture

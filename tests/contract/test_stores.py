@@ -9,11 +9,15 @@ import pytest_asyncio
 
 from kvwrap import Store
 from kvwrap.testing import StoreContract
-from tests.catalog import STORES, Place
+from tests.catalog import ALIASES, STORES, Place
 
 
 @pytest.mark.parametrize("where", STORES)
 class TestBare(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _expectations(self, where: str) -> None:
+        self.__dict__.update(default_alias=ALIASES.get(where))
+
     @pytest_asyncio.fixture
     async def store(self, where: str, place: Place) -> AsyncIterator[Store]:
         async with STORES[where](place) as store:

@@ -53,10 +53,13 @@ class Contract:
 
     Attributes:
         longest_name: The most characters of a key or collection that the store takes.
+        default_alias: The name by which the backend itself calls the default collection, if
+            it does: the two are one.
     """
 
     pytestmark = pytest.mark.asyncio
-    longest_name = 1000
+    longest_name: int = 1000
+    default_alias: str | None = None
 
     @pytest.fixture
     def clock(self) -> ManualClock:

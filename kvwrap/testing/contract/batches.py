@@ -88,13 +88,17 @@ class Batches(Contract):
         assert await scanned(start="b", end="a") == []
         assert await scanned(start="é") == ["é", "😀"]
 
-    @needs(Capability.KEYS, Capability.RANGE)
+    @needs(Capability.KEYS)
     async def test_ranges_are_in_the_order_of_code_points(self, store: Store) -> None:
         keys = ["\ufffe", "\U0001f600", "b", "B", "é", "e", "z", "a\x00", "a"]
         await store.put_many(keys, keys)
-        assert await store.keys() == sorted(keys)
-        assert [key async for key in store.scan(start="b")] == sorted(k for k in keys if k >= "b")
-        assert await store.keys(limit=3) == sorted(keys)[:3]
+        if Capability.RANGE in store.capabilities:
+            assert await store.keys() == sorted(keys)
+            assert await store.keys(limit=3) == sorted(keys)[:3]
+            found = [key async for key in store.scan(start="b")]
+            assert found == sorted(found)
+        assert {key async for key in store.scan(start="b")} == {k for k in keys if k >= "b"}
+        assert {key async for key in store.scan(end="é")} == {k for k in keys if k < "é"}
 
     @needs(Capability.DESTROY_COLLECTION)
     async def test_destroying_a_collection(self, store: Store) -> None:
@@ -134,10 +138,12 @@ class Batches(Contract):
         await store.delete("a", collection="one")
         assert await store.collections() == ["two"]
 
-    @needs(Capability.COLLECTIONS, Capability.CULL)
+    @needs(Capability.COLLECTIONS)
     async def test_culling_frees_collections(self, store: Store, clock: ManualClock) -> None:
         await store.put("a", 1, collection="short", ttl=10)
         await store.put("a", 1, collection="long")
         clock.advance(11)
         await store.cull()
-        assert await store.collections() == ["long"]
+        found = await store.collections()
+        assert "long" in found
+        assert "short" not in found or Capability.CULL not in store.capabilities
