@@ -93,7 +93,6 @@ async def rewrite(
     """
     if type(batch) is not int or batch < 1:
         raise ConfigurationError(f"batch is a whole number above 0, not {batch!r}")
-    await store.ready()
     there = list(places(store, collections))
     for place in there:
         check(place, writes=not dry_run, exclusive=exclusive)

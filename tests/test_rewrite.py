@@ -33,6 +33,7 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.rewrite import Progress
+from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
 
@@ -41,18 +42,20 @@ NEW = OLD.with_key("new", b"n" * 32).promoted("new")
 NEW_STEP = b"\x98" + codec.fingerprint("new")
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "mapping", "sqlite", "redis"])
 async def backend(
     request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
 ) -> AsyncIterator[Callable[[], Store]]:
-    """Makes the backend; that of memory is the same every time."""
-    memory = MemoryStore(clock=clock)
+    """Makes the backend; one in memory is the same every time."""
+    memory = (
+        MemoryStore(clock=clock) if request.param == "memory" else MappingStore({}, clock=clock)
+    )
     made: list[Store] = []
     url = request.getfixturevalue("redis_url") if request.param == "redis" else ""
     namespace = uuid.uuid4().hex
 
     def make() -> Store:
-        if request.param == "memory":
+        if request.param in ("memory", "mapping"):
             return memory
         if request.param == "sqlite":
             store: Store = SQLiteStore(tmp_path / "store.db", clock=clock)
@@ -261,6 +264,23 @@ async def test_plaintext_is_brought_over(backend: Callable[[], Store]) -> None:
 
 def visitor(n: int) -> dict[str, Any]:
     return {"name": f"user {n}", "city": "Paris", "likes": ["tea", "books"], "visits": n * 7}
+
+
+@pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
+async def test_what_another_program_wrote_into_redis_is_brought_over(redis_url: str) -> None:
+    async with RedisStore(redis_url.removesuffix("/0") + "/9", raw=True) as base:
+        await base.put_many([f"user:{n}" for n in range(50)], [b'{"n": %d}' % n for n in range(50)])
+        await base.put("no-json", b"\xff\xfe")
+        users = stack().serialize("json").encrypt(NEW, accept_plaintext=True).over(base)
+        report = await rewrite(users)
+        assert (report.rewritten, report.failed, report.unencrypted) == (50, 1, 1)
+        assert report.failures[0].key == "no-json"
+        assert await base.get("no-json") == b"\xff\xfe"
+        await base.delete("no-json")
+        closed = stack().serialize("msgpack").encrypt(NEW).over(base)
+        assert await closed.get("user:7") == {"n": 7}
+        assert [key async for key, _ in closed.items(prefix="user:4")] != []
+        await base.delete_many(await base.keys())
 
 
 async def test_dictionaries_and_the_keys_that_they_lie_under() -> None:
