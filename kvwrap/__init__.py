@@ -49,6 +49,7 @@ from kvwrap.layers.replication import Replication
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.serialization import Serialization
+from kvwrap.layers.shadow import Shadow
 from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.single_collection import SingleCollection
 from kvwrap.layers.statistics import Statistics
@@ -108,6 +109,7 @@ __all__ = [
     "SQLiteStore",
     "Serialization",
     "SerializationError",
+    "Shadow",
     "Sharding",
     "SingleCollection",
     "Stack",

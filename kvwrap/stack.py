@@ -29,6 +29,7 @@ from kvwrap.layers.replication import Replication
 from kvwrap.layers.retry import Retry
 from kvwrap.layers.routing import Routing
 from kvwrap.layers.serialization import Serialization
+from kvwrap.layers.shadow import Shadow
 from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.single_collection import SingleCollection
 from kvwrap.layers.statistics import Statistics
@@ -148,6 +149,7 @@ class Stack:
     retry = _Adds(Retry)
     route = _Adds(Routing)
     serialize = _Adds(Serialization)
+    shadow = _Adds(Shadow)
     shard = _Adds(Sharding)
     single_collection = _Adds(SingleCollection)
     statistics = _Adds(Statistics)

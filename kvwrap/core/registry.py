@@ -49,6 +49,7 @@ LAYERS = {
     "retry": "kvwrap.layers.retry:Retry",
     "route": "kvwrap.layers.routing:Routing",
     "serialize": "kvwrap.layers.serialization:Serialization",
+    "shadow": "kvwrap.layers.shadow:Shadow",
     "shard": "kvwrap.layers.sharding:Sharding",
     "single_collection": "kvwrap.layers.single_collection:SingleCollection",
     "statistics": "kvwrap.layers.statistics:Statistics",

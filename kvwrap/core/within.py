@@ -23,4 +23,4 @@ async def within(clock: Clock, seconds: float, waiting: Coroutine[Any, Any, obje
         alarm.cancel()
         if not task.done():
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(task, alarm, return_exceptions=True)

@@ -1,0 +1,390 @@
+"""Traffic mirrored to a second store, and what that store answers differently."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from kvwrap.core.checked import checked_count, checked_seconds, checked_share
+from kvwrap.core.entry import Entry
+from kvwrap.core.exposure import exposed
+from kvwrap.core.findings import Finding
+from kvwrap.core.layer import Layer, StoreSource
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.store import Store
+from kvwrap.core.within import within
+from kvwrap.errors import ConfigurationError, KvwrapError
+
+_log = logging.getLogger("kvwrap.shadow")
+Slot = tuple[Collection, str]
+_KEPT = 100
+_AS_IT_WAS: Final = object()
+"""In place of an entry: the call has left what was there."""
+_SAME_END = 2.0
+"""Expiries that differ by no more, in seconds, are the same: some backends round to seconds."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One entry that the two stores have differently.
+
+    Attributes:
+        kind: `missing` or `extra` in the shadow, or another `value` or `expiry` there.
+        collection: Its collection.
+        key: Its key.
+    """
+
+    kind: str
+    collection: Collection
+    key: str
+
+
+class ShadowSnapshot(msgspec.Struct, frozen=True):
+    """What a `Shadow` layer has met since it was made.
+
+    Attributes:
+        mirrored: Writing calls that the shadow has carried out.
+        compared: Entries read from both stores.
+        differences: How many of them differed, by kind.
+        last: The last hundred that did.
+        errors: Calls that the shadow failed at, by the error's name.
+        dropped: Calls not mirrored or compared because too many were waiting.
+        pending: Calls that wait.
+    """
+
+    mirrored: int
+    compared: int
+    differences: dict[str, int]
+    last: tuple[Difference, ...]
+    errors: dict[str, int]
+    dropped: int
+    pending: int
+
+
+class _Change:
+    """A call that changes entries, and what it has left under those keys of which that is sure."""
+
+    def __init__(self, collection: Collection, keys: Sequence[str]) -> None:
+        self.collection = collection
+        self.keys = list(dict.fromkeys(keys))
+        self.slots = [(collection, key) for key in self.keys]
+        self.left: dict[str, object] = {}
+
+    @property
+    def left_all(self) -> bool:
+        """Whether the call is known to have changed nothing."""
+        left = self.left.values()
+        return len(left) == len(self.keys) and all(each is _AS_IT_WAS for each in left)
+
+    def to(self, key: str, left: object) -> None:
+        """The call has left this entry, nothing (`None`), or what was there."""
+        if left is not _AS_IT_WAS or key not in self.left:
+            self.left[key] = left
+
+
+class Shadow(Layer):
+    """Does in a second store what was done in the inner one, and compares what reads give.
+
+    Callers get the inner store's answer and never wait for the shadow: what is to be done
+    there waits in a queue, which one task works off in its order. If the queue is full, the
+    newest call is dropped and counted. Where it is not sure what a write has left in the
+    inner store, because it failed or another one to the same key was under way, the shadow
+    is given what the inner store has then. A difference is looked at again before it is
+    reported, and an entry that still changes is not compared.
+
+    Args:
+        other: The second store, the shadow.
+        sample: The share of reads that are compared, from 0 to 1. Writes are all mirrored.
+        on_difference: Called with every `Difference`; they are logged if left out. What it
+            raises is logged.
+        max_pending: The most calls that wait.
+        close_within: How long closing may work off the queue, seconds.
+        rng: Where the randomness of the sample comes from.
+
+    Raises:
+        ConfigurationError: An argument is out of bounds.
+    """
+
+    traits: ClassVar[frozenset[str]] = frozenset({"mirrors"})
+
+    def __init__(
+        self,
+        other: StoreSource,
+        *,
+        sample: float = 1.0,
+        on_difference: Callable[[Difference], object] | None = None,
+        max_pending: int = 1000,
+        close_within: float = 5.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        if on_difference is not None and not callable(on_difference):
+            raise ConfigurationError("on_difference is called with every difference")
+        self._source = other
+        self._sample = checked_share(sample, "sample")
+        self._report = on_difference
+        self._max_pending = checked_count(max_pending, "max_pending")
+        self._close_within = checked_seconds(close_within, "close_within", zero=True)
+        self._random = (rng or random.Random()).random
+
+    def bound(self) -> None:
+        self._shadow = self.second("shadow", self._source)
+        self._queue: deque[tuple[Callable[[], Awaitable[None]], Sequence[Slot]]] = deque()
+        # How many calls to change a slot wait in the queue, and are under way inside.
+        self._waiting: Counter[Slot] = Counter()
+        self._under_way: Counter[Slot] = Counter()
+        self._overlapping: set[Slot] = set()
+        self._worker: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._mirrored = self._compared = self._dropped = 0
+        self._differences: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._last: deque[Difference] = deque(maxlen=_KEPT)
+
+    async def setup(self) -> None:
+        try:
+            await super().setup()
+        except KvwrapError as error:
+            # The shadow is never in the way, not even here; its store opens when it can.
+            self._failed(error)
+
+    async def teardown(self) -> None:
+        await within(self.clock, self._close_within, self.drain())
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.done():
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+        with suppress(KvwrapError):
+            await super().teardown()
+
+    # -- for those who watch it --------------------------------------------------------
+
+    def snapshot(self) -> ShadowSnapshot:
+        """Counts, as they are now."""
+        return ShadowSnapshot(
+            self._mirrored,
+            self._compared,
+            dict(self._differences),
+            tuple(self._last),
+            dict(self._errors),
+            self._dropped,
+            len(self._queue),
+        )
+
+    async def drain(self) -> None:
+        """Wait until nothing waits any more."""
+        self._start()
+        await self._idle.wait()
+
+    # -- the primitives ----------------------------------------------------------------
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        found = await self.inner.read(collection, keys)
+        if self._sample and (self._sample == 1 or self._random() < self._sample):
+            self._enqueue(lambda: self._compare(collection, keys, found))
+        return found
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        with self._changing(collection, keys) as change:
+            written = await self.inner.write(collection, keys, entries, expected)
+            for key, entry, done in zip(keys, entries, written, strict=True):
+                change.to(key, entry if done else _AS_IT_WAS)
+        return written
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        with self._changing(collection, keys) as change:
+            removed = await self.inner.remove(collection, keys, expected)
+            for key, done in zip(keys, removed, strict=True):
+                change.to(key, None if done or expected is None else _AS_IT_WAS)
+        return removed
+
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        # What it leaves is known to the inner store alone.
+        with self._changing(collection, keys):
+            return await self.inner.touch(collection, keys, expires)
+
+    async def drop(self, collection: Collection) -> bool:
+        dropped = await self.inner.drop(collection)
+        self._mirror(lambda: self._shadow.drop(collection))
+        return dropped
+
+    async def drop_all(self) -> bool:
+        dropped = await self.inner.drop_all()
+        self._mirror(self._shadow.drop_all)
+        return dropped
+
+    # -- the queue ---------------------------------------------------------------------
+
+    @contextmanager
+    def _changing(self, collection: Collection, keys: Sequence[str]) -> Iterator[_Change]:
+        """Mirror what becomes of these keys when the block ends, however it ends."""
+        change = _Change(collection, keys)
+        under_way = self._under_way
+        for slot in change.slots:
+            under_way[slot] += 1
+            if under_way[slot] > 1:
+                self._overlapping.add(slot)
+        try:
+            yield change
+        finally:
+            for slot in change.slots:
+                if slot in self._overlapping:
+                    change.left.pop(slot[1], None)
+            if not change.left_all:
+                self._enqueue(lambda: self._carry_out(change), change.slots)
+            _less(under_way, change.slots)
+            self._overlapping.difference_update(
+                [slot for slot in change.slots if slot not in under_way]
+            )
+
+    async def _carry_out(self, change: _Change) -> None:
+        left = dict(change.left)
+        unknown = [key for key in change.keys if key not in left]
+        if unknown:
+            found = await self.inner.read(change.collection, unknown)
+            left.update(zip(unknown, found, strict=True))
+        entries = {key: entry for key, entry in left.items() if isinstance(entry, Entry)}
+        gone = [key for key, entry in left.items() if entry is None]
+        if entries:
+            names, copies = list(entries), list(entries.values())
+            await self._shadow.write(change.collection, names, copies, None)
+        if gone:
+            await self._shadow.remove(change.collection, gone, None)
+        self._mirrored += 1
+
+    def _mirror(self, call: Callable[[], Awaitable[Any]]) -> None:
+        async def mirrored() -> None:
+            await call()
+            self._mirrored += 1
+
+        self._enqueue(mirrored)
+
+    def _enqueue(self, call: Callable[[], Awaitable[None]], slots: Sequence[Slot] = ()) -> None:
+        if len(self._queue) >= self._max_pending or self.is_closed:
+            self._dropped += 1
+            return
+        self._queue.append((call, slots))
+        self._waiting.update(slots)
+        self._start()
+
+    def _start(self) -> None:
+        if self._queue and (self._worker is None or self._worker.done()):
+            self._idle.clear()
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                call, slots = self._queue.popleft()
+                try:
+                    await call()
+                except Exception as error:
+                    self._failed(error)
+                finally:
+                    _less(self._waiting, slots)
+        finally:
+            if not self._queue:
+                self._idle.set()
+
+    def _failed(self, error: Exception) -> None:
+        kind = type(error).__name__
+        self._errors[kind] += 1
+        if self._errors[kind] == 1:
+            _log.warning("%s: the shadow failed with %s; further ones are counted", self.name, kind)
+
+    # -- comparing ---------------------------------------------------------------------
+
+    async def _compare(
+        self, collection: Collection, keys: Sequence[str], found: Sequence[Entry | None]
+    ) -> None:
+        mirrored = await self._shadow.read(collection, keys)
+        self._compared += len(keys)
+        doubtful = [
+            key
+            for key, one, other in zip(keys, found, mirrored, strict=True)
+            if self._difference(one, other) and not self._is_changing(collection, key)
+        ]
+        if not doubtful:
+            return
+        # Once more, since either may have changed between the two reads.
+        found = await self.inner.read(collection, doubtful)
+        mirrored = await self._shadow.read(collection, doubtful)
+        for key, one, other in zip(doubtful, found, mirrored, strict=True):
+            kind = self._difference(one, other)
+            if kind and not self._is_changing(collection, key):
+                self._tell(Difference(kind, collection, key))
+
+    def _is_changing(self, collection: Collection, key: str) -> bool:
+        slot = (collection, key)
+        return slot in self._waiting or slot in self._under_way
+
+    def _difference(self, one: Entry | None, other: Entry | None) -> str | None:
+        # What expired while the call waited is not in the shadow any more, and rightly so.
+        now = self.clock.time()
+        if one is not None and one.expires_at is not None and one.expires_at <= now:
+            return None
+        if one is None or other is None:
+            return None if one is other else "extra" if one is None else "missing"
+        if one.body != other.body or one.codec != other.codec:
+            return "value"
+        ends = [math.inf if e.expires_at is None else e.expires_at for e in (one, other)]
+        return None if ends[0] == ends[1] or abs(ends[0] - ends[1]) <= _SAME_END else "expiry"
+
+    def _tell(self, difference: Difference) -> None:
+        self._differences[difference.kind] += 1
+        self._last.append(difference)
+        if self._report is None:
+            _log.warning(
+                "%s: the shadow differs: %s, collection %r, key %r",
+                self.name,
+                difference.kind,
+                difference.collection,
+                difference.key,
+            )
+            return
+        try:
+            self._report(difference)
+        except Exception:
+            _log.exception("%s: on_difference failed", self.name)
+
+    # -- its place ---------------------------------------------------------------------
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        yield from exposed(self, below)
+        for layer in below:
+            if "caches" in layer.traits:
+                yield Finding(
+                    "cache-inside-shadow",
+                    f"{self.name} compares what {layer.name} remembers, and not what the "
+                    "backend has.",
+                    f"Put {layer.name} before {self.name}.",
+                )
+
+
+def _less(counter: Counter[Slot], slots: Sequence[Slot]) -> None:
+    for slot in slots:
+        counter[slot] -= 1
+        if not counter[slot]:
+            del counter[slot]
