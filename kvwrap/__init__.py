@@ -62,6 +62,7 @@ from kvwrap.rewrite import rewrite
 from kvwrap.stack import Stack, stack
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
+from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.views.mapping import mapping
 from kvwrap.views.sync import sync
@@ -103,6 +104,7 @@ __all__ = [
     "ReadOnly",
     "ReadOnlyViolation",
     "ReadThrough",
+    "RedisStore",
     "Replication",
     "Retry",
     "Routing",
