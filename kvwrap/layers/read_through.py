@@ -140,10 +140,10 @@ class ReadThrough(Layer):
                 self._counts.near_failures += 1
                 kept = None
             if kept is not None and len(kept.codec) >= LENGTH:
-                mark, renew, _, end = unpack_head(kept.codec)
+                mark, version, renew, _, end = unpack_head(kept.codec)
                 if mark == COPY and self.clock.time() < renew:
                     self._counts.near_hits += 1
-                    return [restored(kept, end)]
+                    return [restored(kept, version, end)]
             return await self._judged(collection, keys, {keys[0]: kept})
         if not keys:
             return []

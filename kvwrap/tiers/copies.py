@@ -9,18 +9,21 @@ layer's own times go in front of its codec, where they cost no copy of the body:
 offset bytes meaning
 ====== ===== =====================================================================
 0      5     a codec step: "near copy", or "near miss" for a key known to be absent
-5      8     from when on a reader has it renewed; a big-endian double, as the next
-13     8     until when it answers for the far store
-21     8     when the far entry expires; infinity is never
-29           the far entry's codec
+5      8     the far entry's version
+13     8     from when on a reader has it renewed; a big-endian double, as the next
+21     8     until when it answers for the far store
+29     8     when the far entry expires; infinity is never
+37           the far entry's codec
 ====== ===== =====================================================================
 
-All moments are seconds since 1970-01-01 UTC by the stack's clock.
+All moments are seconds since 1970-01-01 UTC by the stack's clock. The near store has a
+version of its own for every copy, as for every write: the same far entry may come again.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import struct
 from typing import NamedTuple
 
@@ -29,10 +32,10 @@ from kvwrap.core.entry import Entry
 
 COPY = codec.step(codec.OTHER_STEP, codec.fingerprint("near copy"))
 MISS = codec.step(codec.OTHER_STEP, codec.fingerprint("near miss"))
-_HEAD = struct.Struct(">5s3d")
+_HEAD = struct.Struct(">5sQ3d")
 LENGTH = _HEAD.size
 unpack_head = _HEAD.unpack_from
-"""Mark, renewal, freshness and end, as in the table; `struct.error` for a shorter codec."""
+"""Mark, version, renewal, freshness and end; `struct.error` where the codec is shorter."""
 
 
 class Copy(NamedTuple):
@@ -52,21 +55,22 @@ class Copy(NamedTuple):
         """This copy as the near store keeps it, up to `near_end` by that store's clock."""
         entry = self.entry
         if entry is None:
-            head = _HEAD.pack(MISS, self.renew, self.fresh, self.fresh)
-            return Entry(b"", head, self.renew, near_end, 0)
+            head = _HEAD.pack(MISS, 0, self.renew, self.fresh, self.fresh)
+            return Entry(b"", head, self.renew, near_end, random.getrandbits(64))
         end = math.inf if entry.expires_at is None else entry.expires_at
-        head = _HEAD.pack(COPY, self.renew, self.fresh, end)
-        return Entry(entry.body, head + entry.codec, entry.created_at, near_end, entry.version)
+        head = _HEAD.pack(COPY, entry.version, self.renew, self.fresh, end)
+        version = random.getrandbits(64)
+        return Entry(entry.body, head + entry.codec, entry.created_at, near_end, version)
 
 
-def restored(kept: Entry, end: float) -> Entry:
-    """The far entry, of what the near store keeps of it and the end in its head."""
+def restored(kept: Entry, version: int, end: float) -> Entry:
+    """The far entry, of what the near store keeps of it and what its head says."""
     return Entry(
         kept.body,
         kept.codec[LENGTH:],
         kept.created_at,
         None if end == math.inf else end,
-        kept.version,
+        version,
     )
 
 
@@ -74,7 +78,7 @@ def opened(kept: Entry) -> Copy | None:
     """The copy that the near store keeps in this form; `None` for what is none."""
     if len(kept.codec) < LENGTH:
         return None
-    mark, renew, fresh, end = unpack_head(kept.codec)
+    mark, version, renew, fresh, end = unpack_head(kept.codec)
     if mark == COPY:
-        return Copy(restored(kept, end), renew, fresh)
+        return Copy(restored(kept, version, end), renew, fresh)
     return Copy(None, renew, fresh) if mark == MISS else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
@@ -59,7 +58,7 @@ class Tier:
         self._longest = math.inf if foreign else lifetimes.longest
         self._flights: dict[Slot, Flight] = {}
         self._fills: dict[Slot, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Flight] = {}
 
     # -- flights -----------------------------------------------------------------------
 
@@ -81,8 +80,8 @@ class Tier:
         self.counts.far_reads += 1
         self.counts.far_keys += len(keys)
         task = asyncio.get_running_loop().create_task(self._fly(flight))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, flight))
+        self._tasks[task] = flight
+        task.add_done_callback(self._ended)
         return flight
 
     async def _fly(self, flight: Flight) -> None:
@@ -97,9 +96,9 @@ class Tier:
         self.rests.end(slots)
         await self._fill(flight, flight.land(entries))
 
-    def _ended(self, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         # Here and not in `_fly`, which a task cancelled before its first step never enters.
-        self._tasks.discard(task)
+        flight = self._tasks.pop(task)
         for key in flight.keys:
             if self._flights.get((flight.collection, key)) is flight:
                 del self._flights[flight.collection, key]
@@ -107,10 +106,11 @@ class Tier:
             flight.fail(StoreUnavailable("the store was closed while it read", store=self._name))
 
     async def close(self) -> None:
-        """End the flights that are under way; those who wait for them get an error."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        """End the flights that are under way, with an error for those who wait, and the fills."""
+        tasks = dict(self._tasks)
+        for task, flight in tasks.items():
+            if not flight.has_ended:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- filling -----------------------------------------------------------------------

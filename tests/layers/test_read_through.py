@@ -866,6 +866,26 @@ async def test_a_snapshot_does_not_change(far: Far) -> None:
     assert before.hit_rate == 0.0
 
 
+async def test_a_renewed_copy_is_kept_for_its_new_life(far: Far, clock: ManualClock) -> None:
+    near = MemoryStore(clock=clock)
+    store = over(far, near, ttl=100, refresh_ahead=0.5)
+    await store.put("a", 1)
+    await store.get("a")
+    clock.advance(60)
+    await store.get("a")
+    await clock.settle()  # renewed, with the same entry
+    clock.advance(45)
+    await store.cull()
+    far.error = StoreUnavailable("must not be asked")
+    assert await store.get("a") == 1
+
+
+async def test_misses_of_all_collections_at_the_same_moment(far: Far) -> None:
+    store = over(far, negative_ttl=5)
+    for collection in (None, "x", None, "y"):
+        assert await store.get_many(["a", "b"], collection=collection) == [None, None]
+
+
 # -- building --------------------------------------------------------------------------
 
 
