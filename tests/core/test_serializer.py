@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import time
 from collections import OrderedDict
 from types import MappingProxyType
 from typing import Any
@@ -181,10 +180,9 @@ def test_nested_mappings_of_another_kind_take_linear_time() -> None:
             value = OrderedDict(inner=value, also=1)
         return value
 
-    # Were each level looked at twice, 60 levels would take longer than the universe has.
-    started = time.perf_counter()
+    # Were each level looked at twice, 60 levels would take longer than the universe has, and
+    # the suite's timeout ends the test.
     assert JSON.loads(JSON.dumps(nested(60)))["also"] == 1
-    assert time.perf_counter() - started < 5
 
 
 def test_bytes_are_kept_as_they_are_and_nothing_else_is() -> None:

@@ -73,7 +73,9 @@ class TestShares(LayerContract):
 
 def run(folder: Path, text: str) -> str:
     (folder / "test_theirs.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "-ra"]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=100, check=False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap import ConfigurationError, StoreUnavailable
+from kvwrap import ConfigurationError, RedisStore, StoreUnavailable
 from kvwrap.testing import RedisServer
 
 
@@ -51,3 +51,17 @@ def test_a_server_that_will_not_start_tells_why() -> None:
 def test_a_missing_program_names_the_way_out() -> None:
     with pytest.raises(ConfigurationError, match="make servers"):
         RedisServer(program="no-such-server")
+
+
+async def test_flushed_it_is_empty() -> None:
+    with RedisServer() as server:
+        async with RedisStore(server.url) as store:
+            await store.put("key", 1)
+            server.flush()
+            assert await store.get("key") is None
+            assert await store.keys() == []
+        port = server.port
+    stopped = RedisServer()
+    stopped.port = port
+    with pytest.raises(StoreUnavailable):
+        stopped.flush()
