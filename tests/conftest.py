@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kvwrap.testing import ManualClock, RedisServer
+
+# A busy machine is no fault of the code: examples are not timed. More of them in `make soak`.
+settings.register_profile(
+    "kvwrap",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=1_000 if os.environ.get("KVWRAP_SOAK") else 100,
+)
+settings.load_profile("kvwrap")
 
 
 @pytest.fixture
