@@ -271,9 +271,7 @@ class Ordered(World):
 
     async def get_many(self, key: str) -> None:
         floors = [self._floor(key) for key in "ab"]
-        for key, floor, value in zip(
-            "ab", floors, await self.store.get_many("ab"[:0] or ["a", "b"])
-        ):
+        for key, floor, value in zip("ab", floors, await self.store.get_many(["a", "b"])):
             self._check(key, floor, value)
 
     def _floor(self, key: str) -> list[Any]:
@@ -302,7 +300,7 @@ STEP = st.tuples(
 PLAN = st.lists(st.lists(STEP, min_size=1, max_size=3), min_size=1, max_size=3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(plans=st.lists(PLAN, min_size=1, max_size=3), seed=st.integers(0, 9), most=st.integers(1, 3))
 async def test_the_order_of_each_key_holds(plans: Any, seed: int, most: int) -> None:
     rng = random.Random(seed)

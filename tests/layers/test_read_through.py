@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvwrap import (
@@ -191,6 +191,7 @@ async def test_a_copy_ends_with_the_entry(far: Far, clock: ManualClock) -> None:
     assert await store.find(ReadThrough).near.read(None, ("a",)) == [None]
 
 
+@settings(deadline=None)
 @given(
     ttl=st.none() | st.floats(1, 100),
     life=st.none() | st.floats(1, 100),
