@@ -36,7 +36,7 @@ def account(number: int) -> dict[str, Any]:
 async def rows() -> AsyncIterator[Row]:
     """Bytes at rest, and the time of put and get, with a dictionary and without."""
     with_one, without = MemoryStore(), MemoryStore()
-    trained = stack().compress(min_size=0).over(with_one)
+    trained = stack().compress(min_size=0, dictionaries=True).over(with_one)
     plain = stack().compress(min_size=0).over(without)
     names = [f"account:{number}" for number in range(2_000)]
     for store in (trained, plain):

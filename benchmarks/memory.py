@@ -44,8 +44,8 @@ def putting(store: Any, **arguments: Any) -> Work:
 async def rows() -> AsyncIterator[Row]:
     """Bare, then under four layers, then what each kind of layer costs."""
     ours, theirs = MemoryStore(), TheirMemoryStore()
-    for store in (ours, theirs):
-        await putting(store)(1)
+    for bare_store in (ours, theirs):
+        await putting(bare_store)(1)
     put = await pair(putting(ours), putting(theirs), COUNT, COUNT // 10)
     get = await pair(getting(ours), getting(theirs), COUNT, COUNT // 10)
     yield ratio("`MemoryStore` get, against py-key-value's", get, 1 / 15, "1/15")

@@ -73,6 +73,7 @@ async def main(url: str) -> None:
         print(next(line for line in metrics.splitlines() if line.startswith("kvwrap_operations")))
 
     raw = await client.get("user:7")
+    assert isinstance(raw, bytes)
     assert b"example.org" not in raw
     async with protected(keyring, migrating=False).over(RedisStore(url, raw=True)) as users:
         assert (await users.require("user:7"))["email"] == "user7@example.org"

@@ -30,18 +30,18 @@ async def main(path: Path) -> None:
     )
     async with sessions:
         for number, user in enumerate(("ada", "grace", "edsger")):
-            session = {"user": user, "visits": number, "seen": ["/", "/docs", "/cart"] * 20}
-            await sessions.put(f"session:{user}", session, collection="web", ttl=1_800)
+            seen = ["/", "/docs", "/cart"] * (number + 20)
+            value = {"user": user, "seen": seen}
+            await sessions.put(f"session:{user}", value, collection="web", ttl=1_800)
 
-        session = await sessions.get("session:ada", collection="web")
-        assert session is not None
+        session = await sessions.require("session:ada", collection="web")
         print(f"ada has been on {len(session['seen'])} pages")
         print(f"grace is logged in: {await sessions.exists('session:grace', collection='web')}")
         print(f"nobody is not: {await sessions.get('session:nobody', collection='web')}")
         print(f"logins today: {await sessions.increment('logins', 3)}")
 
-        totals = sessions.find(Statistics).snapshot()
-        print(f"{totals.hits} hits and {totals.misses} misses\n")
+        reads = sessions.find(Statistics).snapshot().reads
+        print(f"{reads.hits} hits and {reads.misses} misses\n")
         print(sessions.explain())
 
     at_rest = path.read_bytes()

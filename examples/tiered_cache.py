@@ -38,7 +38,9 @@ async def reader(url: str, name: str) -> None:
             product = min(int(rng.expovariate(0.05)), PRODUCTS - 1)
             assert await prices.get(f"product:{product}", collection="prices")
         near = prices.find(ReadThrough).snapshot()
-        print(f"{name}: {near.hits} of 5000 reads from memory, {near.far_reads} keys from Redis")
+        print(
+            f"{name}: {near.near_hits} of 5000 reads from memory, {near.far_keys} keys from Redis"
+        )
 
         print(f"{name}: waiting for the new price")
         began = time.monotonic()

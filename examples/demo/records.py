@@ -21,7 +21,8 @@ DATABASES = {
 def all_records() -> Records:
     """Every record, under the code that its standard gives it."""
     return {
-        (name, getattr(record, code)): dict(record)
+        # A subdivision's parent is an object beside its code, which is kept.
+        (name, getattr(record, code)): {k: v for k, v in record if isinstance(v, str | None)}
         for name, (database, code) in DATABASES.items()
         for record in database
     }

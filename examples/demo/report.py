@@ -48,8 +48,9 @@ def show(console: Console, outcome: Outcome) -> None:
     )
     raw = counted["raw"].writes.bytes_written
     compressed = counted["compressed"].writes.bytes_written
+    console.print()
     console.print(
-        f"\n{outcome.entries:,} entries in {outcome.backend}: {raw:,} bytes raw, "
+        f"{outcome.entries:,} entries in {outcome.backend}: {raw:,} bytes raw, "
         f"{compressed:,} compressed ({compressed / raw:.0%}), {outcome.at_rest:,} at rest with "
         "headers, nonces and tags"
     )
