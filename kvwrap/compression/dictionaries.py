@@ -140,11 +140,15 @@ class Dictionaries:
         dictionary, ratio = await asyncio.to_thread(trained, samples, size, level)
         identity, now = dictionary_id(dictionary), self._clock.time()
         record = Record(dictionary, collection, now, len(samples), ratio)
-        # From here on in an order that loses nothing wherever it is cut off: a dictionary lies
+        # From keep() on in an order that loses nothing wherever it is cut off: a dictionary lies
         # there before anything names it, and is marked as retired before another takes over.
-        await self._shelf.keep(identity, record, now)
+        await self._shelf.check()
+        record = await self._shelf.keep(identity, record, now)
         self.loaded[identity] = Loaded(identity, dictionary, self._level)
         await self._promote(collection, identity)
+        # Again, for a `prune` that saw it before it was named: either that one now finds
+        # another version than it saw and deletes nothing, or it has, and this undoes it.
+        await self._shelf.keep(identity, record, now)
         return self._info(identity, record, identity)
 
     async def retire(self, collection: Collection) -> bool:
@@ -215,15 +219,10 @@ class Dictionaries:
             else:
                 ripe[identity] = version
         used = await self._used() if ripe else {}
-        # Once more, for what became primary during the scan without its record's being touched.
-        _, primaries = await self._shelf.everything()
-        current = {primary.current for primary in primaries}
         deleted = [
             identity
             for identity, version in ripe.items()
-            if identity not in used
-            and identity not in current
-            and await self._shelf.delete(identity, version)
+            if identity not in used and await self._shelf.delete(identity, version)
         ]
         for primary in primaries:
             if gone := set(primary.all) & set(deleted):

@@ -147,14 +147,12 @@ class Shelf:
             key=key,
         )
 
-    async def keep(self, identity: bytes, record: Record, now: float) -> None:
-        """Put a dictionary, or give the one that is there another version.
+    async def keep(self, identity: bytes, record: Record, now: float) -> Record:
+        """Put a dictionary, or give the one that is there another version; give back which.
 
         Raises:
-            ConfigurationError: Another dictionary has this id, or something inside lets entries
-                expire, so that this one would be lost before those that need it.
+            ConfigurationError: Another dictionary has this id.
         """
-        await self._try()
 
         def made(old: Record | None) -> Record:
             if old is None:
@@ -166,10 +164,14 @@ class Shelf:
             # A new version, without the mark: whoever was about to delete it no longer can.
             return msgspec.structs.replace(old, retired_at=None)
 
-        await self.change(dictionary_key(identity), Record, made, now)
+        return await self.change(dictionary_key(identity), Record, made, now) or record
 
-    async def _try(self) -> None:
-        """See that what is put beside the entries stays there."""
+    async def check(self) -> None:
+        """See that what is put beside the entries stays there.
+
+        Raises:
+            ConfigurationError: A part inside lets entries expire, or keeps none.
+        """
         key = f"trial-{random.getrandbits(64):016x}"
         await self._inner.write(RESERVED, [key], [Entry(b"", codec.BYTES, 0.0, None, 0)])
         entry = (await self._read([key]))[0]

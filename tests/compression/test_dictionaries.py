@@ -447,6 +447,84 @@ async def test_a_dictionary_made_primary_again_during_the_scan_stays(
     assert await process(base).get("k", collection="users") == value
 
 
+class Gate(Passthrough):
+    """Holds back writes that name a primary, as a slow network might."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if keys[0].startswith("primary-"):
+            self.reached.set()
+            await self.opened.wait()
+        return await self.inner.write(collection, keys, entries, expected)
+
+
+@pytest.mark.parametrize("opened", ["before the deletion", "after the deletion"])
+@pytest.mark.parametrize("stalled", [0, 3 * DAY])
+async def test_a_training_that_runs_into_a_prune_keeps_its_dictionary(
+    base: MemoryStore, clock: ManualClock, opened: str, stalled: float
+) -> None:
+    one = stack().compress(dictionaries=True).layer(Spy()).over(base)
+    other = stack().compress(dictionaries=True).layer(Gate()).over(base)
+    gate, value = other.find(Gate), records(1)[0]
+    await part(one).train("users", samples=TRAINED_ON)
+    await part(one).train("users", samples=OTHERS)
+    await one.put("some", value, collection="others")
+    clock.advance(DAY + 1)
+    training: asyncio.Task[Any] | None = None
+
+    async def begin() -> None:
+        nonlocal training
+        training = asyncio.create_task(part(other).train("users", samples=TRAINED_ON))
+        await gate.reached.wait()
+
+    async def go_on() -> None:
+        gate.opened.set()
+        assert training is not None
+        await training
+
+    if stalled:
+        # Retired anew while it waits to be named, and ripe by the time of the second prune.
+        await begin()
+        assert not (await part(one).prune()).deleted
+        clock.advance(stalled)
+    else:
+        one.find(Spy).before_listing = begin
+        assert not (await part(one).prune()).deleted
+    if opened == "before the deletion":
+        one.find(Spy).before_listing = go_on
+    await part(one).prune()
+    await go_on()
+    await other.put("k", value, collection="users")
+    assert (await step_of(base, "k"))[0] == codec.ZSTD_DICTIONARY
+    assert await process(base).get("k", collection="users") == value
+    clock.advance(DAY + 1)
+    await part(one).prune()
+    assert await process(base).get("k", collection="users") == value
+
+
+async def test_a_dictionary_that_came_back_is_not_taken_for_retired(
+    base: MemoryStore, clock: ManualClock
+) -> None:
+    store = process(base)
+    first = await part(store).train("users", samples=TRAINED_ON)
+    await part(store).train("users", samples=OTHERS)
+    clock.advance(DAY + 1)
+    assert await part(store).train("users", samples=TRAINED_ON) == first
+    # Whatever becomes of the record that names it, others may be writing with it.
+    await base.delete(primary_key("users"), collection=RESERVED)
+    found = await part(store).prune()
+    assert found.deleted == ()
+    assert first.id in found.waiting
+
+
 async def test_prune_waits_for_processes_that_may_not_have_looked(base: MemoryStore) -> None:
     store = process(base, refresh=60)
     with pytest.raises(ConfigurationError, match="grace"):
