@@ -238,6 +238,8 @@ class RedisStore(Store):
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        if not keys:
+            return []
         prefix = self._names.prefix(collection)
         names = [prefix + key for key in keys]
         if self._raw:

@@ -159,6 +159,13 @@ async def test_a_batch_is_one_command(store: RedisStore, client: Any) -> None:
     assert changed == {"mset": 1, "mget": 1}
 
 
+async def test_an_empty_batch_asks_nothing(store: RedisStore) -> None:
+    assert await store.read(None, []) == []
+    assert await store.write(None, [], []) == []
+    assert await store.remove("c", []) == []
+    assert await store.touch("c", [], []) == []
+
+
 async def test_redis_frees_entries_at_their_end_and_not_before(
     store: RedisStore, client: Any, namespace: str
 ) -> None:
