@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import ClassVar, Literal
 
 from kvwrap.core.layer import StoreSource
@@ -52,12 +53,16 @@ class Routing(Spreading):
         self._by_key = by == "key"
         self._choose = choose
         self._routes: dict[str, Store] = {}
+        self._patterns: list[tuple[Callable[[str], object], Store]] = []
 
     def bound(self) -> None:
         self._routes = {
             pattern: self.second(f"route {pattern!r}", source)
             for pattern, source in self._sources.items()
         }
+        self._patterns = [
+            (re.compile(translate(pattern)).match, store) for pattern, store in self._routes.items()
+        ]
 
     @property
     def stores(self) -> Sequence[Primitives]:
@@ -87,7 +92,7 @@ class Routing(Spreading):
 
     def _matching(self, name: str | None) -> Primitives:
         if name is not None:
-            for pattern, store in self._routes.items():
-                if fnmatchcase(name, pattern):
+            for matches, store in self._patterns:
+                if matches(name):
                     return store
         return self.inner
