@@ -49,7 +49,7 @@ class Renaming(Layer):
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
         there, prefix = self.place(collection)
-        return self.inner.read(there, [prefix + key for key in keys] if prefix else keys)
+        return self.inner.read(there, _named(prefix, keys))
 
     def write(
         self,
@@ -59,8 +59,7 @@ class Renaming(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        names = [prefix + key for key in keys] if prefix else keys
-        return self.inner.write(there, names, entries, expected)
+        return self.inner.write(there, _named(prefix, keys), entries, expected)
 
     def remove(
         self,
@@ -69,15 +68,13 @@ class Renaming(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        return self.inner.remove(
-            there, [prefix + key for key in keys] if prefix else keys, expected
-        )
+        return self.inner.remove(there, _named(prefix, keys), expected)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        return self.inner.touch(there, [prefix + key for key in keys] if prefix else keys, expires)
+        return self.inner.touch(there, _named(prefix, keys), expires)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
         there, prefix = self.place(collection)
@@ -115,6 +112,14 @@ class Renaming(Layer):
     async def drop_all(self) -> bool:
         dropped = [await self.drop(collection) for collection in await self.list_collections()]
         return any(dropped)
+
+
+def _named(prefix: str, keys: Sequence[str]) -> Sequence[str]:
+    """The keys as they are inside."""
+    if not prefix:
+        return keys
+    # A single key is the common case, and a comprehension's frame costs more than the rest.
+    return (prefix + keys[0],) if len(keys) == 1 else [prefix + key for key in keys]
 
 
 def checked_prefix(prefix: object) -> str:
