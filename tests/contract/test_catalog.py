@@ -1,0 +1,30 @@
+"""The contracts run over everything that there is."""
+
+from __future__ import annotations
+
+import kvwrap
+from kvwrap.core import registry
+from kvwrap.testing import ManualClock
+from tests.catalog import EMBEDDED, LAYERS, STORES
+
+
+def test_every_layer_is_in_the_catalog() -> None:
+    assert set(LAYERS) >= set(registry.LAYERS)
+
+
+def test_every_line_is_the_layer_that_it_says() -> None:
+    for name in registry.LAYERS:
+        kinds = [type(layer) for layer in LAYERS[name].make(ManualClock())]
+        assert registry.layer_class(name) in kinds, name
+
+
+def test_every_store_is_in_the_catalog() -> None:
+    stores = {
+        name
+        for name, thing in vars(kvwrap).items()
+        if isinstance(thing, type) and issubclass(thing, kvwrap.Store) and thing is not kvwrap.Store
+    }
+    # NullStore has tests of its own: it keeps nothing.
+    assert stores == {"MemoryStore", "NullStore", "RedisStore", "SQLiteStore"}
+    assert {"memory", "redis", "sqlite", "dict", "py-key-value"} == set(STORES)
+    assert set(EMBEDDED) < set(STORES)
