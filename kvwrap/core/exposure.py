@@ -1,4 +1,4 @@
-"""Whether a layer hands plaintext to a second store although its stack encrypts."""
+"""What a layer with several stores lets one of them have, or see, that others do not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kvwrap.core.layer import Layer
 
 _OUTSIDE = {Capability.PERSISTENT, Capability.SHARED}
+_SHAPING = {"encrypts", "compresses", "renames", "hashes_keys"}
 
 
 def encrypted_below(layers: Sequence[Layer]) -> bool:
@@ -30,4 +31,16 @@ def exposed(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
                 f"{layer.name} lies outside the encryption, so its {role} "
                 f"({store.name}) holds in plaintext what the backend holds encrypted.",
                 f"Put {layer.name} after the encryption in the stack, or encrypt the {role} too.",
+            )
+
+
+def lopsided(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
+    """The finding on each layer that shapes what only one of this layer's stores holds."""
+    for other in below:
+        if other.traits & _SHAPING:
+            yield Finding(
+                "layer-under-one-store",
+                f"{other.name} lies under {layer.name}, so that of its stores only the one that "
+                "the stack is over has it.",
+                f"Put {other.name} before {layer.name}, or into every store's own stack.",
             )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
+from kvwrap.core.exposure import exposed, lopsided
+from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.merging import Merge, Pages
 from kvwrap.core.primitives import Collection, Expected, Page, Primitives, Span
+from kvwrap.core.store import Store
 from kvwrap.core.together import outcomes, together
 from kvwrap.errors import KvwrapError
 
@@ -191,6 +194,12 @@ class Spreading(Layer):
 
     async def ping(self) -> None:
         await together([store.ping() for store in self.stores])
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        yield from exposed(self, below)
+        yield from lopsided(self, below)
 
 
 def picked(sequence: Sequence[T], places: Sequence[int]) -> Sequence[T]:

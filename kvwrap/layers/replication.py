@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.entry import Entry
-from kvwrap.core.exposure import exposed
+from kvwrap.core.exposure import exposed, lopsided
 from kvwrap.core.findings import Finding
 from kvwrap.core.guard import Guard
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.locks import KeyedLocks
-from kvwrap.core.merging import Merge, Pages
+from kvwrap.core.merging import Merge
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
-from kvwrap.core.replica import Replica, after, is_tombstone, rank, tombstone
+from kvwrap.core.replica import Replica, after, is_tombstone, tombstone
+from kvwrap.core.replicas import Replicas
 from kvwrap.core.store import Store
 from kvwrap.core.together import outcomes, together
-from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
+from kvwrap.errors import ConfigurationError, StoreUnavailable
 
 _ATTEMPTS = 100
-_EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
 
 
 class ReplicationSnapshot(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ class Replication(Layer):
         stores = {"0": self.inner}
         for name, source in self._sources.items():
             stores[name] = self.second(f"replica {name!r}", source)
-        self._replicas = [
+        replicas = [
             Replica(
                 name,
                 store,
@@ -119,25 +119,21 @@ class Replication(Layer):
             )
             for name, store in stores.items()
         ]
-        self._primary = self._replicas[0]
-        self._repaired = 0
+        self._replicas = Replicas(replicas, owner=self.name)
         # Writes of one key reach every replica in the same order.
         self._order = KeyedLocks()
 
     def snapshot(self) -> ReplicationSnapshot:
         """Counts, as they are now."""
         return ReplicationSnapshot(
-            self._repaired, {replica.name: replica.failures for replica in self._replicas}
+            self._replicas.repaired,
+            {replica.name: replica.failures for replica in self._replicas.all},
         )
 
     @property
     def capabilities(self) -> Capabilities:
         """What every replica can do; the first one alone compares versions."""
-        each = [replica.store.capabilities for replica in self._replicas]
-        found = frozenset.intersection(*each) - _EITHER
-        if Capability.COMPARE_AND_PUT in self.inner.capabilities:
-            found |= {Capability.COMPARE_AND_PUT}
-        return found | (frozenset.union(*each) & {Capability.CULL})
+        return self._replicas.capabilities
 
     # -- reading -----------------------------------------------------------------------
 
@@ -147,62 +143,8 @@ class Replication(Layer):
             for entry in await self._newest(collection, keys)
         ]
 
-    async def _newest(
-        self, collection: Collection, keys: Sequence[str], *, quorum: int | None = None
-    ) -> list[Entry | None]:
-        """The newest copies that so many replicas have, tombstones among them."""
-        answers = await self._answers(
-            quorum or self._read_quorum,
-            [
-                (replica, lambda replica=replica: replica.store.read(collection, keys))
-                for replica in self._replicas
-            ],
-        )
-        if len(answers) == 1:
-            found: list[Entry | None] = answers[0][1]
-            return found
-        newest = [max(copies, key=rank) for copies in zip(*(each for _, each in answers))]
-        if self._repair or quorum:
-            mended = [
-                replica.mend(collection, keys, entries, newest) for replica, entries in answers
-            ]
-            self._repaired += sum(await together(mended))
-        return newest
-
-    async def _answers(
-        self, quorum: int, calls: Sequence[tuple[Replica, Any]]
-    ) -> list[tuple[Replica, Any]]:
-        """What so many replicas answer, those in front first."""
-        answers: list[tuple[Replica, Any]] = []
-        errors: list[Exception] = []
-        rest = list(calls)
-        while len(answers) < quorum and rest:
-            asked = rest[: quorum - len(answers)]
-            del rest[: len(asked)]
-            found = await outcomes([replica.ask(call) for replica, call in asked])
-            for (replica, _), outcome in zip(asked, found, strict=True):
-                if isinstance(outcome, KvwrapError):
-                    # A copy that cannot be read is as good as none: another may be whole.
-                    replica.failures += 1
-                    errors.append(outcome)
-                elif isinstance(outcome, Exception):
-                    raise outcome
-                else:
-                    answers.append((replica, outcome))
-        if len(answers) < quorum:
-            raise self._short(len(answers), quorum, "answered", errors)
-        return answers
-
-    def _short(self, count: int, quorum: int, did: str, errors: Sequence[Exception]) -> KvwrapError:
-        for error in errors:
-            if isinstance(error, KvwrapError) and not isinstance(error, StoreUnavailable):
-                return error
-        error = StoreUnavailable(
-            f"{count} of {len(self._replicas)} replicas {did}, and {quorum} are needed",
-            store=self.name,
-        )
-        error.__cause__ = errors[0] if errors else None
-        return error
+    async def _newest(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        return await self._replicas.newest(collection, keys, self._read_quorum, repair=self._repair)
 
     # -- writing -----------------------------------------------------------------------
 
@@ -286,9 +228,9 @@ class Replication(Layer):
     ) -> None:
         calls = [
             replica.ask(replica.store.write, collection, keys, entries, None)
-            for replica in self._replicas
+            for replica in self._replicas.all
         ]
-        self._judge(await outcomes(calls), self._replicas)
+        self._replicas.judge(await outcomes(calls), self._write_quorum)
 
     async def _compare(
         self,
@@ -298,14 +240,14 @@ class Replication(Layer):
         expected: Sequence[Expected],
     ) -> list[bool]:
         """Let the first replica decide, once it has what a read would see, then copy."""
-        newest = await self._newest(collection, keys)
+        newest = await self._replicas.newest(collection, keys, self._read_quorum, repair=True)
         wanted: list[Expected] = [
             entry.version
             if version is ABSENT and entry is not None and is_tombstone(entry)
             else version
             for entry, version in zip(newest, expected, strict=True)
         ]
-        primary = self._primary
+        primary, *others = self._replicas.all
         written = await primary.ask(primary.store.write, collection, keys, entries, wanted)
         places = [place for place, done in enumerate(written) if done]
         if places:
@@ -313,60 +255,28 @@ class Replication(Layer):
             copies = [entries[place] for place in places]
             calls = [
                 replica.ask(replica.store.write, collection, names, copies, None)
-                for replica in self._replicas[1:]
+                for replica in others
             ]
-            self._judge([written, *await outcomes(calls)], self._replicas)
+            self._replicas.judge([written, *await outcomes(calls)], self._write_quorum)
         return written
-
-    def _judge(self, found: Sequence[list[bool] | Exception], replicas: Sequence[Replica]) -> None:
-        errors = []
-        for replica, outcome in zip(replicas, found, strict=True):
-            if isinstance(outcome, Exception):
-                replica.failures += 1
-                errors.append(outcome)
-        taken = len(found) - len(errors)
-        if taken < self._write_quorum:
-            raise self._short(taken, self._write_quorum, "took the write", errors)
 
     # -- enumerating, and whole collections --------------------------------------------
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
         if cursor is None:
-            cursor = await self._listing(collection, span, self._read_quorum)
+            cursor = await self._replicas.listing(collection, span, self._read_quorum)
         assert isinstance(cursor, Merge)
         page = await cursor.page()
         entries = await self.read(collection, page.keys) if page.keys else []
         live = [key for key, entry in zip(page.keys, entries, strict=True) if entry is not None]
         return Page(live, page.cursor)
 
-    async def _listing(self, collection: Collection, span: Span, quorum: int) -> Merge:
-        def begun(replica: Replica) -> tuple[Replica, Any]:
-            return replica, lambda: replica.store.list_keys(collection, span, None)
-
-        def going_on(replica: Replica, first: Page) -> Pages:
-            def pages(cursor: object) -> Coroutine[Any, Any, Page]:
-                if cursor is None:
-                    return _given(first)
-                return replica.ask(replica.store.list_keys, collection, span, cursor)
-
-            return pages
-
-        answers = await self._answers(quorum, [begun(replica) for replica in self._replicas])
-        return Merge(
-            [going_on(replica, page) for replica, page in answers],
-            ordered=Capability.RANGE in self.capabilities,
-        )
-
     async def list_collections(self) -> list[Collection]:
         return [
-            name for name in await self._collections(self._read_quorum) if await self._holds(name)
+            name
+            for name in await self._replicas.collections(self._read_quorum)
+            if await self._holds(name)
         ]
-
-    async def _collections(self, quorum: int) -> list[Collection]:
-        calls = [(replica, replica.store.list_collections) for replica in self._replicas]
-        answers = await self._answers(quorum, calls)
-        found = {name for _, names in answers for name in names}
-        return sorted(found, key=lambda name: name or "")
 
     async def _holds(self, collection: Collection) -> bool:
         """Whether there is more than tombstones in it."""
@@ -379,37 +289,31 @@ class Replication(Layer):
 
     async def drop(self, collection: Collection) -> bool:
         held = await self._holds(collection) if Capability.KEYS in self.capabilities else None
-        calls = (replica.store.drop(collection) for replica in self._replicas)
-        dropped = await self._everywhere(calls)
+        calls = (replica.store.drop(collection) for replica in self._replicas.all)
+        # No tombstones are left behind here, so every replica has to take it.
+        dropped = await self._replicas.everywhere(calls)
         return any(dropped) if held is None else held
 
     async def drop_all(self) -> bool:
         listed = Capability.COLLECTIONS in self.capabilities
         held = await self.list_collections() if listed else None
-        dropped = await self._everywhere(replica.store.drop_all() for replica in self._replicas)
+        dropped = await self._replicas.everywhere(
+            replica.store.drop_all() for replica in self._replicas.all
+        )
         return any(dropped) if held is None else bool(held)
-
-    async def _everywhere(self, calls: Iterable[Coroutine[Any, Any, bool]]) -> list[bool]:
-        # No tombstones are left behind here, so every replica has to take it.
-        found = await outcomes(list(calls))
-        errors = [outcome for outcome in found if isinstance(outcome, Exception)]
-        if errors:
-            count = len(self._replicas)
-            raise self._short(count - len(errors), count, "dropped what was asked for", errors)
-        return [outcome for outcome in found if not isinstance(outcome, Exception)]
 
     async def sweep(self) -> None:
         await together(
             [
                 replica.store.sweep()
-                for replica in self._replicas
+                for replica in self._replicas.all
                 if Capability.CULL in replica.store.capabilities
             ]
         )
 
     async def ping(self) -> None:
-        calls = [(replica, replica.store.ping) for replica in self._replicas]
-        await self._answers(max(self._read_quorum, self._write_quorum), calls)
+        calls = [(replica, replica.store.ping) for replica in self._replicas.all]
+        await self._replicas.answers(max(self._read_quorum, self._write_quorum), calls)
 
     async def repair_all(self) -> int:
         """Bring every replica up to date with all others; how many copies were replaced.
@@ -420,17 +324,17 @@ class Replication(Layer):
             StoreUnavailable: A replica does not answer.
             UnsupportedOperation: A replica cannot enumerate its keys or collections.
         """
-        before = self._repaired
-        everyone = len(self._replicas)
-        for collection in await self._collections(everyone):
-            listing = await self._listing(collection, Span(), everyone)
+        before = self._replicas.repaired
+        everyone = len(self._replicas.all)
+        for collection in await self._replicas.collections(everyone):
+            listing = await self._replicas.listing(collection, Span(), everyone)
             more = True
             while more:
                 page = await listing.page()
                 if page.keys:
-                    await self._newest(collection, page.keys, quorum=everyone)
+                    await self._replicas.newest(collection, page.keys, everyone, repair=True)
                 more = page.cursor is not None
-        return self._repaired - before
+        return self._replicas.repaired - before
 
     # -- its place ---------------------------------------------------------------------
 
@@ -438,7 +342,8 @@ class Replication(Layer):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from exposed(self, below)
-        count = len(self._replicas)
+        yield from lopsided(self, below)
+        count = len(self._replicas.all)
         if self._read_quorum + self._write_quorum <= count:
             yield Finding(
                 "quorums-do-not-overlap",
@@ -446,7 +351,3 @@ class Replication(Layer):
                 f"{count} replicas, a read may miss an acknowledged write.",
                 f"Let the two add up to {count + 1} or more.",
             )
-
-
-async def _given(page: Page) -> Page:
-    return page

@@ -18,7 +18,9 @@ from kvwrap import (
     Store,
     StoreUnavailable,
     ValueTooLarge,
+    stack,
 )
+from kvwrap.core.layer import Layer
 from kvwrap.layers.replication import Replication
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore, names
@@ -84,7 +86,7 @@ async def test_a_write_needs_its_quorum(parts: list[FaultyStore]) -> None:
         store = Replication(
             [FaultyStore, FaultyStore], write_quorum=needed, read_quorum=3, failures=99
         ).over(FaultyStore())
-        replicas = [replica.store for replica in part(store)._replicas]
+        replicas = [replica.store for replica in part(store)._replicas.all]
         await store.put("a", 1)
         for replica in replicas[: dead - 1]:
             replica.down = True  # type: ignore[attr-defined]  # a faulty store
@@ -360,3 +362,19 @@ def test_quorums_that_do_not_overlap_are_told(parts: list[FaultyStore]) -> None:
 def test_what_cannot_work_is_refused(replicas: object, options: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         Replication(replicas, **options)  # type: ignore[arg-type]  # that is the point
+
+
+class OnDisk(MemoryStore):
+    capabilities = MemoryStore.capabilities | {Capability.PERSISTENT}
+
+
+class Encrypts(Layer):
+    traits = frozenset({"encrypts"})
+
+
+def test_a_layer_under_one_store_only_is_told() -> None:
+    with pytest.warns(StackWarning) as warned:
+        stack(Replication([OnDisk]), Encrypts()).over(MemoryStore())
+    codes = {str(each.message).partition(":")[0] for each in warned}
+    assert codes == {"plaintext-second-store", "layer-under-one-store"}
+    assert stack(Encrypts(), Replication([OnDisk])).over(MemoryStore()).findings == ()

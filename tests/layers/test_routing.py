@@ -8,10 +8,12 @@ from kvwrap import (
     Capability,
     ConfigurationError,
     MemoryStore,
+    StackWarning,
     StoreUnavailable,
     UnsupportedOperation,
     stack,
 )
+from kvwrap.core.layer import Layer
 from kvwrap.layers.routing import Routing
 from kvwrap.stores.null import NullStore
 from kvwrap.testing import ManualClock
@@ -146,3 +148,19 @@ async def test_each_stack_needs_stores_of_its_own() -> None:
     routes.over(MemoryStore())
     with pytest.raises(ConfigurationError, match="factory"):
         routes.over(MemoryStore())
+
+
+class OnDisk(MemoryStore):
+    capabilities = MemoryStore.capabilities | {Capability.PERSISTENT}
+
+
+class Encrypts(Layer):
+    traits = frozenset({"encrypts"})
+
+
+def test_a_layer_under_one_store_only_is_told() -> None:
+    with pytest.warns(StackWarning) as warned:
+        stack(Routing({"a": OnDisk}), Encrypts()).over(MemoryStore())
+    codes = {str(each.message).partition(":")[0] for each in warned}
+    assert codes == {"plaintext-second-store", "layer-under-one-store"}
+    assert stack(Encrypts(), Routing({"a": OnDisk})).over(MemoryStore()).findings == ()

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvwrap import ConfigurationError, MemoryStore, StoreUnavailable, stack
+from kvwrap import (
+    Capability,
+    ConfigurationError,
+    MemoryStore,
+    StackWarning,
+    StoreUnavailable,
+    stack,
+)
+from kvwrap.core.layer import Layer
 from kvwrap.core.rendezvous import Rendezvous
 from kvwrap.core.store import Store
 from kvwrap.layers.sharding import Sharding
@@ -317,3 +325,19 @@ def test_entries_move_only_between_shards_that_compare_versions() -> None:
 
     with pytest.raises(ConfigurationError, match="'1'"):
         stack(Sharding([Simple], previous=["0"])).over(MemoryStore())
+
+
+class OnDisk(MemoryStore):
+    capabilities = MemoryStore.capabilities | {Capability.PERSISTENT}
+
+
+class Encrypts(Layer):
+    traits = frozenset({"encrypts"})
+
+
+def test_a_layer_under_one_store_only_is_told() -> None:
+    with pytest.warns(StackWarning) as warned:
+        stack(Sharding([OnDisk]), Encrypts()).over(MemoryStore())
+    codes = {str(each.message).partition(":")[0] for each in warned}
+    assert codes == {"plaintext-second-store", "layer-under-one-store"}
+    assert stack(Encrypts(), Sharding([OnDisk])).over(MemoryStore()).findings == ()

@@ -1,0 +1,150 @@
+"""All copies of a store together: asking as many as are needed, and mending those behind."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.entry import Entry
+from kvwrap.core.merging import Merge, Pages
+from kvwrap.core.primitives import Collection, Page, Span
+from kvwrap.core.replica import Replica, rank
+from kvwrap.core.together import outcomes, together
+from kvwrap.errors import KvwrapError, StoreUnavailable
+
+_EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
+
+
+class Replicas:
+    """Several replicas, the first of which decides what only one can decide.
+
+    Attributes:
+        all: The replicas, in the order in which they are asked.
+        repaired: How many copies have been replaced by newer ones.
+    """
+
+    def __init__(self, replicas: Sequence[Replica], *, owner: str) -> None:
+        self.all = replicas
+        self.repaired = 0
+        self._owner = owner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What every replica can do; the first one alone compares versions."""
+        each = [replica.store.capabilities for replica in self.all]
+        found = frozenset.intersection(*each) - _EITHER
+        return (
+            found
+            | (each[0] & {Capability.COMPARE_AND_PUT})
+            | (frozenset.union(*each) & {Capability.CULL})
+        )
+
+    async def newest(
+        self, collection: Collection, keys: Sequence[str], quorum: int, *, repair: bool
+    ) -> list[Entry | None]:
+        """The newest copies that so many replicas have, tombstones among them."""
+        answers = await self.answers(
+            quorum,
+            [
+                (replica, lambda replica=replica: replica.store.read(collection, keys))
+                for replica in self.all
+            ],
+        )
+        if len(answers) == 1:
+            found: list[Entry | None] = answers[0][1]
+            return found
+        newest = [max(copies, key=rank) for copies in zip(*(each for _, each in answers))]
+        if repair:
+            mended = [
+                replica.mend(collection, keys, entries, newest) for replica, entries in answers
+            ]
+            self.repaired += sum(await together(mended))
+        return newest
+
+    async def answers(
+        self, quorum: int, calls: Sequence[tuple[Replica, Any]]
+    ) -> list[tuple[Replica, Any]]:
+        """What so many replicas answer, those in front first."""
+        answers: list[tuple[Replica, Any]] = []
+        errors: list[Exception] = []
+        rest = list(calls)
+        while len(answers) < quorum and rest:
+            asked = rest[: quorum - len(answers)]
+            del rest[: len(asked)]
+            found = await outcomes([replica.ask(call) for replica, call in asked])
+            for (replica, _), outcome in zip(asked, found, strict=True):
+                if isinstance(outcome, KvwrapError):
+                    # A copy that cannot be read is as good as none: another may be whole.
+                    replica.failures += 1
+                    errors.append(outcome)
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                else:
+                    answers.append((replica, outcome))
+        if len(answers) < quorum:
+            raise self._short(len(answers), quorum, "answered", errors)
+        return answers
+
+    def _short(self, count: int, quorum: int, did: str, errors: Sequence[Exception]) -> KvwrapError:
+        """The error for so many where a quorum was needed."""
+        for error in errors:
+            if isinstance(error, KvwrapError) and not isinstance(error, StoreUnavailable):
+                return error
+        error = StoreUnavailable(
+            f"{count} of {len(self.all)} replicas {did}, and {quorum} are needed",
+            store=self._owner,
+        )
+        error.__cause__ = errors[0] if errors else None
+        return error
+
+    def judge(self, found: Sequence[list[bool] | Exception], quorum: int) -> None:
+        """Raise unless so many replicas took a write, given what each said to it."""
+        errors = []
+        for replica, outcome in zip(self.all, found, strict=True):
+            if isinstance(outcome, Exception):
+                replica.failures += 1
+                errors.append(outcome)
+        taken = len(found) - len(errors)
+        if taken < quorum:
+            raise self._short(taken, quorum, "took the write", errors)
+
+    async def listing(self, collection: Collection, span: Span, quorum: int) -> Merge:
+        """The keys that so many replicas have, those of tombstones among them."""
+
+        def begun(replica: Replica) -> tuple[Replica, Any]:
+            return replica, lambda: replica.store.list_keys(collection, span, None)
+
+        def going_on(replica: Replica, first: Page) -> Pages:
+            def pages(cursor: object) -> Coroutine[Any, Any, Page]:
+                if cursor is None:
+                    return _given(first)
+                return replica.ask(replica.store.list_keys, collection, span, cursor)
+
+            return pages
+
+        answers = await self.answers(quorum, [begun(replica) for replica in self.all])
+        return Merge(
+            [going_on(replica, page) for replica, page in answers],
+            ordered=Capability.RANGE in self.capabilities,
+        )
+
+    async def collections(self, quorum: int) -> list[Collection]:
+        """The collections that so many replicas have, those of tombstones only among them."""
+        calls = [(replica, replica.store.list_collections) for replica in self.all]
+        answers = await self.answers(quorum, calls)
+        found = {name for _, names in answers for name in names}
+        return sorted(found, key=lambda name: name or "")
+
+    async def everywhere(self, calls: Iterable[Coroutine[Any, Any, bool]]) -> list[bool]:
+        """What each replica gave; raises unless all gave anything."""
+        found = await outcomes(list(calls))
+        errors = [outcome for outcome in found if isinstance(outcome, Exception)]
+        if errors:
+            count = len(self.all)
+            raise self._short(count - len(errors), count, "dropped what was asked for", errors)
+        return [outcome for outcome in found if not isinstance(outcome, Exception)]
+
+
+async def _given(page: Page) -> Page:
+    return page
