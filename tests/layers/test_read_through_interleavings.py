@@ -288,4 +288,4 @@ LARGE: dict[str, Callable[[], Tiers]] = {
 
 @pytest.mark.parametrize("scenario", LARGE)
 async def test_many_orders(scenario: str) -> None:
-    await some_orders(LARGE[scenario], seed=1, count=50_000 if SOAK else 400)
+    await some_orders(LARGE[scenario], seed=1, count=20_000 if SOAK else 400)
