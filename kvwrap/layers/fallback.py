@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
@@ -12,6 +11,7 @@ import msgspec
 from kvwrap.core.breaker import BreakerState
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_count, checked_seconds
+from kvwrap.core.copies import Copies
 from kvwrap.core.entry import Entry
 from kvwrap.core.exposure import exposed
 from kvwrap.core.findings import Finding
@@ -33,7 +33,6 @@ from kvwrap.journal.place import checked_path, journal_findings
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_log = logging.getLogger("kvwrap.fallback")
 _LISTING = {Capability.KEYS, Capability.RANGE, Capability.COLLECTIONS}
 _DROPPING = {Capability.DESTROY, Capability.DESTROY_COLLECTION}
 
@@ -132,10 +131,11 @@ class Fallback(Layer):
         self._other = self.second("fallback", self._source)
         self._asking = self._guard("inner store")
         # Another store that is down must not cost a timeout per write either.
-        self._copying = self._guard("fallback")
+        self._copying: Copies | None = None
+        if self._copies:
+            self._copying = Copies(self._other, self._guard("fallback"), owner=self.name)
         self._ask = self._asking.ask
         self._served = 0
-        self._missed = 0
         self._outage: Outage | None = None
         if self._path is not None:
             self._outage = Outage(
@@ -179,9 +179,8 @@ class Fallback(Layer):
 
     def snapshot(self) -> FallbackSnapshot:
         """Counts, as they are now."""
-        found = FallbackSnapshot(
-            self._asking.state, self._asking.opened, self._served, self._missed
-        )
+        missed = 0 if self._copying is None else self._copying.missed
+        found = FallbackSnapshot(self._asking.state, self._asking.opened, self._served, missed)
         if self._outage is None:
             return found
         sender = self._outage.sender
@@ -221,18 +220,6 @@ class Fallback(Layer):
                 f"neither the inner store nor the fallback answers ({outage.message})",
                 store=self.name,
             ) from error
-
-    async def _copy(
-        self, call: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """Do to the other store what the inner one has done."""
-        if not self._copies:
-            return
-        try:
-            await self._copying.ask(call, *args, **kwargs)
-        except KvwrapError as error:
-            self._missed += 1
-            _log.warning("%s: the fallback missed a write: %s", self.name, type(error).__name__)
 
     # -- reading -----------------------------------------------------------------------
 
@@ -313,9 +300,9 @@ class Fallback(Layer):
             if self._accepts(expected, error):
                 await self._accept(collection, keys, entries)
                 return [True] * len(keys)
-            await self._copy_write(collection, keys, entries, _done(keys, error))
+            await self._copy(collection, keys, entries, _done(keys, error))
             raise
-        await self._copy_write(collection, keys, entries, written)
+        await self._copy(collection, keys, entries, written)
         return written
 
     async def remove(
@@ -331,13 +318,10 @@ class Fallback(Layer):
         except StoreUnavailable as error:
             if self._accepts(expected, error):
                 return await self._accept_removal(collection, keys)
-            gone = [key for key, done in zip(keys, _done(keys, error), strict=True) if done]
-            if gone:
-                await self._copy(self._other.remove, collection, gone, None)
+            await self._copy(collection, keys, [None] * len(keys), _done(keys, error))
             raise
-        gone = [key for key, was in zip(keys, removed, strict=True) if was or expected is None]
-        if gone:
-            await self._copy(self._other.remove, collection, gone, None)
+        done = removed if expected is not None else [True] * len(keys)
+        await self._copy(collection, keys, [None] * len(keys), done)
         return removed
 
     async def touch(
@@ -346,40 +330,41 @@ class Fallback(Layer):
         await self._queues(collection, keys, ())
         touched = await self._ask(self.inner.touch, collection, keys, expires)
         places = [place for place, done in enumerate(touched) if done]
-        if places:
-            await self._copy(
-                self._other.touch, collection, picked(keys, places), picked(expires, places)
-            )
+        if self._copying is not None and places:
+            names, ends = picked(keys, places), picked(expires, places)
+            await self._copying.do(self._other.touch, collection, names, ends)
         return touched
 
     async def drop(self, collection: Collection) -> bool:
         await self.flush()
         dropped = await self._ask(self.inner.drop, collection)
-        await self._copy(self._other.drop, collection)
+        if self._copying is not None:
+            await self._copying.do(self._other.drop, collection)
         return dropped
 
     async def drop_all(self) -> bool:
         await self.flush()
         dropped = await self._ask(self.inner.drop_all)
-        await self._copy(self._other.drop_all)
+        if self._copying is not None:
+            await self._copying.do(self._other.drop_all)
         return dropped
 
     async def sweep(self) -> None:
         await self._ask(self.inner.sweep)
-        await self._copy(self._other.sweep)
+        if self._copying is not None:
+            await self._copying.do(self._other.sweep)
 
-    async def _copy_write(
+    async def _copy(
         self,
         collection: Collection,
         keys: Sequence[str],
-        entries: Sequence[Entry],
-        written: Sequence[bool],
+        entries: Sequence[Entry | None],
+        done: Sequence[bool],
     ) -> None:
-        places = [place for place, done in enumerate(written) if done]
-        if places:
-            await self._copy(
-                self._other.write, collection, picked(keys, places), picked(entries, places), None
-            )
+        """Let the other store have what the inner one has done."""
+        if self._copying is not None:
+            places = [place for place, was in enumerate(done) if was]
+            await self._copying.put(collection, picked(keys, places), picked(entries, places))
 
     # -- writing in an outage ----------------------------------------------------------
 
@@ -412,12 +397,7 @@ class Fallback(Layer):
         assert self._outage is not None
         await self._outage.accept(collection, keys, entries)
         # The other store has it as well, for enumerations; if not, the journal still has.
-        kept = [(key, entry) for key, entry in zip(keys, entries, strict=True) if entry is not None]
-        if kept:
-            names, values = [key for key, _ in kept], [entry for _, entry in kept]
-            await self._copy(self._other.write, collection, names, values, None)
-        else:
-            await self._copy(self._other.remove, collection, keys, None)
+        await self._copy(collection, keys, entries, [True] * len(keys))
 
     async def _accept_removal(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
         found = await self.read(collection, keys)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from kvwrap.core.backlog import Backlog, Slot, count_down
 from kvwrap.core.checked import checked_count, checked_seconds, checked_share
 from kvwrap.core.entry import Entry
 from kvwrap.core.exposure import exposed
@@ -20,11 +20,9 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
-from kvwrap.core.within import within
 from kvwrap.errors import ConfigurationError, KvwrapError
 
 _log = logging.getLogger("kvwrap.shadow")
-Slot = tuple[Collection, str]
 _KEPT = 100
 _AS_IT_WAS: Final = object()
 """In place of an entry: the call has left what was there."""
@@ -135,17 +133,12 @@ class Shadow(Layer):
 
     def bound(self) -> None:
         self._shadow = self.second("shadow", self._source)
-        self._queue: deque[tuple[Callable[[], Awaitable[None]], Sequence[Slot]]] = deque()
-        # How many calls to change a slot wait in the queue, and are under way inside.
-        self._waiting: Counter[Slot] = Counter()
+        self._backlog = Backlog(self._max_pending, owner=self.name)
+        # How many calls to change a slot are under way inside, and which ran into another.
         self._under_way: Counter[Slot] = Counter()
         self._overlapping: set[Slot] = set()
-        self._worker: asyncio.Task[None] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._mirrored = self._compared = self._dropped = 0
+        self._mirrored = self._compared = 0
         self._differences: Counter[str] = Counter()
-        self._errors: Counter[str] = Counter()
         self._last: deque[Difference] = deque(maxlen=_KEPT)
 
     async def setup(self) -> None:
@@ -153,14 +146,10 @@ class Shadow(Layer):
             await super().setup()
         except KvwrapError as error:
             # The shadow is never in the way, not even here; its store opens when it can.
-            self._failed(error)
+            self._backlog.failed(error)
 
     async def teardown(self) -> None:
-        await within(self.clock, self._close_within, self.drain())
-        worker, self._worker = self._worker, None
-        if worker is not None and not worker.done():
-            worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
+        await self._backlog.stop(self.clock, self._close_within)
         with suppress(KvwrapError):
             await super().teardown()
 
@@ -173,22 +162,21 @@ class Shadow(Layer):
             self._compared,
             dict(self._differences),
             tuple(self._last),
-            dict(self._errors),
-            self._dropped,
-            len(self._queue),
+            dict(self._backlog.errors),
+            self._backlog.dropped,
+            len(self._backlog),
         )
 
     async def drain(self) -> None:
         """Wait until nothing waits any more."""
-        self._start()
-        await self._idle.wait()
+        await self._backlog.drain()
 
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         found = await self.inner.read(collection, keys)
         if self._sample and (self._sample == 1 or self._random() < self._sample):
-            self._enqueue(lambda: self._compare(collection, keys, found))
+            self._backlog.add(lambda: self._compare(collection, keys, found))
         return found
 
     async def write(
@@ -251,8 +239,8 @@ class Shadow(Layer):
                 if slot in self._overlapping:
                     change.left.pop(slot[1], None)
             if not change.left_all:
-                self._enqueue(lambda: self._carry_out(change), change.slots)
-            _less(under_way, change.slots)
+                self._backlog.add(lambda: self._carry_out(change), change.slots)
+            count_down(under_way, change.slots)
             self._overlapping.difference_update(
                 [slot for slot in change.slots if slot not in under_way]
             )
@@ -277,40 +265,7 @@ class Shadow(Layer):
             await call()
             self._mirrored += 1
 
-        self._enqueue(mirrored)
-
-    def _enqueue(self, call: Callable[[], Awaitable[None]], slots: Sequence[Slot] = ()) -> None:
-        if len(self._queue) >= self._max_pending or self.is_closed:
-            self._dropped += 1
-            return
-        self._queue.append((call, slots))
-        self._waiting.update(slots)
-        self._start()
-
-    def _start(self) -> None:
-        if self._queue and (self._worker is None or self._worker.done()):
-            self._idle.clear()
-            self._worker = asyncio.create_task(self._work())
-
-    async def _work(self) -> None:
-        try:
-            while self._queue:
-                call, slots = self._queue.popleft()
-                try:
-                    await call()
-                except Exception as error:
-                    self._failed(error)
-                finally:
-                    _less(self._waiting, slots)
-        finally:
-            if not self._queue:
-                self._idle.set()
-
-    def _failed(self, error: Exception) -> None:
-        kind = type(error).__name__
-        self._errors[kind] += 1
-        if self._errors[kind] == 1:
-            _log.warning("%s: the shadow failed with %s; further ones are counted", self.name, kind)
+        self._backlog.add(mirrored)
 
     # -- comparing ---------------------------------------------------------------------
 
@@ -336,7 +291,7 @@ class Shadow(Layer):
 
     def _is_changing(self, collection: Collection, key: str) -> bool:
         slot = (collection, key)
-        return slot in self._waiting or slot in self._under_way
+        return slot in self._backlog.waiting or slot in self._under_way
 
     def _difference(self, one: Entry | None, other: Entry | None) -> str | None:
         # What expired while the call waited is not in the shadow any more, and rightly so.
@@ -381,10 +336,3 @@ class Shadow(Layer):
                     "backend has.",
                     f"Put {layer.name} before {self.name}.",
                 )
-
-
-def _less(counter: Counter[Slot], slots: Sequence[Slot]) -> None:
-    for slot in slots:
-        counter[slot] -= 1
-        if not counter[slot]:
-            del counter[slot]

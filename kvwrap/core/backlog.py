@@ -1,0 +1,103 @@
+"""Calls that nobody waits for, done one after the other by one task."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from kvwrap.core.clock import Clock
+from kvwrap.core.primitives import Collection
+from kvwrap.core.within import within
+
+Slot = tuple[Collection, str]
+"""A collection and a key in it."""
+
+_log = logging.getLogger("kvwrap.backlog")
+
+
+class Backlog:
+    """A queue with a limit, and the task that works it off in its order.
+
+    Args:
+        limit: The most calls that wait; further ones are dropped.
+        owner: Who speaks in the log.
+
+    Attributes:
+        dropped: How many calls were dropped.
+        errors: How many calls failed, by the error's name. Each kind is logged once.
+        waiting: How many calls that wait concern a slot.
+    """
+
+    def __init__(self, limit: int, *, owner: str) -> None:
+        self._limit = limit
+        self._owner = owner
+        self._queue: deque[tuple[Callable[[], Awaitable[None]], Sequence[Slot]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.dropped = 0
+        self.errors: Counter[str] = Counter()
+        self.waiting: Counter[Slot] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, call: Callable[[], Awaitable[None]], slots: Sequence[Slot] = ()) -> None:
+        """Have it done when its turn comes, unless too many wait."""
+        if len(self._queue) >= self._limit:
+            self.dropped += 1
+            return
+        self._queue.append((call, slots))
+        self.waiting.update(slots)
+        self._start()
+
+    def _start(self) -> None:
+        if self._queue and (self._worker is None or self._worker.done()):
+            self._idle.clear()
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._queue:
+                call, slots = self._queue.popleft()
+                try:
+                    await call()
+                except Exception as error:
+                    self.failed(error)
+                finally:
+                    count_down(self.waiting, slots)
+        finally:
+            if not self._queue:
+                self._idle.set()
+
+    def failed(self, error: Exception) -> None:
+        """Count an error, and log the first of its kind."""
+        kind = type(error).__name__
+        self.errors[kind] += 1
+        if self.errors[kind] == 1:
+            _log.warning("%s: a call failed with %s; further ones are counted", self._owner, kind)
+
+    async def drain(self) -> None:
+        """Wait until all is done."""
+        self._start()
+        await self._idle.wait()
+
+    async def stop(self, clock: Clock, seconds: float) -> None:
+        """Work for so many seconds more; drop what is left."""
+        await within(clock, seconds, self.drain())
+        self.dropped += len(self._queue)
+        self._queue.clear()
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.done():
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+
+
+def count_down(counter: Counter[Slot], slots: Sequence[Slot]) -> None:
+    """Take one off for each slot, and forget those at nought."""
+    for slot in slots:
+        counter[slot] -= 1
+        if not counter[slot]:
+            del counter[slot]
