@@ -88,6 +88,10 @@ class MemoryStore(Store):
         """How many entries it holds, those included that have expired and not been freed."""
         return len(self._entries)
 
+    def __bool__(self) -> bool:
+        """True: an empty store is a store, and `near or default` must not pass it over."""
+        return True
+
     @property
     def size(self) -> int:
         """How many bytes of values it holds; counted only where there is `max_bytes`."""

@@ -115,3 +115,9 @@ async def test_a_null_store_is_always_empty() -> None:
     assert await store.delete("a") is False
     assert await store.keys() == []
     assert await store.destroy() is False
+
+
+def test_an_empty_store_is_true() -> None:
+    store = MemoryStore()
+    assert len(store) == 0
+    assert store
