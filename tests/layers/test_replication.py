@@ -156,6 +156,9 @@ async def test_without_repair_reads_are_right_all_the_same(
     parts[0].down = False
     assert await store.get("a") == 2
     assert await values(parts, "a") == [None, 2, 2]
+    # What decides a condition has to be up to date all the same.
+    assert await store.increment("a") == 3
+    assert await values(parts, "a") == [3, 3, 3]
 
 
 async def test_a_removal_that_a_replica_missed_stays_a_removal(

@@ -95,6 +95,18 @@ async def test_a_write_that_expires_before_it_is_sent_uncovers_nothing(
     await part(store).flush()
     assert await store.get("k") is None
     assert await backend.get("k") is None
+    # A backend may not take an entry that has expired: it is told to remove what it has.
+    assert [call for call in backend.done if call[0] == "remove"] == [("remove", None, ("k",))]
+
+
+async def test_a_commit_is_on_the_disk_before_it_returns(store: Store) -> None:
+    await store.put("k", 1)
+    journal = part(store)._journal
+    assert journal._file is not None
+    pragma = journal._file._db.execute
+    # A kill cannot show it, only a power failure: 2 is FULL.
+    assert pragma("PRAGMA synchronous").fetchone() == (2,)
+    assert pragma("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_order_is_kept_and_of_one_key_only_the_newest_goes_out(
