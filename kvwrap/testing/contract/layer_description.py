@@ -1,0 +1,114 @@
+"""What the layer is, before it runs and while it does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from kvwrap import (
+    ConfigurationError,
+    MemoryStore,
+    Passthrough,
+    Stack,
+    Store,
+    StoreUnavailable,
+    stack,
+)
+from kvwrap.core.layer import Layer
+from kvwrap.core.primitives import PRIMITIVES
+from kvwrap.testing.clock import ManualClock
+from kvwrap.testing.contract.layer_base import LayerParts
+
+
+class Description(LayerParts):
+    """A layer's description is a value; what runs is opened and closed with the stack."""
+
+    async def test_a_description_is_a_value(self, layers: Stack) -> None:
+        for layer in layers:
+            again = layer.anew()
+            assert again is not layer
+            assert again == layer
+            assert hash(again) == hash(layer)
+            assert repr(again) == repr(layer)
+            assert repr(layer).startswith(type(layer).__name__)
+            assert layer != Passthrough() or type(layer) is Passthrough
+        assert layers + stack() == layers == stack() + layers
+
+    async def test_use_leaves_the_description_as_it_was(self, layers: Stack, store: Store) -> None:
+        before = [dict(vars(layer)) for layer in layers]
+        shown = [repr(layer) for layer in layers]
+        await self.used(store)
+        assert [dict(vars(layer)) for layer in layers] == before
+        assert [repr(layer) for layer in layers] == shown
+        for layer in layers:
+            running = store.find(type(layer))
+            assert running is not layer
+            assert not hasattr(layer, "inner")
+
+    async def test_one_description_over_two_stores_shares_nothing(
+        self, layers: Stack, clock: ManualClock
+    ) -> None:
+        bases = [MemoryStore(clock=clock) for _ in range(2)]
+        one = layers.over(bases[0])
+        try:
+            two = layers.over(bases[1])
+        except ConfigurationError as error:
+            assert "factory" in str(error), "a second store serves one stack, and the way out"
+            return
+        async with one, two:
+            for part, twin in zip(one.layers, two.layers, strict=True):
+                assert part is not twin
+                for (_, second), (_, other) in zip(part.seconds, twin.seconds, strict=True):
+                    assert second is not other
+            if not self.writable:
+                return
+            await one.put("key", "one")
+            assert await two.get("key") != "one"
+            await two.put("key", "two")
+            await one.delete("key")
+            assert await two.get("key") == "two"
+            assert await one.get("key") != "two"
+
+    async def test_it_is_found_and_explained(self, layers: Stack, store: Store) -> None:
+        text = store.explain()
+        assert repr(store.base) in text
+        for layer, running in zip(layers, store.layers, strict=False):
+            assert isinstance(running, type(layer))
+            assert isinstance(store.find(type(layer)), type(layer))
+            assert type(layer).__name__ in text
+            for role, second in running.seconds:
+                assert f"{role}: " in text
+                assert repr(second.base) in text
+            for note in running.notes():
+                assert note in text
+
+    async def test_what_it_leaves_alone_costs_nothing(self, store: Store) -> None:
+        for part in store.layers:
+            for name in PRIMITIVES:
+                if getattr(type(part), name) is not getattr(Layer, name):
+                    continue
+                bound = getattr(part, name)
+                around = getattr(type(part), "around", None)
+                assert bound == getattr(part.inner, name) or around is not None, name
+
+    async def test_it_works_without_being_opened(self, layers: Stack, backend: Store) -> None:
+        store = layers.over(backend)
+        await self.used(store)
+        await store.close()
+        assert backend.is_open, "what somebody else opened stays open"
+
+    async def test_closing_ends_what_it_began(self, layers: Stack, backend: Store) -> None:
+        before = asyncio.all_tasks()
+        store = layers.over(backend)
+        async with store:
+            await self.used(store)
+            seconds = [second for part in store.layers for _, second in part.seconds]
+            assert all(second.is_open for second in seconds)
+        assert asyncio.all_tasks() <= before
+        assert not any(second.is_open for second in seconds)
+        await store.close()
+        with pytest.raises(StoreUnavailable):
+            await store.get("key")
+        async with store:
+            await store.get("key")

@@ -1,0 +1,135 @@
+"""What a stack with the layer can do."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+
+import pytest
+
+from kvwrap import (
+    Capability,
+    Passthrough,
+    ReadOnlyViolation,
+    Stack,
+    StackWarning,
+    Store,
+    stack,
+)
+from kvwrap.testing.clock import ManualClock
+from kvwrap.testing.contract.base import left, needs
+from kvwrap.testing.contract.layer_base import VALUE, LayerParts
+
+
+class Use(LayerParts):
+    """Names, values and capabilities come through the layer."""
+
+    async def test_its_capabilities_are_as_stated(self, store: Store, backend: Store) -> None:
+        assert store.capabilities == (backend.capabilities - self.lost) | self.gained
+
+    async def test_values_go_through_it(
+        self, store: Store, backend: Store, clock: ManualClock
+    ) -> None:
+        writer = store if self.writable else backend
+        await writer.put("one", VALUE, collection="there", ttl=100)
+        await writer.put_many(["two", "three"], [2, VALUE])
+        await writer.put("none", None)
+        assert await store.get("one", collection="there") == VALUE
+        assert await store.get_many(["three", "two"]) == [VALUE, 2]
+        assert await store.exists("none")
+        assert await store.require("none") is None
+        assert await store.ttl("one", collection="there") == (VALUE, left(100))
+        clock.advance(101)
+        assert not await store.exists("one", collection="there")
+        assert await store.get("two") == 2
+        if self.writable:
+            assert await store.delete("two")
+            assert await store.delete_many(["two", "three", "none"]) == 2
+            assert not await store.exists("three")
+
+    @needs(Capability.KEYS)
+    async def test_keys_come_back_as_they_were_put(self, store: Store, backend: Store) -> None:
+        writer = store if self.writable else backend
+        await writer.put_many(["b:1", "b:2", "a", "😀"], [1, 2, 3, 4], collection="x:y")
+        await writer.put("default", 5)
+        assert sorted(await store.keys("x:y")) == ["a", "b:1", "b:2", "😀"]
+        assert sorted([k async for k in store.scan(collection="x:y", prefix="b:")]) == [
+            "b:1",
+            "b:2",
+        ]
+        assert [k async for k in store.scan(collection="x:y", start="b:2", end="c")] == ["b:2"]
+        assert [item async for item in store.items(collection="x:y", prefix="😀")] == [("😀", 4)]
+        assert await store.keys() == ["default"]
+
+    @needs(Capability.COLLECTIONS)
+    async def test_collections_come_back_as_they_were_put(
+        self, store: Store, backend: Store
+    ) -> None:
+        writer = store if self.writable else backend
+        for collection in ("x", "x:y", "😀", None):
+            await writer.put("key", 1, collection=collection)
+        assert sorted(await store.collections()) == ["x", "x:y", "😀"]
+
+    @needs(Capability.DESTROY_COLLECTION, Capability.DESTROY)
+    async def test_what_is_destroyed_through_it(self, store: Store) -> None:
+        for collection in ("x", "xy", None):
+            await store.put("key", 1, collection=collection)
+        assert await store.destroy_collection("x")
+        assert not await store.exists("key", collection="x")
+        assert await store.exists("key", collection="xy")
+        assert await store.destroy()
+        assert not await store.exists("key", collection="xy")
+        assert not await store.exists("key")
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_what_is_atomic_stays_so(self, store: Store) -> None:
+        async def put() -> bool:
+            return await store.put_if_absent("new", VALUE, ttl=100)
+
+        assert sorted(await asyncio.gather(*(put() for _ in range(5)))) == [False] * 4 + [True]
+        versioned = await store.get_versioned("new")
+        assert versioned is not None
+        assert versioned.value == VALUE
+        assert await store.compare_and_put("new", 1, versioned.version, ttl=100)
+        assert not await store.compare_and_put("new", 2, versioned.version)
+        assert await store.get("new") == 1
+        await asyncio.gather(*(store.increment("new") for _ in range(10)))
+        assert await store.ttl("new") == (11, left(100))
+        assert await store.pop("new") == 11
+        assert await store.pop("new", "gone") == "gone"
+
+    async def test_expire_and_move_go_through_it(self, store: Store, clock: ManualClock) -> None:
+        if not self.writable:
+            for write in (store.put("key", 1), store.expire("key", 1), store.delete("key")):
+                with pytest.raises(ReadOnlyViolation):
+                    await write
+            return
+        await store.put("key", VALUE)
+        assert await store.expire("key", 100)
+        assert await store.move("key", "moved", target_collection="there")
+        assert await store.ttl("moved", collection="there") == (VALUE, left(100))
+        assert not await store.exists("key")
+        clock.advance(101)
+        assert not await store.exists("moved", collection="there")
+
+    async def test_it_works_within_a_stack(
+        self, layers: Stack, backend: Store, clock: ManualClock
+    ) -> None:
+        within = (
+            stack(Passthrough()).prefix_collection("out-")
+            + layers
+            + stack(Passthrough()).prefix_collection("in-")
+        )
+        under = stack().prefix_collection("in-").over(backend)
+        with warnings.catch_warnings():
+            # The place may be a known mistake; it must work all the same.
+            warnings.simplefilter("ignore", StackWarning)
+            whole = within.over(backend)
+        async with whole as store:
+            if self.writable:
+                await store.put_many(["a", "b"], [VALUE, 2], collection="there", ttl=50)
+            else:
+                await under.put_many(["a", "b"], [VALUE, 2], collection="out-there", ttl=50)
+            assert await store.get_many(["b", "a"], collection="there") == [2, VALUE]
+            clock.advance(51)
+            assert not await store.exists("a", collection="there")
