@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.config import from_config, stack_from_config, store_from_url, to_config
+from kvwrap.config.stacks import from_config, stack_from_config, store_from_url, to_config
 from kvwrap.core.capability import Capability
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _rewrite(asked: argparse.Namespace) -> Report:
-    from kvwrap.config import from_config
+    from kvwrap.config.stacks import from_config
 
     collections = asked.collection and [name or None for name in asked.collection]
     async with from_config(asked.config) as store:

@@ -18,8 +18,8 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Span
 from kvwrap.core.serializer import ValueCodec
 from kvwrap.core.store import Store
-from kvwrap.core.transform import Transform
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.transform import Transform
 from kvwrap.layers.encryption import Encryption
 from kvwrap.rewriting.batch import Rewriter
 from kvwrap.rewriting.place import Place, check, places

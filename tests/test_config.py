@@ -127,7 +127,7 @@ async def test_second_stores_in_tables_and_arrays():
     )
     await store.put("a", 1, collection="logs")
     assert await store.get("a", collection="logs") == 1
-    assert len(store.layers[0].seconds) == len(store.layers[1].seconds) == 2
+    assert len(store.layers[0].second_stores) == len(store.layers[1].second_stores) == 2
 
 
 async def test_a_stack_from_a_configuration_goes_over_many_stores():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kvwrap import RedisStore, SQLiteStore, Store, StoreUnavailable
-from kvwrap.core.around import Around, Call, T
+from kvwrap.kinds.around import Around, Call, T
 from kvwrap.testing.servers import RedisServer, find_server
 
 

@@ -34,7 +34,7 @@ def show(console: Console, outcome: Outcome) -> None:
         for layer in outcome.store.layers
         if isinstance(layer, Statistics)
     }
-    near = outcome.store.find(ReadThrough).seconds[0][1].find(Statistics).snapshot()
+    near = outcome.store.find(ReadThrough).second_stores[0][1].find(Statistics).snapshot()
     console.print(outcome.store.explain(), markup=False, highlight=False, soft_wrap=True)
     console.print()
     console.print(

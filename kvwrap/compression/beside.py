@@ -9,8 +9,8 @@ from kvwrap.compression.records import RESERVED
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.core.transform import Transform
 from kvwrap.errors import InvalidKey
+from kvwrap.kinds.transform import Transform
 
 
 class BesideDictionaries(Transform):

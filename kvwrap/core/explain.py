@@ -32,7 +32,7 @@ def _tree(store: Store) -> Iterator[str]:
         yield margin[3:] + branch + _described(layer)
         for note in layer.notes():
             yield f"{margin}│  · {note}"
-        for role, second in layer.seconds:
+        for role, second in layer.second_stores:
             first, *rest = _tree(second)
             yield f"{margin}├─ {role}: {first}"
             yield from (f"{margin}│  {line}" for line in rest)
@@ -42,17 +42,10 @@ def _tree(store: Store) -> Iterator[str]:
 
 def _described(layer: Layer) -> str:
     """The layer's `repr` without its second stores, which are branches of their own."""
-    from kvwrap.core.options import asks_for_store, parameters  # here, since it knows layers
-
-    if not layer.seconds:
+    if not layer.second_stores:
         return repr(layer)
-    known = parameters(type(layer))
-    given = ", ".join(
-        f"{name}={shown(name, value)}"
-        for name, value in layer.arguments.items()
-        if name not in known or not asks_for_store(known[name].annotation)
-    )
-    return f"{layer.name}({given})"
+    given = layer.plain_arguments.items()
+    return f"{layer.name}({', '.join(f'{name}={shown(name, value)}' for name, value in given)})"
 
 
 def _findings(store: Store, place: str = "") -> Iterator[tuple[str, Finding]]:
@@ -60,5 +53,5 @@ def _findings(store: Store, place: str = "") -> Iterator[tuple[str, Finding]]:
     for finding in store.findings:
         yield place, finding
     for layer in store.layers:
-        for role, second in layer.seconds:
+        for role, second in layer.second_stores:
             yield from _findings(second, f"{place}{role}: ")

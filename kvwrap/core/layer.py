@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, ClassVar, Self
 
@@ -89,7 +89,7 @@ class Layer(Described, Lifecycle):
         part = self.anew()
         part.inner = inner
         part.clock = inner.clock
-        part._seconds = []
+        part.__taken = []
         for name in PRIMITIVES:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, getattr(inner, name))
@@ -112,20 +112,27 @@ class Layer(Described, Lifecycle):
         """
         store = as_store(source() if _is_factory(source) else source)
         store.claim()
-        self._seconds.append((role, store))
+        self.__taken.append((role, store, source))
         return store
 
     def release(self) -> None:
         """Give the second stores back, after a stack that was refused."""
-        for _, store in self._seconds:
+        for _, store, _ in self.__taken:
             store.release()
 
     @property
-    def seconds(self) -> Sequence[tuple[str, Store]]:
+    def second_stores(self) -> Sequence[tuple[str, Store]]:
         """The second stores of this layer, each with its role."""
-        return tuple(self._seconds)
+        return [(role, store) for role, store, _ in self.__taken]
 
-    _seconds: list[tuple[str, Store]]
+    @property
+    def plain_arguments(self) -> dict[str, Any]:
+        """The arguments but for those that second stores were made of."""
+        sources = [source for _, _, source in self.__taken]
+        return {k: v for k, v in self.arguments.items() if not _holds(v, sources)}
+
+    # Mangled, since subclasses of all packages have private names of their own.
+    __taken: list[tuple[str, Store, StoreSource]]
 
     # -- what it says of itself --------------------------------------------------------
 
@@ -183,21 +190,21 @@ class Layer(Described, Lifecycle):
 
     async def setup(self) -> None:
         async with AsyncExitStack() as opened:
-            for _, store in self._seconds:
+            for _, store, _ in self.__taken:
                 await store.open()
                 opened.push_async_callback(store.close)
             opened.pop_all()
 
     async def teardown(self) -> None:
         async with AsyncExitStack() as closing:
-            for _, store in self._seconds:
+            for _, store, _ in self.__taken:
                 closing.push_async_callback(store.close)
 
     async def close(self) -> None:
         if not self.is_open and not self.is_closed:
             # Never set up as a whole: its second stores may have opened themselves when used.
             async with AsyncExitStack() as closing:
-                for _, store in self._seconds:
+                for _, store, _ in self.__taken:
                     if not store.users:
                         closing.push_async_callback(store.close)
         await super().close()
@@ -250,3 +257,11 @@ class Layer(Described, Lifecycle):
 
 def _is_factory(source: StoreSource) -> bool:
     return isinstance(source, type) or (callable(source) and not isinstance(source, BasicMethods))
+
+
+def _holds(value: Any, sources: Sequence[StoreSource]) -> bool:
+    if isinstance(value, Mapping):
+        return _holds(list(value.values()), sources)
+    if isinstance(value, list | tuple):
+        return any(_holds(item, sources) for item in value)
+    return any(value is source for source in sources)

@@ -207,5 +207,5 @@ def _refusing(store: Store, primitive: Callable[..., Any]) -> Callable[..., Any]
 def _running(store: Store) -> Iterator[Layer]:
     yield from store.layers
     for layer in store.layers:
-        for _, second in layer.seconds:
+        for _, second in layer.second_stores:
             yield from _running(second)

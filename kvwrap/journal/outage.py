@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
-from kvwrap.core.guard import Guard
 from kvwrap.core.primitives import Collection, Expected, Primitives
 from kvwrap.errors import KvwrapError, StoreFull
 from kvwrap.journal.journal import Journal
 from kvwrap.journal.sender import Sender
+from kvwrap.resilience.guard import Guard
 
 _log = logging.getLogger("kvwrap.journal")
 _BATCH = 500

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from kvwrap.core.exposure import encrypted_below
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.errors import ConfigurationError
+from kvwrap.several.exposure import encrypted_below
 
 
 def checked_path(journal: object) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
-from kvwrap.core.within import within
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.journal.change import Change
 from kvwrap.journal.journal import Journal
+from kvwrap.resilience.within import within
 
 _log = logging.getLogger("kvwrap.journal")
 

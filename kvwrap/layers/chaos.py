@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_errors, checked_operations, checked_seconds, checked_share
 from kvwrap.core.findings import Finding
@@ -14,6 +13,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreTimeout, StoreUnavailable
+from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 

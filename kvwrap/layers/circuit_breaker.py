@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kvwrap.core.around import Around, Call
-from kvwrap.core.breaker import Breaker, BreakerState
 from kvwrap.core.checked import checked_count, checked_errors, checked_seconds, concerns
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
 from kvwrap.errors import CircuitOpen, RateLimited, StoreFull, StoreUnavailable
+from kvwrap.kinds.around import Around, Call
+from kvwrap.resilience.breaker import Breaker, BreakerState
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class CircuitBreaker(Around):
     opens: for `open_for` seconds calls fail at once. Then it is half-open: one call goes
     through as a probe, and whether it succeeds closes the breaker or opens it for as long
     again; the others are held back meanwhile. (Nygard, "Release It!"; see
-    `kvwrap.core.breaker`.)
+    `kvwrap.resilience.breaker`.)
 
     Args:
         failures: How many failures in a row open it.

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
 from kvwrap.errors import RateLimited
+from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
-from kvwrap.core.transform import Transform
 from kvwrap.errors import ConfigurationError, DecryptionError, ValueTooLarge
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource, OpenKeys
+from kvwrap.kinds.transform import Transform
 from kvwrap.legacy.reader import LegacyReader
 
 _SEALED = bytes((codec.ENCRYPTED,))

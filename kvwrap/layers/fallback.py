@@ -8,17 +8,12 @@ from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 import msgspec
 
-from kvwrap.core.breaker import BreakerState
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_count, checked_seconds
-from kvwrap.core.copies import Copies
 from kvwrap.core.entry import Entry
-from kvwrap.core.exposure import exposed
 from kvwrap.core.findings import Finding
-from kvwrap.core.guard import Guard
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.core.spreading import picked
 from kvwrap.core.store import Store
 from kvwrap.errors import (
     ConfigurationError,
@@ -29,6 +24,11 @@ from kvwrap.errors import (
 )
 from kvwrap.journal.outage import Outage
 from kvwrap.journal.place import checked_path, journal_findings
+from kvwrap.kinds.spreading import picked
+from kvwrap.resilience.breaker import BreakerState
+from kvwrap.resilience.guard import Guard
+from kvwrap.several.copies import Copies
+from kvwrap.several.exposure import exposed
 
 T = TypeVar("T")
 P = ParamSpec("P")

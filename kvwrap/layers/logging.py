@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.basic import ValueHook
 from kvwrap.core.checked import checked_seconds
 from kvwrap.core.findings import Finding
@@ -14,6 +13,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Page
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 

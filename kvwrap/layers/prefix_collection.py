@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvwrap.core.primitives import Collection
-from kvwrap.core.renaming import Renaming, checked_prefix
+from kvwrap.kinds.renaming import Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):

@@ -8,8 +8,8 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Span
-from kvwrap.core.renaming import Renaming, checked_prefix, ended_by_hashes
 from kvwrap.core.store import Store
+from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
 
 
 class PrefixKey(Renaming):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.checked import checked_count, checked_number, checked_seconds
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
 from kvwrap.errors import RateLimited
+from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 

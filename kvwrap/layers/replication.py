@@ -12,18 +12,18 @@ import msgspec
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.entry import Entry
-from kvwrap.core.exposure import exposed, lopsided
 from kvwrap.core.findings import Finding
-from kvwrap.core.guard import Guard
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.locks import KeyedLocks
-from kvwrap.core.merging import Merge
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
-from kvwrap.core.replica import Replica, after, is_tombstone, tombstone
-from kvwrap.core.replicas import Replicas
 from kvwrap.core.store import Store
-from kvwrap.core.together import outcomes, together
 from kvwrap.errors import ConfigurationError, StoreUnavailable
+from kvwrap.resilience.guard import Guard
+from kvwrap.several.exposure import exposed, lopsided
+from kvwrap.several.merging import Merge
+from kvwrap.several.replica import Replica, after, is_tombstone, tombstone
+from kvwrap.several.replicas import Replicas
+from kvwrap.several.together import outcomes, together
 
 _ATTEMPTS = 100
 

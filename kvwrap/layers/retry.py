@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.checked import checked_count, checked_errors, checked_seconds, concerns
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
@@ -15,6 +14,7 @@ from kvwrap.core.optional import need
 from kvwrap.core.primitives import ABSENT
 from kvwrap.core.store import Store
 from kvwrap.errors import CircuitOpen, ConfigurationError, StoreUnavailable
+from kvwrap.kinds.around import Around, Call
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

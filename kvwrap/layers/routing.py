@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 
 from kvwrap.core.layer import StoreSource
 from kvwrap.core.primitives import Collection, Primitives
-from kvwrap.core.spreading import Spreading
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.spreading import Spreading
 
 Choose = Callable[[Collection, str], str | None]
 """Says by which route an entry goes, given its collection and key; `None` is the inner store."""

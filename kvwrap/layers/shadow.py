@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from kvwrap.core.backlog import Backlog, Slot, count_down
 from kvwrap.core.checked import checked_count, checked_seconds, checked_share
 from kvwrap.core.entry import Entry
-from kvwrap.core.exposure import exposed
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, KvwrapError
+from kvwrap.several.backlog import Backlog, Slot, count_down
+from kvwrap.several.exposure import exposed
 
 _log = logging.getLogger("kvwrap.shadow")
 _KEPT = 100

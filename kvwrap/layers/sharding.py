@@ -10,9 +10,9 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import StoreSource
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives, Span
-from kvwrap.core.rendezvous import Rendezvous
-from kvwrap.core.spreading import Part, Spreading, picked
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.spreading import Part, Spreading, picked
+from kvwrap.several.rendezvous import Rendezvous
 
 
 class Sharding(Spreading):

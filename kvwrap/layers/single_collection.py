@@ -11,9 +11,9 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.names import checked_collection
 from kvwrap.core.primitives import Collection, Span
-from kvwrap.core.renaming import Renaming, checked_prefix, ended_by_hashes
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
 
 _REMEMBERED = 1024
 

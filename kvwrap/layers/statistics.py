@@ -12,11 +12,11 @@ import msgspec
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
-from kvwrap.core.histogram import PER_DECADE, Latency
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
+from kvwrap.metrics.histogram import PER_DECADE, Latency
 
 T = TypeVar("T")
 
@@ -181,7 +181,7 @@ class Statistics(Layer):
 
     Read with `store.find(Statistics).snapshot()`, or through `kvwrap.metrics.prometheus` and
     `kvwrap.metrics.opentelemetry`. Counts are kept per primitive operation and collection;
-    latencies in a histogram whose percentiles are within 3.9 % (`kvwrap.core.histogram`).
+    latencies in a histogram whose percentiles are within 3.9 % (`kvwrap.metrics.histogram`).
 
     Args:
         name: What exporters call this store: two layers of one name are summed there.

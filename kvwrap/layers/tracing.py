@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.capability import Capability
 from kvwrap.core.optional import need
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.around import Around, Call
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer

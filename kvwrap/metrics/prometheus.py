@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from kvwrap.core.histogram import Latency
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
+from kvwrap.metrics.histogram import Latency
 from kvwrap.metrics.rows import Labelled, Sources
 
 if TYPE_CHECKING:

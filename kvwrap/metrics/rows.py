@@ -70,5 +70,5 @@ def statistics_of(store: Store) -> Iterator[Statistics]:
     for layer in store.layers:
         if isinstance(layer, Statistics):
             yield layer
-        for _, second in layer.seconds:
+        for _, second in layer.second_stores:
             yield from statistics_of(second)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from kvwrap.core.capability import Capability
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Primitives
-from kvwrap.core.renaming import Renaming
 from kvwrap.core.store import Store
-from kvwrap.core.transform import Transform
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
+from kvwrap.kinds.renaming import Renaming
+from kvwrap.kinds.transform import Transform
 
 
 class Place(NamedTuple):

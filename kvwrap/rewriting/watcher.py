@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
-from kvwrap.core.transform import Transform
 from kvwrap.errors import ConfigurationError
+from kvwrap.kinds.transform import Transform
 
 
 class Sight(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
-from kvwrap.core.around import Around, Call
 from kvwrap.core.entry import Entry
+from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 Before = Callable[[str], Awaitable[None]]

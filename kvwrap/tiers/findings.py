@@ -49,7 +49,7 @@ def found_against(
         second.capabilities & _REACH == reach
         for layer in below
         if "caches" in layer.traits
-        for _, second in layer.seconds
+        for _, second in layer.second_stores
     ):
         yield Finding(
             "cached-twice",

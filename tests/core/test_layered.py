@@ -169,7 +169,7 @@ def test_a_second_store_serves_one_stack_only() -> None:
 def test_a_factory_makes_one_for_each() -> None:
     layers = stack(Near(MemoryStore, lambda: NullStore()))
     one, two = layers.over(MemoryStore()), layers.over(MemoryStore())
-    stores = {id(store) for part in (*one.layers, *two.layers) for _, store in part.seconds}
+    stores = {id(store) for part in (*one.layers, *two.layers) for _, store in part.second_stores}
     assert len(stores) == 4
 
 

@@ -59,7 +59,9 @@ class Description(LayerParts):
         async with one, two:
             for part, twin in zip(one.layers, two.layers, strict=True):
                 assert part is not twin
-                for (_, second), (_, other) in zip(part.seconds, twin.seconds, strict=True):
+                for (_, second), (_, other) in zip(
+                    part.second_stores, twin.second_stores, strict=True
+                ):
                     assert second is not other
             if not self.writable:
                 return
@@ -77,7 +79,7 @@ class Description(LayerParts):
             assert isinstance(running, type(layer))
             assert isinstance(store.find(type(layer)), type(layer))
             assert type(layer).__name__ in text
-            for role, second in running.seconds:
+            for role, second in running.second_stores:
                 assert f"{role}: " in text
                 assert repr(second.base) in text
             for note in running.notes():
@@ -103,7 +105,7 @@ class Description(LayerParts):
         store = layers.over(backend)
         async with store:
             await self.used(store)
-            seconds = [second for part in store.layers for _, second in part.seconds]
+            seconds = [second for part in store.layers for _, second in part.second_stores]
             assert all(second.is_open for second in seconds)
         assert asyncio.all_tasks() <= before
         assert not any(second.is_open for second in seconds)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from kvwrap.core.breaker import Breaker, BreakerState
 from kvwrap.core.clock import Clock
 from kvwrap.errors import CircuitOpen, KvwrapError, RateLimited, StoreFull, StoreUnavailable
+from kvwrap.resilience.breaker import Breaker, BreakerState
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -24,11 +24,11 @@ from pathlib import Path
 from types import GenericAlias
 from typing import Any
 
+from kvwrap.config.options import Mistake, asks_for_store, converted, parameters
+from kvwrap.config.references import is_reference, python_reference, text_of
 from kvwrap.core.described import Described, redacted, shown
 from kvwrap.core.layer import Layer
 from kvwrap.core.layered import LayeredStore
-from kvwrap.core.options import Mistake, asks_for_store, converted, parameters
-from kvwrap.core.references import is_reference, python_reference, text_of
 from kvwrap.core.registry import (
     layer_class,
     layer_name,

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.guard import Guard
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives
 from kvwrap.core.ttl import LATEST
 from kvwrap.errors import KvwrapError
+from kvwrap.resilience.guard import Guard
 
 _TOMBSTONE = codec.step(codec.OTHER_STEP, codec.fingerprint("kvwrap.tombstone"))
 

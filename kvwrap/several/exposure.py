@@ -24,7 +24,7 @@ def exposed(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
     """The finding on each second store that outlives or leaves the process unencrypted."""
     if not encrypted_below(below):
         return
-    for role, store in layer.seconds:
+    for role, store in layer.second_stores:
         if _OUTSIDE & store.capabilities and not encrypted_below(store.layers):
             yield Finding(
                 "plaintext-second-store",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec
 
 from kvwrap.core.entry import Entry
-from kvwrap.core.guard import Guard
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import KvwrapError
+from kvwrap.resilience.guard import Guard
 
 P = ParamSpec("P")
 

@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.exposure import exposed, lopsided
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.merging import Merge, Pages
 from kvwrap.core.primitives import Collection, Expected, Page, Primitives, Span
 from kvwrap.core.store import Store
-from kvwrap.core.together import outcomes, together
 from kvwrap.errors import KvwrapError
+from kvwrap.several.exposure import exposed, lopsided
+from kvwrap.several.merging import Merge, Pages
+from kvwrap.several.together import outcomes, together
 
 T = TypeVar("T")
 

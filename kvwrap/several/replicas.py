@@ -7,11 +7,11 @@ from typing import Any
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.merging import Merge, Pages
 from kvwrap.core.primitives import Collection, Page, Span
-from kvwrap.core.replica import Replica, rank
-from kvwrap.core.together import outcomes, together
 from kvwrap.errors import KvwrapError, StoreUnavailable
+from kvwrap.several.merging import Merge, Pages
+from kvwrap.several.replica import Replica, rank
+from kvwrap.several.together import outcomes, together
 
 _EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 import pytest
 
 from kvwrap import MemoryStore
-from kvwrap.core.around import Around, Call
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, PRIMITIVES, Collection, Span
+from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kvwrap.core.primitives import Page
-from kvwrap.core.together import together
+from kvwrap.several.together import together
 
 Pages = Callable[[object], Coroutine[Any, Any, Page]]
 """Gives the page of a store that belongs to a cursor."""

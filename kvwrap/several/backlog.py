@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.primitives import Collection
-from kvwrap.core.within import within
+from kvwrap.resilience.within import within
 
 Slot = tuple[Collection, str]
 """A collection and a key in it."""

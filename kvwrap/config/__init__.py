@@ -1,0 +1,1 @@
+"""Stacks written down, and built from what is written."""

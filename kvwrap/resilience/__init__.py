@@ -1,0 +1,1 @@
+"""What layers that deal with failing backends are made of."""

@@ -1,0 +1,1 @@
+"""What layers over several stores are made of."""
