@@ -70,6 +70,7 @@ WRONG = {
     "journal-outside-read-only": lambda at: stack().write_behind(at / "journal").read_only(),
     "key-prefix-outside-hashed-keys": lambda at: stack().prefix_key("a-").hash_keys(b"s" * 32),
     "keys-hashed-twice": lambda at: stack().hash_keys(b"s" * 32).hash_keys(b"t" * 32),
+    "layer-under-one-store": lambda at: stack().route({"a*": MemoryStore}).prefix_key("p-"),
     "limit-inside-transform": lambda at: stack().compress().limit_size(9),
     "log-of-values": lambda at: stack().log(values=True),
     "migration-open": lambda at: stack().encrypt(KEYS, accept_plaintext=True),
