@@ -10,7 +10,7 @@ from rich.table import Table
 
 from examples.demo.workload import Comparison
 from kvwrap import ReadThrough, Statistics, Store
-from kvwrap.layers.statistics import Counts
+from kvwrap.counting.counts import Counts
 
 
 class Outcome(NamedTuple):

@@ -2,178 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from math import log10
-from types import MappingProxyType
 from typing import Any, TypeVar
 
-import msgspec
-
+from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.counting.cell import Cell
+from kvwrap.counting.counts import OTHER, Row, Snapshot
+from kvwrap.counting.histogram import PER_DECADE
 from kvwrap.errors import ConfigurationError
-from kvwrap.metrics.histogram import PER_DECADE, Latency
 
 T = TypeVar("T")
-
-OTHER = "(other)"
-"""What the collections beyond `Statistics.max_collections` are counted under, together."""
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """What happened, and how long it took.
-
-    Attributes:
-        calls: Calls, batches as one, those that failed included.
-        keys: Keys that they were about, or gave; of the calls that did not fail.
-        hits: Keys read that had an entry.
-        misses: Keys read that had none.
-        changed: Keys that were written, removed or given another end.
-        bytes_read: Bytes of the entries that were read, as they pass here.
-        bytes_written: Bytes of those that were written.
-        errors: How many calls failed, by the name of the exception's class.
-        latency: How long the calls took.
-    """
-
-    calls: int = 0
-    keys: int = 0
-    hits: int = 0
-    misses: int = 0
-    changed: int = 0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    errors: Mapping[str, int] = MappingProxyType({})
-    latency: Latency = Latency()
-
-    @property
-    def hit_rate(self) -> float:
-        """The share of the keys read that had an entry; 0 where none was read."""
-        reads = self.hits + self.misses
-        return self.hits / reads if reads else 0.0
-
-    @property
-    def failed(self) -> int:
-        """How many calls failed."""
-        return sum(self.errors.values())
-
-    @classmethod
-    def merged(cls, parts: Iterable[Counts]) -> Counts:
-        """Several taken together."""
-        parts = list(parts)
-        errors: defaultdict[str, int] = defaultdict(int)
-        for part in parts:
-            for name, count in part.errors.items():
-                errors[name] += count
-        sums = {name: sum(getattr(part, name) for part in parts) for name in _SUMMED}
-        latency = Latency.merged(part.latency for part in parts)
-        return cls(**sums, errors=MappingProxyType(dict(errors)), latency=latency)
-
-
-_SUMMED = ("calls", "keys", "hits", "misses", "changed", "bytes_read", "bytes_written")
-
-
-class Row(msgspec.Struct, frozen=True):
-    """The counts of one operation in one collection.
-
-    Attributes:
-        collection: Its name, `None` for the default one, `OTHER` for those beyond the bound.
-        operation: The primitive: read, write, remove, touch, list_keys, …
-        counts: What happened.
-    """
-
-    collection: Collection
-    operation: str
-    counts: Counts
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What `Statistics` had counted at one moment; never changes.
-
-    Attributes:
-        name: The layer's name.
-        seconds: How long it had been counting.
-        rows: The counts, one row for each operation and collection that occurred.
-    """
-
-    name: str
-    seconds: float
-    rows: tuple[Row, ...]
-
-    def of(self, *operations: str) -> Counts:
-        """The counts of these operations in all collections together."""
-        return Counts.merged(row.counts for row in self.rows if row.operation in operations)
-
-    def of_collection(self, collection: Collection, *operations: str) -> Counts:
-        """The counts of one collection; of these operations, or of all where none is named."""
-        return Counts.merged(
-            row.counts
-            for row in self.rows
-            if row.collection == collection and (not operations or row.operation in operations)
-        )
-
-    @property
-    def total(self) -> Counts:
-        """Everything together."""
-        return Counts.merged(row.counts for row in self.rows)
-
-    @property
-    def reads(self) -> Counts:
-        """What `get`, `get_many`, `ttl`, `exists` and all other reading came to."""
-        return self.of("read")
-
-    @property
-    def writes(self) -> Counts:
-        """What `put` and all other writing came to."""
-        return self.of("write")
-
-    @property
-    def removes(self) -> Counts:
-        """What `delete`, `delete_many` and `pop` came to."""
-        return self.of("remove")
-
-    @property
-    def collections(self) -> tuple[Collection, ...]:
-        """The collections that occurred, in the order of their first call."""
-        return tuple(dict.fromkeys(row.collection for row in self.rows))
-
-
-class _Cell:
-    """The running counts of one operation in one collection."""
-
-    __slots__ = ("buckets", "bytes", "errors", "hits", "keys", "seconds")
-
-    def __init__(self) -> None:
-        self.buckets: defaultdict[int, int] = defaultdict(int)
-        self.seconds = 0.0
-        self.keys = 0
-        self.hits = 0
-        self.bytes = 0
-        self.errors: dict[str, int] = {}
-
-    def took(self, seconds: float) -> None:
-        self.seconds += seconds
-        # `histogram.bucket`, written out here and in `Statistics.read` for speed.
-        self.buckets[int(log10(seconds * 1e9 + 1.0) * PER_DECADE)] += 1
-
-    def counts(self, operation: str) -> Counts:
-        # `dict` copies at one go, so that a thread that scrapes does not meet a change half-way.
-        latency = Latency(self.seconds, tuple(sorted(dict(self.buckets).items())))
-        reads = operation == "read"
-        return Counts(
-            calls=latency.calls,
-            keys=self.keys,
-            hits=self.hits if reads else 0,
-            misses=self.keys - self.hits if reads else 0,
-            changed=0 if reads else self.hits,
-            bytes_read=self.bytes if reads else 0,
-            bytes_written=0 if reads else self.bytes,
-            errors=MappingProxyType(dict(self.errors)),
-            latency=latency,
-        )
 
 
 class Statistics(Layer):
@@ -181,12 +25,13 @@ class Statistics(Layer):
 
     Read with `store.find(Statistics).snapshot()`, or through `kvwrap.metrics.prometheus` and
     `kvwrap.metrics.opentelemetry`. Counts are kept per primitive operation and collection;
-    latencies in a histogram whose percentiles are within 3.9 % (`kvwrap.metrics.histogram`).
+    latencies in a histogram whose percentiles are within 3.9 % (`kvwrap.counting.histogram`).
 
     Args:
         name: What exporters call this store: two layers of one name are summed there.
         max_collections: How many collections are counted each for itself; those that come
-            later go into one row, `OTHER`, so that callers who make up names cost no memory.
+            later go into one row, `kvwrap.counting.counts.OTHER`, so that callers who make up
+            names cost no memory.
     """
 
     traits = frozenset({"observes"})
@@ -194,12 +39,8 @@ class Statistics(Layer):
     def __init__(self, name: str = "kvwrap", *, max_collections: int = 100) -> None:
         if not name or not isinstance(name, str):
             raise ConfigurationError(f"a name is a string of at least a character, not {name!r}")
-        if type(max_collections) is not int or max_collections < 1:
-            raise ConfigurationError(
-                f"max_collections is a whole number above 0, not {max_collections!r}"
-            )
         self.label = name
-        self.max_collections = max_collections
+        self.max_collections = checked_count(max_collections, "max_collections")
 
     def bound(self) -> None:
         self._now = self.clock.monotonic
@@ -209,8 +50,8 @@ class Statistics(Layer):
 
     def reset(self) -> None:
         """Begin to count anew."""
-        self._reads: dict[Collection, _Cell] = {}
-        self._writes: dict[Collection, _Cell] = {}
+        self._reads: dict[Collection, Cell] = {}
+        self._writes: dict[Collection, Cell] = {}
         self._cells = {"read": self._reads, "write": self._writes}
         self._names: set[Collection] = set()
         self._since = self._now()
@@ -227,7 +68,7 @@ class Statistics(Layer):
             ),
         )
 
-    def _cell(self, operation: str, collection: Collection) -> _Cell:
+    def _cell(self, operation: str, collection: Collection) -> Cell:
         cells = self._cells.setdefault(operation, {})
         cell = cells.get(collection)
         if cell is None:
@@ -235,7 +76,7 @@ class Statistics(Layer):
                 if len(self._names) >= self.max_collections:
                     collection = OTHER
                 self._names.add(collection)
-            cell = cells.setdefault(collection, _Cell())
+            cell = cells.setdefault(collection, Cell())
         return cell
 
     def _failed(

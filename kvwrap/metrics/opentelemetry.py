@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
-from kvwrap.layers.statistics import Counts
+from kvwrap.counting.counts import Counts
 from kvwrap.metrics.rows import Labelled, Sources
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
-from kvwrap.metrics.histogram import Latency
+from kvwrap.counting.histogram import Latency
 from kvwrap.metrics.rows import Labelled, Sources
 
 if TYPE_CHECKING:

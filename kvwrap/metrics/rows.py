@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
+from kvwrap.counting.counts import Counts
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.statistics import Counts, Statistics
+from kvwrap.layers.statistics import Statistics
 
 
 class Labelled(NamedTuple):

@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kvwrap import ConfigurationError, MemoryStore, Passthrough, Statistics, stack
-from kvwrap.layers.statistics import OTHER, Counts
+from kvwrap.counting.counts import OTHER, Counts
+from kvwrap.counting.histogram import ERROR, Latency, bound, bucket
 from kvwrap.metrics import opentelemetry, prometheus
-from kvwrap.metrics.histogram import ERROR, Latency, bound, bucket
 
 
 class Slow(Passthrough):

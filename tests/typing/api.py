@@ -35,7 +35,7 @@ from kvwrap import (
 )
 from kvwrap.core.atomic import Versioned
 from kvwrap.core.typed import TypedStore, TypedVersioned
-from kvwrap.layers.statistics import Snapshot
+from kvwrap.counting.counts import Snapshot
 from kvwrap.metrics import opentelemetry, prometheus
 from kvwrap.views.mapping import StoreMapping
 from kvwrap.views.sync import SyncStore

@@ -1,0 +1,1 @@
+"""What statistics are made of: counts, and latencies in a histogram."""
