@@ -139,8 +139,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 def end_of(expires_at: float | None) -> int:
     """When an entry expires as its header has it: milliseconds, 0 for never."""
-    # Up, so that no entry is kept for less than its ttl, and 0 stays free for "never".
-    return _NEVER if expires_at is None else max(1, min(math.ceil(expires_at * 1000), _LAST))
+    if expires_at is None:
+        return _NEVER
+    # Up, so that no entry is kept for less than its ttl, and 0 stays free for "never"; but
+    # a moment that a header held once stays the same, however often it is written again.
+    nearest = round(expires_at * 1000)
+    return max(1, min(nearest if nearest / 1000 >= expires_at else nearest + 1, _LAST))
 
 
 def is_entry(data: bytes) -> bool:
