@@ -24,7 +24,6 @@ encryption finds intent.
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 import zlib
 
@@ -74,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def to_bytes(self, collection: str | None, key: str) -> bytes:
         """Header and body, to be kept under this collection and key."""
-        created = int(self.created_at * 1000)
+        created = round(self.created_at * 1000)
         end = end_of(self.expires_at)
         codec = self.codec
         head = (
