@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Primitives
-from kvwrap.errors import KvwrapError, StoreFull
+from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.journal.journal import Journal
 from kvwrap.journal.sender import Sender
 from kvwrap.resilience.guard import Guard
@@ -102,10 +102,24 @@ class Outage:
         await self.journal.accept(collection, keys, entries)
         self.sender.start()
 
-    def concerns(self, collection: Collection, keys: Sequence[str]) -> bool:
-        """Whether anything is pending for these keys."""
+    async def queues(
+        self, collection: Collection, keys: Sequence[str], expected: Sequence[object] | None
+    ) -> bool:
+        """Whether a write has to queue behind those that are pending.
+
+        One that depends on what is there waits until nothing is pending for its keys.
+        """
+        if expected is None:
+            return self.journal.size > 0
         pending = self.journal.pending
-        return bool(pending) and any((collection, key) in pending for key in keys)
+        if pending and any((collection, key) in pending for key in keys):
+            await self.sender.flush()
+        return False
+
+    @staticmethod
+    def accepts(expected: Sequence[object] | None, error: StoreUnavailable) -> bool:
+        """Whether a write at which the target failed so is one to accept in its place."""
+        return expected is None and not isinstance(error, RateLimited | StoreFull)
 
     async def over(
         self,

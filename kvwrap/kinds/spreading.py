@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
+from kvwrap.core.batch import picked
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
@@ -200,10 +201,3 @@ class Spreading(Layer):
     ) -> Iterable[Finding]:
         yield from exposed(self, below)
         yield from lopsided(self, below)
-
-
-def picked(sequence: Sequence[T], places: Sequence[int]) -> Sequence[T]:
-    """The elements at these places."""
-    if len(places) == len(sequence):
-        return sequence
-    return [sequence[place] for place in places]

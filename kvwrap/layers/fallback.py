@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal
 
 import msgspec
 
+from kvwrap.core.batch import done_of, once
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.entry import Entry
@@ -15,25 +16,15 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import (
-    ConfigurationError,
-    KvwrapError,
-    RateLimited,
-    StoreFull,
-    StoreUnavailable,
-)
+from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.journal.outage import Outage
 from kvwrap.journal.place import checked_path, journal_findings
-from kvwrap.kinds.spreading import picked
 from kvwrap.resilience.breaker import BreakerState
 from kvwrap.resilience.guard import Guard
 from kvwrap.several.copies import Copies
 from kvwrap.several.exposure import exposed
+from kvwrap.several.listing import Listing
 
-T = TypeVar("T")
-P = ParamSpec("P")
-
-_LISTING = {Capability.KEYS, Capability.RANGE, Capability.COLLECTIONS}
 _DROPPING = {Capability.DESTROY, Capability.DESTROY_COLLECTION}
 
 
@@ -57,13 +48,6 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
     pending: int = 0
     replayed: int = 0
     refused: int = 0
-
-
-class _Cursor(msgspec.Struct, frozen=True):
-    """Which store an enumeration was begun in, and its cursor."""
-
-    other: bool
-    cursor: object
 
 
 class Fallback(Layer):
@@ -136,6 +120,7 @@ class Fallback(Layer):
             self._copying = Copies(self._other, self._guard("fallback"), owner=self.name)
         self._ask = self._asking.ask
         self._served = 0
+        self._listing = Listing(self.inner, self._asking, self._other)
         self._outage: Outage | None = None
         if self._path is not None:
             self._outage = Outage(
@@ -180,7 +165,8 @@ class Fallback(Layer):
     def snapshot(self) -> FallbackSnapshot:
         """Counts, as they are now."""
         missed = 0 if self._copying is None else self._copying.missed
-        found = FallbackSnapshot(self._asking.state, self._asking.opened, self._served, missed)
+        served = self._served + self._listing.served
+        found = FallbackSnapshot(self._asking.state, self._asking.opened, served, missed)
         if self._outage is None:
             return found
         sender = self._outage.sender
@@ -203,24 +189,6 @@ class Fallback(Layer):
         inside = self.inner.capabilities
         return inside - (_DROPPING - self._other.capabilities) if self._copies else inside
 
-    # -- asking the one and the other --------------------------------------------------
-
-    async def _instead(
-        self,
-        outage: StoreUnavailable,
-        call: Callable[P, Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """The other store's answer, in an outage of the inner one."""
-        try:
-            return await call(*args, **kwargs)
-        except StoreUnavailable as error:
-            raise StoreUnavailable(
-                f"neither the inner store nor the fallback answers ({outage.message})",
-                store=self.name,
-            ) from error
-
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
@@ -234,53 +202,32 @@ class Fallback(Layer):
         try:
             return await self._ask(self.inner.read, collection, keys)
         except StoreUnavailable as outage:
-            found = await self._instead(outage, self._other.read, collection, keys)
+            try:
+                found = await self._other.read(collection, keys)
+            except StoreUnavailable as error:
+                raise StoreUnavailable(
+                    f"neither the inner store nor the fallback answers ({outage.message})",
+                    store=self.name,
+                ) from error
         self._served += len(keys)
         return found
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        assert cursor is None or isinstance(cursor, _Cursor)
-        inside = None if cursor is None else cursor.cursor
-        other = cursor is not None and cursor.other
-        if cursor is None:
-            other = await self._lists_other()
-        if not other:
-            try:
-                page = await self._ask(self.inner.list_keys, collection, span, inside)
-                return _page(page, other=False)
-            except StoreUnavailable:
-                # An enumeration that was begun in one store cannot go on in another.
-                if cursor is not None or not self._can_list:
-                    raise
-        page = await self._other.list_keys(collection, span, inside)
-        self._served += 1
-        return _page(page, other=True)
+        other = cursor is None and await self._other_knows_more()
+        return await self._listing.keys(collection, span, cursor, of_other=other)
 
     async def list_collections(self) -> list[Collection]:
-        if not await self._lists_other():
-            try:
-                return await self._ask(self.inner.list_collections)
-            except StoreUnavailable:
-                if not self._can_list:
-                    raise
-        self._served += 1
-        return await self._other.list_collections()
+        return await self._listing.collections(of_other=await self._other_knows_more())
 
-    async def _lists_other(self) -> bool:
-        """Whether the other store alone knows every name now."""
-        if self._outage is not None:
-            await self.ready()
-            try:
-                await self._outage.sender.flush()
-            except StoreUnavailable:
-                if not self._can_list:
-                    raise
-                return True
+    async def _other_knows_more(self) -> bool:
+        """Whether the other store alone has every name now: what is pending cannot be sent."""
+        try:
+            await self.flush()
+        except StoreUnavailable:
+            if not self._listing.has_other:
+                raise
+            return True
         return False
-
-    @property
-    def _can_list(self) -> bool:
-        return _LISTING & self.inner.capabilities <= self._other.capabilities
 
     # -- writing -----------------------------------------------------------------------
 
@@ -292,15 +239,13 @@ class Fallback(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         if await self._queues(collection, keys, expected):
-            await self._accept(collection, keys, entries)
-            return [True] * len(keys)
+            return await self._accept(collection, keys, entries)
         try:
             written = await self._ask(self.inner.write, collection, keys, entries, expected)
         except StoreUnavailable as error:
             if self._accepts(expected, error):
-                await self._accept(collection, keys, entries)
-                return [True] * len(keys)
-            await self._copy(collection, keys, entries, _done(keys, error))
+                return await self._accept(collection, keys, entries)
+            await self._copy(collection, keys, entries, done_of(keys, error))
             raise
         await self._copy(collection, keys, entries, written)
         return written
@@ -318,7 +263,7 @@ class Fallback(Layer):
         except StoreUnavailable as error:
             if self._accepts(expected, error):
                 return await self._accept_removal(collection, keys)
-            await self._copy(collection, keys, [None] * len(keys), _done(keys, error))
+            await self._copy(collection, keys, [None] * len(keys), done_of(keys, error))
             raise
         done = removed if expected is not None else [True] * len(keys)
         await self._copy(collection, keys, [None] * len(keys), done)
@@ -329,10 +274,8 @@ class Fallback(Layer):
     ) -> list[bool]:
         await self._queues(collection, keys, ())
         touched = await self._ask(self.inner.touch, collection, keys, expires)
-        places = [place for place, done in enumerate(touched) if done]
-        if self._copying is not None and places:
-            names, ends = picked(keys, places), picked(expires, places)
-            await self._copying.do(self._other.touch, collection, names, ends)
+        if self._copying is not None:
+            await self._copying.touch(collection, keys, expires, touched)
         return touched
 
     async def drop(self, collection: Collection) -> bool:
@@ -363,50 +306,36 @@ class Fallback(Layer):
     ) -> None:
         """Let the other store have what the inner one has done."""
         if self._copying is not None:
-            places = [place for place, was in enumerate(done) if was]
-            await self._copying.put(collection, picked(keys, places), picked(entries, places))
+            await self._copying.put(collection, keys, entries, done)
 
     # -- writing in an outage ----------------------------------------------------------
 
     async def _queues(
         self, collection: Collection, keys: Sequence[str], expected: Sequence[object] | None
     ) -> bool:
-        """Whether a write has to queue behind those that are pending.
-
-        One that depends on what is there waits until nothing is pending for its keys.
-        """
+        """Whether a write has to queue behind those accepted in an outage."""
         if self._outage is None:
             return False
         await self.ready()
-        if expected is None:
-            return self._outage.journal.size > 0
-        if self._outage.concerns(collection, keys):
-            await self._outage.sender.flush()
-        return False
+        return await self._outage.queues(collection, keys, expected)
 
     def _accepts(self, expected: Sequence[object] | None, error: StoreUnavailable) -> bool:
-        return (
-            self._outage is not None
-            and expected is None
-            and not isinstance(error, RateLimited | StoreFull)
-        )
+        return self._outage is not None and self._outage.accepts(expected, error)
 
     async def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
-    ) -> None:
+    ) -> list[bool]:
         assert self._outage is not None
         await self._outage.accept(collection, keys, entries)
+        done = [True] * len(keys)
         # The other store has it as well, for enumerations; if not, the journal still has.
-        await self._copy(collection, keys, entries, [True] * len(keys))
+        await self._copy(collection, keys, entries, done)
+        return done
 
     async def _accept_removal(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
-        found = await self.read(collection, keys)
+        there = [entry is not None for entry in await self.read(collection, keys)]
         await self._accept(collection, keys, [None] * len(keys))
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}
-        return [
-            entry is not None and first[key] == place
-            for place, (key, entry) in enumerate(zip(keys, found, strict=True))
-        ]
+        return once(keys, there)
 
     # -- its place ---------------------------------------------------------------------
 
@@ -432,12 +361,3 @@ class Fallback(Layer):
                     "takes long to see an outage.",
                     f"Put {layer.name} before {self.name}.",
                 )
-
-
-def _page(page: Page, *, other: bool) -> Page:
-    return Page(page.keys, None if page.cursor is None else _Cursor(other, page.cursor))
-
-
-def _done(keys: Sequence[str], error: KvwrapError) -> list[bool]:
-    done = set(error.done or ())
-    return [key in done for key in keys]

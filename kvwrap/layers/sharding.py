@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
+from kvwrap.core.batch import picked, places_of
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import StoreSource
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives, Span
 from kvwrap.errors import ConfigurationError
-from kvwrap.kinds.spreading import Part, Spreading, picked
+from kvwrap.kinds.spreading import Part, Spreading
 from kvwrap.several.rendezvous import Rendezvous
 
 
@@ -134,7 +135,7 @@ class Sharding(Spreading):
         # What moved after its new owner was asked and before the previous one was.
         moved = [place for _, places in parts for place in places if found[place] is None]
         if moved:
-            again = await super().read(collection, [keys[place] for place in moved])
+            again = await super().read(collection, picked(keys, moved))
             for place, entry in zip(moved, again, strict=True):
                 found[place] = entry
         return found
@@ -191,7 +192,7 @@ class Sharding(Spreading):
         """Have these keys with their new owners, before something depends on what is there."""
         async with self._moving:
             for store, places in self._parts_before(collection, keys, range(len(keys))):
-                await self._move(store, collection, [keys[place] for place in places])
+                await self._move(store, collection, picked(keys, places))
 
     async def _move(self, source: Primitives, collection: Collection, keys: Sequence[str]) -> int:
         """Move those of these keys that `source` has to where they belong; how many it had."""
@@ -250,7 +251,7 @@ async def _copy(
 ) -> list[bool]:
     """Put entries where there are none, or older ones, atomically each."""
     put = await target.write(collection, keys, entries, [ABSENT] * len(keys))
-    rest = [place for place, done in enumerate(put) if not done]
+    rest = places_of([not done for done in put])
     if rest:
         there = await target.read(collection, picked(keys, rest))
         older = [
@@ -262,8 +263,8 @@ async def _copy(
             places = [place for place, _ in older]
             await target.write(
                 collection,
-                [keys[place] for place in places],
-                [entries[place] for place in places],
+                picked(keys, places),
+                picked(entries, places),
                 [version for _, version in older],
             )
     return put

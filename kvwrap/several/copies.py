@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec
 
+from kvwrap.core.batch import picked, places_of
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import KvwrapError
@@ -41,12 +42,30 @@ class Copies:
             _log.warning("%s: the fallback missed a write: %s", self._owner, type(error).__name__)
 
     async def put(
-        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry | None],
+        done: Sequence[bool],
     ) -> None:
-        """Let the store have these entries, and nothing where there is `None`."""
-        kept = {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
-        gone = [key for key in dict.fromkeys(keys) if key not in kept]
+        """Let the store have the entries that are done, and nothing where there is `None`."""
+        changed = {key: entry for key, entry, was in zip(keys, entries, done, strict=True) if was}
+        kept = {key: entry for key, entry in changed.items() if entry is not None}
+        gone = [key for key, entry in changed.items() if entry is None]
         if kept:
             await self.do(self.store.write, collection, list(kept), list(kept.values()), None)
         if gone:
             await self.do(self.store.remove, collection, gone, None)
+
+    async def touch(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expires: Sequence[float | None],
+        done: Sequence[bool],
+    ) -> None:
+        """Let the store give these ends to the entries that are done."""
+        places = places_of(done)
+        if places:
+            names, ends = picked(keys, places), picked(expires, places)
+            await self.do(self.store.touch, collection, names, ends)
