@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_share
+from kvwrap.core.checked import checked_rng, checked_share
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -64,7 +65,7 @@ class TTLClamp(Layer):
         self._most = math.inf if self.maximum is None else self.maximum
         if self.jitter:
             self._most = -math.inf
-        self._random = (rng or random.Random()).random
+        self._random = checked_rng(rng).random
 
     def clamped(self, ttl: float | None) -> float | None:
         """The lifetime, in seconds, that an entry with this one gets."""
@@ -84,22 +85,35 @@ class TTLClamp(Layer):
         ttl = self.clamped(None if end is None else end - now)
         return None if ttl is None else min(now + ttl, LATEST)
 
-    async def write(
+    def write(
         self,
         collection: Collection,
         keys: Sequence[str],
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
+    ) -> Coroutine[Any, Any, list[bool]]:
         # What is left now, not what there was when the entry was made: one that fills a
         # cache may be old.
         now = self.clock.time()
+        least, most = self._least, self._most
         clamped = []
         for entry in entries:
-            end = self._end(now, entry.expires_at)
-            clamped.append(entry if end == entry.expires_at else entry.with_expiry(end))
-        if expected is not None:
-            await self._keep_ends(collection, keys, entries, clamped, expected)
+            end = entry.expires_at
+            within = end is not None and least <= end - now <= most
+            clamped.append(entry if within else entry.with_expiry(self._end(now, end)))
+        if expected is None:
+            return self.inner.write(collection, keys, clamped)
+        return self._write_where(collection, keys, entries, clamped, expected)
+
+    async def _write_where(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        clamped: list[Entry],
+        expected: Sequence[Expected],
+    ) -> list[bool]:
+        await self._keep_ends(collection, keys, entries, clamped, expected)
         return await self.inner.write(collection, keys, clamped, expected)
 
     async def _keep_ends(
