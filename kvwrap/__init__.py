@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from kvwrap.config.stacks import from_config, stack_from_config, store_from_url, to_config
+from kvwrap.core.atomic import Versioned
 from kvwrap.core.capability import Capability
+from kvwrap.core.layer import Layer
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store
 from kvwrap.errors import (
@@ -91,6 +93,7 @@ __all__ = [
     "KeyNotFound",
     "Keyring",
     "KvwrapError",
+    "Layer",
     "LimitSize",
     "LocalKEK",
     "Logging",
@@ -127,6 +130,7 @@ __all__ = [
     "UnsupportedOperation",
     "Validate",
     "ValueTooLarge",
+    "Versioned",
     "WriteBehind",
     "adapt",
     "from_config",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, Self, overload
 
 from kvwrap.core.layer import Layer
 from kvwrap.core.layered import LayeredStore
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
+from kvwrap.errors import ConfigurationError
 from kvwrap.layers.chaos import Chaos
 from kvwrap.layers.circuit_breaker import CircuitBreaker
 from kvwrap.layers.coalesce import Coalesce
@@ -20,6 +22,7 @@ from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.hashed_key import HashedKey
 from kvwrap.layers.limit_size import LimitSize
 from kvwrap.layers.logging import Logging
+from kvwrap.layers.passthrough import Passthrough
 from kvwrap.layers.prefix_collection import PrefixCollection
 from kvwrap.layers.prefix_key import PrefixKey
 from kvwrap.layers.rate_limit import RateLimit
@@ -67,6 +70,7 @@ class _Adds(Generic[P]):
         return add
 
 
+@dataclass(frozen=True, repr=False)
 class Stack:
     """An immutable sequence of layers, outermost first.
 
@@ -80,15 +84,26 @@ class Stack:
     TTLClamp(maximum=3600)
     """
 
-    __slots__ = ("layers", "silenced")
+    layers: tuple[Layer, ...] = ()
+    silenced: frozenset[str] = field(default=frozenset(), compare=False)
 
-    def __init__(self, layers: tuple[Layer, ...] = (), silenced: frozenset[str] = frozenset()):
-        self.layers = layers
-        self.silenced = silenced
+    def __post_init__(self) -> None:
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise ConfigurationError(
+                    f"a stack is made of layers, not of classes: did you mean {layer.__name__}()?"
+                    if isinstance(layer, type)
+                    else f"a stack is made of layers, and a {type(layer).__name__} is none"
+                )
 
-    def layer(self, layer: Layer) -> Stack:
-        """This stack with a layer added inside: one of your own, or of another package."""
-        return Stack((*self.layers, layer), self.silenced)
+    def layer(self, layer: Layer | None = None) -> Stack:
+        """This stack with a layer added inside: one of your own, or of another package.
+
+        Args:
+            layer: A `Passthrough`, which changes nothing, if left out.
+        """
+        added = Passthrough() if layer is None else layer
+        return Stack((*self.layers, added), self.silenced)
 
     def silence(self, *codes: str) -> Stack:
         """This stack with findings of these codes taken as meant."""
@@ -118,12 +133,6 @@ class Stack:
 
     def __len__(self) -> int:
         return len(self.layers)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stack) and self.layers == other.layers
-
-    def __hash__(self) -> int:
-        return hash(self.layers)
 
     def __repr__(self) -> str:
         return f"stack({', '.join(map(repr, self.layers))})"

@@ -10,11 +10,18 @@ from kvwrap.core.clock import SYSTEM_CLOCK, Clock
 from kvwrap.core.described import Described
 from kvwrap.core.entry import Entry
 from kvwrap.core.lifecycle import Lifecycle
-from kvwrap.core.names import checked_collection, checked_key, checked_keys
+from kvwrap.core.names import (
+    checked_bound,
+    checked_collection,
+    checked_key,
+    checked_keys,
+    checked_limit,
+    checked_values,
+)
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec
 from kvwrap.core.ttl import TTL, expiry
-from kvwrap.errors import InvalidBatch, KvwrapError, UnsupportedOperation
+from kvwrap.errors import KvwrapError, UnsupportedOperation
 
 ValueHook = Callable[[Any, str, Collection], Any]
 """What a layer does to a value, given its key and collection, before or after it is bytes."""
@@ -186,12 +193,10 @@ class BasicMethods(Described, Lifecycle):
         """As `put`, for many keys at once; every value is serialized before any is written.
 
         Raises:
-            InvalidBatch: `keys` and `values` are not of one length.
+            InvalidBatch: `keys` and `values` are not sequences of one length.
         """
         keys, collection = checked_keys(keys), checked_collection(collection)
-        values = list(values)
-        if len(keys) != len(values):
-            raise InvalidBatch(f"{len(keys)} keys and {len(values)} values: nothing was written")
+        values = checked_values(values, len(keys))
         now = self.clock.time()
         expires = expiry(now, ttl)
         entries = [
@@ -217,8 +222,9 @@ class BasicMethods(Described, Lifecycle):
 
     async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
         """The keys of a collection, at most `limit`; in order where `Capability.RANGE` is."""
+        collection, limit = checked_collection(collection), checked_limit(limit)
         found: list[str] = []
-        if limit is not None and limit <= 0:
+        if limit == 0:
             return found
         async for key in self.scan(collection=collection):
             found.append(key)
@@ -228,8 +234,8 @@ class BasicMethods(Described, Lifecycle):
 
     async def collections(self, *, limit: int | None = None) -> list[str]:
         """The collections that hold entries, at most `limit`; the default one has no name."""
-        named = [name for name in await self.list_collections() if name is not None]
-        return named if limit is None else named[: max(0, limit)]
+        limit = checked_limit(limit)
+        return [name for name in await self.list_collections() if name is not None][:limit]
 
     async def scan(
         self,
@@ -244,7 +250,8 @@ class BasicMethods(Described, Lifecycle):
         Keys compare by code points. Keys put or deleted meanwhile may or may not be in it;
         no key comes twice.
         """
-        async for page in self._pages(checked_collection(collection), Span(prefix, start, end)):
+        span = _span(prefix, start, end)
+        async for page in self._pages(checked_collection(collection), span):
             for key in page:
                 yield key
 
@@ -257,8 +264,8 @@ class BasicMethods(Described, Lifecycle):
         end: str | None = None,
     ) -> AsyncIterator[tuple[str, Any]]:
         """As `scan`, with the values, read a page of keys at a time."""
-        collection = checked_collection(collection)
-        async for page in self._pages(collection, Span(prefix, start, end)):
+        collection, span = checked_collection(collection), _span(prefix, start, end)
+        async for page in self._pages(collection, span):
             for key, entry in zip(page, await self._many(collection, page), strict=True):
                 if entry is not None:
                     yield key, self._value(entry, collection, key)
@@ -289,6 +296,14 @@ class BasicMethods(Described, Lifecycle):
     async def check(self) -> None:
         """Reach the backend, or raise `StoreUnavailable`."""
         await self.ping()
+
+
+def _span(prefix: str, start: str | None, end: str | None) -> Span:
+    return Span(
+        checked_bound(prefix, "prefix"),
+        None if start is None else checked_bound(start, "start"),
+        None if end is None else checked_bound(end, "end"),
+    )
 
 
 def _placed(error: KvwrapError, store: str, collection: Collection, key: str) -> KvwrapError:

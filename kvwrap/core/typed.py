@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar, overload
 
 from kvwrap.core.models import Mismatch, converter
-from kvwrap.core.names import checked_collection
+from kvwrap.core.names import checked_collection, checked_keys, checked_values
 from kvwrap.core.ttl import TTL
-from kvwrap.errors import ConfigurationError, InvalidBatch, InvalidValue, KeyNotFound
+from kvwrap.errors import ConfigurationError, InvalidValue, KeyNotFound
 
 if TYPE_CHECKING:
     from kvwrap.core.store import Store
@@ -113,7 +113,7 @@ class TypedStore(Generic[T]):
         self, keys: Sequence[str], *, collection: str | None = None
     ) -> list[tuple[T | None, float | None]]:
         """As `ttl`, for many keys at once."""
-        keys = keys if isinstance(keys, str) else list(keys)
+        keys = checked_keys(keys)
         pairs = await self.store.ttl_many(keys, collection=self._in(collection))
         found: list[tuple[T | None, float | None]] = []
         for key, (value, left) in zip(keys, pairs, strict=True):
@@ -162,9 +162,8 @@ class TypedStore(Generic[T]):
         ttl: TTL | None = None,
     ) -> None:
         """As `put`, for many keys at once; every instance is checked before any is written."""
-        keys, values = keys if isinstance(keys, str) else list(keys), list(values)
-        if len(keys) != len(values):
-            raise InvalidBatch(f"{len(keys)} keys and {len(values)} values: nothing was written")
+        keys = checked_keys(keys)
+        values = checked_values(values, len(keys))
         plain = [self._plain(value, key, collection) for key, value in zip(keys, values)]
         await self.store.put_many(keys, plain, collection=self._in(collection), ttl=ttl)
 

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvwrap import InvalidBatch, InvalidKey
-from kvwrap.core.names import checked_collection, checked_key, checked_keys
+from kvwrap import InvalidBatch, InvalidKey, InvalidValue
+from kvwrap.core.names import (
+    checked_bound,
+    checked_collection,
+    checked_key,
+    checked_keys,
+    checked_limit,
+    checked_values,
+)
 
 
 class Name(StrEnum):
@@ -48,6 +55,36 @@ def test_what_is_no_name(bad: object) -> None:
 def test_what_is_no_batch(bad: object) -> None:
     with pytest.raises(InvalidBatch):
         checked_keys(bad)  # type: ignore[arg-type]  # what is to be refused
+
+
+@pytest.mark.parametrize("bad", ["ab", b"ab", {"a": 1, "b": 2}, 5, None, [1], [1, 2, 3]], ids=repr)
+def test_what_are_no_two_values(bad: object) -> None:
+    with pytest.raises(InvalidBatch):
+        checked_values(bad, 2)  # type: ignore[arg-type]  # what is to be refused
+
+
+def test_values_may_come_from_anywhere() -> None:
+    assert checked_values((value for value in "ab"), 2) == ["a", "b"]
+    assert checked_values({"x": 1}.values(), 1) == [1]
+
+
+@pytest.mark.parametrize(("limit", "checked"), [(None, None), (3, 3), (0, 0), (-1, 0)])
+def test_what_a_limit_is(limit: int | None, checked: int | None) -> None:
+    assert checked_limit(limit) == checked
+
+
+@pytest.mark.parametrize("bad", ["5", 1.5, True, [1]], ids=repr)
+def test_what_is_no_limit(bad: object) -> None:
+    with pytest.raises(InvalidValue):
+        checked_limit(bad)
+
+
+def test_a_prefix_may_be_empty_and_is_text() -> None:
+    assert checked_bound("", "prefix") == ""
+    assert checked_bound(Name.ONE, "prefix") == "one"
+    for bad in (None, 5, b"a", "\ud800"):
+        with pytest.raises(InvalidKey, match="prefix"):
+            checked_bound(bad, "prefix")
 
 
 def test_the_callers_list_stays_as_it_is() -> None:

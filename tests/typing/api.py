@@ -28,12 +28,12 @@ from kvwrap import (
     Statistics,
     Store,
     TTLClamp,
+    Versioned,
     from_config,
     stack,
     store_from_url,
     to_config,
 )
-from kvwrap.core.atomic import Versioned
 from kvwrap.core.typed import TypedStore, TypedVersioned
 from kvwrap.counting.counts import Snapshot
 from kvwrap.metrics import opentelemetry, prometheus

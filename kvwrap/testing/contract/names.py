@@ -55,6 +55,8 @@ NAMES = (
 
 NO_NAMES: tuple[Any, ...] = ("", 1, 1.5, True, b"bytes", ("a",), "\ud800", "a\udfffb")
 """What is no name."""
+NO_BOUNDS = tuple(name for name in NO_NAMES if name != "")
+"""What is neither a prefix nor an end of a range."""
 
 
 class _Name(enum.StrEnum):
@@ -136,10 +138,23 @@ class Names(Contract):
             with pytest.raises(InvalidKey):
                 await call("key", bad)
         for bad in NO_NAMES:
-            for destroy in (store.destroy_collection, store.keys):
+            for call_over in (
+                store.destroy_collection,
+                store.keys,
+                lambda name: store.keys(name, limit=0),
+            ):
                 with pytest.raises((InvalidKey, UnsupportedOperation)):
-                    await destroy(bad)
+                    await call_over(bad)
         assert not await store.exists("key")
+
+    async def test_what_is_no_text_is_refused_as_a_bound(self, store: Store) -> None:
+        await store.put("key", 1)
+        bad: Any
+        for bad, way in itertools.product(NO_BOUNDS, ("prefix", "start", "end")):
+            for going in (store.scan, store.items):
+                with pytest.raises((InvalidKey, UnsupportedOperation)):
+                    async for _ in going(**{way: bad}):
+                        pass
 
     async def test_nothing_is_written_when_one_key_of_a_batch_is_refused(
         self, store: Store
@@ -158,6 +173,9 @@ class Names(Contract):
                     await call(bad)
         with pytest.raises(InvalidBatch):
             await store.put_many("ab", [3, 4])
+        for bad in ("ab", b"ab", {"a": 3, "b": 4}, 3, None):
+            with pytest.raises(InvalidBatch):
+                await store.put_many(["a", "b"], bad)
         assert await store.get_many(["a", "b"]) == [1, 2]
 
     async def test_keys_and_values_of_different_number_are_refused(self, store: Store) -> None:
