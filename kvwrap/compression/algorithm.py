@@ -48,7 +48,7 @@ def algorithm(name: str, level: int | None = None) -> Algorithm:
     from kvwrap.compression.zstd import Zstd
 
     known: dict[str, type[Algorithm]] = {each.name: each for each in (Zstd, Gzip, LZ4, Brotli)}
-    if name not in known:
+    if name not in list(known):
         raise ConfigurationError(f"no compression is called {name!r}: {nearest(str(name), known)}")
     levels = known[name].levels
     if level is not None and (type(level) is not int or level not in levels):

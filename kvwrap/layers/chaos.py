@@ -7,7 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_errors, checked_operations, checked_seconds, checked_share
+from kvwrap.core.checked import (
+    checked_errors,
+    checked_operations,
+    checked_seconds,
+    checked_share,
+)
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import PRIMITIVES
@@ -60,7 +65,7 @@ class Chaos(Around):
         errors: type[Exception] | Sequence[type[Exception]] = (StoreUnavailable, StoreTimeout),
         fail_after: int | None = None,
     ) -> None:
-        if not isinstance(seed, int | str | bytes):
+        if isinstance(seed, bool) or not isinstance(seed, int | str | bytes):
             raise ConfigurationError(f"a seed is a number or a string, not {seed!r}")
         self._random = random.Random(seed)
         self._failure_rate = checked_share(failure_rate, "failure_rate")
@@ -72,6 +77,8 @@ class Chaos(Around):
         self._reply_delay = _bounds(reply_delay, "reply_delay")
         names = PRIMITIVES if operations is None else operations
         self._operations = checked_operations(names)
+        if not self._operations:
+            raise ConfigurationError("operations are primitives, at least one")
         self._errors = checked_errors(errors, "errors")
         if fail_after is not None and (type(fail_after) is not int or fail_after < 0):
             raise ConfigurationError(f"fail_after is a whole number from 0, not {fail_after!r}")

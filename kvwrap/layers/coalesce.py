@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from kvwrap.coalescing.answers import Answer, awaited, fail, give
 from kvwrap.coalescing.order import Change, Order
+from kvwrap.core.checked import checked_count, checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -57,13 +58,11 @@ class Coalesce(Layer):
     traits = frozenset({"coalesces"})
 
     def __init__(self, *, max_batch: int = 1000, reads: bool = True, writes: bool = True) -> None:
-        if type(max_batch) is not int or max_batch < 1:
-            raise ConfigurationError(f"max_batch is a whole number above 0, not {max_batch!r}")
+        self._most = checked_count(max_batch, "max_batch")
+        self._gathers_reads = checked_flag(reads, "reads")
+        self._gathers_writes = checked_flag(writes, "writes")
         if not reads and not writes:
             raise ConfigurationError("with neither reads nor writes there is nothing to coalesce")
-        self._most = max_batch
-        self._gathers_reads = reads
-        self._gathers_writes = writes
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._begin(None)

@@ -13,6 +13,7 @@ from kvwrap.compression.records import RESERVED
 from kvwrap.compression.sampling import sampled
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -21,6 +22,7 @@ from kvwrap.core.serializer import JSON
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.errors import ConfigurationError, CorruptEntry, InvalidValue
+from kvwrap.legacy.reader import checked_readers
 
 if TYPE_CHECKING:
     from kvwrap.legacy.reader import LegacyReader
@@ -80,9 +82,9 @@ class Compression(BesideDictionaries):
         self._level = level
         self._min_size = min_size
         self._max_size = max_size
-        self.uses_dictionaries = bool(dictionaries)
+        self.uses_dictionaries = checked_flag(dictionaries, "dictionaries")
         self._refresh = checked_ttl(refresh)
-        self._legacy = tuple(legacy)
+        self._legacy = checked_readers(legacy)
 
     def bound(self) -> None:
         super().bound()

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from kvwrap.core import codec
+from kvwrap.core.checked import checked_names
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -46,9 +47,11 @@ class DefaultValue(Layer):
         collections: Sequence[str | None] | None = None,
         ttl: TTL | None = None,
     ) -> None:
-        if isinstance(collections, str):
-            raise ConfigurationError(f"collections are several names, as in [{collections!r}]")
-        self._collections = None if collections is None else frozenset(collections)
+        self._collections = None
+        if collections is not None:
+            self._collections = frozenset(checked_names(collections, "collections", default=True))
+            if not self._collections:
+                raise ConfigurationError("a default for no collection at all would never be read")
         # In bytes from the start: what a caller does to one default changes no other.
         try:
             self._body, self._codec = JSON.dumps(value), codec.JSON

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kvwrap.core import codec
+from kvwrap.core.checked import checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -15,7 +16,7 @@ from kvwrap.errors import ConfigurationError, DecryptionError, ValueTooLarge
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource, OpenKeys
 from kvwrap.kinds.transform import Transform
-from kvwrap.legacy.reader import LegacyReader
+from kvwrap.legacy.reader import LegacyReader, checked_readers
 
 _SEALED = bytes((codec.ENCRYPTED,))
 _STEP = 5
@@ -64,15 +65,16 @@ class Encryption(Transform):
             raise ConfigurationError(
                 f"message_limit is a whole number above 0, not {message_limit!r}"
             )
-        for reader in legacy:
+        readers = checked_readers(legacy)
+        for reader in readers:
             if not reader.authenticates and not accept_plaintext:
                 raise ConfigurationError(
                     f"{reader!r} reads what anybody can have written: give it to the layer that "
                     "it belongs to (Compression, say), or say accept_plaintext=True"
                 )
         self.keyring = keyring
-        self._accepts_plaintext = accept_plaintext
-        self._legacy = tuple(legacy)
+        self._accepts_plaintext = checked_flag(accept_plaintext, "accept_plaintext")
+        self._legacy = readers
         self._limit = message_limit
 
     def bound(self) -> None:

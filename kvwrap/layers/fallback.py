@@ -10,7 +10,7 @@ import msgspec
 
 from kvwrap.core.batch import done_of, once
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_count, checked_seconds
+from kvwrap.core.checked import checked_count, checked_seconds, checked_source
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
@@ -101,12 +101,12 @@ class Fallback(Layer):
             raise ConfigurationError(f"writes is 'refuse', 'both' or 'journal', not {writes!r}")
         if (journal is None) == (writes == "journal"):
             raise ConfigurationError("writes='journal' and journal='a file' belong together")
-        self._source = other
+        self._source = checked_source(other, "other")
         self._copies = writes != "refuse"
         self._path = None if journal is None else checked_path(journal)
         self._failures = checked_count(failures, "failures")
         self._open_for = checked_seconds(open_for, "open_for")
-        self._barrier = checked_seconds(barrier, "barrier") if barrier else 0.0
+        self._barrier = checked_seconds(barrier, "barrier", zero=True)
         self._max_pending = checked_count(max_pending, "max_pending")
         if self._path is not None:
             self.traits = self.traits | {"journals"}  # type: ignore[misc]  # of this one

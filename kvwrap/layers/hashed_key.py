@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.checked import checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -51,7 +52,7 @@ class HashedKey(Layer):
     def __init__(self, secret: bytes | str | Secret, *, collections: bool = False) -> None:
         # Derived, so that what is hashed here tells nothing about another use of the secret.
         self._key = hashlib.blake2b(_bytes(secret), digest_size=32, person=b"kvwrap names")
-        self._hides_collections = bool(collections)
+        self._hides_collections = checked_flag(collections, "collections")
         self._keys_of = lru_cache(_REMEMBERED)(self._begun)
         self._there = lru_cache(_REMEMBERED)(self._made_there)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from kvwrap.core.basic import ValueHook
-from kvwrap.core.checked import checked_seconds
+from kvwrap.core.checked import checked_flag, checked_seconds
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Page
@@ -57,14 +57,16 @@ class Logging(Around):
         values: bool = False,
         keys: bool = True,
     ) -> None:
-        self._logger = logger if isinstance(logger, logging.Logger) else logging.getLogger(logger)
+        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        if not isinstance(self._logger, logging.Logger):
+            raise ConfigurationError(f"a logger or the name of one is wanted, not {logger!r}")
         known = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
         if type(known) is not int or known < 1:
             raise ConfigurationError(f"there is no logging level {level!r}")
         self._level = known
         self._slow = float("inf") if slow is None else checked_seconds(slow, "slow", zero=True)
-        self._values = values
-        self._keys = keys
+        self._values = checked_flag(values, "values")
+        self._keys = checked_flag(keys, "keys")
 
     async def around(self, call: Call[T]) -> T:
         now = self.clock.monotonic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kvwrap.core.checked import checked_count, checked_number, checked_seconds
+from kvwrap.core.checked import checked_count, checked_flag, checked_number, checked_seconds
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
@@ -47,13 +47,13 @@ class RateLimit(Around):
         wait: float | None = None,
         count_keys: bool = False,
     ) -> None:
-        rate = checked_number(operations, "operations") / checked_seconds(per, "per")
-        self.interval = 1.0 / rate
+        apart = checked_seconds(per, "per") / checked_number(operations, "operations")
+        self.interval = checked_seconds(apart, "per / operations")
         if burst is None:
             burst = max(1, int(operations))
         self.burst = checked_count(burst, "burst")
         self.wait = None if wait is None else checked_seconds(wait, "wait", zero=True)
-        self.count_keys = count_keys
+        self.count_keys = checked_flag(count_keys, "count_keys")
         self._next = float("-inf")
 
     async def around(self, call: Call[T]) -> T:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_source
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
@@ -85,7 +86,7 @@ class ReadThrough(Layer):
         jitter: float = 0.0,
         rng: random.Random | None = None,
     ) -> None:
-        self._source = near
+        self._source = checked_source(near, "near")
         self._lifetimes = Lifetimes(ttl, negative_ttl, stale_if_error, refresh_ahead, jitter, rng)
 
     def bound(self) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_count, checked_seconds
+from kvwrap.core.checked import checked_count, checked_flag, checked_seconds, checked_sources
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
@@ -95,8 +95,8 @@ class Replication(Layer):
             quorum = checked_count(getattr(self, f"_{name}"), name)
             if quorum > count:
                 raise ConfigurationError(f"{name}={quorum} is above the {count} replicas there are")
-        self._sources = dict(replicas)
-        self._repair = repair
+        self._sources = checked_sources(replicas, "replicas")
+        self._repair = checked_flag(repair, "repair")
         self._tombstone_ttl = checked_seconds(tombstone_ttl, "tombstone_ttl")
         self._failures = checked_count(failures, "failures")
         self._open_for = checked_seconds(open_for, "open_for")

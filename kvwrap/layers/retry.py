@@ -6,7 +6,13 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvwrap.core.checked import checked_count, checked_errors, checked_seconds, concerns
+from kvwrap.core.checked import (
+    checked_count,
+    checked_errors,
+    checked_rng,
+    checked_seconds,
+    concerns,
+)
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -73,7 +79,7 @@ class Retry(Around):
         if self.max_wait < self.wait:
             raise ConfigurationError(f"max_wait={max_wait} is below wait={wait}")
         self.limit = None if limit is None else checked_seconds(limit, "limit")
-        self._uniform = (rng or random.Random()).uniform
+        self._uniform = checked_rng(rng).uniform
         self._tenacity = need("tenacity", extra="resilience", wanted_by="Retry")
 
     async def around(self, call: Call[T]) -> T:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from typing import ClassVar, Literal
 
+from kvwrap.core.checked import checked_call, checked_sources
 from kvwrap.core.layer import StoreSource
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.store import Store
@@ -45,13 +46,13 @@ class Routing(Spreading):
         by: Literal["collection", "key"] = "collection",
         choose: Choose | None = None,
     ) -> None:
-        if not routes or not hasattr(routes, "items"):
+        if not routes or not isinstance(routes, Mapping):
             raise ConfigurationError("routes are stores by pattern, at least one")
         if by not in ("collection", "key"):
             raise ConfigurationError(f"routes go by 'collection' or by 'key', not by {by!r}")
-        self._sources = dict(routes)
+        self._sources = checked_sources(routes, "routes")
         self._by_key = by == "key"
-        self._choose = choose
+        self._choose = checked_call(choose, "choose")
         self._routes: dict[str, Store] = {}
         self._patterns: list[tuple[Callable[[str], object], Store]] = []
 

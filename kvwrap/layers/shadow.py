@@ -12,7 +12,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from kvwrap.core.checked import checked_count, checked_seconds, checked_share
+from kvwrap.core.checked import (
+    checked_count,
+    checked_rng,
+    checked_seconds,
+    checked_share,
+    checked_source,
+)
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
@@ -124,12 +130,12 @@ class Shadow(Layer):
     ) -> None:
         if on_difference is not None and not callable(on_difference):
             raise ConfigurationError("on_difference is called with every difference")
-        self._source = other
+        self._source = checked_source(other, "other")
         self._sample = checked_share(sample, "sample")
         self._report = on_difference
         self._max_pending = checked_count(max_pending, "max_pending")
         self._close_within = checked_seconds(close_within, "close_within", zero=True)
-        self._random = (rng or random.Random()).random
+        self._random = checked_rng(rng).random
 
     def bound(self) -> None:
         self._shadow = self.second("shadow", self._source)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from kvwrap.core.batch import picked, places_of
 from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_names, checked_sources
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import StoreSource
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives, Span
@@ -54,10 +55,10 @@ class Sharding(Spreading):
         if not isinstance(shards, Mapping):
             shards = {str(place): shard for place, shard in enumerate(shards, 1)}
         names: list[str] = [name, *shards]
-        if len(set(names)) < len(names) or any(type(each) is not str or not each for each in names):
+        if len(checked_names(names, "names of shards")) > len(set(names)):
             raise ConfigurationError(f"every shard has a name of its own, unlike {names!r}")
         for given, what in ((previous or (), "previous"), (retired, "retired")):
-            if isinstance(given, str) or not set(given) <= set(names):
+            if not set(checked_names(given, what)) <= set(names):
                 raise ConfigurationError(f"{what} lists names of shards out of {names!r}")
         if previous is not None and not previous:
             raise ConfigurationError("previous lists the shards there were, at least one")
@@ -66,7 +67,7 @@ class Sharding(Spreading):
         owners = [each for each in names if each not in retired]
         if not owners:
             raise ConfigurationError("at least one shard is not retired")
-        self._sources = dict(shards)
+        self._sources = checked_sources(shards, "shards")
         self._name = name
         self._owners = Rendezvous(owners)
         self._previous = None if previous is None else Rendezvous(previous)

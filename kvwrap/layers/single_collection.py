@@ -12,7 +12,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.names import checked_collection
 from kvwrap.core.primitives import Collection, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, InvalidKey
 from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
 
 _REMEMBERED = 1024
@@ -33,7 +33,10 @@ class SingleCollection(Renaming):
     """
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
-        self.collection = checked_collection(collection)
+        try:
+            self.collection = checked_collection(collection)
+        except InvalidKey as error:
+            raise ConfigurationError(error.message) from None
         self.separator = checked_prefix(separator)
         if separator[0] in "%0123456789ABCDEF":
             raise ConfigurationError(

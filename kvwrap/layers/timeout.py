@@ -10,7 +10,7 @@ from kvwrap.core.checked import checked_operations, checked_seconds
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
-from kvwrap.errors import KvwrapError, StoreTimeout
+from kvwrap.errors import ConfigurationError, KvwrapError, StoreTimeout
 from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
@@ -36,7 +36,9 @@ class Timeout(Around):
         self, seconds: float = 5.0, *, operations: Mapping[str, float | None] | None = None
     ) -> None:
         self.limit = checked_seconds(seconds, "seconds")
-        own = operations or {}
+        own = {} if operations is None else operations
+        if not isinstance(own, Mapping):
+            raise ConfigurationError("operations are seconds by the name of a primitive")
         checked_operations(own)
         self._own = {
             name: None if value is None else checked_seconds(value, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_flag
 from kvwrap.core.optional import need
 from kvwrap.errors import ConfigurationError
 from kvwrap.kinds.around import Around, Call
@@ -49,13 +50,15 @@ class Tracing(Around):
     def __init__(
         self, tracer: Tracer | None = None, *, db_system: str | None = None, keys: bool = False
     ) -> None:
-        if db_system is not None and not db_system:
+        if db_system is not None and (type(db_system) is not str or not db_system):
             raise ConfigurationError(f"db_system is a name as in 'redis', not {db_system!r}")
         self._api = need("opentelemetry.trace", extra="opentelemetry", wanted_by="Tracing")
         self._context = need("opentelemetry.context", extra="opentelemetry", wanted_by="Tracing")
+        if tracer is not None and not hasattr(tracer, "start_as_current_span"):
+            raise ConfigurationError(f"a tracer of OpenTelemetry is wanted, not {tracer!r}")
         self._tracer = tracer or self._api.get_tracer("kvwrap", schema_url=SCHEMA)
         self._db_system = db_system
-        self._keys = keys
+        self._keys = checked_flag(keys, "keys")
 
     def bound(self) -> None:
         base: Any = self.inner

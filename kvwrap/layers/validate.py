@@ -8,6 +8,7 @@ from typing import Any, Literal, NewType
 
 import msgspec
 
+from kvwrap.core.checked import checked_flag
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection
@@ -40,7 +41,7 @@ class Validate(Layer):
         if on_read not in ("ignore", "raise", "missing"):
             raise ConfigurationError(f"on_read is 'ignore', 'raise' or 'missing', not {on_read!r}")
         self._on_read = on_read
-        self._coerce = coerce
+        self._coerce = checked_flag(coerce, "coerce")
         self._plain: Callable[[Any], Any] = _plain
         if hasattr(check, "__pydantic_validator__"):
             self._checked, self._plain = _by_pydantic(check)

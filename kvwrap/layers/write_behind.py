@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import msgspec
 
+from kvwrap.core.batch import once
+from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, StoreFull, StoreUnavailable
+from kvwrap.errors import StoreFull, StoreUnavailable
 from kvwrap.journal.change import Refused
 from kvwrap.journal.journal import Journal
 from kvwrap.journal.outage import read_over
@@ -76,19 +77,11 @@ class WriteBehind(Layer):
         close_within: float = 5.0,
     ) -> None:
         self._path = checked_path(journal)
-        for name, number in (("max_pending", max_pending), ("batch", batch)):
-            if type(number) is not int or number < 1:
-                raise ConfigurationError(f"{name} is a whole number above 0, not {number!r}")
-        for name, seconds in (("max_wait", max_wait), ("close_within", close_within)):
-            if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
-                raise ConfigurationError(f"{name} is seconds, 0 or more, not {seconds!r}")
-        if type(retry_after) not in (int, float) or not 0 < retry_after < math.inf:
-            raise ConfigurationError(f"retry_after is seconds above 0, not {retry_after!r}")
-        self._max_pending = max_pending
-        self._max_wait = max_wait
-        self._batch = batch
-        self._retry_after = retry_after
-        self._close_within = close_within
+        self._max_pending = checked_count(max_pending, "max_pending")
+        self._max_wait = checked_seconds(max_wait, "max_wait", zero=True)
+        self._batch = checked_count(batch, "batch")
+        self._retry_after = checked_seconds(retry_after, "retry_after")
+        self._close_within = checked_seconds(close_within, "close_within", zero=True)
 
     def bound(self) -> None:
         self._journal = Journal(self._path, owner=self.name)
@@ -187,8 +180,7 @@ class WriteBehind(Layer):
             changes = [pending.get((collection, key)) for key in keys]
             there = [change is None or change.live(now) is not None for change in changes]
         await self._accept(collection, keys, [None] * len(keys))
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}
-        return [was and first[key] == place for place, (key, was) in enumerate(zip(keys, there))]
+        return once(keys, there)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
+from kvwrap.errors import ConfigurationError
 
 
 class LegacyReader(Protocol):
@@ -27,3 +29,14 @@ class LegacyReader(Protocol):
             DecryptionError: It is of this form and does not open.
             CorruptEntry: It is of this form and broken.
         """
+
+
+def checked_readers(readers: Any) -> tuple[LegacyReader, ...]:
+    """Readers, in their order; raises `ConfigurationError` for what is none."""
+    found = tuple(readers) if isinstance(readers, Iterable) else (readers,)
+    if isinstance(readers, str | bytes) or not all(
+        hasattr(reader, "authenticates") and callable(getattr(reader, "read", None))
+        for reader in found
+    ):
+        raise ConfigurationError("legacy are readers of foreign entries, out of kvwrap.legacy")
+    return found

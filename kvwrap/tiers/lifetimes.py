@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
+from kvwrap.core.checked import checked_rng, checked_share
 from kvwrap.core.entry import Entry
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.errors import ConfigurationError
@@ -27,15 +28,15 @@ class Lifetimes:
         self.ttl = None if ttl is None else checked_ttl(ttl)
         self.negative = None if negative_ttl is None else checked_ttl(negative_ttl)
         self.stale = 0.0 if stale_if_error is None else checked_ttl(stale_if_error)
-        if refresh_ahead is not None and not 0 < refresh_ahead < 1:
+        if refresh_ahead is not None and checked_share(refresh_ahead, "refresh_ahead") in (0, 1):
             raise ConfigurationError(
                 f"refresh_ahead is a share of a copy's life, between 0 and 1, not {refresh_ahead!r}"
             )
-        if not 0 <= jitter < 1:
-            raise ConfigurationError(f"jitter is a share from 0 to below 1, not {jitter!r}")
+        self._jitter = checked_share(jitter, "jitter")
+        if jitter == 1:
+            raise ConfigurationError("a jitter of 1 would leave nothing of a lifetime")
         self.ahead = refresh_ahead
-        self._jitter = jitter
-        self._random: Callable[[], float] = (rng or random.Random()).random
+        self._random: Callable[[], float] = checked_rng(rng).random
 
     @property
     def longest(self) -> float:
