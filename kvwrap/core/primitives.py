@@ -56,7 +56,8 @@ class Page(msgspec.Struct, frozen=True):
     """Some of the keys asked for, and where to go on; a cursor of `None` is the end.
 
     A page may be empty and yet not the last. The cursor is the store's own affair:
-    a layer hands it through unread, or wraps it.
+    a layer hands it through unread, or wraps it. The page of a cursor can be asked for
+    again, as a retry does.
     """
 
     keys: Sequence[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
 from typing import Any
 
 from kvwrap.core.primitives import Page
@@ -14,7 +15,7 @@ Pages = Callable[[object], Coroutine[Any, Any, Page]]
 
 
 class Merge:
-    """What has been read of each store and not been given yet; the cursor of its pages.
+    """The cursor of a merged enumeration: one place in it, whose page can be asked for again.
 
     Args:
         sources: The pages of each store.
@@ -25,14 +26,33 @@ class Merge:
     """
 
     def __init__(self, sources: Sequence[Pages], *, ordered: bool) -> None:
-        self._sources = [_Source(pages) for pages in sources]
+        self._reading = _Reading([_Source(pages) for pages in sources], ordered)
+        self._page: Page | None = None
+
+    async def page(self) -> Page:
+        """The page that begins here."""
+        if self._page is None:
+            keys = await self._reading.keys()
+            # A copy made before this place has its page is the next place.
+            self._page = Page(keys, None if self._reading.is_over else copy(self))
+        return self._page
+
+
+class _Reading:
+    """What has been read of each store and not been given yet."""
+
+    def __init__(self, sources: Sequence[_Source], ordered: bool) -> None:
+        self._sources = sources
         self._ordered = ordered
         self._seen: set[str] = set()
 
-    async def page(self) -> Page:
-        """The next page."""
-        keys = await (self._lowest() if self._ordered else self._next())
-        return Page(keys, self if any(not source.exhausted for source in self._sources) else None)
+    @property
+    def is_over(self) -> bool:
+        return all(source.exhausted for source in self._sources)
+
+    async def keys(self) -> list[str]:
+        """The keys that come next."""
+        return await (self._lowest() if self._ordered else self._next())
 
     async def _lowest(self) -> list[str]:
         await together([source.fill() for source in self._sources])

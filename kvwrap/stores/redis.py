@@ -338,8 +338,11 @@ class RedisStore(Store):
         return [answer == 1 for answer in answers]
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        scan = cursor if isinstance(cursor, _Scan) else _Scan()
+        place = cursor if isinstance(cursor, _Scan) else _Scan()
+        if place.page is not None:
+            return place.page
         prefix = self._names.prefix(collection)
+        scan = place.following()
         names = await self._step(scan, prefix + span.prefix, "list")
         keys = []
         for name in names:
@@ -349,7 +352,8 @@ class RedisStore(Store):
                 key = _text(name)[len(prefix) :]
                 if key and key in span:
                     keys.append(key)
-        return Page(keys, None if scan.ended else scan)
+        place.page = Page(keys, None if scan.ended else scan)
+        return place.page
 
     async def list_collections(self) -> list[Collection]:
         if self._raw:
@@ -394,12 +398,22 @@ class RedisStore(Store):
 
 
 class _Scan:
-    """How far a scan of the keys has come."""
+    """How far a scan of the keys has come; as a cursor, one place, which keeps its page.
+
+    Kept, so that it can be asked for again: its names would then be known already.
+    """
 
     def __init__(self) -> None:
         self.at = b"0"
         self.ended = False
         self.seen: set[bytes] = set()
+        self.page: Page | None = None
+
+    def following(self) -> _Scan:
+        """The same place, to go on from."""
+        scan = _Scan()
+        scan.at, scan.seen = self.at, self.seen
+        return scan
 
 
 def _life(expires_at: float | None, now: float) -> str:

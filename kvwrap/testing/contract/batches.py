@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvwrap import Capability, Store
+from kvwrap.core.primitives import Span
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs
 
@@ -61,6 +62,24 @@ class Batches(Contract):
         )
         assert await store.keys() == ["elsewhere"]
         assert await store.keys("empty") == []
+
+    @needs(Capability.KEYS)
+    async def test_a_page_can_be_asked_for_again(self, store: Store) -> None:
+        await store.put_many(MANY, MANY)
+        found: list[str] = []
+        cursor: object = None
+        while True:
+            page = await store.list_keys(None, Span(), cursor)
+            if cursor is not None:
+                # As a retry does whose first answer was lost.
+                again = await store.list_keys(None, Span(), cursor)
+                assert list(again.keys) == list(page.keys)
+                page = again
+            found += page.keys
+            cursor = page.cursor
+            if cursor is None:
+                break
+        assert sorted(found) == MANY
 
     @needs(Capability.KEYS)
     async def test_scanning_by_prefix_and_from_start_to_end(self, store: Store) -> None:
