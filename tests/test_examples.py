@@ -44,8 +44,9 @@ def test_a_tiered_cache_is_shared_by_two_processes(redis_url: str) -> None:
     assert printed.count("sees the new price") == 2
 
 
-@pytest.mark.parametrize("kind", ["redis", "sqlite"])
-def test_the_demo(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["own-redis", "redis", "sqlite"])
+def test_the_demo(kind: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
     printed = run("examples.demo", "--reads", "4000", "--backend", kind)
     assert "all equal" in printed
     assert "served by the fallback" in printed

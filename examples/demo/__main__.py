@@ -1,6 +1,6 @@
 """Thirteen thousand records through a whole stack, with the backend stopped on the way.
 
-    python -m examples.demo [--reads N] [--backend redis|sqlite]
+    python -m examples.demo [--reads N] [--backend own-redis|redis|sqlite]
 
 Exits with 1 if any value differs from its source.
 """
@@ -106,7 +106,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--reads", type=int, default=100_000, help="default: 100,000")
     parser.add_argument(
-        "--backend", choices=["redis", "sqlite"], help="default: Redis if it is there"
+        "--backend",
+        choices=["own-redis", "redis", "sqlite"],
+        help="its own Redis, the one at REDIS_URL, or SQLite; default: the first that there is",
     )
     arguments = parser.parse_args()
     console = Console()

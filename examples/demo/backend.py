@@ -1,13 +1,19 @@
-"""The backend under the stack: a Redis of the demo's own, or a SQLite file; both can be stopped."""
+"""The backend under the stack: a Redis, or a SQLite file; all can be stopped."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Protocol
+
+import redis.asyncio
 
 from kvwrap import RedisStore, SQLiteStore, Store, StoreUnavailable
 from kvwrap.kinds.around import Around, Call, T
 from kvwrap.testing.servers import RedisServer, find_server
+
+NAMESPACE = "kvwrap-demo"
 
 
 class Backend(Protocol):
@@ -29,13 +35,25 @@ class Backend(Protocol):
         """The bytes that its entries take up."""
 
 
-class RedisBackend:
+class Switch(Around):
+    """Fails every call while it is off: a stopped backend, for one that has no server."""
+
+    def __init__(self) -> None:
+        self.on = True
+
+    async def around(self, call: Call[T]) -> T:
+        if not self.on:
+            raise StoreUnavailable("the backend is stopped", store=self.name)
+        return await call()
+
+
+class OwnRedis:
     """A Redis server on a free loopback port, which keeps what it acknowledged."""
 
     def __init__(self) -> None:
         self.server = RedisServer("--appendonly", "yes", "--appendfsync", "always").start()
         self.name = f"Redis at {self.server.url}"
-        self.store: Store = RedisStore(self.server.url, timeout=1.0)
+        self.store: Store = RedisStore(self.server.url, namespace=NAMESPACE, timeout=1.0)
 
     def stop(self) -> None:
         self.server.kill()
@@ -47,26 +65,43 @@ class RedisBackend:
         self.server.stop()
 
     async def at_rest(self) -> int:
-        import redis.asyncio
-
-        async with redis.asyncio.Redis.from_url(self.server.url) as client:
-            names = [name async for name in client.scan_iter(count=1000)]
-            async with client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.strlen(name)
-                return sum(await pipe.execute())
+        return await bytes_in(self.server.url)
 
 
-class Switch(Around):
-    """Fails every call while it is off: a stopped backend, for one that has no server."""
+class ReachedRedis:
+    """A Redis that was there before, behind a switch; what the demo puts there goes at the end."""
 
-    def __init__(self) -> None:
-        self.on = True
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.name = f"Redis at {url}"
+        self.store = Switch().over(RedisStore(url, namespace=NAMESPACE, timeout=1.0))
+        self._switch = self.store.find(Switch)
 
-    async def around(self, call: Call[T]) -> T:
-        if not self.on:
-            raise StoreUnavailable("the backend is stopped", store=self.name)
-        return await call()
+    def stop(self) -> None:
+        self._switch.on = False
+
+    def start(self) -> None:
+        self._switch.on = True
+
+    def close(self) -> None:
+        asyncio.run(self._clean())
+
+    async def _clean(self) -> None:
+        async with RedisStore(self.url, namespace=NAMESPACE) as store:
+            await store.destroy()
+
+    async def at_rest(self) -> int:
+        return await bytes_in(self.url)
+
+
+async def bytes_in(url: str) -> int:
+    """The bytes of all the demo's entries in a Redis."""
+    async with redis.asyncio.Redis.from_url(url) as client:
+        names = [name async for name in client.scan_iter(match=f"{NAMESPACE}:*", count=1000)]
+        async with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.strlen(name)
+            return sum(await pipe.execute())
 
 
 class SQLiteBackend:
@@ -92,7 +127,24 @@ class SQLiteBackend:
 
 
 def choose(kind: str | None, folder: Path) -> Backend:
-    """The backend asked for; Redis if none was and a server is installed, else SQLite."""
-    if kind is None:
-        kind = "redis" if find_server("redis-server") else "sqlite"
-    return RedisBackend() if kind == "redis" else SQLiteBackend(folder)
+    """The backend asked for; if none was, a Redis if one can be started or reached, else SQLite."""
+    if kind == "own-redis" or (kind is None and find_server("redis-server")):
+        return OwnRedis()
+    url = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+    if kind == "redis" or (kind is None and answers(url)):
+        return ReachedRedis(url)
+    return SQLiteBackend(folder)
+
+
+def answers(url: str) -> bool:
+    """Whether there is a Redis at this URL."""
+
+    async def ask() -> None:
+        async with RedisStore(url, timeout=1.0) as store:
+            await store.check()
+
+    try:
+        asyncio.run(ask())
+    except StoreUnavailable:
+        return False
+    return True
