@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kvwrap import StackWarning
 from kvwrap.testing.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,8 @@ def test_snippet_runs(
     code = code.replace("redis://localhost:6379/0", redis_server.url)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
+        # What a page recommends is no known mistake, or it says so and silences it.
+        warnings.simplefilter("error", StackWarning)
         exec(compile(code, "<snippet>", "exec", dont_inherit=True), {"__name__": "__main__"})
 
 

@@ -1,0 +1,50 @@
+"""The table of capabilities is what the stores say of themselves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
+
+from kvwrap import Capability, MemoryStore, NullStore, RedisStore, SQLiteStore, Store, adapt
+
+NOT = "\N{EN DASH}"
+PAGE = (Path(__file__).parents[2] / "docs" / "stores" / "index.md").read_text()
+
+
+def stores() -> dict[str, Store]:
+    return {
+        "`MemoryStore`": MemoryStore(),
+        "`SQLiteStore`": SQLiteStore("entries.db"),
+        "`RedisStore`": RedisStore(),
+        "`RedisStore(raw=True)`": RedisStore(raw=True),
+        "`NullStore`": NullStore(),
+        "mapping": adapt({}),
+        "`AsyncKeyValue` (memory)": adapt(TheirMemoryStore()),
+    }
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_table_of_capabilities_is_true() -> None:
+    head = next(line for line in PAGE.splitlines() if line.startswith("| | "))
+    columns = cells(head)[1:]
+    assert columns == list(stores())
+    rows = {
+        found[1]: cells(found[0])[1:]
+        for found in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.MULTILINE)
+        if len(cells(found[0])) > 2
+    }
+    assert list(rows) == [each.name for each in Capability]
+    for name, row in rows.items():
+        for column, cell in zip(columns, row, strict=True):
+            has = Capability[name] in stores()[column].capabilities
+            assert cell == ("yes" if has else NOT), f"{column} {name}"
+
+
+def test_every_page_is_in_the_list() -> None:
+    pages = {page.name for page in (Path(__file__).parents[2] / "docs" / "stores").glob("*.md")}
+    assert pages - {"index.md"} == set(re.findall(r"\]\((\w+\.md)\)", PAGE))
