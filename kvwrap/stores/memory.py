@@ -8,6 +8,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Self
 
+from kvwrap.backends import urls
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
@@ -16,7 +17,6 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, ValueTooLarge
-from kvwrap.stores import _urls
 
 _Slot = tuple[Collection, str]
 
@@ -78,11 +78,11 @@ class MemoryStore(Store):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """The store of `memory://`. Options: `max_entries`, `max_bytes`."""
-        parts = _urls.split(url, "memory")
+        parts = urls.split(url, "memory")
         if parts.netloc or parts.path:
             raise ConfigurationError("memory has no host and no path: memory://?max_entries=1000")
-        known = {"max_entries": _urls.whole, "max_bytes": _urls.whole}
-        return cls(**_urls.options(parts.query, known))
+        known = {"max_entries": urls.whole, "max_bytes": urls.whole}
+        return cls(**urls.options(parts.query, known))
 
     def __len__(self) -> int:
         """How many entries it holds, those included that have expired and not been freed."""

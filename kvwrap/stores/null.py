@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from kvwrap.backends import urls
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
-from kvwrap.stores import _urls
 
 
 class NullStore(Store):
@@ -34,10 +34,10 @@ class NullStore(Store):
     @classmethod
     def from_url(cls, url: str) -> Self:
         """The store of `null://`."""
-        parts = _urls.split(url, "null")
+        parts = urls.split(url, "null")
         if parts.netloc or parts.path:
             raise ConfigurationError("a null store has no host and no path: null://")
-        return cls(**_urls.options(parts.query, {}))
+        return cls(**urls.options(parts.query, {}))
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         return [None] * len(keys)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from kvwrap.backends import urls
+from kvwrap.backends.redis.failures import failure
+from kvwrap.backends.redis.names import Names, RawNames, pattern
+from kvwrap.backends.redis.scripts import PAGE, REMOVE, WRITE
+from kvwrap.backends.redis.server import Server
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_seconds
+from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.codec import is_bare
 from kvwrap.core.entry import Entry, foreign, is_entry
@@ -18,29 +22,13 @@ from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, KvwrapError, ValueTooLarge
-from kvwrap.stores import _urls
-from kvwrap.stores._redis import (
-    PAGE,
-    REMOVE,
-    WRITE,
-    Names,
-    RawNames,
-    Script,
-    checked_client,
-    driver,
-    failure,
-    pattern,
-    pool,
-)
+from kvwrap.errors import ConfigurationError, ValueTooLarge
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _LARGEST: Final = 512 * 1024 * 1024
 """Bytes in a string of Redis, as long as proto-max-bulk-len is what it is by default."""
-_CHUNK: Final = 1000
-"""Commands in one round trip, so that no batch, however large, keeps others waiting long."""
 
 
 class RedisStore(Store):
@@ -118,19 +106,17 @@ class RedisStore(Store):
             raise ConfigurationError("a client has its own server: leave url, host, … away")
         if url is not None and (host is not None or port is not None):
             raise ConfigurationError("the URL names the host: give url or host and port")
-        if type(max_connections) is not int or max_connections < 1:
-            raise ConfigurationError(
-                f"max_connections is a whole number above 0, not {max_connections!r}"
-            )
-        self._timeout = None if timeout is None else checked_seconds(timeout, "timeout")
-        self._limit = max_connections
         self._raw = bool(raw)
         self._names = RawNames() if raw else Names(checked_collection(namespace) or "kvwrap")
-        self._url = url
-        self._connection = place | login
-        self._ready_client = None if client is None else checked_client(client)
-        if client is None:
-            pool(url, **self._connection)
+        self._server = Server(
+            owner=self.name,
+            ready=self.ready,
+            url=url,
+            options=place | login,
+            client=client,
+            timeout=None if timeout is None else checked_seconds(timeout, "timeout"),
+            limit=checked_count(max_connections, "max_connections"),
+        )
         if raw:
             self.capabilities -= {Capability.COLLECTIONS, Capability.DESTROY}
 
@@ -140,100 +126,25 @@ class RedisStore(Store):
 
         Options beside the driver's own: `namespace`, `raw`, `timeout`, `max_connections`.
         """
-        parts = _urls.split(url, "redis", "rediss", "unix")
-        given, others = _urls.taken(
+        parts = urls.split(url, "redis", "rediss", "unix")
+        given, others = urls.taken(
             parts.query,
             {
                 "namespace": str,
-                "raw": _urls.flag,
-                "timeout": _urls.number_or_none,
-                "max_connections": _urls.whole,
+                "raw": urls.flag,
+                "timeout": urls.number_or_none,
+                "max_connections": urls.whole,
             },
         )
         return cls(parts._replace(query=others).geturl(), **given)
 
-    # -- opening, closing, asking ------------------------------------------------------
+    # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:
-        self._turns = asyncio.Semaphore(self._limit)
-        if self._ready_client is not None:
-            self._client = self._ready_client
-        else:
-            self._pool = pool(self._url, **self._connection)
-            self._client = driver("redis.asyncio").Redis(connection_pool=self._pool)
-        known = driver("redis.exceptions")
-        self._refusal, self._unknown = known.ResponseError, known.NoScriptError
+        self._server.open()
 
     async def teardown(self) -> None:
-        if self._ready_client is None:
-            await self._pool.disconnect()
-
-    async def _ask(self, *command: Any) -> Any:
-        """The answer to one command."""
-        (answer,) = await self._ask_all([command])
-        if isinstance(answer, Exception):
-            raise failure(answer, store=self.name) from answer
-        return answer
-
-    async def _ask_all(
-        self, commands: Sequence[Sequence[Any]], *, whole: bool = False
-    ) -> list[Any]:
-        """The answers to several commands, in one round trip; refusals stand among them.
-
-        `whole` has nobody else's commands come between, and raises refusals.
-        """
-        if not self.is_open:
-            await self.ready()
-        try:
-            async with asyncio.timeout(self._timeout), self._turns:
-                if len(commands) == 1:
-                    return [await self._alone(*commands[0])]
-                pipeline = self._client.pipeline(transaction=whole)
-                for command in commands:
-                    pipeline.execute_command(*command)
-                return list(await pipeline.execute(raise_on_error=whole))
-        except Exception as error:
-            raise failure(error, store=self.name) from error
-
-    async def _alone(self, *command: Any) -> Any:
-        try:
-            return await self._client.execute_command(*command)
-        except self._refusal as error:
-            return error
-
-    async def _run(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """The answers to calls of a script, each its number of keys, keys and arguments."""
-        answers = await self._ask_all([("EVALSHA", script.sha, *call) for call in calls])
-        missed = [at for at, answer in enumerate(answers) if isinstance(answer, self._unknown)]
-        if missed:
-            # The server is new, or was restarted. None of these calls was carried out.
-            again = await self._ask_all([("EVAL", script.text, *calls[at]) for at in missed])
-            for at, answer in zip(missed, again, strict=True):
-                answers[at] = answer
-        return answers
-
-    async def _each(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        send: Callable[[slice], Awaitable[list[Any]]],
-    ) -> list[Any]:
-        """The answers for all keys, from as few round trips as is fair to others."""
-        answers: list[Any] = []
-        for start in range(0, len(keys), _CHUNK):
-            try:
-                found = await send(slice(start, start + _CHUNK))
-            except KvwrapError as error:
-                error.collection = collection
-                error.done = tuple(keys[:start]) if start else None
-                raise
-            answers += found
-            for at, answer in enumerate(found, start):
-                if isinstance(answer, Exception):
-                    done = [k for k, a in zip(keys, answers) if not isinstance(a, Exception)]
-                    place = {"collection": collection, "key": keys[at], "done": done}
-                    raise failure(answer, store=self.name, **place) from answer
-        return answers
+        await self._server.close()
 
     # -- the primitives ----------------------------------------------------------------
 
@@ -243,11 +154,13 @@ class RedisStore(Store):
         prefix = self._names.prefix(collection)
         names = [prefix + key for key in keys]
         if self._raw:
-            found = await self._each(collection, keys, lambda some: self._read_raw(names[some]))
-        elif len(names) <= _CHUNK:
-            found = await self._ask("MGET", *names)
+            found = await self._server.each(
+                collection, keys, lambda some: self._read_raw(names[some])
+            )
         else:
-            found = await self._each(collection, keys, lambda some: self._ask("MGET", *names[some]))
+            found = await self._server.each(
+                collection, keys, lambda some: self._server.ask("MGET", *names[some])
+            )
         now = self.clock.time()
         entries: list[Entry | None] = []
         for key, value in zip(keys, found):
@@ -260,7 +173,7 @@ class RedisStore(Store):
     async def _read_raw(self, names: Sequence[str]) -> list[tuple[bytes, int] | None]:
         # In one piece: an expiry must be that of the value it came with.
         commands = [("MGET", *names), *(("PTTL", name) for name in names)]
-        values, *lives = await self._ask_all(commands, whole=True)
+        values, *lives = await self._server.ask_all(commands, whole=True)
         return [None if v is None else (v, left) for v, left in zip(values, lives, strict=True)]
 
     def _entry_of(self, value: Any, collection: Collection, key: str, now: float) -> Entry:
@@ -290,11 +203,13 @@ class RedisStore(Store):
                 (1, name, version, moment, life, value)
                 for name, version, life, value in zip(names, wanted, lives, values, strict=True)
             ]
-            answers = await self._each(collection, keys, lambda some: self._run(WRITE, calls[some]))
+            answers = await self._server.each(
+                collection, keys, lambda some: self._server.run(WRITE, calls[some])
+            )
             return [answer == 1 for answer in answers]
         if len(names) > 1 and not any(lives):
             pairs = list(zip(names, values, strict=True))
-            await self._each(collection, keys, lambda some: self._put_all(pairs[some]))
+            await self._server.each(collection, keys, lambda some: self._put_all(pairs[some]))
         else:
             commands = [
                 ("DEL", name)
@@ -302,11 +217,13 @@ class RedisStore(Store):
                 else ("SET", name, value, *(("PX", life) if life else ()))
                 for name, value, life in zip(names, values, lives, strict=True)
             ]
-            await self._each(collection, keys, lambda some: self._ask_all(commands[some]))
+            await self._server.each(
+                collection, keys, lambda some: self._server.ask_all(commands[some])
+            )
         return [True] * len(names)
 
     async def _put_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
-        await self._ask("MSET", *chain.from_iterable(pairs))
+        await self._server.ask("MSET", *chain.from_iterable(pairs))
         return [True] * len(pairs)
 
     def _bytes_of(self, entry: Entry, collection: Collection, key: str) -> bytes:
@@ -334,7 +251,9 @@ class RedisStore(Store):
             (1, prefix + key, _wanted(version), moment)
             for key, version in zip(keys, expected or repeat(None))
         ]
-        answers = await self._each(collection, keys, lambda some: self._run(REMOVE, calls[some]))
+        answers = await self._server.each(
+            collection, keys, lambda some: self._server.run(REMOVE, calls[some])
+        )
         return [answer == 1 for answer in answers]
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
@@ -386,7 +305,7 @@ class RedisStore(Store):
     async def _step(self, scan: _Scan, prefix: str, mode: str) -> Any:
         """One step of a scan: the live names, or how many live ones were dropped."""
         call = (0, scan.at, pattern(prefix), PAGE_SIZE, repr(self.clock.time() * 1000), mode)
-        (answer,) = await self._run(PAGE, [call])
+        (answer,) = await self._server.run(PAGE, [call])
         if isinstance(answer, Exception):
             raise failure(answer, store=self.name) from answer
         scan.at, found = answer
@@ -394,7 +313,7 @@ class RedisStore(Store):
         return found
 
     async def ping(self) -> None:
-        await self._ask("PING")
+        await self._server.ask("PING")
 
 
 class _Scan:

@@ -10,6 +10,19 @@ from itertools import repeat
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from kvwrap.backends import urls
+from kvwrap.backends.sqlite.statements import (
+    Worker,
+    after,
+    checked_path,
+    code_of,
+    is_busy,
+    is_table_name,
+    patiently,
+    signed,
+    statements,
+    transaction,
+)
 from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_seconds
 from kvwrap.core.clock import Clock
@@ -24,19 +37,6 @@ from kvwrap.errors import (
     StoreTimeout,
     StoreUnavailable,
     ValueTooLarge,
-)
-from kvwrap.stores import _urls
-from kvwrap.stores._sqlite import (
-    Worker,
-    after,
-    checked_path,
-    code_of,
-    is_busy,
-    is_table_name,
-    patiently,
-    signed,
-    statements,
-    transaction,
 )
 
 T = TypeVar("T")
@@ -116,13 +116,13 @@ class SQLiteStore(Store):
 
         The last one is in memory. Options: `table`, `timeout`.
         """
-        parts = _urls.split(url, "sqlite")
+        parts = urls.split(url, "sqlite")
         if parts.netloc:
             raise ConfigurationError(
                 "an SQLite URL names no host: sqlite:///relative/path or sqlite:////absolute/path"
             )
-        given = _urls.options(parts.query, {"table": str, "timeout": _urls.number})
-        return cls(_urls.path_of(parts) or _MEMORY, **given)
+        given = urls.options(parts.query, {"table": str, "timeout": urls.number})
+        return cls(urls.path_of(parts) or _MEMORY, **given)
 
     # -- opening and closing -----------------------------------------------------------
 

@@ -18,6 +18,7 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kvwrap.backends.redis.server as commands
 import kvwrap.stores.redis as module
 from kvwrap import (
     Capability,
@@ -32,8 +33,9 @@ from kvwrap import (
     ValueTooLarge,
     stack,
 )
+from kvwrap.backends.redis.failures import failure
+from kvwrap.backends.redis.names import Names, pattern
 from kvwrap.core.serializer import JSON, MsgpackSerializer
-from kvwrap.stores._redis import Names, failure, pattern
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock, RedisServer
 
@@ -326,8 +328,8 @@ async def test_cancelled_calls_never_leave_their_answers_to_others(
             assert wrong == []
         # No turn and no connection was lost on the way.
         assert await store.get_many(keys) == keys
-        assert store._turns._value == 4
-        assert len(store._pool._in_use_connections) == 0
+        assert store._server._turns._value == 4
+        assert len(store._server._pool._in_use_connections) == 0
         await store.destroy()
 
 
@@ -444,13 +446,13 @@ async def test_values_over_the_limit(
 async def test_a_failure_in_a_later_part_of_a_batch_says_what_was_done(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK", 10)
+    monkeypatch.setattr(commands, "CHUNK", 10)
     keys = [f"k{i}" for i in range(25)]
     async with RedisStore(own_server.url) as store:
         await store.put_many(keys, keys)
         assert await store.get_many([*keys, "none"]) == [*keys, None]
         sent = 0
-        ask = store._ask_all
+        ask = store._server.ask_all
 
         async def ask_twice(*arguments: Any, **more: Any) -> list[Any]:
             nonlocal sent
@@ -459,7 +461,7 @@ async def test_a_failure_in_a_later_part_of_a_batch_says_what_was_done(
                 own_server.kill()
             return await ask(*arguments, **more)
 
-        monkeypatch.setattr(store, "_ask_all", ask_twice)
+        monkeypatch.setattr(store._server, "ask_all", ask_twice)
         with pytest.raises(StoreUnavailable) as caught:
             await store.put_many(keys, keys, ttl=100)
         assert caught.value.done == tuple(keys[:20])
@@ -509,7 +511,7 @@ async def test_a_ready_client_is_used_and_left_open(client: Any, namespace: str)
 async def test_its_own_connections_are_closed(redis_url: str, namespace: str) -> None:
     store = RedisStore(redis_url, namespace=namespace)
     await asyncio.gather(*(store.get("a") for _ in range(5)))
-    connections = list(store._pool._available_connections)
+    connections = list(store._server._pool._available_connections)
     assert any(connection.is_connected for connection in connections)
     await store.close()
     assert not any(connection.is_connected for connection in connections)

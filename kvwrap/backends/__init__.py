@@ -1,0 +1,1 @@
+"""What stores need to speak to their backends, and what several of them share."""

@@ -1,0 +1,1 @@
+"""What `RedisStore` needs of Redis: connections, scripts, names of keys, the meaning of errors."""

@@ -1,0 +1,1 @@
+"""What `SQLiteStore` needs of SQLite: statements, connections on threads, transactions."""
