@@ -151,6 +151,13 @@ def is_entry(data: bytes) -> bool:
     return data[:2] == MAGIC
 
 
+def live(entry: Entry | None, now: float) -> Entry | None:
+    """The entry, unless it has expired by now."""
+    if entry is None or entry.expires_at is None or entry.expires_at > now:
+        return entry
+    return None
+
+
 def has_expired(data: bytes, now: float) -> bool:
     """Whether these bytes are an entry, as far as its header goes, that has expired."""
     if not is_entry(data) or len(data) < _HEAD.size:

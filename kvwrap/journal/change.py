@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvwrap.core.entry import Entry
+from kvwrap.core.entry import Entry, live
 from kvwrap.core.primitives import Collection
 
 Slot = tuple[Collection, str]
@@ -30,10 +30,7 @@ class Change(msgspec.Struct, frozen=True):
 
     def live(self, now: float) -> Entry | None:
         """The entry, unless it has expired."""
-        entry = self.entry
-        if entry is None or entry.expires_at is None or entry.expires_at > now:
-            return entry
-        return None
+        return live(self.entry, now)
 
 
 class Refused(msgspec.Struct, frozen=True):

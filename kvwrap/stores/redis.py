@@ -16,7 +16,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.codec import is_bare
-from kvwrap.core.entry import Entry, foreign, is_entry
+from kvwrap.core.entry import Entry, foreign, is_entry, live
 from kvwrap.core.names import checked_collection
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
@@ -50,7 +50,11 @@ class RedisStore(Store):
         url: `redis://user:password@host:port/db`, `rediss://…` for TLS, `unix:///path?db=…`.
         client: In place of a URL, a `redis.asyncio.Redis` that is yours to close; without
             `decode_responses`. Sentinel's `master_for` gives one, too.
-        host, port, db, username, password: In place of a URL; the last three may add to one.
+        host: The server, in place of a URL.
+        port: Its port; 6379 if left out.
+        db: The database's number; may add to a URL, as may the next two.
+        username: Of an account of the server.
+        password: Of that account; never shown.
         namespace: What this store's keys in Redis begin with.
         raw: Whether the data is another program's.
         timeout: Seconds for one round trip, the wait for a connection included; `None` for
@@ -165,9 +169,7 @@ class RedisStore(Store):
         entries: list[Entry | None] = []
         for key, value in zip(keys, found):
             entry = None if value is None else self._entry_of(value, collection, key, now)
-            if entry is not None and entry.expires_at is not None and entry.expires_at <= now:
-                entry = None
-            entries.append(entry)
+            entries.append(live(entry, now))
         return entries
 
     async def _read_raw(self, names: Sequence[str]) -> list[tuple[bytes, int] | None]:

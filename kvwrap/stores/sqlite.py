@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from kvwrap.backends import urls
-from kvwrap.backends.sqlite.statements import (
+from kvwrap.backends.sqlite.connections import (
     Worker,
-    after,
     checked_path,
-    code_of,
-    is_busy,
-    is_table_name,
+    connected,
+    failure,
     patiently,
-    signed,
-    statements,
     transaction,
 )
+from kvwrap.backends.sqlite.table import Table
 from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_seconds
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, end_of
-from kvwrap.core.paging import PAGE_SIZE
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import (
-    ConfigurationError,
-    StoreFull,
-    StoreTimeout,
-    StoreUnavailable,
-    ValueTooLarge,
-)
+from kvwrap.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
 
 _MEMORY: Final = ":memory:"
-_CHUNK: Final = 512
-"""Keys in one SELECT; every SQLite takes at least 999 variables."""
-_SWEPT: Final = 1000
-"""Expired rows freed in one transaction by `cull`, so that writers never wait for all."""
 
 
 class SQLiteStore(Store):
@@ -99,14 +83,8 @@ class SQLiteStore(Store):
     ) -> None:
         super().__init__(clock=clock, serializer=serializer)
         self._path = checked_path(path)
-        if not is_table_name(table):
-            raise ConfigurationError(
-                "a table's name is letters, digits and underscores, and does not begin with "
-                f"'sqlite_': not {table!r}"
-            )
         self._timeout = checked_seconds(timeout, "timeout", zero=True)
-        self._table = table
-        self._sql = statements(table)
+        self._table = Table(table, self.clock, owner=self.name)
         if self._path == _MEMORY:
             self.capabilities -= {Capability.PERSISTENT, Capability.SHARED}
 
@@ -150,28 +128,14 @@ class SQLiteStore(Store):
         folder = Path(self._path).parent
         if not folder.is_dir():
             raise StoreUnavailable(f"there is no folder {str(folder)!r}", store=self.name)
-        worker.connection = connection = sqlite3.connect(
-            self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
-        )
-        # FULL: a commit is on the disk before it is answered. The others do the same on
-        # macOS, where syncing alone does not reach the disk.
-        for pragma in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        worker.connection = connection = connected(self._path, self._timeout)
         return connection
 
     def _open(self, worker: Worker) -> None:
         connection = self._connect(worker)
         patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._timeout)
         with transaction(connection):
-            connection.execute(self._sql["table"])
-            try:
-                connection.execute(self._sql["probe"])
-            except sqlite3.OperationalError as error:
-                raise ConfigurationError(
-                    f"the table {self._table!r} is not one of kvwrap's: name another as table=",
-                    store=self.name,
-                ) from error
-            connection.execute(self._sql["index"])
+            self._table.make(connection)
 
     # -- between the event loop and the threads ----------------------------------------
 
@@ -179,7 +143,7 @@ class SQLiteStore(Store):
         try:
             return await worker.run(job, *args)
         except sqlite3.Error as error:
-            raise self._failure(error) from error
+            raise failure(error, self._path, self._timeout, store=self.name) from error
 
     async def _reading(self, job: Callable[..., T], *args: object) -> T:
         await self._usable()
@@ -202,42 +166,10 @@ class SQLiteStore(Store):
         with transaction(connection):
             return job(connection, *args)
 
-    def _failure(self, error: sqlite3.Error) -> StoreUnavailable:
-        if is_busy(error):
-            kind: type[StoreUnavailable] = StoreTimeout
-            message = f"other transactions held the file for {self._timeout} seconds"
-        elif code_of(error) == sqlite3.SQLITE_FULL:
-            kind, message = StoreFull, "there is no room left for the file"
-        else:
-            # By its name: some errors' texts quote what is stored.
-            what = getattr(error, "sqlite_errorname", type(error).__name__)
-            kind, message = StoreUnavailable, f"SQLite cannot use {self._path!r} ({what})"
-        return kind(message, store=self.name)
-
-    # -- the primitives, each with what it does on a thread ----------------------------
+    # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return await self._reading(self._read, collection, keys)
-
-    def _read(
-        self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
-    ) -> list[Entry | None]:
-        found: dict[str, bytes] = {}
-        for start in range(0, len(keys), _CHUNK):
-            chunk = list(keys[start : start + _CHUNK])
-            # As many marks as the next power of two, so that SQLite knows the statement.
-            chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-            marks = ", ".join("?" * len(chunk))
-            rows = connection.execute(
-                self._sql["read"].format(marks=marks), (collection or "", *chunk)
-            )
-            found.update(rows)
-        return [
-            self._live(Entry.from_bytes(found[key], collection, key, self.name))
-            if key in found
-            else None
-            for key in keys
-        ]
+        return await self._reading(self._table.read, collection, keys)
 
     async def write(
         self,
@@ -246,47 +178,7 @@ class SQLiteStore(Store):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._writing(self._write, collection, keys, entries, expected)
-
-    def _write(
-        self,
-        connection: sqlite3.Connection,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected] | None,
-    ) -> list[bool]:
-        now = self.clock.time() * 1000
-        rows = [self._row(connection, *row) for row in zip(repeat(collection), keys, entries)]
-        connection.execute(self._sql["sweep"], (now, 2 * len(rows)))
-        if expected is None:
-            connection.executemany(self._sql["put"], rows)
-            return [True] * len(rows)
-        written = []
-        for row, wanted in zip(rows, expected, strict=True):
-            if wanted is None:
-                cursor = connection.execute(self._sql["put"], row)
-            elif wanted is ABSENT:
-                cursor = connection.execute(self._sql["put_absent"], (*row, now))
-            else:
-                cursor = connection.execute(self._sql["put_same"], (*row, signed(wanted), now))
-            written.append(cursor.rowcount == 1)
-        return written
-
-    def _row(
-        self, connection: sqlite3.Connection, collection: Collection, key: str, entry: Entry
-    ) -> tuple[object, ...]:
-        data = entry.to_bytes(collection, key)
-        # SQLite's limit is on the row: its key and some bytes of bookkeeping are in it, too.
-        limit = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-        if len(data) + 4 * len(key) + 4 * len(collection or "") + 100 > limit:
-            raise ValueTooLarge(
-                f"{len(data)} bytes are more than SQLite's {limit}: nothing was written",
-                store=self.name,
-                collection=collection,
-                key=key,
-            )
-        return end_of(entry.expires_at) or None, signed(entry.version), data, collection or "", key
+        return await self._writing(self._table.write, collection, keys, entries, expected)
 
     async def remove(
         self,
@@ -294,96 +186,28 @@ class SQLiteStore(Store):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._writing(self._remove, collection, keys, expected)
-
-    def _remove(
-        self,
-        connection: sqlite3.Connection,
-        collection: Collection,
-        keys: Sequence[str],
-        expected: Sequence[Expected] | None,
-    ) -> list[bool]:
-        now = self.clock.time() * 1000
-        removed = []
-        for index, key in enumerate(keys):
-            wanted = None if expected is None else expected[index]
-            if wanted is ABSENT:
-                removed.append(False)
-                continue
-            which, more = ("remove", ()) if wanted is None else ("remove_same", (signed(wanted),))
-            rows = connection.execute(self._sql[which], (collection or "", key, *more)).fetchall()
-            removed.append(any(end is None or end > now for (end,) in rows))
-        return removed
+        return await self._writing(self._table.remove, collection, keys, expected)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        return await self._writing(self._touch, collection, keys, expires)
-
-    def _touch(
-        self,
-        connection: sqlite3.Connection,
-        collection: Collection,
-        keys: Sequence[str],
-        expires: Sequence[float | None],
-    ) -> list[bool]:
-        found = self._read(connection, collection, keys)
-        rows = [
-            self._row(connection, collection, key, entry.with_expiry(end, random.getrandbits(64)))
-            for key, entry, end in zip(keys, found, expires, strict=True)
-            if entry is not None
-        ]
-        connection.executemany(self._sql["put"], rows)
-        return [entry is not None for entry in found]
+        return await self._writing(self._table.touch, collection, keys, expires)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        return await self._reading(self._list_keys, collection, span, cursor)
-
-    def _list_keys(
-        self, connection: sqlite3.Connection, collection: Collection, span: Span, cursor: object
-    ) -> Page:
-        # The cursor is where to go on: right after the last key given.
-        first = cursor if isinstance(cursor, str) else max(span.prefix, span.start or "")
-        ends = [end for end in (span.end, after(span.prefix)) if end is not None]
-        rows = connection.execute(
-            self._sql["keys_below" if ends else "keys"],
-            (
-                collection or "",
-                first,
-                *([min(ends)] if ends else ()),
-                self.clock.time() * 1000,
-                PAGE_SIZE,
-            ),
-        )
-        keys = [key for (key,) in rows]
-        return Page(keys, keys[-1] + "\0" if len(keys) == PAGE_SIZE else None)
+        return await self._reading(self._table.list_keys, collection, span, cursor)
 
     async def list_collections(self) -> list[Collection]:
-        return await self._reading(self._list_collections)
-
-    def _list_collections(self, connection: sqlite3.Connection) -> list[Collection]:
-        rows = connection.execute(self._sql["collections"], (self.clock.time() * 1000,))
-        return [name or None for (name,) in rows]
+        return await self._reading(self._table.list_collections)
 
     async def drop(self, collection: Collection) -> bool:
-        return await self._writing(self._drop, "any_in", "drop", (collection or "",))
+        return await self._writing(self._table.drop, collection)
 
     async def drop_all(self) -> bool:
-        return await self._writing(self._drop, "any", "drop_all", ())
-
-    def _drop(
-        self, connection: sqlite3.Connection, asked: str, dropped: str, names: tuple[str, ...]
-    ) -> bool:
-        row = connection.execute(self._sql[asked], (self.clock.time() * 1000, *names)).fetchone()
-        connection.execute(self._sql[dropped], names)
-        return bool(row[0])
+        return await self._writing(self._table.drop_all)
 
     async def sweep(self) -> None:
-        while await self._writing(self._sweep) == _SWEPT:
+        while await self._writing(self._table.sweep):
             pass
 
-    def _sweep(self, connection: sqlite3.Connection) -> int:
-        return connection.execute(self._sql["sweep"], (self.clock.time() * 1000, _SWEPT)).rowcount
-
     async def ping(self) -> None:
-        await self._reading(lambda connection: connection.execute(self._sql["probe"]).fetchall())
+        await self._reading(self._table.probe)

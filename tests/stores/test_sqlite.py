@@ -26,7 +26,7 @@ from kvwrap import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from kvwrap.backends.sqlite.statements import after
+from kvwrap.backends.sqlite.table import after
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.testing import ManualClock
 
