@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kvwrap.config.stacks import from_config, stack_from_config, store_from_url, to_config
+from kvwrap.config.reader import store_from_url
+from kvwrap.config.stacks import from_config, stack_from_config
+from kvwrap.config.writing import to_config
 from kvwrap.core.atomic import Versioned
 from kvwrap.core.capability import Capability
 from kvwrap.core.layer import Layer
