@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
 from kvwrap.errors import KvwrapError
@@ -39,3 +39,24 @@ def done_of(keys: Sequence[str], error: KvwrapError) -> list[bool]:
     """Which keys of a batch had been carried out when it failed so, as far as the error says."""
     done = set(error.done or ())
     return [key in done for key in keys]
+
+
+def also_done(error: Exception, keys: Sequence[str], done: Iterable[str]) -> None:
+    """Have the error say that these keys of its batch were carried out, besides those it names."""
+    if isinstance(error, KvwrapError):
+        known = {*done, *(error.done or ())}
+        error.done = tuple(key for key in dict.fromkeys(keys) if key in known)
+
+
+async def under_other_names(call: Awaitable[T], keys: Sequence[str], names: Sequence[str]) -> T:
+    """What the call gives for a batch whose keys have these names inside.
+
+    Its error says by their keys, which are what the caller knows, what was carried out.
+    """
+    try:
+        return await call
+    except KvwrapError as error:
+        if error.done:
+            done = set(error.done)
+            error.done = tuple(key for key, name in zip(keys, names, strict=True) if name in done)
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
+from kvwrap.core.batch import under_other_names
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
@@ -59,7 +60,9 @@ class Renaming(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        return self.inner.write(there, _named(prefix, keys), entries, expected)
+        names = _named(prefix, keys)
+        call = self.inner.write(there, names, entries, expected)
+        return call if len(keys) == 1 else under_other_names(call, keys, names)
 
     def remove(
         self,
@@ -68,13 +71,17 @@ class Renaming(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        return self.inner.remove(there, _named(prefix, keys), expected)
+        names = _named(prefix, keys)
+        call = self.inner.remove(there, names, expected)
+        return call if len(keys) == 1 else under_other_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        return self.inner.touch(there, _named(prefix, keys), expires)
+        names = _named(prefix, keys)
+        call = self.inner.touch(there, names, expires)
+        return call if len(keys) == 1 else under_other_names(call, keys, names)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
         there, prefix = self.place(collection)

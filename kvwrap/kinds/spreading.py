@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.batch import picked
+from kvwrap.core.batch import also_done, picked
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Primitives, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import KvwrapError
 from kvwrap.several.exposure import exposed, lopsided
 from kvwrap.several.merging import Merge, Pages
 from kvwrap.several.together import outcomes, together
@@ -146,8 +145,7 @@ class Spreading(Layer):
             for error, _ in errors:
                 done.update(getattr(error, "done", None) or ())
             for error, _ in errors:
-                if isinstance(error, KvwrapError):
-                    error.done = tuple(key for key in keys if key in done)
+                also_done(error, keys, done)
         raise errors[0][0]
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:

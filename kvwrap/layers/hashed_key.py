@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from kvwrap.core.batch import under_other_names
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_flag
 from kvwrap.core.entry import Entry
@@ -94,7 +95,8 @@ class HashedKey(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         names = self._hashed(collection, keys)
-        return self.inner.write(self._there(collection), names, entries, expected)
+        call = self.inner.write(self._there(collection), names, entries, expected)
+        return call if len(keys) == 1 else under_other_names(call, keys, names)
 
     def remove(
         self,
@@ -103,13 +105,15 @@ class HashedKey(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         names = self._hashed(collection, keys)
-        return self.inner.remove(self._there(collection), names, expected)
+        call = self.inner.remove(self._there(collection), names, expected)
+        return call if len(keys) == 1 else under_other_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
         names = self._hashed(collection, keys)
-        return self.inner.touch(self._there(collection), names, expires)
+        call = self.inner.touch(self._there(collection), names, expires)
+        return call if len(keys) == 1 else under_other_names(call, keys, names)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
         raise self.unsupported("enumerate keys, of which the backend holds only hashes")

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Literal
 
+from kvwrap.core.batch import also_done
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, InvalidValue, ValueTooLarge
+from kvwrap.errors import ConfigurationError, InvalidValue, KvwrapError, ValueTooLarge
 
 _CHOICES = ("raise", "drop")
 
@@ -105,7 +106,11 @@ class LimitSize(Layer):
                 written[place] = done
         dropped = [key for key, fit in fitted.items() if not fit]
         if dropped:
-            await self.inner.remove(collection, dropped)
+            try:
+                await self.inner.remove(collection, dropped)
+            except KvwrapError as error:
+                also_done(error, keys, [key for key, fit in fitted.items() if fit])
+                raise
         return written
 
     def _let_go(self, size: int, conditional: bool, collection: Collection, key: str) -> None:

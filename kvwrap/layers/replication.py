@@ -17,7 +17,7 @@ from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, StoreUnavailable
+from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.resilience.guard import Guard
 from kvwrap.several.exposure import exposed, lopsided
 from kvwrap.several.merging import Merge
@@ -230,7 +230,7 @@ class Replication(Layer):
             replica.ask(replica.store.write, collection, keys, entries, None)
             for replica in self._replicas.all
         ]
-        self._replicas.judge(await outcomes(calls), self._write_quorum)
+        self._replicas.judge(await outcomes(calls), self._write_quorum, keys)
 
     async def _compare(
         self,
@@ -248,7 +248,12 @@ class Replication(Layer):
             for entry, version in zip(newest, expected, strict=True)
         ]
         primary, *others = self._replicas.all
-        written = await primary.ask(primary.store.write, collection, keys, entries, wanted)
+        try:
+            written = await primary.ask(primary.store.write, collection, keys, entries, wanted)
+        except KvwrapError as error:
+            if error.done and self._write_quorum > 1:
+                error.done = ()  # on the first replica alone
+            raise
         places = [place for place, done in enumerate(written) if done]
         if places:
             names = [keys[place] for place in places]
@@ -257,7 +262,8 @@ class Replication(Layer):
                 replica.ask(replica.store.write, collection, names, copies, None)
                 for replica in others
             ]
-            self._replicas.judge([written, *await outcomes(calls)], self._write_quorum)
+            found = [written, *await outcomes(calls)]
+            self._replicas.judge(found, self._write_quorum, names)
         return written
 
     # -- enumerating, and whole collections --------------------------------------------

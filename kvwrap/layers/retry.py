@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvwrap.core.batch import also_done
 from kvwrap.core.checked import (
     checked_count,
     checked_errors,
@@ -19,7 +20,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.optional import need
 from kvwrap.core.primitives import ABSENT
 from kvwrap.core.store import Store
-from kvwrap.errors import CircuitOpen, ConfigurationError, StoreUnavailable
+from kvwrap.errors import CircuitOpen, ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.kinds.around import Around, Call
 
 if TYPE_CHECKING:
@@ -96,21 +97,30 @@ class Retry(Around):
         tenacity = self._tenacity
         first: Exception | None = error
         unclear = False
+        done: set[str] = set()
 
         async def attempt() -> Any:
             nonlocal first, unclear
             if first is not None:
                 # The first attempt has been made already, so that success costs nothing.
                 failure, first = first, None
+                done.update(getattr(failure, "done", None) or ())
                 raise failure
             if call.expected is None:
-                return await call()
+                return await again()
             rest = await self._not_done(call)
             if rest is None:
                 unclear = True
                 error.add_note("whether it happened cannot be told: another write came after it")
                 raise error
             return await _done_again(call, rest)
+
+        async def again() -> T:
+            try:
+                return await call()
+            except KvwrapError as failure:
+                done.update(failure.done or ())
+                raise
 
         def is_over(state: RetryCallState) -> bool:
             seconds = self.clock.monotonic() - began + state.upcoming_sleep
@@ -131,6 +141,9 @@ class Retry(Around):
         except self.on as last:
             made = tries.statistics["attempt_number"]
             last.add_note(f"{self.name} gave {call.operation} up after {made} attempts")
+            if done:
+                # What one attempt has carried out stays so, whatever a later one met.
+                also_done(last, call.keys, done)
             raise
         return result
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
-from kvwrap.core.batch import picked, places_of
+from kvwrap.core.batch import also_done, picked, places_of
 from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_names, checked_sources
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import StoreSource
+from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives, Span
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.kinds.spreading import Part, Spreading
 from kvwrap.several.rendezvous import Rendezvous
+
+_ENTRIES = "entries"
 
 
 class Sharding(Spreading):
@@ -73,7 +75,7 @@ class Sharding(Spreading):
         self._previous = None if previous is None else Rendezvous(previous)
         self._shards: dict[str, Primitives] = {}
         # While entries move: moving one and deleting it must not overlap, or it comes back.
-        self._moving = asyncio.Lock()
+        self._moving = KeyedLocks()
 
     def bound(self) -> None:
         self._shards = {self._name: self.inner}
@@ -153,7 +155,11 @@ class Sharding(Spreading):
         if expected is not None:
             await self._bring(collection, keys)
             return await super().write(collection, keys, entries, expected)
-        written = await super().write(collection, keys, entries, None)
+        try:
+            written = await super().write(collection, keys, entries, None)
+        except KvwrapError as error:
+            await self._remove_before(collection, error.done or ())
+            raise
         # A copy left behind would be read again once the new one has expired.
         await self._remove_before(collection, keys)
         return written
@@ -169,8 +175,12 @@ class Sharding(Spreading):
         if expected is not None:
             await self._bring(collection, keys)
             return await super().remove(collection, keys, expected)
-        async with self._moving:
-            there = await self._remove_before(collection, keys)
+        async with self._moving.hold(_ENTRIES):
+            try:
+                there = await self._remove_before(collection, keys)
+            except KvwrapError as error:
+                error.done = ()  # where the keys belong now, they are still
+                raise
             removed = await super().remove(collection, keys, None)
         return [a or b for a, b in zip(there, removed, strict=True)]
 
@@ -183,15 +193,22 @@ class Sharding(Spreading):
 
     async def _remove_before(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
         removed = [False] * len(keys)
-        for store, places in self._parts_before(collection, keys, range(len(keys))):
-            outcome = await store.remove(collection, picked(keys, places), None)
+        parts = self._parts_before(collection, keys, range(len(keys)))
+        left = {keys[place] for _, places in parts for place in places}
+        for store, places in parts:
+            try:
+                outcome = await store.remove(collection, picked(keys, places), None)
+            except KvwrapError as error:
+                also_done(error, keys, [key for key in keys if key not in left])
+                raise
             for place, was in zip(places, outcome, strict=True):
                 removed[place] = was
+                left.discard(keys[place])
         return removed
 
     async def _bring(self, collection: Collection, keys: Sequence[str]) -> None:
         """Have these keys with their new owners, before something depends on what is there."""
-        async with self._moving:
+        async with self._moving.hold(_ENTRIES):
             for store, places in self._parts_before(collection, keys, range(len(keys))):
                 await self._move(store, collection, picked(keys, places))
 
@@ -237,7 +254,7 @@ class Sharding(Spreading):
                     page = await source.list_keys(collection, Span(), cursor)
                     away = [k for k in page.keys if self.owner(collection, k) is not source]
                     if away:
-                        async with self._moving:
+                        async with self._moving.hold(_ENTRIES):
                             moved += await self._move(source, collection, away)
                         if progress is not None:
                             progress(moved)

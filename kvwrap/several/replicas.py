@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -98,16 +99,28 @@ class Replicas:
         error.__cause__ = errors[0] if errors else None
         return error
 
-    def judge(self, found: Sequence[list[bool] | Exception], quorum: int) -> None:
-        """Raise unless so many replicas took a write, given what each said to it."""
+    def judge(
+        self, found: Sequence[list[bool] | Exception], quorum: int, keys: Sequence[str]
+    ) -> None:
+        """Raise unless so many replicas took a write of these keys, given what each said to it.
+
+        Of a batch, the error names as done what so many replicas have all the same.
+        """
         errors = []
         for replica, outcome in zip(self.all, found, strict=True):
             if isinstance(outcome, Exception):
                 replica.failures += 1
                 errors.append(outcome)
         taken = len(found) - len(errors)
-        if taken < quorum:
-            raise self._short(taken, quorum, "took the write", errors)
+        if taken >= quorum:
+            return
+        error = self._short(taken, quorum, "took the write", errors)
+        if len(keys) > 1:
+            copies = Counter(
+                key for each in errors for key in set(getattr(each, "done", None) or ())
+            )
+            error.done = tuple(key for key in keys if taken + copies[key] >= quorum)
+        raise error
 
     async def listing(self, collection: Collection, span: Span, quorum: int) -> Merge:
         """The keys that so many replicas have, those of tombstones among them."""

@@ -1,0 +1,185 @@
+"""A batch that fails in the middle says which of the caller's keys were done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from kvwrap import (
+    KvwrapError,
+    MemoryStore,
+    Passthrough,
+    ReadOnly,
+    Stack,
+    StoreUnavailable,
+    stack,
+)
+from kvwrap.core import registry
+from kvwrap.core.clock import Clock
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.testing import ManualClock
+from tests.catalog import LAYERS, STACKS
+
+KEYS = [f"{number:0{number}}" for number in range(1, 9)]
+
+
+class Halves(Passthrough):
+    """Does the first half of a batch, and then fails."""
+
+    def __init__(self, *, after: int = 0, ends: type[KvwrapError] = StoreUnavailable) -> None:
+        self.left = after
+        self.ends = ends
+
+    def _half(self, keys: Sequence[str]) -> int:
+        self.left -= 1
+        return len(keys) // 2 if self.left < 0 and len(keys) > 1 else len(keys)
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        size = self._half(keys)
+        wanted = None if expected is None else expected[:size]
+        written = await self.inner.write(collection, keys[:size], entries[:size], wanted)
+        if size < len(keys):
+            raise self.ends("by the test", store="the backend", done=keys[:size])
+        return written
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        size = self._half(keys)
+        wanted = None if expected is None else expected[:size]
+        removed = await self.inner.remove(collection, keys[:size], wanted)
+        if size < len(keys):
+            raise self.ends("by the test", store="the backend", done=keys[:size])
+        return removed
+
+
+async def failed(call: Any) -> KvwrapError:
+    with pytest.raises(KvwrapError) as raised:
+        await call
+    return raised.value
+
+
+def _prefixes(clock: Clock) -> Stack:
+    return stack().prefix_key("a").single_collection("b").prefix_key("c")
+
+
+CASES = {
+    **{name: LAYERS[name].make for name in registry.LAYERS},
+    **{name: case.make for name, case in STACKS.items()},
+    "prefixes in prefixes": _prefixes,
+}
+# What is acknowledged by a journal fails later, for nobody.
+LATER = {"write_behind"}
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - LATER))
+async def test_every_layer_says_by_its_callers_names_what_was_done(name: str) -> None:
+    clock = ManualClock()
+    layers: Stack = CASES[name](clock)
+    backend = MemoryStore(clock=clock)
+    async with (layers + stack(Halves(ends=_NotAgain))).over(backend) as store:
+        error = await failed(store.put_many(KEYS, list(range(8)), collection="there"))
+        if any(isinstance(layer, ReadOnly) for layer in layers):
+            assert error.done is None
+            return
+        found = await store.get_many(KEYS, collection="there")
+        there = [key for key, value in zip(KEYS, found, strict=True) if value is not None]
+        assert error.done is not None
+        if "replicate" in name:
+            # Reads see what one replica has, and acknowledged is what both have.
+            assert there == KEYS
+            there = KEYS[:4]
+        assert list(error.done) == there
+        assert 0 < len(there) < len(KEYS)
+        error = await failed(store.delete_many(KEYS, collection="there"))
+        assert error.done is not None
+        assert set(error.done) >= set(there[: len(there) // 2])
+        assert set(error.done) < set(KEYS)
+
+
+class _NotAgain(KvwrapError):
+    """No failure of the backend's, so that no layer makes it good."""
+
+
+async def test_of_several_attempts_all_that_was_done_counts() -> None:
+    class Worse(Halves):
+        """Does less with every attempt."""
+
+        def _half(self, keys: Sequence[str]) -> int:
+            self.left += 1
+            return max(0, 4 - 3 * self.left)
+
+    store = stack(Worse(after=-1)).over(MemoryStore())
+    assert (await failed(store.put_many(KEYS, KEYS))).done == tuple(KEYS[:4])
+    assert (await failed(store.put_many(KEYS, KEYS))).done == (KEYS[0],)
+    store = (stack().retry(3, wait=0) + stack(Worse(after=-1))).over(MemoryStore())
+    error = await failed(store.put_many(KEYS, KEYS))
+    assert error.done == tuple(KEYS[:4])
+    assert [k for k in KEYS if await store.exists(k)] == KEYS[:4]
+
+
+@pytest.mark.parametrize(
+    ("quorum", "done"), [(None, KEYS[:2]), (2, KEYS[:4]), (1, None)], ids=["all", "two", "one"]
+)
+async def test_replication_names_what_a_quorum_has(
+    quorum: int | None, done: list[str] | None
+) -> None:
+    class Quarters(Halves):
+        def _half(self, keys: Sequence[str]) -> int:
+            return len(keys) // 4
+
+    def over(layer: Passthrough) -> Callable[[], Any]:
+        return lambda: layer.over(MemoryStore())
+
+    replicas = [over(Quarters()), over(Passthrough())]
+    layers = stack().replicate(replicas, write_quorum=quorum, read_quorum=3)
+    store = (layers + stack(Halves())).silence("quorums-do-not-overlap").over(MemoryStore())
+    if done is None:
+        await store.put_many(KEYS, KEYS)
+        return
+    assert (await failed(store.put_many(KEYS, KEYS))).done == tuple(done)
+
+
+async def test_what_is_let_go_of_after_the_rest_was_written() -> None:
+    class Refuses(Passthrough):
+        async def remove(self, *arguments: Any) -> list[bool]:
+            raise StoreUnavailable("by the test")
+
+    layers = stack().limit_size(10, on_too_large="drop") + stack(Refuses())
+    store = layers.over(MemoryStore())
+    error = await failed(store.put_many(["a", "b", "c"], ["x" * 20, 1, 2]))
+    assert error.done == ("b", "c")
+
+
+async def test_a_shard_added_meanwhile() -> None:
+    old, new = MemoryStore(), MemoryStore()
+    async with stack().shard({"b": lambda: _shared(old)}, name="a").over(_shared(new)) as store:
+        await store.put_many(KEYS, KEYS)
+
+    class KeepsAll(Halves):
+        async def remove(self, *arguments: Any) -> list[bool]:
+            raise StoreUnavailable("by the test")
+
+    layers = stack().shard({"b": lambda: stack(KeepsAll()).over(old)}, name="a", previous=["b"])
+    async with layers.over(new) as store:
+        error = await failed(store.put_many(KEYS, list(range(8))))
+        assert error.done is not None
+        assert 0 < len(error.done) < 8
+        assert await store.get_many(error.done) == [KEYS.index(key) for key in error.done]
+        assert (await failed(store.delete_many(KEYS))).done == ()
+
+
+def _shared(store: MemoryStore) -> Any:
+    return Passthrough().over(store)
