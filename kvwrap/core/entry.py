@@ -8,7 +8,7 @@ offset bytes meaning
 0      2     magic, `AB 6B`
 2      1     format of this header, 1
 3      6     when it was made, milliseconds since 1970-01-01 UTC
-9      6     when it expires, likewise; 0 is never
+9      6     when it expires, likewise, rounded down; 0 is never
 15     8     version, a random number drawn anew for every write
 23     1     length n of the codec
 24     n     codec: what was done to the value, last step first (see `kvwrap.core.codec`)
@@ -38,6 +38,7 @@ _HEAD = struct.Struct(">2sBHIHIQB")
 _CRC = struct.Struct(">I")
 _NEVER = 0
 _LAST = 2**48 - 1
+_NOISE = 1e-6
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -140,10 +141,10 @@ def end_of(expires_at: float | None) -> int:
     """When an entry expires as its header has it: milliseconds, 0 for never."""
     if expires_at is None:
         return _NEVER
-    # Up, so that no entry is kept for less than its ttl, and 0 stays free for "never"; but
-    # a moment that a header held once stays the same, however often it is written again.
+    # Down, so that no entry has more left than its ttl, but for what a float makes of a
+    # moment: one that a header held stays the same, however often it is written again.
     nearest = round(expires_at * 1000)
-    return max(1, min(nearest if nearest / 1000 >= expires_at else nearest + 1, _LAST))
+    return max(1, min(nearest if nearest / 1000 <= expires_at + _NOISE else nearest - 1, _LAST))
 
 
 def is_entry(data: bytes) -> bool:

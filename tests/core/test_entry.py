@@ -38,7 +38,7 @@ def test_an_entry_comes_back_from_its_bytes(entry: Entry, collection: str | None
         assert found.expires_at is None
     else:
         assert found.expires_at is not None
-        assert entry.expires_at <= found.expires_at < entry.expires_at + 0.001001
+        assert entry.expires_at - 0.001001 < found.expires_at <= entry.expires_at + 1e-6
 
 
 @given(entry=entries, collection=st.none() | names, key=names, data=st.data())
@@ -127,12 +127,19 @@ def test_a_header_of_another_format_says_so() -> None:
         Entry.from_bytes(bytes(data), None, "key", "store")
 
 
-def test_an_end_is_never_rounded_to_never_nor_earlier() -> None:
-    for end in (0.0, 0.0001, 1.0001, LATEST, LATEST * 2):
+def test_an_end_is_never_rounded_to_never_nor_up() -> None:
+    for end in (0.0, 0.0001, 1.0001, 1.00099, 1_700_000_000.1239, LATEST, LATEST * 2):
         data = Entry(b"", b"", 0.0, end, 1).to_bytes(None, "key")
         found = Entry.from_bytes(data, None, "key", "store")
         assert found.expires_at is not None
-        assert found.expires_at >= min(end, LATEST)
+        assert end - 0.001 <= found.expires_at <= max(0.001, end) or end > LATEST
+
+
+def test_what_a_float_cannot_hold_costs_no_millisecond() -> None:
+    for milliseconds in range(1000):
+        now = 1_700_000_000 + milliseconds / 1000
+        data = Entry(b"", b"", now, now + 0.3, 1).to_bytes(None, "key")
+        assert int.from_bytes(data[9:15]) == 1_700_000_000_300 + milliseconds
 
 
 def test_an_entry_cannot_be_changed() -> None:

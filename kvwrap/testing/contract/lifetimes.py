@@ -62,6 +62,16 @@ class Lifetimes(Contract):
         clock.advance(1e9)
         assert await store.get("key") == 1
 
+    async def test_no_more_is_left_than_was_given(self, store: Store, clock: ManualClock) -> None:
+        for _ in range(20):
+            clock.advance(0.0123456)
+            await store.put_many(["a", "b"], [1, 1], ttl=60)
+            await store.put("c", 1)
+            await store.expire("c", 60)
+            for _, seconds in await store.ttl_many(["a", "b", "c"]):
+                assert seconds is not None
+                assert 59.99 < seconds <= 60.00001
+
     async def test_ttl_counts_down(self, store: Store, clock: ManualClock) -> None:
         await store.put_many(["a", "b"], [1, 2], ttl=100)
         await store.put("c", 3)
