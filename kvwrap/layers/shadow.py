@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -25,29 +24,13 @@ from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, KvwrapError
-from kvwrap.several.backlog import Backlog, Slot, count_down
+from kvwrap.several.backlog import Backlog
+from kvwrap.several.changes import AS_IT_WAS, Change, Changes
+from kvwrap.several.difference import Difference, difference
 from kvwrap.several.exposure import exposed
 
 _log = logging.getLogger("kvwrap.shadow")
 _KEPT = 100
-_AS_IT_WAS: Final = object()
-"""In place of an entry: the call has left what was there."""
-_SAME_END = 2.0
-"""Expiries that differ by no more, in seconds, are the same: some backends round to seconds."""
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """One entry that the two stores have differently.
-
-    Attributes:
-        kind: `missing` or `extra` in the shadow, or another `value` or `expiry` there.
-        collection: Its collection.
-        key: Its key.
-    """
-
-    kind: str
-    collection: Collection
-    key: str
 
 
 class ShadowSnapshot(msgspec.Struct, frozen=True):
@@ -70,27 +53,6 @@ class ShadowSnapshot(msgspec.Struct, frozen=True):
     errors: dict[str, int]
     dropped: int
     pending: int
-
-
-class _Change:
-    """A call that changes entries, and what it has left under those keys of which that is sure."""
-
-    def __init__(self, collection: Collection, keys: Sequence[str]) -> None:
-        self.collection = collection
-        self.keys = list(dict.fromkeys(keys))
-        self.slots = [(collection, key) for key in self.keys]
-        self.left: dict[str, object] = {}
-
-    @property
-    def left_all(self) -> bool:
-        """Whether the call is known to have changed nothing."""
-        left = self.left.values()
-        return len(left) == len(self.keys) and all(each is _AS_IT_WAS for each in left)
-
-    def to(self, key: str, left: object) -> None:
-        """The call has left this entry, nothing (`None`), or what was there."""
-        if left is not _AS_IT_WAS or key not in self.left:
-            self.left[key] = left
 
 
 class Shadow(Layer):
@@ -140,9 +102,7 @@ class Shadow(Layer):
     def bound(self) -> None:
         self._shadow = self.second("shadow", self._source)
         self._backlog = Backlog(self._max_pending, owner=self.name)
-        # How many calls to change a slot are under way inside, and which ran into another.
-        self._under_way: Counter[Slot] = Counter()
-        self._overlapping: set[Slot] = set()
+        self._changes = Changes()
         self._mirrored = self._compared = 0
         self._differences: Counter[str] = Counter()
         self._last: deque[Difference] = deque(maxlen=_KEPT)
@@ -195,7 +155,7 @@ class Shadow(Layer):
         with self._changing(collection, keys) as change:
             written = await self.inner.write(collection, keys, entries, expected)
             for key, entry, done in zip(keys, entries, written, strict=True):
-                change.to(key, entry if done else _AS_IT_WAS)
+                change.to(key, entry if done else AS_IT_WAS)
         return written
 
     async def remove(
@@ -207,7 +167,7 @@ class Shadow(Layer):
         with self._changing(collection, keys) as change:
             removed = await self.inner.remove(collection, keys, expected)
             for key, done in zip(keys, removed, strict=True):
-                change.to(key, None if done or expected is None else _AS_IT_WAS)
+                change.to(key, None if done or expected is None else AS_IT_WAS)
         return removed
 
     async def touch(
@@ -230,28 +190,17 @@ class Shadow(Layer):
     # -- the queue ---------------------------------------------------------------------
 
     @contextmanager
-    def _changing(self, collection: Collection, keys: Sequence[str]) -> Iterator[_Change]:
+    def _changing(self, collection: Collection, keys: Sequence[str]) -> Iterator[Change]:
         """Mirror what becomes of these keys when the block ends, however it ends."""
-        change = _Change(collection, keys)
-        under_way = self._under_way
-        for slot in change.slots:
-            under_way[slot] += 1
-            if under_way[slot] > 1:
-                self._overlapping.add(slot)
+        change = self._changes.begin(collection, keys)
         try:
             yield change
         finally:
-            for slot in change.slots:
-                if slot in self._overlapping:
-                    change.left.pop(slot[1], None)
+            self._changes.end(change)
             if not change.left_all:
                 self._backlog.add(lambda: self._carry_out(change), change.slots)
-            count_down(under_way, change.slots)
-            self._overlapping.difference_update(
-                [slot for slot in change.slots if slot not in under_way]
-            )
 
-    async def _carry_out(self, change: _Change) -> None:
+    async def _carry_out(self, change: Change) -> None:
         left = dict(change.left)
         unknown = [key for key in change.keys if key not in left]
         if unknown:
@@ -280,51 +229,42 @@ class Shadow(Layer):
     ) -> None:
         mirrored = await self._shadow.read(collection, keys)
         self._compared += len(keys)
+        # What expired while the call waited is not in the shadow any more, and rightly so.
+        now = self.clock.time()
         doubtful = [
             key
             for key, one, other in zip(keys, found, mirrored, strict=True)
-            if self._difference(one, other) and not self._is_changing(collection, key)
+            if difference(one, other, now) and not self._is_changing(collection, key)
         ]
         if not doubtful:
             return
         # Once more, since either may have changed between the two reads.
         found = await self.inner.read(collection, doubtful)
         mirrored = await self._shadow.read(collection, doubtful)
+        now = self.clock.time()
         for key, one, other in zip(doubtful, found, mirrored, strict=True):
-            kind = self._difference(one, other)
+            kind = difference(one, other, now)
             if kind and not self._is_changing(collection, key):
                 self._tell(Difference(kind, collection, key))
 
     def _is_changing(self, collection: Collection, key: str) -> bool:
         slot = (collection, key)
-        return slot in self._backlog.waiting or slot in self._under_way
+        return slot in self._backlog.waiting or slot in self._changes
 
-    def _difference(self, one: Entry | None, other: Entry | None) -> str | None:
-        # What expired while the call waited is not in the shadow any more, and rightly so.
-        now = self.clock.time()
-        if one is not None and one.expires_at is not None and one.expires_at <= now:
-            return None
-        if one is None or other is None:
-            return None if one is other else "extra" if one is None else "missing"
-        if one.body != other.body or one.codec != other.codec:
-            return "value"
-        ends = [math.inf if e.expires_at is None else e.expires_at for e in (one, other)]
-        return None if ends[0] == ends[1] or abs(ends[0] - ends[1]) <= _SAME_END else "expiry"
-
-    def _tell(self, difference: Difference) -> None:
-        self._differences[difference.kind] += 1
-        self._last.append(difference)
+    def _tell(self, found: Difference) -> None:
+        self._differences[found.kind] += 1
+        self._last.append(found)
         if self._report is None:
             _log.warning(
                 "%s: the shadow differs: %s, collection %r, key %r",
                 self.name,
-                difference.kind,
-                difference.collection,
-                difference.key,
+                found.kind,
+                found.collection,
+                found.key,
             )
             return
         try:
-            self._report(difference)
+            self._report(found)
         except Exception:
             _log.exception("%s: on_difference failed", self.name)
 

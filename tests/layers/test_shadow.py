@@ -21,7 +21,8 @@ from kvwrap import (
     stack,
 )
 from kvwrap.core.layer import Layer
-from kvwrap.layers.shadow import Difference, Shadow
+from kvwrap.layers.shadow import Shadow
+from kvwrap.several.difference import Difference
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
 
