@@ -333,13 +333,12 @@ class Replication(Layer):
         before = self._replicas.repaired
         everyone = len(self._replicas.all)
         for collection in await self._replicas.collections(everyone):
-            listing = await self._replicas.listing(collection, Span(), everyone)
-            more = True
-            while more:
-                page = await listing.page()
+            place: object = await self._replicas.listing(collection, Span(), everyone)
+            while isinstance(place, Merge):
+                page = await place.page()
                 if page.keys:
                     await self._replicas.newest(collection, page.keys, everyone, repair=True)
-                more = page.cursor is not None
+                place = page.cursor
         return self._replicas.repaired - before
 
     # -- its place ---------------------------------------------------------------------
