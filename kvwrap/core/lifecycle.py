@@ -25,7 +25,7 @@ class Lifecycle:
 
     _state = _State.NEW
     _users = 0
-    _opening: asyncio.Lock | None = None
+    _opening: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -58,9 +58,10 @@ class Lifecycle:
             return
         if self._state is _State.CLOSED:
             raise StoreUnavailable(f"{type(self).__name__} is closed")
-        if self._opening is None:
-            self._opening = asyncio.Lock()
-        async with self._opening:
+        loop = asyncio.get_running_loop()
+        if self._opening is None or self._opening[0] is not loop:
+            self._opening = (loop, asyncio.Lock())
+        async with self._opening[1]:
             # Another task may have set it up, or closed it, while this one waited.
             match self._state:
                 case _State.NEW:

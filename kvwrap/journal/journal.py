@@ -12,6 +12,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import StoreUnavailable
 from kvwrap.journal.change import Change, Refused, Slot
+from kvwrap.resilience.tasks import at_work
 
 if TYPE_CHECKING:
     from kvwrap.journal.file import JournalFile
@@ -75,7 +76,7 @@ class Journal:
 
     async def close(self) -> None:
         """Commit what is being accepted, and let go of the file."""
-        if self._committing is not None:
+        if self._committing is not None and at_work(self._committing):
             await asyncio.wait([self._committing])
         file, self._file = self._file, None
         thread, self._thread = self._thread, None
@@ -97,7 +98,7 @@ class Journal:
             changes.append(Change(self._number, collection, key, entry))
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((changes, accepted))
-        if self._committing is None or self._committing.done():
+        if not at_work(self._committing):
             self._committing = asyncio.create_task(self._commit())
         await accepted
 

@@ -14,6 +14,7 @@ from kvwrap.core.primitives import Collection, Expected
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.journal.change import Change
 from kvwrap.journal.journal import Journal
+from kvwrap.resilience.tasks import at_work
 from kvwrap.resilience.within import within
 
 _log = logging.getLogger("kvwrap.journal")
@@ -78,9 +79,8 @@ class Sender:
         self._pause = pause
         self._longest = longest_pause
         self._before = before
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
-        self._moved = asyncio.Event()
         self._flushing: list[tuple[int, asyncio.Future[None]]] = []
         self.sent = 0
         """How many changes have been sent."""
@@ -91,7 +91,13 @@ class Sender:
 
     def start(self) -> None:
         """Be at work if anything is pending."""
-        if self._journal.pending and (self._task is None or self._task.done()):
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # What another loop left behind when it was stopped is not waited for any more.
+            self._loop = loop
+            self._hurry, self._moved = asyncio.Event(), asyncio.Event()
+            self._flushing = []
+        if self._journal.pending and not at_work(self._task):
             self._task = asyncio.create_task(self._run())
 
     async def flush(self) -> None:
@@ -104,9 +110,9 @@ class Sender:
             return
         last = next(reversed(self._journal.pending.values())).number
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.start()
         self._flushing.append((last, sent))
         self._hurry.set()
-        self.start()
         await sent
 
     async def room(
@@ -124,22 +130,26 @@ class Sender:
 
         async def wait() -> None:
             while not is_room():
-                self._moved.clear()
                 self.start()
+                self._moved.clear()
                 await self._moved.wait()
 
         return is_room() or (seconds > 0 and await within(self._clock, seconds, wait()))
 
     async def stop(self, seconds: float) -> None:
         """Send what is pending, for so many seconds or until a failure; then be at work no more."""
-        with suppress(StoreUnavailable):
-            await within(self._clock, seconds, self.flush())
-        task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+        try:
+            # Whatever kept it from being sent has been logged, and it stays in the journal.
+            with suppress(Exception):
+                await within(self._clock, seconds, self.flush())
+        finally:
+            task, self._task = self._task, None
+            if task is not None and at_work(task):
+                task.cancel()
+                await asyncio.wait((task,))
 
     async def _run(self) -> None:
+        loop = self._loop
         pause = self._pause
         begun = False
         try:
@@ -163,7 +173,8 @@ class Sender:
                     self._settle(None)
         finally:
             # Nobody waits for a sender that has been stopped.
-            self._settle(StoreUnavailable("sending was stopped", store=self._owner))
+            if loop is self._loop:
+                self._settle(StoreUnavailable("sending was stopped", store=self._owner))
 
     def _settle(self, error: Exception | None) -> None:
         """Tell those who wait in `flush` and `room` what has come of it."""

@@ -34,7 +34,12 @@ class ConcurrencyLimit(Around):
     def __init__(self, limit: int, *, wait: float | None = None) -> None:
         self.limit = checked_count(limit, "limit")
         self.wait = None if wait is None else checked_seconds(wait, "wait", zero=True)
-        self._places = asyncio.Semaphore(limit)
+        self._begin(None)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        # What another loop left behind when it was stopped holds no place any more.
+        self._loop = loop
+        self._places = asyncio.Semaphore(self.limit)
         self._active = 0
         self._waiting = 0
 
@@ -49,29 +54,35 @@ class ConcurrencyLimit(Around):
         return self._waiting
 
     async def around(self, call: Call[T]) -> T:
-        if self._places.locked():
-            await self._turn(call)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin(loop)
+        places = self._places
+        if places.locked():
+            await self._turn(places, call)
         else:
-            await self._places.acquire()
+            await places.acquire()
         self._active += 1
         try:
             return await call()
         finally:
-            self._active -= 1
-            self._places.release()
+            if places is self._places:
+                self._active -= 1
+            places.release()
 
-    async def _turn(self, call: Call[T]) -> None:
+    async def _turn(self, places: asyncio.Semaphore, call: Call[T]) -> None:
         if self.wait == 0:
             raise self._refusal(call)
         self._waiting += 1
         limit = asyncio.timeout(self.wait)
         try:
             async with limit:
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError:
             raise self._refusal(call) from None
         finally:
-            self._waiting -= 1
+            if places is self._places:
+                self._waiting -= 1
 
     def _refusal(self, call: Call[T]) -> RateLimited:
         return RateLimited(

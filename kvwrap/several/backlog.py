@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.primitives import Collection
+from kvwrap.resilience.tasks import at_work
 from kvwrap.resilience.within import within
 
 Slot = tuple[Collection, str]
@@ -35,8 +36,6 @@ class Backlog:
         self._owner = owner
         self._queue: deque[tuple[Callable[[], Awaitable[None]], Sequence[Slot]]] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
         self.dropped = 0
         self.errors: Counter[str] = Counter()
         self.waiting: Counter[Slot] = Counter()
@@ -54,23 +53,18 @@ class Backlog:
         self._start()
 
     def _start(self) -> None:
-        if self._queue and (self._worker is None or self._worker.done()):
-            self._idle.clear()
+        if self._queue and not at_work(self._worker):
             self._worker = asyncio.create_task(self._work())
 
     async def _work(self) -> None:
-        try:
-            while self._queue:
-                call, slots = self._queue.popleft()
-                try:
-                    await call()
-                except Exception as error:
-                    self.failed(error)
-                finally:
-                    count_down(self.waiting, slots)
-        finally:
-            if not self._queue:
-                self._idle.set()
+        while self._queue:
+            call, slots = self._queue.popleft()
+            try:
+                await call()
+            except Exception as error:
+                self.failed(error)
+            finally:
+                count_down(self.waiting, slots)
 
     def failed(self, error: Exception) -> None:
         """Count an error, and log the first of its kind."""
@@ -82,17 +76,22 @@ class Backlog:
     async def drain(self) -> None:
         """Wait until all is done."""
         self._start()
-        await self._idle.wait()
+        while (worker := self._worker) is not None and at_work(worker):
+            await asyncio.wait((worker,))
+            self._start()
 
     async def stop(self, clock: Clock, seconds: float) -> None:
         """Work for so many seconds more; drop what is left."""
-        await within(clock, seconds, self.drain())
-        self.dropped += len(self._queue)
-        self._queue.clear()
-        worker, self._worker = self._worker, None
-        if worker is not None and not worker.done():
-            worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
+        try:
+            await within(clock, seconds, self.drain())
+        finally:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+            worker, self._worker = self._worker, None
+            if worker is not None and at_work(worker):
+                worker.cancel()
+                await asyncio.gather(worker, return_exceptions=True)
+            self.waiting.clear()
 
 
 def count_down(counter: Counter[Slot], slots: Sequence[Slot]) -> None:

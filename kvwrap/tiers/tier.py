@@ -56,14 +56,27 @@ class Tier:
         # What else writes to the near store, or wrote before, may have had longer lifetimes.
         foreign = near.capabilities & {Capability.SHARED, Capability.PERSISTENT}
         self._longest = math.inf if foreign else lifetimes.longest
+        self._begin(None)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        # What another loop left behind when it was stopped is not waited for any more.
+        self._loop = loop
         self._flights: dict[Slot, Flight] = {}
         self._fills: dict[Slot, asyncio.Future[None]] = {}
         self._tasks: dict[asyncio.Task[None], Flight] = {}
+
+    def _here(self) -> asyncio.AbstractEventLoop:
+        """The running loop, in which alone there are flights and fills."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin(loop)
+        return loop
 
     # -- flights -----------------------------------------------------------------------
 
     def flight(self, collection: Collection, key: str) -> Flight | None:
         """The flight that may be joined for this key."""
+        self._here()
         return self._flights.get((collection, key))
 
     def launch(self, collection: Collection, keys: Sequence[str], *, ahead: bool = False) -> Flight:
@@ -74,12 +87,13 @@ class Tier:
             keys: What to read.
             ahead: Whether nobody waits for it.
         """
+        loop = self._here()
         flight = Flight(collection, keys, self._clock.time(), ahead)
         for key in keys:
             self._flights[collection, key] = flight
         self.counts.far_reads += 1
         self.counts.far_keys += len(keys)
-        task = asyncio.get_running_loop().create_task(self._fly(flight))
+        task = loop.create_task(self._fly(flight))
         self._tasks[task] = flight
         task.add_done_callback(self._ended)
         return flight
@@ -98,7 +112,9 @@ class Tier:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # Here and not in `_fly`, which a task cancelled before its first step never enters.
-        flight = self._tasks.pop(task)
+        flight = self._tasks.pop(task, None)
+        if flight is None:
+            return  # of another loop
         for key in flight.keys:
             if self._flights.get((flight.collection, key)) is flight:
                 del self._flights[flight.collection, key]
@@ -107,6 +123,7 @@ class Tier:
 
     async def close(self) -> None:
         """End the flights that are under way, with an error for those who wait, and the fills."""
+        self._here()
         tasks = dict(self._tasks)
         for task, flight in tasks.items():
             if not flight.has_ended:
@@ -139,8 +156,10 @@ class Tier:
             self.counts.near_failures += 1
         finally:
             for slot in own:
-                del self._fills[slot]
-            filled.set_result(None)
+                if self._fills.get(slot) is filled:
+                    del self._fills[slot]
+            if not filled.done():
+                filled.set_result(None)
 
     def _sorted(
         self, flight: Flight, slots: Sequence[Slot], found: dict[str, Entry | None]
@@ -169,6 +188,7 @@ class Tier:
 
     async def changed(self, collection: Collection, keys: Iterable[str]) -> None:
         """To be awaited after every change of these keys that has or may have happened."""
+        self._here()
         slots: list[Slot] = [(collection, key) for key in dict.fromkeys(keys)]
         for slot in slots:
             self._flights.pop(slot, None)
@@ -186,6 +206,7 @@ class Tier:
 
     async def collection_changed(self, collection: Collection) -> None:
         """As `changed`, for all keys of a collection."""
+        self._here()
         for slot in [slot for slot in self._flights if slot[0] == collection]:
             del self._flights[slot]
         self.rests.clear()
@@ -202,6 +223,7 @@ class Tier:
 
     async def all_changed(self) -> None:
         """As `changed`, for all keys of all collections."""
+        self._here()
         self._flights.clear()
         self.rests.clear()
         self._doubt([EVERYTHING])

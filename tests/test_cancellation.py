@@ -1,0 +1,147 @@
+"""What calls and closings that are cancelled or fail half-way leave behind: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from kvwrap import (
+    Chaos,
+    InvalidKey,
+    MemoryStore,
+    Shadow,
+    Stack,
+    Store,
+    WriteBehind,
+    stack,
+)
+from kvwrap.compression.records import RESERVED
+from kvwrap.kinds.around import Around, Call
+
+T = TypeVar("T")
+
+KEYS = [f"key-{number}" for number in range(20)]
+
+
+class Hanging(Around):
+    """Takes for ever to write."""
+
+    async def around(self, call: Call[T]) -> T:
+        if call.operation == "write":
+            await asyncio.Event().wait()
+        return await call()
+
+
+def _sharded(layers: Stack) -> Store:
+    return (
+        stack()
+        .shard({"b": lambda: layers.over(MemoryStore())}, name="a")
+        .over(layers.over(MemoryStore()))
+    )
+
+
+CALLS: dict[str, Callable[[Store], Coroutine[Any, Any, Any]]] = {
+    "get_many": lambda store: store.get_many(KEYS),
+    "put_many": lambda store: store.put_many(KEYS, KEYS),
+    "delete_many": lambda store: store.delete_many(KEYS),
+    "keys": lambda store: store.keys(),
+    "collections": lambda store: store.collections(),
+    "destroy": lambda store: store.destroy(),
+    "destroy_collection": lambda store: store.destroy_collection("a"),
+    "cull": lambda store: store.cull(),
+    "check": lambda store: store.check(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "layers",
+    [stack().statistics(), stack().trace(), stack().log(), stack().compress(), stack().coalesce()],
+    ids=["statistics", "trace", "log", "compress", "coalesce"],
+)
+async def test_calls_to_several_stores_may_be_cancelled_before_they_begin(
+    layers: Stack, call: str
+) -> None:
+    store = _sharded(layers)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        task = asyncio.create_task(CALLS[call](store))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
+
+
+@pytest.mark.parametrize("call", ["get_many", "put_many", "delete_many"])
+async def test_one_of_several_stores_may_refuse_at_once(call: str) -> None:
+    store = (
+        stack()
+        .statistics()
+        .shard({"b": lambda: stack().compress().over(MemoryStore()), "c": MemoryStore}, name="a")
+        .over(MemoryStore())
+    )
+    arguments = [KEYS, KEYS] if call == "put_many" else [KEYS]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(InvalidKey):
+            await getattr(store, call)(*arguments, collection=RESERVED)
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
+
+
+async def test_closing_ends_a_sender_whose_backend_raises_what_it_likes(tmp_path: Path) -> None:
+    layers = stack().write_behind(tmp_path / "journal", retry_after=0.001).chaos(errors=OSError)
+    before = asyncio.all_tasks()
+    store = layers.over(MemoryStore())
+    async with store:
+        store.find(Chaos).down = True
+        await store.put("key", 1)
+    assert asyncio.all_tasks() == before
+    async with store:
+        store.find(Chaos).down = False
+        await store.find(WriteBehind).flush()
+        assert await store.keys() == ["key"]
+
+
+async def test_closing_a_journal_may_be_cancelled(tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    layers = stack().write_behind(tmp_path / "journal", close_within=3600).layer(Hanging())
+    store = layers.over(MemoryStore())
+    await store.open()
+    await store.put("key", 1)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(store.close(), 0.05)
+    assert asyncio.all_tasks() == before
+    later = stack().write_behind(tmp_path / "journal").over(MemoryStore())
+    async with later:
+        assert await later.get("key") == 1
+
+
+async def test_closing_a_shadow_may_be_cancelled() -> None:
+    before = asyncio.all_tasks()
+    layers = stack().shadow(lambda: Hanging().over(MemoryStore()), close_within=3600)
+    store = layers.over(MemoryStore())
+    await store.open()
+    await asyncio.gather(store.put("key", 1), store.put("other", 1))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(store.close(), 0.05)
+    assert asyncio.all_tasks() == before
+
+
+async def test_what_a_shadow_missed_when_it_closed_is_a_difference_later() -> None:
+    layers = stack().shadow(lambda: Hanging().over(MemoryStore()), close_within=0)
+    store = layers.over(MemoryStore())
+    async with store:
+        await asyncio.gather(store.put("key", 1), store.put("other", 1))
+    async with store:
+        assert await store.get("other") == 1
+        await store.find(Shadow).drain()
+    assert store.find(Shadow).snapshot().differences == {"missing": 1}

@@ -1,0 +1,169 @@
+"""One store in one event loop after another, as scripts and blocking frameworks have it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from kvwrap import Chaos, MemoryStore, Shadow, SQLiteStore, Stack, Store, WriteBehind, stack
+from kvwrap.kinds.around import Around, Call
+
+T = TypeVar("T")
+LEFT: list[object] = []
+"""Tasks of loops that were left; kept, since no loop will ever bring them to their ends."""
+
+
+class Slow(Around):
+    """Takes a moment, so that operations wait for each other."""
+
+    async def around(self, call: Call[T]) -> T:
+        await asyncio.sleep(0.001)
+        return await call()
+
+
+class Stuck(Around):
+    """Holds every read for as long as `open` is not set."""
+
+    open = False
+
+    async def around(self, call: Call[T]) -> T:
+        while call.operation == "read" and not type(self).open:
+            await asyncio.sleep(3600)
+        return await call()
+
+
+@pytest.fixture(autouse=True)
+def no_task_fails_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def crowd(store: Store) -> None:
+    keys = [f"key-{number}" for number in range(20)]
+    await asyncio.gather(*(store.put(key, key) for key in keys))
+    assert await asyncio.gather(*(store.get(key) for key in keys)) == keys
+    assert await asyncio.gather(*(store.increment("count") for _ in keys[:3])) != []
+
+
+CROWDED: dict[str, Callable[[], Stack]] = {
+    "limit_concurrency": lambda: stack().limit_concurrency(2),
+    "read_through": lambda: stack().read_through(MemoryStore, ttl=60),
+    "coalesce": lambda: stack().coalesce(),
+    "replicate": lambda: stack().replicate([MemoryStore]),
+    "fallback": lambda: stack().fallback(MemoryStore, writes="both"),
+    "shard": lambda: stack().shard({"b": MemoryStore}, name="a", previous=["b"]),
+    "compress": lambda: stack().compress(dictionaries=True),
+}
+
+
+@pytest.mark.parametrize("name", CROWDED)
+@pytest.mark.parametrize("closes", [True, False])
+def test_tasks_that_wait_for_each_other_in_two_loops(name: str, closes: bool) -> None:
+    store = CROWDED[name]().layer(Slow()).over(MemoryStore())
+
+    async def main() -> None:
+        if closes:
+            async with store:
+                await crowd(store)
+        else:
+            await crowd(store)
+
+    for _ in range(3):
+        asyncio.run(main())
+
+
+def test_a_journal_goes_on_in_another_loop(tmp_path: Path) -> None:
+    layers = stack().write_behind(tmp_path / "journal", retry_after=0.01, max_pending=2).chaos()
+    store = layers.over(MemoryStore())
+
+    async def main() -> None:
+        async with store:
+            store.find(Chaos).down = True
+            await store.put("a", 1)
+            await store.put("b", 1)
+            more = asyncio.create_task(store.put("c", 1))
+            await asyncio.sleep(0.05)
+            store.find(Chaos).down = False
+            await more
+            await store.find(WriteBehind).flush()
+
+    for _ in range(2):
+        asyncio.run(main())
+    assert store.find(WriteBehind).snapshot().failures >= 2
+
+
+def test_a_shadow_goes_on_in_another_loop() -> None:
+    store = stack().shadow(lambda: Slow().over(MemoryStore())).over(MemoryStore())
+
+    async def main() -> None:
+        async with store:
+            await asyncio.gather(*(store.put(f"key-{number}", number) for number in range(5)))
+            await store.find(Shadow).drain()
+
+    for _ in range(2):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [stack().read_through(MemoryStore, ttl=60), stack().coalesce()],
+    ids=["read_through", "coalesce"],
+)
+def test_a_loop_that_is_left_with_calls_under_way_holds_nothing_up(layers: Stack) -> None:
+    class Held(Stuck):
+        pass
+
+    store = layers.layer(Held()).over(MemoryStore())
+
+    async def given_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(store.get("key"), 0.01)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(given_up())
+    abandoned = asyncio.all_tasks(loop)
+    assert abandoned, "the read goes on without its caller"
+    loop.close()
+    Held.open = True
+
+    async def main() -> None:
+        async with asyncio.timeout(5):
+            assert await store.get("key") is None
+            await store.put("key", 1)
+            assert await store.get("key") == 1
+
+    asyncio.run(main())
+    LEFT.append(abandoned)
+
+
+def test_a_journal_in_a_loop_that_was_left(tmp_path: Path) -> None:
+    layers = stack().write_behind(tmp_path / "journal", retry_after=3600).chaos()
+    store = layers.silence("chaos-over-real-data").over(SQLiteStore(tmp_path / "entries.db"))
+
+    async def down() -> None:
+        store.find(Chaos).down = True
+        await store.put("key", 1)
+        await asyncio.sleep(0.05)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(down())
+    abandoned = asyncio.all_tasks(loop)
+    assert abandoned, "the sender waits for another attempt"
+    loop.close()
+
+    async def main() -> None:
+        store.find(Chaos).down = False
+        async with store, asyncio.timeout(5):
+            await store.find(WriteBehind).flush()
+            await store.put("other", 1)
+        async with store:
+            assert sorted(await store.keys()) == ["key", "other"]
+
+    asyncio.run(main())
+    LEFT.append(abandoned)
