@@ -254,3 +254,11 @@ def test_secrets_are_not_in_the_tree():
     assert "hunter2" not in store.explain()
     assert "Client(url='db://***@host/1?token=***', api_key=***)" in store.explain()
     assert "hunter2" not in stack().hash_keys("hunter2" * 9).over(MemoryStore()).explain()
+
+
+def test_a_layer_in_the_stack_of_every_store_is_under_none_alone() -> None:
+    whole = stack().compress()
+    inner, other = whole.over(MemoryStore()), lambda: whole.over(MemoryStore())
+    assert stack().route({"a*": other}).over(inner).findings == ()
+    with pytest.warns(StackWarning, match="layer-under-one-store"):
+        stack().route({"a*": other, "b*": MemoryStore}).over(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from kvwrap.compression.records import RESERVED
 from kvwrap.core.capability import Capabilities, Capability
@@ -36,11 +36,15 @@ class BesideDictionaries(Transform):
             collection=RESERVED,
         )
 
+    async def _refused(self) -> NoReturn:
+        # Raised when awaited, as everything is: others may have been called to be sent together.
+        raise self._refusal()
+
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
         if collection == RESERVED:
-            raise self._refusal()
+            return self._refused()
         return super().read(collection, keys)
 
     def write(
@@ -51,7 +55,7 @@ class BesideDictionaries(Transform):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         if collection == RESERVED:
-            raise self._refusal()
+            return self._refused()
         return super().write(collection, keys, entries, expected)
 
     def remove(
@@ -61,14 +65,14 @@ class BesideDictionaries(Transform):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         if collection == RESERVED:
-            raise self._refusal()
+            return self._refused()
         return self.inner.remove(collection, keys, expected)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
         if collection == RESERVED:
-            raise self._refusal()
+            return self._refused()
         return self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:

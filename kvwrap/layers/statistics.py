@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from math import log10
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
@@ -18,6 +18,7 @@ from kvwrap.counting.histogram import PER_DECADE
 from kvwrap.errors import ConfigurationError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Statistics(Layer):
@@ -143,11 +144,18 @@ class Statistics(Layer):
         return written
 
     async def _counted(
-        self, operation: str, collection: Collection, call: Coroutine[Any, Any, T]
+        self,
+        operation: str,
+        collection: Collection,
+        forward: Callable[P, Coroutine[Any, Any, T]],
+        *arguments: P.args,
+        **_: P.kwargs,
     ) -> T:
+        # Called in here, since a call that is cancelled before it begins must not leave the
+        # inner one behind, begun by nobody.
         began = self._now()
         try:
-            result = await call
+            result = await forward(*arguments, **_)
         except BaseException as error:
             self._failed(operation, collection, began, error)
             raise
@@ -166,31 +174,31 @@ class Statistics(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        return self._counted("remove", collection, self.inner.remove(collection, keys, expected))
+        return self._counted("remove", collection, self.inner.remove, collection, keys, expected)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        return self._counted("touch", collection, self.inner.touch(collection, keys, expires))
+        return self._counted("touch", collection, self.inner.touch, collection, keys, expires)
 
     def list_keys(
         self, collection: Collection, span: Span, cursor: object
     ) -> Coroutine[Any, Any, Page]:
         return self._counted(
-            "list_keys", collection, self.inner.list_keys(collection, span, cursor)
+            "list_keys", collection, self.inner.list_keys, collection, span, cursor
         )
 
     def list_collections(self) -> Coroutine[Any, Any, list[Collection]]:
-        return self._counted("list_collections", None, self.inner.list_collections())
+        return self._counted("list_collections", None, self.inner.list_collections)
 
     def drop(self, collection: Collection) -> Coroutine[Any, Any, bool]:
-        return self._counted("drop", collection, self.inner.drop(collection))
+        return self._counted("drop", collection, self.inner.drop, collection)
 
     def drop_all(self) -> Coroutine[Any, Any, bool]:
-        return self._counted("drop_all", None, self.inner.drop_all())
+        return self._counted("drop_all", None, self.inner.drop_all)
 
     def sweep(self) -> Coroutine[Any, Any, None]:
-        return self._counted("sweep", None, self.inner.sweep())
+        return self._counted("sweep", None, self.inner.sweep)
 
     def ping(self) -> Coroutine[Any, Any, None]:
-        return self._counted("ping", None, self.inner.ping())
+        return self._counted("ping", None, self.inner.ping)

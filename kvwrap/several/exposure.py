@@ -37,7 +37,10 @@ def exposed(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
 def lopsided(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
     """The finding on each layer that shapes what only one of this layer's stores holds."""
     for other in below:
-        if other.traits & _SHAPING:
+        if other.traits & _SHAPING and not all(
+            any(type(each) is type(other) for each in store.layers)
+            for _, store in layer.second_stores
+        ):
             yield Finding(
                 "layer-under-one-store",
                 f"{other.name} lies under {layer.name}, so that of its stores only the one that "
