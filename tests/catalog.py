@@ -17,7 +17,16 @@ from pathlib import Path
 
 from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
-from kvwrap import Capability, Keyring, MemoryStore, SQLiteStore, Stack, Store, stack
+from kvwrap import (
+    Capability,
+    Keyring,
+    MemoryStore,
+    Passthrough,
+    SQLiteStore,
+    Stack,
+    Store,
+    stack,
+)
 from kvwrap.core.clock import Clock
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
@@ -81,6 +90,7 @@ LAYERS: dict[str, Case] = {
     "limit_rate": Case(lambda c: stack().limit_rate(1_000_000)),
     "limit_size": Case(lambda c: stack().limit_size(10_000_000)),
     "log": Case(lambda c: stack().log()),
+    "passthrough": Case(lambda c: stack().layer(Passthrough())),
     "prefix_collection": Case(lambda c: stack().prefix_collection("app-")),
     "prefix_key": Case(lambda c: stack().prefix_key("app-")),
     "read_only": Case(
