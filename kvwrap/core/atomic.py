@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.contention import attempts, contended, touch_by_writing
+from kvwrap.core.entry import Entry
 from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.names import checked_collection, checked_key
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.ttl import TTL, expiry
-from kvwrap.errors import InvalidValue, KeyNotFound, StoreUnavailable
-
-_ATTEMPTS = 1000
-"""Lost races after which a backend is taken for broken rather than busy."""
+from kvwrap.errors import InvalidValue, KeyNotFound
 
 
 class Versioned(NamedTuple):
@@ -57,7 +55,7 @@ class AtomicMethods(BasicMethods):
         put meanwhile is not lost; without it, both are a matter of luck.
         """
         collection, key = checked_collection(collection), checked_key(key)
-        async for _ in self._attempts(collection, key):
+        async for _ in attempts():
             entry = await self._one(collection, key)
             if entry is None:
                 return default
@@ -67,7 +65,7 @@ class AtomicMethods(BasicMethods):
                 return value
             if expected is None:
                 return default
-        raise self._contended(collection, key)
+        raise contended(self.name, collection, key)
 
     async def put_if_absent(
         self, key: str, value: Any, *, collection: str | None = None, ttl: TTL | None = None
@@ -129,7 +127,7 @@ class AtomicMethods(BasicMethods):
             raise InvalidValue("delta and initial are integers", collection=collection, key=key)
         checked_end = expiry(self.clock.time(), ttl)
         async with self._locks.hold((collection, key)):
-            async for _ in self._attempts(collection, key):
+            async for _ in attempts():
                 found = await self._one(collection, key)
                 now = self.clock.time()
                 if found is None:
@@ -149,7 +147,7 @@ class AtomicMethods(BasicMethods):
                 expected = ABSENT if found is None else found.version
                 if (await self.write(collection, (key,), (entry,), (expected,)))[0]:
                     return total
-        raise self._contended(collection, key)
+        raise contended(self.name, collection, key)
 
     async def expire(self, key: str, ttl: TTL | None, *, collection: str | None = None) -> bool:
         """Give the entry a new ttl, counted from now, `None` for never; whether there was one."""
@@ -163,30 +161,7 @@ class AtomicMethods(BasicMethods):
 
         Where the store cannot compare versions, a write that comes between is lost.
         """
-        ends = dict(zip(keys, expires, strict=True))
-        touched = dict.fromkeys(ends, False)
-        pending = list(ends)
-        async for _ in self._attempts(collection, pending[0] if pending else ""):
-            entries = await self.read(collection, pending)
-            found = {key: entry for key, entry in zip(pending, entries) if entry is not None}
-            if not found:
-                break
-            put = await self.write(
-                collection,
-                list(found),
-                [
-                    entry.with_expiry(ends[key], random.getrandbits(64))
-                    for key, entry in found.items()
-                ],
-                [entry.version for entry in found.values()] if self._compares else None,
-            )
-            touched.update(zip(found, put))
-            pending = [key for key in found if not touched[key]]
-            if not pending:
-                break
-        else:
-            raise self._contended(collection, pending[0])
-        return [touched[key] for key in keys]
+        return await touch_by_writing(self, collection, keys, expires, _renewed, owner=self.name)
 
     async def move(
         self,
@@ -209,7 +184,7 @@ class AtomicMethods(BasicMethods):
         source, target = checked_key(source), checked_key(target)
         if (source, collection) == (target, there):
             return await self._one(collection, source) is not None
-        async for _ in self._attempts(collection, source):
+        async for _ in attempts():
             found = await self._one(collection, source)
             if found is None:
                 return False
@@ -219,7 +194,7 @@ class AtomicMethods(BasicMethods):
             expected = [found.version] if self._compares else None
             if (await self.remove(collection, (source,), expected))[0] or expected is None:
                 return True
-        raise self._contended(collection, source)
+        raise contended(self.name, collection, source)
 
     async def get_or_put(
         self,
@@ -252,16 +227,6 @@ class AtomicMethods(BasicMethods):
     def _compares(self) -> bool:
         return Capability.COMPARE_AND_PUT in self.capabilities
 
-    async def _attempts(self, collection: Collection, key: str) -> AsyncIterator[int]:
-        for attempt in range(_ATTEMPTS):
-            if attempt > 1:
-                await asyncio.sleep(random.random() * min(attempt, 10) / 1000)
-            yield attempt
 
-    def _contended(self, collection: Collection, key: str) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"the entry changed under {_ATTEMPTS} attempts to change it",
-            store=self.name,
-            collection=collection,
-            key=key,
-        )
+def _renewed(entry: Entry, expires_at: float | None) -> Entry:
+    return entry.with_expiry(expires_at, random.getrandbits(64))

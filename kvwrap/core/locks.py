@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 
 class KeyedLocks:
@@ -27,6 +27,14 @@ class KeyedLocks:
                 del self._held[name]
             else:
                 self._held[name] = (lock, waiting - 1)
+
+    @asynccontextmanager
+    async def hold_all(self, names: Iterable[Hashable]) -> AsyncIterator[None]:
+        """As `hold`, for several names, in this order; one that all callers keep, or they jam."""
+        async with AsyncExitStack() as held:
+            for name in names:
+                await held.enter_async_context(self.hold(name))
+            yield
 
     def __len__(self) -> int:
         return len(self._held)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 import msgspec
 
+from kvwrap.core.batch import once
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.checked import checked_count, checked_flag, checked_seconds, checked_sources
+from kvwrap.core.contention import touch_by_writing
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.locks import KeyedLocks
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
+from kvwrap.errors import ConfigurationError
 from kvwrap.resilience.guard import Guard
 from kvwrap.several.exposure import exposed, lopsided
 from kvwrap.several.merging import Merge
 from kvwrap.several.replica import Replica, after, is_tombstone, tombstone
 from kvwrap.several.replicas import Replicas
-from kvwrap.several.together import outcomes, together
-
-_ATTEMPTS = 100
+from kvwrap.several.together import together
 
 
 class ReplicationSnapshot(msgspec.Struct, frozen=True):
@@ -119,7 +119,12 @@ class Replication(Layer):
             )
             for name, store in stores.items()
         ]
-        self._replicas = Replicas(replicas, owner=self.name)
+        self._replicas = Replicas(
+            replicas,
+            owner=self.name,
+            read_quorum=self._read_quorum,
+            write_quorum=self._write_quorum,
+        )
         # Writes of one key reach every replica in the same order.
         self._order = KeyedLocks()
 
@@ -157,8 +162,8 @@ class Replication(Layer):
     ) -> list[bool]:
         async with self._in_order(collection, keys):
             if expected is not None:
-                return await self._compare(collection, keys, entries, expected)
-            await self._write_all(collection, keys, entries)
+                return await self._replicas.compare(collection, keys, entries, expected)
+            await self._replicas.write(collection, keys, entries)
         return [True] * len(keys)
 
     async def remove(
@@ -172,99 +177,24 @@ class Replication(Layer):
             now = self.clock.time()
             stones = [tombstone(entry, now, self._tombstone_ttl) for entry in found]
             if expected is not None:
-                return await self._compare(collection, keys, stones, expected)
-            await self._write_all(collection, keys, stones)
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}
-        return [
-            entry is not None and not is_tombstone(entry) and first[key] == place
-            for place, (key, entry) in enumerate(zip(keys, found, strict=True))
-        ]
+                return await self._replicas.compare(collection, keys, stones, expected)
+            await self._replicas.write(collection, keys, stones)
+        return once(keys, [entry is not None and not is_tombstone(entry) for entry in found])
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        ends = dict(zip(keys, expires, strict=True))
-        touched = dict.fromkeys(keys, False)
-        left = list(ends)
-        compares = Capability.COMPARE_AND_PUT in self.inner.capabilities
-        for _ in range(_ATTEMPTS):
-            found = zip(left, await self.read(collection, left), strict=True)
-            live = {key: entry for key, entry in found if entry is not None}
-            if not live:
-                return [touched[key] for key in keys]
-            now = self.clock.time()
-            entries = [
-                Entry(
-                    entry.body,
-                    entry.codec,
-                    after(entry, now),
-                    ends[key],
-                    random.getrandbits(64),
-                )
-                for key, entry in live.items()
-            ]
-            versions = [entry.version for entry in live.values()] if compares else None
-            written = await self.write(collection, list(live), entries, versions)
-            touched.update(zip(live, written, strict=True))
-            left = [key for key in live if not touched[key]]
-            if not left:
-                return [touched[key] for key in keys]
-        raise StoreUnavailable(
-            f"entries changed under {_ATTEMPTS} attempts to change them",
-            store=self.name,
-            collection=collection,
-        )
+        def renewed(entry: Entry, expires_at: float | None) -> Entry:
+            made = after(entry, self.clock.time())
+            return Entry(entry.body, entry.codec, made, expires_at, random.getrandbits(64))
 
-    @asynccontextmanager
-    async def _in_order(self, collection: Collection, keys: Sequence[str]) -> AsyncIterator[None]:
-        async with AsyncExitStack() as held:
-            # Sorted, so that no two batches wait for one another.
-            for key in sorted(set(keys)):
-                await held.enter_async_context(self._order.hold((collection, key)))
-            yield
+        return await touch_by_writing(self, collection, keys, expires, renewed, owner=self.name)
 
-    async def _write_all(
-        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry]
-    ) -> None:
-        calls = [
-            replica.ask(replica.store.write, collection, keys, entries, None)
-            for replica in self._replicas.all
-        ]
-        self._replicas.judge(await outcomes(calls), self._write_quorum, keys)
-
-    async def _compare(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected],
-    ) -> list[bool]:
-        """Let the first replica decide, once it has what a read would see, then copy."""
-        newest = await self._replicas.newest(collection, keys, self._read_quorum, repair=True)
-        wanted: list[Expected] = [
-            entry.version
-            if version is ABSENT and entry is not None and is_tombstone(entry)
-            else version
-            for entry, version in zip(newest, expected, strict=True)
-        ]
-        primary, *others = self._replicas.all
-        try:
-            written = await primary.ask(primary.store.write, collection, keys, entries, wanted)
-        except KvwrapError as error:
-            if error.done and self._write_quorum > 1:
-                error.done = ()  # on the first replica alone
-            raise
-        places = [place for place, done in enumerate(written) if done]
-        if places:
-            names = [keys[place] for place in places]
-            copies = [entries[place] for place in places]
-            calls = [
-                replica.ask(replica.store.write, collection, names, copies, None)
-                for replica in others
-            ]
-            found = [written, *await outcomes(calls)]
-            self._replicas.judge(found, self._write_quorum, names)
-        return written
+    def _in_order(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> AbstractAsyncContextManager[None]:
+        # Sorted, so that no two batches wait for one another.
+        return self._order.hold_all((collection, key) for key in sorted(set(keys)))
 
     # -- enumerating, and whole collections --------------------------------------------
 

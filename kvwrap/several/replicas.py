@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
+from kvwrap.core.batch import picked, places_of
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Page, Span
+from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.several.merging import Merge, Pages
-from kvwrap.several.replica import Replica, rank
+from kvwrap.several.replica import Replica, is_tombstone, rank
 from kvwrap.several.together import outcomes, together
 
 _EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
@@ -23,12 +24,22 @@ class Replicas:
     Attributes:
         all: The replicas, in the order in which they are asked.
         repaired: How many copies have been replaced by newer ones.
+
+    Args:
+        replicas: What `all` is.
+        owner: Who speaks in errors.
+        read_quorum: How many a conditional write asks for what is there.
+        write_quorum: How many must take a write.
     """
 
-    def __init__(self, replicas: Sequence[Replica], *, owner: str) -> None:
+    def __init__(
+        self, replicas: Sequence[Replica], *, owner: str, read_quorum: int, write_quorum: int
+    ) -> None:
         self.all = replicas
         self.repaired = 0
         self._owner = owner
+        self._read_quorum = read_quorum
+        self._write_quorum = write_quorum
 
     @property
     def capabilities(self) -> Capabilities:
@@ -99,13 +110,12 @@ class Replicas:
         error.__cause__ = errors[0] if errors else None
         return error
 
-    def judge(
-        self, found: Sequence[list[bool] | Exception], quorum: int, keys: Sequence[str]
-    ) -> None:
-        """Raise unless so many replicas took a write of these keys, given what each said to it.
+    def _judge(self, found: Sequence[list[bool] | Exception], keys: Sequence[str]) -> None:
+        """Raise unless a quorum took a write of these keys, given what each replica said to it.
 
-        Of a batch, the error names as done what so many replicas have all the same.
+        Of a batch, the error names as done what a quorum has all the same.
         """
+        quorum = self._write_quorum
         errors = []
         for replica, outcome in zip(self.all, found, strict=True):
             if isinstance(outcome, Exception):
@@ -121,6 +131,49 @@ class Replicas:
             )
             error.done = tuple(key for key in keys if taken + copies[key] >= quorum)
         raise error
+
+    async def write(
+        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry]
+    ) -> None:
+        """Let all replicas have these entries; raises unless a quorum has taken them."""
+        calls = [
+            replica.ask(replica.store.write, collection, keys, entries, None)
+            for replica in self.all
+        ]
+        self._judge(await outcomes(calls), keys)
+
+    async def compare(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected],
+    ) -> list[bool]:
+        """Let the first replica decide, once it has what a read would see, then copy."""
+        newest = await self.newest(collection, keys, self._read_quorum, repair=True)
+        wanted: list[Expected] = [
+            entry.version
+            if version is ABSENT and entry is not None and is_tombstone(entry)
+            else version
+            for entry, version in zip(newest, expected, strict=True)
+        ]
+        primary, *others = self.all
+        try:
+            written = await primary.ask(primary.store.write, collection, keys, entries, wanted)
+        except KvwrapError as error:
+            if error.done and self._write_quorum > 1:
+                error.done = ()  # on the first replica alone
+            raise
+        places = places_of(written)
+        if places:
+            names, copies = picked(keys, places), picked(entries, places)
+            calls = [
+                replica.ask(replica.store.write, collection, names, copies, None)
+                for replica in others
+            ]
+            found = [written, *await outcomes(calls)]
+            self._judge(found, names)
+        return written
 
     async def listing(self, collection: Collection, span: Span, quorum: int) -> Merge:
         """The keys that so many replicas have, those of tombstones among them."""
