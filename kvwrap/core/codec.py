@@ -22,6 +22,10 @@ tag  argument step
 `98` 4 bytes  encrypted with the key of this id
 `9F` 4 bytes  another step, by the first 4 bytes of the SHA-256 of its name
 ==== ======== ==================================================================
+
+Two steps of the last kind are no work on the body but notes of a cache, and 32 bytes of
+its own follow them: "near copy", and "near miss", which stands for no value at all (see
+`kvwrap.tiers.copies`).
 """
 
 from __future__ import annotations
@@ -55,8 +59,15 @@ def step(tag: int, argument: bytes = b"") -> bytes:
     return bytes((tag,)) + argument
 
 
+NEAR_COPY = step(OTHER_STEP, fingerprint("near copy"))
+NEAR_MISS = step(OTHER_STEP, fingerprint("near miss"))
+_NOTE = len(NEAR_COPY) + 32
+
+
 def first_step(codec: bytes) -> bytes:
     """The step that was done last, and is to be undone first."""
+    if codec.startswith((NEAR_COPY, NEAR_MISS)):
+        return codec[:_NOTE]
     return codec[: 1 + (codec[0] >> 5)] if codec else b""
 
 
@@ -80,6 +91,8 @@ def named(codec: bytes) -> str:
 
 
 def _name(part: bytes) -> str:
+    if part.startswith((NEAR_COPY, NEAR_MISS)):
+        return "a cache's near copy"
     argument = part[1:].hex()
     match part[0]:
         case 0x01:

@@ -192,6 +192,36 @@ def serializer_names() -> list[str]:
     return list(_NAMED)
 
 
+def checked_serializer(serializer: object) -> Serializer:
+    """A serializer, given itself or by its name; raises `ConfigurationError` for anything else."""
+    if isinstance(serializer, str):
+        found = serializer_named(serializer)
+        if found is None:
+            raise ConfigurationError(
+                f"no serializer is called {serializer!r}: {nearest(serializer, serializer_names())}"
+            )
+        return found
+    name = getattr(serializer, "name", None)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(
+            f"a serializer has a name, by which its entries are known: {type(serializer).__name__} "
+            "has none"
+        )
+    for method in ("dumps", "loads"):
+        if not callable(getattr(serializer, method, None)):
+            raise ConfigurationError(
+                f"a serializer has the methods dumps and loads: {type(serializer).__name__} has no "
+                f"{method}"
+            )
+    own = serializer_named(name)
+    if own is not None and not isinstance(serializer, type(own)):
+        raise ConfigurationError(
+            f"entries named {name!r} are read by kvwrap's own serializer of this name wherever "
+            "this one is not at hand: give yours another name"
+        )
+    return serializer  # type: ignore[return-value]  # checked piece by piece above
+
+
 class ValueCodec:
     """Values to bodies and back with one serializer, and whatever else is safe to read."""
 
@@ -220,6 +250,11 @@ class ValueCodec:
         if steps == self.tag or not steps:
             loads = self._loads
         else:
+            # Somebody looks into a near store: the value is behind the cache's note.
+            if steps.startswith(codec.NEAR_COPY):
+                return self.loads(body, steps[len(codec.first_step(steps)) :])
+            if steps.startswith(codec.NEAR_MISS):
+                return None
             safe = SAFE.get(steps)
             if safe is None:
                 kind = DecryptionError if steps[:1] == bytes((codec.ENCRYPTED,)) else CorruptEntry

@@ -18,6 +18,7 @@ offset bytes meaning
 
 All moments are seconds since 1970-01-01 UTC by the stack's clock. The near store has a
 version of its own for every copy, as for every write: the same far entry may come again.
+Whoever reads the near store by itself gets the value, and `None` for a remembered miss.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ from typing import NamedTuple
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 
-COPY = codec.step(codec.OTHER_STEP, codec.fingerprint("near copy"))
-MISS = codec.step(codec.OTHER_STEP, codec.fingerprint("near miss"))
+COPY, MISS = codec.NEAR_COPY, codec.NEAR_MISS
 _HEAD = struct.Struct(">5sQ3d")
 LENGTH = _HEAD.size
 unpack_head = _HEAD.unpack_from
