@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 from kvwrap import errors
+from kvwrap.backends.armour import armoured, bytes_in, is_armoured
+from kvwrap.backends.key_value import LONGEST, METHODS, failure, has_methods, page_limit
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
@@ -18,30 +17,6 @@ from kvwrap.core.paging import PAGE_SIZE, Snapshot
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-
-_METHODS: Final = (
-    *("get", "get_many", "ttl", "ttl_many"),
-    *("put", "put_many", "delete", "delete_many"),
-)
-_ARMOUR: Final = "kvwrap"
-_LONGEST: Final = 1000 * 365 * 86400.0
-"""The longest ttl given to the wrapped store, in seconds: its dates end with the year 9999."""
-
-# Errors of py-key-value by the names of their classes, since it may not be installed.
-_KINDS: Final[dict[str, type[errors.KvwrapError]]] = {
-    "InvalidTTLError": errors.InvalidTTL,
-    "InvalidKeyError": errors.InvalidKey,
-    "PathSecurityError": errors.InvalidKey,
-    "ValueTooLargeError": errors.ValueTooLarge,
-    "EntryTooLargeError": errors.ValueTooLarge,
-    "EntryTooSmallError": errors.InvalidValue,
-    "ReadOnlyError": errors.ReadOnlyViolation,
-    "SerializationError": errors.SerializationError,
-    "DeserializationError": errors.CorruptEntry,
-    "DecryptionError": errors.DecryptionError,
-    "EncryptionError": errors.DecryptionError,
-    "TimeoutError": errors.StoreTimeout,
-}
 
 
 class KeyValueStore(Store):
@@ -79,14 +54,14 @@ class KeyValueStore(Store):
         serializer: Serializer = JSON,
     ) -> None:
         super().__init__(clock=clock, serializer=serializer)
-        if not _is_key_value(wrapped):
+        if not has_methods(wrapped):
             raise errors.ConfigurationError(
                 f"a {type(wrapped).__name__} lacks methods of the AsyncKeyValue protocol: "
-                + ", ".join(_METHODS)
+                + ", ".join(METHODS)
             )
         self._wrapped = wrapped
         self._native = bool(native)
-        self._cap = _cap(wrapped)
+        self._cap = page_limit(wrapped)
         found = set()
         if hasattr(wrapped, "keys"):
             found |= {Capability.KEYS, Capability.RANGE, Capability.DESTROY_COLLECTION}
@@ -109,15 +84,15 @@ class KeyValueStore(Store):
     def _value_of(self, entry: Entry, collection: Collection, key: str) -> dict[str, Any]:
         if self._native and entry.codec == codec.JSON and entry.body[:1] == b"{":
             value: dict[str, Any] = JSON.loads(entry.body)
-            if not _is_armoured(value):
+            if not is_armoured(value):
                 return value
-        return {_ARMOUR: base64.b64encode(entry.to_bytes(collection, key)).decode()}
+        return armoured(entry.to_bytes(collection, key))
 
     def _entry_of(
         self, value: Any, left: float | None, now: float, collection: Collection, key: str
     ) -> Entry:
-        if _is_armoured(value):
-            return Entry.from_bytes(_bytes_in(value), collection, key, self.name)
+        if is_armoured(value):
+            return Entry.from_bytes(bytes_in(value), collection, key, self.name)
         try:
             body = JSON.dumps(value)
         except errors.KvwrapError:
@@ -143,7 +118,7 @@ class KeyValueStore(Store):
         """Whether there is something under each key, be it readable or not."""
         now = self.clock.time()
         return [
-            value is not None and not (_is_armoured(value) and has_expired(_bytes_in(value), now))
+            value is not None and not (is_armoured(value) and has_expired(bytes_in(value), now))
             for value, _ in await self._held(collection, keys)
         ]
 
@@ -156,7 +131,7 @@ class KeyValueStore(Store):
         except errors.KvwrapError:
             raise
         except Exception as error:
-            raise _failure(error, store=self.name, collection=collection, done=done) from error
+            raise failure(error, store=self.name, collection=collection, done=done) from error
 
     # -- the primitives ----------------------------------------------------------------
 
@@ -184,7 +159,7 @@ class KeyValueStore(Store):
             calls.setdefault(end, {})[key] = value
         done: list[str] = []
         for end, values in calls.items():
-            left = None if end is None else min(end - now, _LONGEST)
+            left = None if end is None else min(end - now, LONGEST)
             async with self._guarded(collection, done or None):
                 if left is not None and left <= 0:
                     await self._wrapped.delete_many(list(values), collection=collection)
@@ -295,41 +270,6 @@ class KeyValueStore(Store):
             await self._wrapped.get("kvwrap-ping")
 
 
-def _is_armoured(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_ARMOUR), str)
-
-
-def _bytes_in(value: dict[str, Any]) -> bytes:
-    """The entry in its armour; nothing, which is no entry, if the armour is broken."""
-    try:
-        return base64.b64decode(value[_ARMOUR], validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _cap(wrapped: object) -> int | None:
-    """The most keys that `keys` of this store ever gives, where its module says so."""
-    for kind in type(wrapped).__mro__:
-        cap = getattr(sys.modules.get(kind.__module__), "PAGE_LIMIT", None)
-        if isinstance(cap, int):
-            return cap
-    return None
-
-
-def _failure(error: Exception, **where: Any) -> errors.KvwrapError:
-    # The text stays with the cause, since it may quote a value.
-    name = type(error).__name__
-    for kind in type(error).__mro__:
-        known = _KINDS.get(kind.__name__)
-        if known is not None and kind.__module__.startswith(("key_value.", "builtins")):
-            return known(f"the wrapped store failed ({name})", **where)
-    return errors.StoreUnavailable(f"the wrapped store failed ({name})", **where)
-
-
-def _is_key_value(obj: object) -> bool:
-    return not isinstance(obj, type) and all(callable(getattr(obj, m, None)) for m in _METHODS)
-
-
 def adapted(obj: Any) -> Store | None:
     """A store that keeps entries in this object, if it has the protocol's methods."""
-    return KeyValueStore(obj) if _is_key_value(obj) else None
+    return KeyValueStore(obj) if has_methods(obj) else None
