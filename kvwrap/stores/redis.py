@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from kvwrap.backends import urls
-from kvwrap.backends.redis.failures import failure
-from kvwrap.backends.redis.names import Names, RawNames, pattern
-from kvwrap.backends.redis.scripts import PAGE, REMOVE, WRITE
+from kvwrap.backends.redis.names import Names, RawNames, as_text
+from kvwrap.backends.redis.scan import Scan
+from kvwrap.backends.redis.scripts import REMOVE, WRITE, life_of, wanted_version
 from kvwrap.backends.redis.server import Server
 from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_count, checked_seconds
@@ -197,9 +196,9 @@ class RedisStore(Store):
         names = [prefix + key for key in keys]
         values = [self._bytes_of(entry, collection, key) for entry, key in zip(entries, keys)]
         now = self.clock.time()
-        lives = [_life(entry.expires_at, now) for entry in entries]
+        lives = [life_of(entry.expires_at, now) for entry in entries]
         if expected is not None:
-            wanted = [_wanted(version) for version in expected]
+            wanted = [wanted_version(version) for version in expected]
             moment = repr(now * 1000)
             calls = [
                 (1, name, version, moment, life, value)
@@ -250,7 +249,7 @@ class RedisStore(Store):
         prefix = self._names.prefix(collection)
         moment = repr(self.clock.time() * 1000)
         calls = [
-            (1, prefix + key, _wanted(version), moment)
+            (1, prefix + key, wanted_version(version), moment)
             for key, version in zip(keys, expected or repeat(None))
         ]
         answers = await self._server.each(
@@ -259,7 +258,7 @@ class RedisStore(Store):
         return [answer == 1 for answer in answers]
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        place = cursor if isinstance(cursor, _Scan) else _Scan()
+        place = cursor if isinstance(cursor, Scan) else Scan()
         if place.page is not None:
             return place.page
         prefix = self._names.prefix(collection)
@@ -270,7 +269,7 @@ class RedisStore(Store):
             # SCAN may come upon a name several times, and upon names that are no text.
             if name not in scan.seen:
                 scan.seen.add(name)
-                key = _text(name)[len(prefix) :]
+                key = as_text(name)[len(prefix) :]
                 if key and key in span:
                     keys.append(key)
         place.page = Page(keys, None if scan.ended else scan)
@@ -279,10 +278,10 @@ class RedisStore(Store):
     async def list_collections(self) -> list[Collection]:
         if self._raw:
             raise self._unsupported("enumerate collections: raw=True has keys without any")
-        scan, found = _Scan(), set[Collection]()
+        scan, found = Scan(), set[Collection]()
         while not scan.ended:
             for name in await self._step(scan, self._names.start, "list"):
-                if ":" in (text := _text(name)[len(self._names.start) :]):
+                if ":" in (text := as_text(name)[len(self._names.start) :]):
                     found.add(self._names.collection(text))
         return sorted(found, key=lambda name: name or "")
 
@@ -299,62 +298,13 @@ class RedisStore(Store):
         return await self._drop(self._names.start)
 
     async def _drop(self, prefix: str) -> bool:
-        scan, dropped = _Scan(), 0
+        scan, dropped = Scan(), 0
         while not scan.ended:
             dropped += await self._step(scan, prefix, "drop")
         return dropped > 0
 
-    async def _step(self, scan: _Scan, prefix: str, mode: str) -> Any:
-        """One step of a scan: the live names, or how many live ones were dropped."""
-        call = (0, scan.at, pattern(prefix), PAGE_SIZE, repr(self.clock.time() * 1000), mode)
-        (answer,) = await self._server.run(PAGE, [call])
-        if isinstance(answer, Exception):
-            raise failure(answer, store=self.name) from answer
-        scan.at, found = answer
-        scan.ended = scan.at == b"0"
-        return found
+    async def _step(self, scan: Scan, prefix: str, mode: Literal["list", "drop"]) -> Any:
+        return await scan.step(self._server, prefix, mode, now=self.clock.time())
 
     async def ping(self) -> None:
         await self._server.ask("PING")
-
-
-class _Scan:
-    """How far a scan of the keys has come; as a cursor, one place, which keeps its page.
-
-    Kept, so that it can be asked for again: its names would then be known already.
-    """
-
-    def __init__(self) -> None:
-        self.at = b"0"
-        self.ended = False
-        self.seen: set[bytes] = set()
-        self.page: Page | None = None
-
-    def following(self) -> _Scan:
-        """The same place, to go on from."""
-        scan = _Scan()
-        scan.at, scan.seen = self.at, self.seen
-        return scan
-
-
-def _life(expires_at: float | None, now: float) -> str:
-    """Milliseconds to live, at least 1; "0" if it has expired, and nothing if it never does."""
-    if expires_at is None:
-        return ""
-    return str(max(1, math.ceil((expires_at - now) * 1000))) if expires_at > now else "0"
-
-
-def _wanted(expected: Expected) -> bytes:
-    if expected is None:
-        return b"any"
-    if expected is ABSENT:
-        return b"none"
-    return expected.to_bytes(8, "big") if 0 <= expected < 1 << 64 else b"no version"
-
-
-def _text(name: bytes) -> str:
-    """The name of a key as text; other programs' names need not be any."""
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return ""

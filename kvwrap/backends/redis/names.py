@@ -41,3 +41,11 @@ class RawNames(Names):
 def pattern(prefix: str) -> bytes:
     """The pattern that matches what begins with the prefix, whatever characters are in it."""
     return re.sub(r"([*?\[\\])", r"\\\1", prefix).encode() + b"*"
+
+
+def as_text(name: bytes) -> str:
+    """The name of a key as text; other programs' names need not be any."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return ""

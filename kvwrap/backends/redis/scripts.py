@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Final
+
+from kvwrap.core.primitives import ABSENT, Expected
 
 
 class Script:
@@ -82,3 +85,19 @@ return {page[1], ARGV[5] == 'drop' and #live or live}
 )
 """One step of SCAN: cursor, pattern, count, now, and 'list' for live keys or 'drop' to
 unlink all and count the live ones. Values that are not strings are passed over."""
+
+
+def life_of(expires_at: float | None, now: float) -> str:
+    """Milliseconds to live, at least 1; "0" if it has expired, and nothing if it never does."""
+    if expires_at is None:
+        return ""
+    return str(max(1, math.ceil((expires_at - now) * 1000))) if expires_at > now else "0"
+
+
+def wanted_version(expected: Expected) -> bytes:
+    """What must be there, as the scripts take it."""
+    if expected is None:
+        return b"any"
+    if expected is ABSENT:
+        return b"none"
+    return expected.to_bytes(8, "big") if 0 <= expected < 1 << 64 else b"no version"

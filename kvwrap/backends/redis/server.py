@@ -43,7 +43,7 @@ class Server:
         timeout: float | None,
         limit: int,
     ) -> None:
-        self._owner = owner
+        self.owner = owner
         self._ready = ready
         self._url = url
         self._options = options
@@ -76,7 +76,7 @@ class Server:
         """The answer to one command."""
         (answer,) = await self.ask_all([command])
         if isinstance(answer, Exception):
-            raise failure(answer, store=self._owner) from answer
+            raise failure(answer, store=self.owner) from answer
         return answer
 
     async def ask_all(self, commands: Sequence[Sequence[Any]], *, whole: bool = False) -> list[Any]:
@@ -95,7 +95,7 @@ class Server:
                     pipeline.execute_command(*command)
                 return list(await pipeline.execute(raise_on_error=whole))
         except Exception as error:
-            raise failure(error, store=self._owner) from error
+            raise failure(error, store=self.owner) from error
 
     async def _alone(self, *command: Any) -> Any:
         try:
@@ -134,5 +134,5 @@ class Server:
                 if isinstance(answer, Exception):
                     done = [k for k, a in zip(keys, answers) if not isinstance(a, Exception)]
                     place = {"collection": collection, "key": keys[at], "done": done}
-                    raise failure(answer, store=self._owner, **place) from answer
+                    raise failure(answer, store=self.owner, **place) from answer
         return answers
