@@ -15,13 +15,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "stores" / "index.md").read_text()
 
 def stores() -> dict[str, Store]:
     return {
-        "`MemoryStore`": MemoryStore(),
-        "`SQLiteStore`": SQLiteStore("entries.db"),
-        "`RedisStore`": RedisStore(),
-        "`RedisStore(raw=True)`": RedisStore(raw=True),
-        "`NullStore`": NullStore(),
+        "Memory": MemoryStore(),
+        "SQLite": SQLiteStore("entries.db"),
+        "Redis": RedisStore(),
+        "Redis, `raw`": RedisStore(raw=True),
+        "Null": NullStore(),
         "mapping": adapt({}),
-        "`AsyncKeyValue` (memory)": adapt(TheirMemoryStore()),
+        "py-key-value": adapt(TheirMemoryStore()),
     }
 
 
