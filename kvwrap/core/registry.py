@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from kvwrap.core.store import Store
 
 STORES = {
@@ -65,6 +66,13 @@ ADAPTERS = (
     "kvwrap.stores.mapping:adapted",
 )
 """Functions that make a store of an object of their kind, or give None; asked in this order."""
+
+
+def entry_points(*, group: str) -> Iterable[EntryPoint]:
+    """What other packages have entered under this group."""
+    from importlib.metadata import entry_points as entered  # slow to import, and rarely needed
+
+    return entered(group=group)
 
 
 def as_store(obj: Any) -> Store:

@@ -37,6 +37,7 @@ def test_importing_loads_no_driver_and_no_optional_package(module: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
     assert "kvwrap" in loaded
+    assert "zipfile" not in loaded, "importlib.metadata is imported where it is used"
     assert not set(UNWANTED) & set(loaded)
 
 
