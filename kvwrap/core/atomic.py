@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.contention import attempts, contended, touch_by_writing
+from kvwrap.core.contention import ATTEMPTS, contended, touch_by_writing, turn
 from kvwrap.core.entry import Entry
 from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.names import checked_collection, checked_key
@@ -55,7 +55,8 @@ class AtomicMethods(BasicMethods):
         put meanwhile is not lost; without it, both are a matter of luck.
         """
         collection, key = checked_collection(collection), checked_key(key)
-        async for _ in attempts():
+        for attempt in ATTEMPTS:
+            await turn(attempt)
             entry = await self._one(collection, key)
             if entry is None:
                 return default
@@ -127,7 +128,8 @@ class AtomicMethods(BasicMethods):
             raise InvalidValue("delta and initial are integers", collection=collection, key=key)
         checked_end = expiry(self.clock.time(), ttl)
         async with self._locks.hold((collection, key)):
-            async for _ in attempts():
+            for attempt in ATTEMPTS:
+                await turn(attempt)
                 found = await self._one(collection, key)
                 now = self.clock.time()
                 if found is None:
@@ -184,7 +186,8 @@ class AtomicMethods(BasicMethods):
         source, target = checked_key(source), checked_key(target)
         if (source, collection) == (target, there):
             return await self._one(collection, source) is not None
-        async for _ in attempts():
+        for attempt in ATTEMPTS:
+            await turn(attempt)
             found = await self._one(collection, source)
             if found is None:
                 return False

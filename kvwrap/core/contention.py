@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import StoreUnavailable
 
-_ATTEMPTS = 1000
-"""Lost races after which a backend is taken for broken rather than busy."""
+ATTEMPTS = range(1000)
+"""The numbers of attempts; a backend at which all are in vain is broken rather than busy."""
 
 
-async def attempts() -> AsyncIterator[int]:
-    """The numbers of attempts, after a short random wait from the third on."""
-    for attempt in range(_ATTEMPTS):
-        if attempt > 1:
-            await asyncio.sleep(random.random() * min(attempt, 10) / 1000)
-        yield attempt
+async def turn(attempt: int) -> None:
+    """Wait for a short and random time before an attempt, from the third on."""
+    # No generator of attempts, which one that succeeds would leave unfinished: the event loop
+    # closes such ones by a task for each.
+    if attempt > 1:
+        await asyncio.sleep(random.random() * min(attempt, 10) / 1000)
 
 
 def contended(store: str, collection: Collection, key: str) -> StoreUnavailable:
     """The error for when all attempts were in vain."""
     return StoreUnavailable(
-        f"the entry changed under {_ATTEMPTS} attempts to change it",
+        f"the entry changed under {len(ATTEMPTS)} attempts to change it",
         store=store,
         collection=collection,
         key=key,
@@ -58,7 +58,8 @@ async def touch_by_writing(
     ends = dict(zip(keys, expires, strict=True))
     touched = dict.fromkeys(ends, False)
     pending = list(ends)
-    async for _ in attempts():
+    for attempt in ATTEMPTS:
+        await turn(attempt)
         entries = await part.read(collection, pending)
         found = {key: entry for key, entry in zip(pending, entries) if entry is not None}
         if not found:
