@@ -267,7 +267,7 @@ def test_what_is_made_in_code_says_so():
     ("table", "said"),
     [
         ({}, ["no store"]),
-        ({"stor": "memory://"}, ["no store"]),
+        ({"stor": "memory://"}, ["stor: ", "'store'"]),
         ({"store": "memory://", "layer": []}, ["layer:", "'layers'"]),
         ({"store": "memory://", "layers": {}}, ["layers", "[[layers]]"]),
         ({"store": "memory://", "layers": [3]}, ["layers[0]", "type"]),
@@ -313,6 +313,8 @@ def test_files_that_are_none(tmp_path):
     assert "cannot be read" in refused(tmp_path / "missing.toml")
     (tmp_path / "bad.toml").write_text("store = \n")
     assert "line 1" in refused(tmp_path / "bad.toml")
+    for bad in (None, 5, b"kvwrap.toml", [("store", "memory://")]):
+        assert "a mapping or the path" in refused(bad)
 
 
 def test_a_stack_has_no_store():
@@ -430,6 +432,31 @@ def test_layers_added_in_code_come_with_those_of_the_configuration():
         "store": "memory://",
         "layers": [{"type": "clamp_ttl", "maximum": 5}, {"type": "statistics"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        ({"stor": "memory://"}, "^stor: .*did you mean 'store'"),
+        ({"store": {"evn": "URL"}}, "^store: .*did you mean 'env'"),
+        (
+            {"store": "memory://", "layers": [{"type": "hash_keys", "secret": {"flie": "/key"}}]},
+            r"^layers\[0\].secret: .*did you mean 'file'",
+        ),
+        (
+            {"store": "memory://", "layers": [{"type": "route", "routes": {"a": {"env ": "X"}}}]},
+            r"^layers\[0\].routes.a: .*did you mean 'env'",
+        ),
+    ],
+)
+def test_what_is_misspelt_is_told_even_where_something_else_is_missing(described, said):
+    with pytest.raises(ConfigurationError, match=said):
+        from_config(described)
+
+
+def test_a_table_that_only_looks_like_a_reference_is_a_value():
+    layer = {"type": "default_value", "value": {"fill": "x"}}
+    assert to_config(from_config({"store": "memory://", "layers": [layer]}))["layers"] == [layer]
 
 
 class Unknown(kvwrap.Passthrough):

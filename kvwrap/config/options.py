@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol, SupportsFloat, Union
 
 from kvwrap import errors
-from kvwrap.config.references import is_reference, object_of, text_of
+from kvwrap.config.references import is_reference, meant, object_of, text_of
 from kvwrap.core.layer import StoreSource
 from kvwrap.core.registry import nearest
 from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
@@ -93,6 +93,13 @@ def converted(value: Any, wanted: Any, reading: Reading) -> Any:
     """
     if is_reference(value):
         return _referred(value, wanted, reading)
+    try:
+        return _converted(value, wanted, reading)
+    except Mistake as mistake:
+        raise Mistake(meant(value), mistake.path) if meant(value) else mistake from None
+
+
+def _converted(value: Any, wanted: Any, reading: Reading) -> Any:
     origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
     if wanted == StoreSource:
         return reading.store(value)

@@ -9,7 +9,7 @@ from types import GenericAlias
 from typing import Any
 
 from kvwrap.config.options import Mistake, converted, parameters
-from kvwrap.config.references import is_reference, text_of
+from kvwrap.config.references import is_reference, meant, text_of
 from kvwrap.core.described import redacted
 from kvwrap.core.layer import Layer
 from kvwrap.core.registry import layer_class, nearest, store_class, store_names
@@ -32,6 +32,15 @@ def store_from_url(url: str) -> Store:
     store = store_class(scheme).from_url(url)
     store.configured = url
     return store
+
+
+def check_parts(table: Mapping[str, Any], path: str) -> None:
+    """Raise `ConfigurationError` for what no configuration has."""
+    for name in table:
+        if name not in _PARTS:
+            raise ConfigurationError(
+                f"{path}{name}: no such part of a configuration: {nearest(str(name), _PARTS)}"
+            )
 
 
 class _StoreFactory:
@@ -93,11 +102,7 @@ class Reader:
         return store
 
     def stack(self, table: Mapping[str, Any], path: str) -> Stack:
-        for name in table:
-            if name not in _PARTS:
-                raise ConfigurationError(
-                    f"{path}{name}: no such part of a configuration: {nearest(str(name), _PARTS)}"
-                )
+        check_parts(table, path)
         layers, silenced = table.get("layers", ()), table.get("silence", ())
         if not isinstance(layers, list | tuple):
             raise ConfigurationError(f"{path}layers: an array of tables, as [[layers]] makes it")
@@ -147,6 +152,8 @@ class Reader:
             raise ConfigurationError('a store is a URL or a table with type = "..."')
         if "store" in described:
             return self.whole(described, f"{path}.")
+        if meant(described):
+            raise ConfigurationError(meant(described))
         options = dict(described)
         name = options.pop("type", None)
         if name is None and set(options) == {"url"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 from collections.abc import Mapping
@@ -37,6 +38,16 @@ class Referred(str):
 def is_reference(value: Any) -> bool:
     """Whether a value of a configuration is a reference."""
     return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS
+
+
+def meant(value: Any) -> str:
+    """What to say of a value that was to be a reference, by the looks of it, or nothing."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((kind, name),) = value.items()
+        near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.5)
+        if near and isinstance(name, str):
+            return f"no reference is called {kind!r}: did you mean {near[0]!r}?"
+    return ""
 
 
 def text_of(reference: Mapping[str, Any]) -> Referred:

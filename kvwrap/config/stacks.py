@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kvwrap.config.reader import Reader
+from kvwrap.config.reader import Reader, check_parts
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
 from kvwrap.stack import Stack
@@ -48,6 +48,7 @@ def from_config(source: Source, *, python: bool = False) -> Store:
     """
     reader = Reader(python)
     table = _read(source)
+    check_parts(table, "")
     if "store" not in table:
         raise ConfigurationError(
             'the configuration has no store: write store = "redis://...", or build the layers '
@@ -70,6 +71,10 @@ def stack_from_config(source: Source, *, python: bool = False) -> Stack:
 def _read(source: Source) -> Mapping[str, Any]:
     if isinstance(source, Mapping):
         return source
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigurationError(
+            f"a configuration is a mapping or the path of a TOML file, not {type(source).__name__}"
+        )
     try:
         return tomllib.loads(Path(source).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

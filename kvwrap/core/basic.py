@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from kvwrap.core.clock import SYSTEM_CLOCK, Clock
+from kvwrap.core.clock import Clock, checked_clock
 from kvwrap.core.described import Described
 from kvwrap.core.entry import Entry
 from kvwrap.core.lifecycle import Lifecycle
@@ -19,7 +19,7 @@ from kvwrap.core.names import (
     checked_values,
 )
 from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.core.serializer import JSON, Serializer, ValueCodec
+from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.errors import KvwrapError, UnsupportedOperation
 
@@ -27,6 +27,7 @@ ValueHook = Callable[[Any, str, Collection], Any]
 """What a layer does to a value, given its key and collection, before or after it is bytes."""
 
 _new_version = random.getrandbits
+_EVERY_KEY = Span()
 
 
 class BasicMethods(Described, Lifecycle):
@@ -36,9 +37,9 @@ class BasicMethods(Described, Lifecycle):
     _on_get: tuple[ValueHook, ...] = ()
 
     def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
-        self.clock: Clock = clock or SYSTEM_CLOCK
-        self._values = ValueCodec(serializer)
-        self._dumps = serializer.dumps
+        self.clock: Clock = checked_clock(clock)
+        self._values = ValueCodec(checked_serializer(serializer))
+        self._dumps = self._values.serializer.dumps
 
     @property
     def name(self) -> str:
@@ -224,13 +225,14 @@ class BasicMethods(Described, Lifecycle):
         """The keys of a collection, at most `limit`; in order where `Capability.RANGE` is."""
         collection, limit = checked_collection(collection), checked_limit(limit)
         found: list[str] = []
-        if limit == 0:
-            return found
-        async for key in self.scan(collection=collection):
-            found.append(key)
-            if len(found) == limit:
+        cursor: object = None
+        while limit is None or len(found) < limit:
+            page: Page = await self.list_keys(collection, _EVERY_KEY, cursor)
+            found += page.keys
+            cursor = page.cursor
+            if cursor is None:
                 break
-        return found
+        return found[:limit]
 
     async def collections(self, *, limit: int | None = None) -> list[str]:
         """The collections that hold entries, at most `limit`; the default one has no name."""
@@ -250,10 +252,16 @@ class BasicMethods(Described, Lifecycle):
         Keys compare by code points. Keys put or deleted meanwhile may or may not be in it;
         no key comes twice.
         """
-        span = _span(prefix, start, end)
-        async for page in self._pages(checked_collection(collection), span):
-            for key in page:
+        collection, span = checked_collection(collection), _span(prefix, start, end)
+        # No generator in this one: left unfinished, it would be closed by a task of its own.
+        cursor: object = None
+        while True:
+            page: Page = await self.list_keys(collection, span, cursor)
+            for key in page.keys:
                 yield key
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     async def items(
         self,
@@ -265,16 +273,13 @@ class BasicMethods(Described, Lifecycle):
     ) -> AsyncIterator[tuple[str, Any]]:
         """As `scan`, with the values, read a page of keys at a time."""
         collection, span = checked_collection(collection), _span(prefix, start, end)
-        async for page in self._pages(collection, span):
-            for key, entry in zip(page, await self._many(collection, page), strict=True):
-                if entry is not None:
-                    yield key, self._value(entry, collection, key)
-
-    async def _pages(self, collection: Collection, span: Span) -> AsyncIterator[Sequence[str]]:
         cursor: object = None
         while True:
             page: Page = await self.list_keys(collection, span, cursor)
-            yield page.keys
+            entries = await self._many(collection, page.keys)
+            for key, entry in zip(page.keys, entries, strict=True):
+                if entry is not None:
+                    yield key, self._value(entry, collection, key)
             cursor = page.cursor
             if cursor is None:
                 return

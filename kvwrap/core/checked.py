@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from kvwrap.core.names import checked_key
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.core.registry import as_store, nearest
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, InvalidKey
 
 
 def checked_operations(names: object) -> frozenset[str]:
@@ -123,3 +124,13 @@ def checked_sources(sources: Mapping[Any, Any], name: str) -> dict[str, Any]:
             raise ConfigurationError(f"{name} are stores by name, and {each!r} is no name")
         checked_source(source, f"{name}[{each!r}]")
     return dict(sources)
+
+
+def checked_name(name: object, what: str) -> str:
+    """What can be part of a key's or collection's name; raises `ConfigurationError` otherwise."""
+    try:
+        return checked_key(name)
+    except InvalidKey:
+        raise ConfigurationError(
+            f"{what} is a string of at least a character, of valid Unicode, not {name!r}"
+        ) from None

@@ -6,6 +6,8 @@ import asyncio
 import time as _time
 from typing import Protocol
 
+from kvwrap.errors import ConfigurationError
+
 
 class Clock(Protocol):
     """Where a store and its layers take the time from."""
@@ -32,3 +34,14 @@ class SystemClock:
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
+
+
+def checked_clock(clock: object) -> Clock:
+    """The clock, or the machine's for None; raises `ConfigurationError` for what is none."""
+    if clock is None:
+        return SYSTEM_CLOCK
+    if not all(callable(getattr(clock, name, None)) for name in ("time", "monotonic", "sleep")):
+        raise ConfigurationError(
+            f"a clock has the methods time, monotonic and sleep, unlike {type(clock).__name__}"
+        )
+    return clock  # type: ignore[return-value]  # checked method by method above

@@ -10,7 +10,14 @@ from typing import Any, Protocol
 import msgspec
 
 from kvwrap.core import codec
-from kvwrap.errors import CorruptEntry, DecryptionError, KvwrapError, SerializationError
+from kvwrap.core.registry import nearest
+from kvwrap.errors import (
+    ConfigurationError,
+    CorruptEntry,
+    DecryptionError,
+    KvwrapError,
+    SerializationError,
+)
 
 
 class Serializer(Protocol):

@@ -7,12 +7,11 @@ from typing import Any
 
 from kvwrap.core.batch import under_other_names
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.checked import checked_name
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.names import checked_key
 from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.errors import ConfigurationError, InvalidKey
 
 
 class Renaming(Layer):
@@ -131,13 +130,7 @@ def _named(prefix: str, keys: Sequence[str]) -> Sequence[str]:
 
 def checked_prefix(prefix: object) -> str:
     """The prefix or separator; raises `ConfigurationError` for what cannot be in a name."""
-    try:
-        return checked_key(prefix)
-    except InvalidKey:
-        raise ConfigurationError(
-            "a prefix or separator is a string of at least a character, of valid Unicode, "
-            f"not {prefix!r}"
-        ) from None
+    return checked_name(prefix, "a prefix or separator")
 
 
 def ended_by_hashes(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:

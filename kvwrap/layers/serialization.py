@@ -8,10 +8,8 @@ from typing import Literal
 from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.registry import nearest
-from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
+from kvwrap.core.serializer import Serializer, checked_serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError
 
 
 class Serialization(Layer):
@@ -37,7 +35,7 @@ class Serialization(Layer):
     def __init__(
         self, serializer: Literal["json", "msgpack", "bytes", "pickle"] | Serializer = "json"
     ) -> None:
-        self.serializer = _checked(serializer)
+        self.serializer = checked_serializer(serializer)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -54,32 +52,3 @@ class Serialization(Layer):
                 "Add .encrypt(keyring), which opens nothing that was written without its keys, or "
                 "choose .serialize('msgpack').",
             )
-
-
-def _checked(serializer: object) -> Serializer:
-    if isinstance(serializer, str):
-        found = serializer_named(serializer)
-        if found is None:
-            raise ConfigurationError(
-                f"no serializer is called {serializer!r}: {nearest(serializer, serializer_names())}"
-            )
-        return found
-    name = getattr(serializer, "name", None)
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(
-            f"a serializer has a name, by which its entries are known: {type(serializer).__name__} "
-            "has none"
-        )
-    for method in ("dumps", "loads"):
-        if not callable(getattr(serializer, method, None)):
-            raise ConfigurationError(
-                f"a serializer has the methods dumps and loads: {type(serializer).__name__} has no "
-                f"{method}"
-            )
-    own = serializer_named(name)
-    if own is not None and not isinstance(serializer, type(own)):
-        raise ConfigurationError(
-            f"entries named {name!r} are read by kvwrap's own serializer of this name wherever "
-            "this one is not at hand: give yours another name"
-        )
-    return serializer  # type: ignore[return-value]  # checked piece by piece above

@@ -7,12 +7,12 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.checked import checked_name
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.names import checked_collection
 from kvwrap.core.primitives import Collection, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, InvalidKey
+from kvwrap.errors import ConfigurationError
 from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
 
 _REMEMBERED = 1024
@@ -33,10 +33,7 @@ class SingleCollection(Renaming):
     """
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
-        try:
-            self.collection = checked_collection(collection)
-        except InvalidKey as error:
-            raise ConfigurationError(error.message) from None
+        self.collection = None if collection is None else checked_name(collection, "a collection")
         self.separator = checked_prefix(separator)
         if separator[0] in "%0123456789ABCDEF":
             raise ConfigurationError(

@@ -12,13 +12,11 @@ from kvwrap.backends.redis.scan import Scan
 from kvwrap.backends.redis.scripts import REMOVE, WRITE, life_of, wanted_version
 from kvwrap.backends.redis.server import Server
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_count, checked_seconds
+from kvwrap.core.checked import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.codec import is_bare
 from kvwrap.core.entry import Entry, foreign, is_entry, live
-from kvwrap.core.names import checked_collection
-from kvwrap.core.paging import PAGE_SIZE
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, ValueTooLarge
@@ -101,7 +99,8 @@ class RedisStore(Store):
         clock: Clock | None = None,
         serializer: Serializer | None = None,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer or (BytesSerializer() if raw else JSON))
+        otherwise = BytesSerializer() if checked_flag(raw, "raw") else JSON
+        super().__init__(clock=clock, serializer=otherwise if serializer is None else serializer)
         place = {"host": host, "port": port}
         login = {"db": db, "username": username, "password": password}
         given = [name for name, value in (place | login).items() if value is not None]
@@ -109,8 +108,16 @@ class RedisStore(Store):
             raise ConfigurationError("a client has its own server: leave url, host, … away")
         if url is not None and (host is not None or port is not None):
             raise ConfigurationError("the URL names the host: give url or host and port")
-        self._raw = bool(raw)
-        self._names = RawNames() if raw else Names(checked_collection(namespace) or "kvwrap")
+        for name, number, last in (("port", port, 65_535), ("db", db, 2**31 - 1)):
+            if number is not None and (type(number) is not int or not 0 <= number <= last):
+                raise ConfigurationError(f"{name} is a whole number from 0 to {last}")
+        if host is not None:
+            checked_name(host, "host")
+        for name, text in (("username", username), ("password", password)):
+            if text is not None and not isinstance(text, str):
+                raise ConfigurationError(f"{name} is a string, not {type(text).__name__}")
+        self._raw = raw
+        self._names = RawNames() if raw else Names(checked_name(namespace, "namespace"))
         self._server = Server(
             owner=self.name,
             ready=self.ready,
