@@ -1,13 +1,11 @@
-"""What the compression layer asks of an algorithm, and where it finds them."""
+"""What the compression layer asks of an algorithm."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from kvwrap.core import codec
-from kvwrap.core.registry import nearest
-from kvwrap.errors import ConfigurationError, CorruptEntry
+from kvwrap.errors import CorruptEntry
 
 
 class Algorithm(ABC):
@@ -34,32 +32,6 @@ class Algorithm(ABC):
     @abstractmethod
     def decompress(self, data: bytes, limit: int) -> bytes:
         """What `compress` was given; raises `CorruptEntry` for anything else, and over `limit`."""
-
-
-def algorithm(name: str, level: int | None = None) -> Algorithm:
-    """The algorithm of this name.
-
-    Raises:
-        ConfigurationError: There is none, it has no such level, or its package is missing.
-    """
-    from kvwrap.compression.brotli import Brotli
-    from kvwrap.compression.deflate import Gzip
-    from kvwrap.compression.lz4 import LZ4
-    from kvwrap.compression.zstd import Zstd
-
-    known: dict[str, type[Algorithm]] = {each.name: each for each in (Zstd, Gzip, LZ4, Brotli)}
-    if name not in list(known):
-        raise ConfigurationError(f"no compression is called {name!r}: {nearest(str(name), known)}")
-    levels = known[name].levels
-    if level is not None and (type(level) is not int or level not in levels):
-        raise ConfigurationError(
-            f"a level of {name} is a whole number from {levels[0]} to {levels[-1]}, not {level!r}"
-        )
-    return known[name](level)
-
-
-NAMES = {codec.ZSTD: "zstd", codec.GZIP: "gzip", codec.LZ4: "lz4", codec.BROTLI: "brotli"}
-"""Names of algorithms by their step in a codec."""
 
 
 def broken(name: str) -> CorruptEntry:

@@ -13,6 +13,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.key import Algorithm, Key
+from kvwrap.keyring.live import LiveKeyring
 from kvwrap.keyring.source import KeySource, checked_keys, names_by_step
 
 
@@ -103,10 +104,15 @@ class Keyring(KeySource):
 
     @staticmethod
     def from_callable(fetch: Callable[[], Any], *, refresh: float | None = None) -> KeySource:
-        """Keys that a function gives, asked when the store is opened: see `LiveKeyring`."""
-        from kvwrap.keyring.live import LiveKeyring
+        """Keys that a function gives, asked when the store is opened: see `LiveKeyring`.
 
-        return LiveKeyring(fetch, refresh=refresh)
+        Args:
+            fetch: Gives a `Keyring`, or a mapping of names to keys whose first is primary.
+                Async, or else run in a thread.
+            refresh: Seconds after which the function is asked anew; `None` for only when a
+                key is not known.
+        """
+        return LiveKeyring(fetch, _as_keyring, refresh=refresh)
 
     @classmethod
     def _of(cls, found: text.Text, where: str) -> Self:
@@ -260,6 +266,10 @@ class PlainKeys:
 
     async def reload(self) -> None:
         """Nothing: these keys come from nowhere else."""
+
+
+def _as_keyring(found: Any) -> Keyring:
+    return found if isinstance(found, Keyring) else Keyring(found)
 
 
 def _key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -> Key:

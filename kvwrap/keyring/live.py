@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.locks import KeyedLocks
@@ -13,8 +13,10 @@ from kvwrap.core.ttl import checked_ttl
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.keyring.calling import called
 from kvwrap.keyring.cipher import Cipher
-from kvwrap.keyring.keyring import Keyring, PlainKeys
 from kvwrap.keyring.source import KeySource
+
+if TYPE_CHECKING:
+    from kvwrap.keyring.keyring import Keyring, PlainKeys
 
 _log = logging.getLogger("kvwrap.encryption")
 
@@ -25,33 +27,43 @@ _PAUSE = 5.0
 class LiveKeyring(KeySource):
     """Keys that a function gives: a key service's, or those of a file that may change.
 
+    Made by `Keyring.from_callable`.
+
     It is called when the store is opened (or first used), again every `refresh` seconds, and
     when an entry names a key that is not known, at most every 5 seconds: so a process learns
     of a key that was added elsewhere with the first entry sealed with it. While it fails,
     the keys at hand are used on, and a line is logged.
 
     Args:
-        fetch: Gives a `Keyring`, or a mapping of names to keys whose first is primary. Async,
-            or else run in a thread.
+        fetch: Gives what `keyring_of` takes. Async, or else run in a thread.
+        keyring_of: Makes the keyring of it.
         refresh: Seconds after which the function is asked anew; `None` for only when a key
             is not known, and by `store.find(Encryption).reload()`.
 
-    >>> LiveKeyring(lambda: Keyring.from_file("/run/secrets/keys"), refresh=60)
+    >>> from kvwrap import Keyring
+    >>> Keyring.from_callable(lambda: Keyring.from_file("/run/secrets/keys"), refresh=60)
     LiveKeyring(refresh=60)
     """
 
-    def __init__(self, fetch: Callable[[], Any], *, refresh: float | None = None) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Any],
+        keyring_of: Callable[[Any], Keyring],
+        *,
+        refresh: float | None = None,
+    ) -> None:
         if not callable(fetch):
             raise ConfigurationError(
                 "from_callable takes a function that gives a Keyring, or a mapping of keys, not "
                 f"{type(fetch).__name__}"
             )
         self._fetch = fetch
+        self._keyring_of = keyring_of
         self._refresh = refresh
         self._every = math.inf if refresh is None else checked_ttl(refresh)
 
     def running(self, clock: Clock) -> LiveKeys:
-        return LiveKeys(self._fetch, self._every, clock)
+        return LiveKeys(self._fetch, self._keyring_of, self._every, clock)
 
     def __repr__(self) -> str:
         return f"LiveKeyring(refresh={self._refresh!r})"
@@ -62,8 +74,15 @@ class LiveKeys:
 
     waits = True
 
-    def __init__(self, fetch: Callable[[], Any], every: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Any],
+        keyring_of: Callable[[Any], Keyring],
+        every: float,
+        clock: Clock,
+    ) -> None:
         self._fetch = fetch
+        self._keyring_of = keyring_of
         self._every = every
         self._clock = clock
         self._locks = KeyedLocks()
@@ -123,7 +142,7 @@ class LiveKeys:
 
     async def _load(self) -> PlainKeys:
         found = await called(self._fetch, what="the function that gives the keys")
-        keyring = found if isinstance(found, Keyring) else Keyring(found)
+        keyring = self._keyring_of(found)
         if self._keyring is not None:
             self._keyring.lend(keyring)
         self._keyring, self._keys = keyring, keyring.running(self._clock)

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from kvwrap.compression.algorithm import NAMES, Algorithm, algorithm
+from kvwrap.compression.algorithm import Algorithm
+from kvwrap.compression.algorithms import NAMES, algorithm
 from kvwrap.compression.beside import BesideDictionaries
 from kvwrap.compression.dictionaries import Dictionaries, DictionaryInfo, Pruned
 from kvwrap.compression.records import RESERVED

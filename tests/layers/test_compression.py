@@ -25,7 +25,7 @@ from kvwrap import (
     Store,
     stack,
 )
-from kvwrap.compression.algorithm import NAMES, algorithm
+from kvwrap.compression.algorithms import NAMES, algorithm
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.serializer import JSON
