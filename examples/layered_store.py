@@ -2,6 +2,8 @@
 
     python -m examples.layered_store [FILE]
 
+Its keys are in the environment variable SESSION_KEYS (`kvwrap keygen` prints one); without it
+they are made anew, and a FILE of an earlier run cannot be read.
 Reads come from memory for half a minute, lifetimes stay between a minute and a day, and
 whoever opens the file sees neither names of users nor what they did.
 """
@@ -9,6 +11,7 @@ whoever opens the file sees neither names of users nor what they did.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +21,8 @@ from kvwrap import Keyring, MemoryStore, SQLiteStore, Statistics, stack
 
 async def main(path: Path) -> None:
     """Log three users in, look at their sessions, and say what happened where."""
+    kept = "SESSION_KEYS" in os.environ
+    keyring = Keyring.from_env("SESSION_KEYS") if kept else Keyring.generate("2026")
     sessions = (
         stack()
         .statistics(name="sessions")
@@ -25,7 +30,7 @@ async def main(path: Path) -> None:
         .clamp_ttl(minimum=60, maximum=86_400, default=3_600)
         .prefix_collection("sessions-")
         .compress(min_size=128)
-        .encrypt(Keyring({"2026": Keyring.generate_key()}))
+        .encrypt(keyring)
         .over(SQLiteStore(path))
     )
     async with sessions:
