@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from kvwrap.config.stacks import from_config
 from kvwrap.errors import KvwrapError
 from kvwrap.keyring import Key
 from kvwrap.keyring.key import SUITES
@@ -79,8 +80,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _rewrite(asked: argparse.Namespace) -> Report:
-    from kvwrap.config.stacks import from_config
-
     collections = asked.collection and [name or None for name in asked.collection]
     async with from_config(asked.config) as store:
         report = await rewrite(

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 
 from kvwrap.coalescing.answers import Answer
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection
+from kvwrap.core.primitives import Slot
 
 T = TypeVar("T")
-Slot = tuple[Collection, str]
 Then = Callable[[], object]
 
 

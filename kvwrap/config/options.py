@@ -19,6 +19,7 @@ from kvwrap.core.layer import StoreSource
 from kvwrap.core.registry import nearest
 from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
 from kvwrap.errors import ConfigurationError
+from kvwrap.keyring import Keyring
 
 
 class Mistake(Exception):
@@ -167,8 +168,6 @@ def _keyring(wanted: Any) -> Any:
     asked = [part for part in (wanted, *_choices(wanted)) if isinstance(part, type)]
     if not any(part.__module__.startswith("kvwrap.keyring") for part in asked):
         return None
-    from kvwrap.keyring import Keyring
-
     return Keyring
 
 

@@ -20,6 +20,9 @@ from kvwrap.core.entry import Entry
 Collection = str | None
 """A namespace of keys; `None` is the default collection."""
 
+Slot = tuple[Collection, str]
+"""A collection and a key in it."""
+
 
 class Absent(Enum):
     """The type of `ABSENT`."""

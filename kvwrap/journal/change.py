@@ -5,10 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kvwrap.core.entry import Entry, live
-from kvwrap.core.primitives import Collection
-
-Slot = tuple[Collection, str]
-"""A collection and a key in it."""
+from kvwrap.core.primitives import Collection, Slot
 
 
 class Change(msgspec.Struct, frozen=True):

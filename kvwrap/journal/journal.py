@@ -6,16 +6,14 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection
+from kvwrap.core.primitives import Collection, Slot
 from kvwrap.errors import StoreUnavailable
-from kvwrap.journal.change import Change, Refused, Slot
+from kvwrap.journal.change import Change, Refused
+from kvwrap.journal.file import JournalFile
 from kvwrap.resilience.tasks import at_work
-
-if TYPE_CHECKING:
-    from kvwrap.journal.file import JournalFile
 
 T = TypeVar("T")
 
@@ -49,8 +47,6 @@ class Journal:
 
     async def open(self) -> None:
         """Take the file and load what is pending; raises `ConfigurationError` if it is taken."""
-        from kvwrap.journal.file import JournalFile  # here, so that sqlite3 loads when wanted
-
         thread = ThreadPoolExecutor(1, thread_name_prefix="kvwrap-journal")
 
         def load() -> tuple[JournalFile, list[Change], int]:

@@ -9,7 +9,7 @@ import msgspec
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.checked import checked_source
-from kvwrap.core.entry import Entry
+from kvwrap.core.entry import Entry, live
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.primitives import Collection, Expected
@@ -229,7 +229,7 @@ class ReadThrough(Layer):
                 found = await flight.landed()
             except StoreUnavailable:
                 now = self.clock.time()
-                last = {key: _live(stale.get(key), now) for key in keys}
+                last = {key: live(stale.get(key), now) for key in keys}
                 if None in last.values():
                     raise
                 known.update(last)
@@ -237,7 +237,7 @@ class ReadThrough(Layer):
                 counts.misses -= len(keys)
             else:
                 now = self.clock.time()
-                known.update((key, _live(found[key], now)) for key in keys)
+                known.update((key, live(found[key], now)) for key in keys)
 
     # -- changing ----------------------------------------------------------------------
 
@@ -295,9 +295,3 @@ class ReadThrough(Layer):
             await self.near.sweep()
         except KvwrapError:
             self._counts.near_failures += 1
-
-
-def _live(entry: Entry | None, now: float) -> Entry | None:
-    if entry is None or entry.expires_at is None or entry.expires_at > now:
-        return entry
-    return None

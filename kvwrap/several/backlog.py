@@ -8,12 +8,9 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.primitives import Collection
+from kvwrap.core.primitives import Slot
 from kvwrap.resilience.tasks import at_work
 from kvwrap.resilience.within import within
-
-Slot = tuple[Collection, str]
-"""A collection and a key in it."""
 
 _log = logging.getLogger("kvwrap.backlog")
 

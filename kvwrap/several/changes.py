@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from kvwrap.core.primitives import Collection
-from kvwrap.several.backlog import Slot, count_down
+from kvwrap.core.primitives import Collection, Slot
+from kvwrap.several.backlog import count_down
 
 AS_IT_WAS: Final = object()
 """In place of an entry: the call has left what was there."""

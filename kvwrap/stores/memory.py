@@ -13,12 +13,10 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import Snapshot
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Slot, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, ValueTooLarge
-
-_Slot = tuple[Collection, str]
 
 
 class MemoryStore(Store):
@@ -67,12 +65,12 @@ class MemoryStore(Store):
         self._max_bytes = max_bytes
         self._bounded = max_entries is not None or max_bytes is not None
         # Where there are bounds, `_uses` is the same, in the order of their last use.
-        self._uses: OrderedDict[_Slot, Entry] = OrderedDict()
-        self._entries: dict[_Slot, Entry] = self._uses if self._bounded else {}
+        self._uses: OrderedDict[Slot, Entry] = OrderedDict()
+        self._entries: dict[Slot, Entry] = self._uses if self._bounded else {}
         self._names: dict[Collection, dict[str, None]] = {}
         self._bytes = 0
         # The number keeps slots, which need not be comparable, from being compared.
-        self._expiries: list[tuple[float, int, _Slot]] = []
+        self._expiries: list[tuple[float, int, Slot]] = []
         self._counter = count()
 
     @classmethod
@@ -138,7 +136,7 @@ class MemoryStore(Store):
             written.append(wanted)
         return written
 
-    def _keep(self, slot: _Slot, entry: Entry) -> None:
+    def _keep(self, slot: Slot, entry: Entry) -> None:
         known = self._entries.get(slot)
         self._entries[slot] = entry
         if known is None:
@@ -150,7 +148,7 @@ class MemoryStore(Store):
         if self._bounded:
             self._make_room(slot, entry, known)
 
-    def _make_room(self, slot: _Slot, entry: Entry, known: Entry | None) -> None:
+    def _make_room(self, slot: Slot, entry: Entry, known: Entry | None) -> None:
         """Let go of the least recently used until the bounds hold, but not of this entry."""
         entries = self._uses
         entries.move_to_end(slot)
@@ -161,7 +159,7 @@ class MemoryStore(Store):
         if self._max_entries is not None and len(entries) > self._max_entries:
             self._forget(next(iter(entries)))
 
-    def _forget(self, slot: _Slot) -> Entry | None:
+    def _forget(self, slot: Slot) -> Entry | None:
         entry = self._entries.pop(slot, None)
         if entry is not None:
             collection, key = slot
@@ -214,7 +212,7 @@ class MemoryStore(Store):
     def _keys_in(self, collection: Collection) -> list[str]:
         return list(self._names.get(collection, ()))
 
-    def _is(self, slot: _Slot, expected: Expected) -> bool:
+    def _is(self, slot: Slot, expected: Expected) -> bool:
         if expected is None:
             return True
         entry = self._live(self._entries.get(slot))
@@ -222,7 +220,7 @@ class MemoryStore(Store):
             entry is None if expected is ABSENT else entry is not None and entry.version == expected
         )
 
-    def _is_live(self, slot: _Slot) -> bool:
+    def _is_live(self, slot: Slot) -> bool:
         return self._live(self._entries.get(slot)) is not None
 
     def _check_sizes(

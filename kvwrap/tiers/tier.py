@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Primitives
+from kvwrap.core.primitives import Collection, Primitives, Slot
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.tiers.counts import TierCounts
@@ -16,8 +16,6 @@ from kvwrap.tiers.doubts import EVERYTHING, Doubt, Doubts, Name
 from kvwrap.tiers.flights import Flight
 from kvwrap.tiers.lifetimes import Lifetimes
 from kvwrap.tiers.rests import Rests
-
-Slot = tuple[Collection, str]
 
 
 class Tier:
