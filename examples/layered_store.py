@@ -4,6 +4,7 @@
 
 Its keys are in the environment variable SESSION_KEYS (`kvwrap keygen` prints one); without it
 they are made anew, and a FILE of an earlier run cannot be read.
+
 Reads come from memory for half a minute, lifetimes stay between a minute and a day, and
 whoever opens the file sees neither names of users nor what they did.
 """
