@@ -249,6 +249,8 @@ class Compression(BesideDictionaries):
                 "compressed-twice",
                 "Values are compressed by a layer further out, and will not get smaller again.",
                 "Leave one .compress(); it reads what any of them wrote.",
+                # Two of them would keep their dictionaries in one collection, and hide it.
+                fatal=any(getattr(layer, "uses_dictionaries", False) for layer in above),
             )
 
 

@@ -233,6 +233,13 @@ def test_known_mistakes_are_told() -> None:
     assert stack().compress().encrypt(keyring).over(MemoryStore()).findings == ()
 
 
+def test_dictionaries_outside_another_compression_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="compressed-twice"):
+        stack().compress(dictionaries=True).compress().over(MemoryStore())
+    with pytest.warns(StackWarning, match="compressed-twice"):
+        stack().compress().compress(dictionaries=True).over(MemoryStore())
+
+
 async def test_compressed_twice_still_comes_back() -> None:
     twice = stack().compress(min_size=0).compress("gzip").silence("compressed-twice")
     store = twice.over(MemoryStore())
