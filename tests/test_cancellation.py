@@ -145,3 +145,29 @@ async def test_what_a_shadow_missed_when_it_closed_is_a_difference_later() -> No
         assert await store.get("other") == 1
         await store.find(Shadow).drain()
     assert store.find(Shadow).snapshot().differences == {"missing": 1}
+
+
+async def test_no_call_leaves_a_task_behind_that_ends_it() -> None:
+    store, loop = MemoryStore(), asyncio.get_running_loop()
+    tasks: list[str] = []
+
+    def counted(
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        tasks.append(repr(work))
+        return asyncio.Task(work, loop=loop, **options)
+
+    await store.put_many(KEYS, KEYS)
+    loop.set_task_factory(counted)
+    try:
+        await store.increment("count")
+        await store.expire("count", 60)
+        assert await store.pop("count") == 1
+        assert await store.move(KEYS[0], "moved")
+        assert len(await store.keys(limit=3)) == 3
+        gc.collect()
+        for _ in range(3):
+            await asyncio.sleep(0)
+    finally:
+        loop.set_task_factory(None)
+    assert tasks == []
