@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,12 @@ from kvwrap import (
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import left, needs
 from kvwrap.testing.contract.layer_base import VALUE, LayerParts
+
+
+@dataclass
+class _Point:
+    x: int
+    y: int
 
 
 class Use(LayerParts):
@@ -97,6 +106,36 @@ class Use(LayerParts):
         assert await store.ttl("new") == (11, left(100))
         assert await store.pop("new") == 11
         assert await store.pop("new", "gone") == "gone"
+
+    async def test_what_is_made_of_gets_and_puts(self, store: Store) -> None:
+        if not self.writable:
+            return
+        calls = []
+
+        async def make() -> object:
+            calls.append(1)
+            await asyncio.sleep(0)
+            return VALUE
+
+        @store.cached(ttl=100, collection="there")
+        async def doubled(number: int) -> int:
+            calls.append(number)
+            return 2 * number
+
+        def asked() -> Coroutine[Any, Any, Any]:
+            return store.get_or_put("made", make, collection="there", ttl=100)
+
+        assert await asyncio.gather(*(asked() for _ in range(3))) == [VALUE] * 3
+        assert await store.ttl_many(["made"], collection="there") == [(VALUE, left(100))]
+        assert await asyncio.gather(*(doubled(2) for _ in range(2))) == [4, 4]
+        assert calls == [1, 2]
+        points = store.typed(_Point, collection="there")
+        await points.put("point", _Point(1, 2))
+        assert await points.get("point") == _Point(1, 2)
+        assert await store.get("point", collection="there") == {"x": 1, "y": 2}
+        await store.cull()
+        await store.check()
+        assert await points.get("point") == _Point(1, 2)
 
     async def test_expire_and_move_go_through_it(self, store: Store, clock: ManualClock) -> None:
         if not self.writable:
