@@ -65,7 +65,8 @@ ADAPTERS = (
     "kvwrap.stores.key_value:adapted",
     "kvwrap.stores.mapping:adapted",
 )
-"""Functions that make a store of an object of their kind, or give None; asked in this order."""
+"""Functions that make a store of an object of their kind, with the options given, or give None;
+asked in this order."""
 
 
 def entry_points(*, group: str) -> Iterable[EntryPoint]:
@@ -75,8 +76,12 @@ def entry_points(*, group: str) -> Iterable[EntryPoint]:
     return entered(group=group)
 
 
-def as_store(obj: Any) -> Store:
+def as_store(obj: Any, **options: Any) -> Store:
     """The object itself if it is a store, else a store that keeps its entries in it.
+
+    Args:
+        obj: A store, or what one of the adapters knows.
+        options: What the adapter's class takes besides the object, `raw=True` say.
 
     Raises:
         ConfigurationError: No adapter knows objects of this kind.
@@ -84,9 +89,13 @@ def as_store(obj: Any) -> Store:
     from kvwrap.core.store import Store  # here, since stores know this module
 
     if isinstance(obj, Store):
+        if options:
+            raise ConfigurationError(
+                f"a {type(obj).__name__} is a store already, and takes its options when it is made"
+            )
         return obj
     for path in ADAPTERS:
-        store = _load(path)(obj)
+        store = _load(path)(obj, **options)
         if store is not None:
             found: Store = store
             return found

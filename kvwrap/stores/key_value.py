@@ -270,6 +270,6 @@ class KeyValueStore(Store):
             await self._wrapped.get("kvwrap-ping")
 
 
-def adapted(obj: Any) -> Store | None:
+def adapted(obj: Any, **options: Any) -> Store | None:
     """A store that keeps entries in this object, if it has the protocol's methods."""
-    return KeyValueStore(obj) if has_methods(obj) else None
+    return KeyValueStore(obj, **options) if has_methods(obj) else None

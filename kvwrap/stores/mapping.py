@@ -255,6 +255,6 @@ def _is_mapping(obj: object) -> bool:
     )
 
 
-def adapted(obj: Any) -> Store | None:
+def adapted(obj: Any, **options: Any) -> Store | None:
     """A store that keeps entries in this object, if it is a mutable mapping."""
-    return MappingStore(obj) if _is_mapping(obj) else None
+    return MappingStore(obj, **options) if _is_mapping(obj) else None

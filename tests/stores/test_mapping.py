@@ -151,6 +151,18 @@ def test_what_is_no_mapping_is_refused() -> None:
         MappingStore([])  # type: ignore[arg-type]  # wrong on purpose
 
 
+async def test_adapt_hands_options_on() -> None:
+    clock = ManualClock()
+    held = {"k": b"another program's"}
+    store = adapt(held, raw=True, clock=clock)
+    assert await store.get("k") == b"another program's"
+    assert store.clock is clock
+    with pytest.raises(TypeError):
+        adapt(held, rawer=True)
+    with pytest.raises(ConfigurationError, match="takes its options when it is made"):
+        adapt(store, raw=True)
+
+
 async def test_the_description_shows_no_values() -> None:
     store = adapt({"k": "hunter2"})
     assert "hunter2" not in repr(store) + store.explain()
