@@ -169,5 +169,10 @@ class Stack:
 
 
 def stack(*layers: Layer) -> Stack:
-    """A stack of these layers, outermost first; without any, the beginning of a chain."""
+    """A stack of these layers, outermost first; without any, the beginning of a chain.
+
+    >>> from kvwrap import Compression, stack
+    >>> stack(Compression(min_size=256)) == stack().compress(min_size=256)
+    True
+    """
     return Stack(layers)

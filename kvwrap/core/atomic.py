@@ -33,6 +33,7 @@ class AtomicMethods(BasicMethods):
     """
 
     capabilities: Capabilities = frozenset()
+    """What this store can do beyond get, put and delete; what is not in it is unsupported."""
     _locks: KeyedLocks
 
     async def exists(self, key: str, *, collection: str | None = None) -> bool:

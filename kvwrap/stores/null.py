@@ -17,6 +17,10 @@ class NullStore(Store):
     """Takes every write and keeps none: for tests, and to turn a tier off.
 
     It is always empty, so conditional writes succeed only where nothing was expected.
+
+    Args:
+        clock: Where the time comes from.
+        serializer: What turns values into bytes where no layer says otherwise.
     """
 
     capabilities = frozenset(
