@@ -1,10 +1,10 @@
-"""Pages of keys, for stores whose backend has no cursors of its own."""
+"""Pages of keys: making them where a backend has no cursors, and asking whether there is a key."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvwrap.core.primitives import Page
+from kvwrap.core.primitives import Collection, Page, Primitives, Span
 
 PAGE_SIZE = 500
 """Keys in a page; also how many values `items` reads at once."""
@@ -27,3 +27,13 @@ class Snapshot:
         end = cursor.position + PAGE_SIZE
         keys = cursor.keys
         return Page(keys[cursor.position : end], Snapshot(keys, end) if end < len(keys) else None)
+
+
+async def holds_any(part: Primitives, collection: Collection) -> bool:
+    """Whether the collection has a key."""
+    cursor: object = None
+    while True:
+        page = await part.list_keys(collection, Span(), cursor)
+        cursor = page.cursor
+        if page.keys or cursor is None:
+            return bool(page.keys)

@@ -92,15 +92,14 @@ class Outage:
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> None:
         """Acknowledge these changes, which are then on the disk."""
-        if not await self.sender.room(collection, keys, self._max_pending, 0):
-            raise StoreFull(
-                f"{self.journal.size} writes wait for the end of the outage, and there is room "
-                f"for {self._max_pending}: nothing was accepted",
-                store=self._owner,
-                collection=collection,
-            )
-        await self.journal.accept(collection, keys, entries)
-        self.sender.start()
+        await self.sender.accept(
+            collection,
+            keys,
+            entries,
+            limit=self._max_pending,
+            wait=0,
+            until="the end of the outage",
+        )
 
     async def queues(
         self, collection: Collection, keys: Sequence[str], expected: Sequence[object] | None
@@ -111,9 +110,7 @@ class Outage:
         """
         if expected is None:
             return self.journal.size > 0
-        pending = self.journal.pending
-        if pending and any((collection, key) in pending for key in keys):
-            await self.sender.flush()
+        await self.sender.send_first(collection, keys)
         return False
 
     @staticmethod

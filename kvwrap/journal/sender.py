@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
-from kvwrap.errors import KvwrapError, StoreUnavailable
+from kvwrap.errors import KvwrapError, StoreFull, StoreUnavailable
 from kvwrap.journal.change import Change
 from kvwrap.journal.journal import Journal
 from kvwrap.resilience.tasks import at_work
@@ -115,7 +115,43 @@ class Sender:
         self._hurry.set()
         await sent
 
-    async def room(
+    async def accept(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry | None],
+        *,
+        limit: int,
+        wait: float,
+        until: str,
+    ) -> None:
+        """Take these changes into the journal, and go on sending.
+
+        Args:
+            limit: The most changes pending.
+            wait: Seconds to wait for room.
+            until: What ends the waiting, for the error.
+
+        Raises:
+            StoreFull: There was no room in time.
+        """
+        if not await self._room(collection, keys, limit, wait):
+            raise StoreFull(
+                f"{self._journal.size} writes wait for {until}, and there is room for {limit}: "
+                "nothing was accepted",
+                store=self._owner,
+                collection=collection,
+            )
+        await self._journal.accept(collection, keys, entries)
+        self.start()
+
+    async def send_first(self, collection: Collection, keys: Sequence[str]) -> None:
+        """Have what is pending for these keys sent before something that depends on it."""
+        pending = self._journal.pending
+        if pending and any((collection, key) in pending for key in keys):
+            await self.flush()
+
+    async def _room(
         self, collection: Collection, keys: Sequence[str], limit: int, seconds: float
     ) -> bool:
         """Wait until changes of these keys have room; whether it came to that in time.

@@ -52,7 +52,7 @@ class CircuitBreaker(Around):
         self.on = checked_errors(on, "on")
 
     def bound(self) -> None:
-        self._breaker = Breaker(self.clock, failures=self.failures, reset_after=self.open_for)
+        self._breaker = Breaker(self.clock, failures=self.failures, open_for=self.open_for)
 
     @property
     def state(self) -> BreakerState:

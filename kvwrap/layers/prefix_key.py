@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Span
+from kvwrap.core.paging import holds_any
+from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
 
@@ -40,17 +41,7 @@ class PrefixKey(Renaming):
     async def list_collections(self) -> list[Collection]:
         if Capability.KEYS not in self.inner.capabilities:
             raise self.unsupported("tell its collections from others without enumerating keys")
-        return [name for name in await self.inner.list_collections() if await self._is_in(name)]
-
-    async def _is_in(self, collection: Collection) -> bool:
-        cursor: object = None
-        while True:
-            page = await self.list_keys(collection, Span(), cursor)
-            if page.keys:
-                return True
-            cursor = page.cursor
-            if cursor is None:
-                return False
+        return [name for name in await self.inner.list_collections() if await holds_any(self, name)]
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store

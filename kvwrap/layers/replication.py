@@ -17,6 +17,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
 from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.paging import holds_any
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
@@ -208,23 +209,15 @@ class Replication(Layer):
         return Page(live, page.cursor)
 
     async def list_collections(self) -> list[Collection]:
+        # A collection may have nothing but tombstones.
         return [
             name
             for name in await self._replicas.collections(self._read_quorum)
-            if await self._holds(name)
+            if await holds_any(self, name)
         ]
 
-    async def _holds(self, collection: Collection) -> bool:
-        """Whether there is more than tombstones in it."""
-        cursor: object = None
-        while True:
-            page = await self.list_keys(collection, Span(), cursor)
-            cursor = page.cursor
-            if page.keys or cursor is None:
-                return bool(page.keys)
-
     async def drop(self, collection: Collection) -> bool:
-        held = await self._holds(collection) if Capability.KEYS in self.capabilities else None
+        held = await holds_any(self, collection) if Capability.KEYS in self.capabilities else None
         calls = (replica.store.drop(collection) for replica in self._replicas.all)
         # No tombstones are left behind here, so every replica has to take it.
         dropped = await self._replicas.everywhere(calls)

@@ -15,7 +15,7 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
-from kvwrap.errors import StoreFull, StoreUnavailable
+from kvwrap.errors import StoreUnavailable
 from kvwrap.journal.change import Refused
 from kvwrap.journal.journal import Journal
 from kvwrap.journal.outage import read_over
@@ -156,7 +156,7 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._settle(collection, keys)
+            await self._sender.send_first(collection, keys)
             return await self.inner.write(collection, keys, entries, expected)
         await self._accept(collection, keys, entries)
         return [True] * len(keys)
@@ -169,7 +169,7 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._settle(collection, keys)
+            await self._sender.send_first(collection, keys)
             return await self.inner.remove(collection, keys, expected)
         try:
             there = [entry is not None for entry in await self.read(collection, keys)]
@@ -186,7 +186,7 @@ class WriteBehind(Layer):
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         await self.ready()
-        await self._settle(collection, keys)
+        await self._sender.send_first(collection, keys)
         return await self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
@@ -209,21 +209,14 @@ class WriteBehind(Layer):
     async def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> None:
-        if not await self._sender.room(collection, keys, self._max_pending, self._max_wait):
-            raise StoreFull(
-                f"{self._journal.size} writes wait for the backend, and there is room for "
-                f"{self._max_pending}: nothing was accepted",
-                store=self.name,
-                collection=collection,
-            )
-        await self._journal.accept(collection, keys, entries)
-        self._sender.start()
-
-    async def _settle(self, collection: Collection, keys: Sequence[str]) -> None:
-        """Have what is pending for these keys in the backend."""
-        pending = self._journal.pending
-        if pending and any((collection, key) in pending for key in keys):
-            await self._sender.flush()
+        await self._sender.accept(
+            collection,
+            keys,
+            entries,
+            limit=self._max_pending,
+            wait=self._max_wait,
+            until="the backend",
+        )
 
     # -- what is said of its place -----------------------------------------------------
 

@@ -8,11 +8,10 @@ without awaits: a call is bracketed by `enter` and one of `succeeded`, `failed` 
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 
+from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.clock import Clock
-from kvwrap.errors import ConfigurationError
 
 
 class BreakerState(StrEnum):
@@ -29,17 +28,16 @@ class Breaker:
     Args:
         clock: Where the time comes from.
         failures: After how many failures in a row it opens.
-        reset_after: How long it stays open before it lets a probe through, seconds.
+        open_for: How long it stays open before it lets a probe through, seconds.
 
     Calls that were under way when the state changed no longer count: what they found is
     older than what is known.
     """
 
-    def __init__(self, clock: Clock, *, failures: int, reset_after: float) -> None:
-        check_breaker(failures, reset_after)
+    def __init__(self, clock: Clock, *, failures: int, open_for: float) -> None:
         self._clock = clock
-        self._failures = failures
-        self._reset_after = reset_after
+        self._failures = checked_count(failures, "failures")
+        self._open_for = checked_seconds(open_for, "open_for")
         self._state = BreakerState.CLOSED
         self._failed = 0
         self._until = 0.0
@@ -87,7 +85,7 @@ class Breaker:
             return
         self._failed += 1
         if self._state is BreakerState.HALF_OPEN or self._failed >= self._failures:
-            self._until = self._clock.monotonic() + self._reset_after
+            self._until = self._clock.monotonic() + self._open_for
             self._change(BreakerState.OPEN)
             self.opened += 1
 
@@ -101,16 +99,3 @@ class Breaker:
         self._state = state
         self._failed = 0
         self._era += 1
-
-
-def check_breaker(failures: int, reset_after: float) -> None:
-    """Refuse what no breaker can work with.
-
-    Raises:
-        ConfigurationError: `failures` is not a whole number above 0, or `reset_after` not
-            a finite number of seconds above 0.
-    """
-    if type(failures) is not int or failures < 1:
-        raise ConfigurationError(f"failures is a whole number above 0, not {failures!r}")
-    if type(reset_after) not in (int, float) or not 0 < reset_after < math.inf:
-        raise ConfigurationError(f"reset_after is seconds above 0, not {reset_after!r}")

@@ -30,7 +30,7 @@ class Guard:
     def __init__(
         self, clock: Clock, *, failures: int, open_for: float, owner: str, role: str
     ) -> None:
-        self._breaker = Breaker(clock, failures=failures, reset_after=open_for)
+        self._breaker = Breaker(clock, failures=failures, open_for=open_for)
         self._owner = owner
         self._role = role
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -99,16 +97,6 @@ class Report(msgspec.Struct):
         """Count an entry as lying in this form."""
         form = steps.hex()
         self.forms[form] = self.forms.get(form, 0) + 1
-
-    def to_state(self) -> dict[str, Any]:
-        """The report as what JSON holds."""
-        state: dict[str, Any] = msgspec.to_builtins(self)
-        return state
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Report:
-        """The report that `to_state` gave."""
-        return msgspec.convert(state, cls)
 
     def _steps(self, tag: int) -> list[tuple[bytes, int]]:
         return [
