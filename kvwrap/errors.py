@@ -15,10 +15,10 @@ class KvwrapError(Exception):
 
     Attributes:
         store: Name of the store or layer that speaks, if one does.
-        collection: The collection concerned; `None` is the default collection.
-        key: The key concerned, if there is one.
-        done: Keys of a batch that had been carried out when it failed, or `None`
-            where the error does not come from the middle of a batch.
+        collection: The collection concerned, as that part calls it; `None` is the default one.
+        key: The key concerned, if there is one, likewise.
+        done: Keys of a batch, as the caller calls them, that had been carried out when it
+            failed, or `None` where the error does not come from the middle of a batch.
     """
 
     def __init__(
