@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Span
 from kvwrap.core.serializer import ValueCodec
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError
 from kvwrap.kinds.transform import Transform
 from kvwrap.layers.encryption import Encryption
 from kvwrap.rewriting.batch import Rewriter
@@ -91,8 +91,7 @@ async def rewrite(
         UnsupportedOperation: The store cannot enumerate keys, or cannot compare versions.
         StoreUnavailable: The backend failed; what was done is done, and `resume` goes on.
     """
-    if type(batch) is not int or batch < 1:
-        raise ConfigurationError(f"batch is a whole number above 0, not {batch!r}")
+    checked_count(batch, "batch")
     there = list(places(store, collections))
     for place in there:
         check(place, writes=not dry_run, exclusive=exclusive)

@@ -78,14 +78,17 @@ class Reader:
     # -- asked for by `converted` ----------------------------------------------------------
 
     def store(self, value: Any) -> _StoreFactory:
+        """What makes the second store that stands at `path`."""
         return _StoreFactory(self, value, self.path)
 
     def secret(self, text: str) -> None:
+        """Keep this text out of every message."""
         self._secrets.append(text)
 
     # -- parts -------------------------------------------------------------------------------
 
     def whole(self, table: Mapping[str, Any], path: str) -> Store:
+        """The store of a table with `store`, and perhaps `layers` over it."""
         built = self.stack(table, path)
         base = self.store_at(table["store"], f"{path}store")
         if not built.layers:
@@ -102,6 +105,7 @@ class Reader:
         return store
 
     def stack(self, table: Mapping[str, Any], path: str) -> Stack:
+        """The layers of a table."""
         check_parts(table, path)
         layers, silenced = table.get("layers", ()), table.get("silence", ())
         if not isinstance(layers, list | tuple):

@@ -10,6 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from kvwrap.core import codec
+from kvwrap.core.checked import checked_count
 from kvwrap.core.clock import Clock
 from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.ttl import checked_ttl
@@ -68,8 +69,7 @@ class EnvelopeKeyring(KeySource):
         )
         if not callable(getattr(kek, "unwrap", None)):
             raise ConfigurationError("kek has the methods wrap and unwrap, as LocalKEK has")
-        if type(max_keys) is not int or max_keys < 1:
-            raise ConfigurationError(f"max_keys is a whole number above 0, not {max_keys!r}")
+        checked_count(max_keys, "max_keys")
         self._keys = {name: _wrapped(key) for name, key in keys.items()}
         if len(names_by_step(self.names)) < len(self._keys):
             raise ConfigurationError(

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kvwrap.core import codec
-from kvwrap.core.checked import checked_flag
+from kvwrap.core.checked import checked_count, checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -61,10 +61,8 @@ class Encryption(Transform):
         message_limit: int | None = None,
     ) -> None:
         _check_source(keyring)
-        if message_limit is not None and (type(message_limit) is not int or message_limit < 1):
-            raise ConfigurationError(
-                f"message_limit is a whole number above 0, not {message_limit!r}"
-            )
+        if message_limit is not None:
+            checked_count(message_limit, "message_limit")
         readers = checked_readers(legacy)
         for reader in readers:
             if not reader.authenticates and not accept_plaintext:

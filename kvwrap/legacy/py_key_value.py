@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from kvwrap.core import codec
+from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError
@@ -103,9 +104,7 @@ class PyKeyValueCompression:
     authenticates = False
 
     def __init__(self, *, max_bytes: int = 2**30) -> None:
-        if type(max_bytes) is not int or max_bytes < 1:
-            raise ConfigurationError(f"max_bytes is a whole number above 0, not {max_bytes!r}")
-        self._max_bytes = max_bytes
+        self._max_bytes = checked_count(max_bytes, "max_bytes")
 
     def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
         fields = _fields(entry, _COMPRESSED)

@@ -10,6 +10,7 @@ from typing import Self
 
 from kvwrap.backends import urls
 from kvwrap.core.capability import Capability
+from kvwrap.core.checked import checked_count
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import Snapshot
@@ -59,8 +60,8 @@ class MemoryStore(Store):
     ) -> None:
         super().__init__(clock=clock, serializer=serializer)
         for name, bound in (("max_entries", max_entries), ("max_bytes", max_bytes)):
-            if bound is not None and (type(bound) is not int or bound < 1):
-                raise ConfigurationError(f"{name} is a whole number above 0, not {bound!r}")
+            if bound is not None:
+                checked_count(bound, name)
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._bounded = max_entries is not None or max_bytes is not None
