@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import ClassVar, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from kvwrap.core.checked import checked_count, checked_seconds, checked_source
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, StoreSource
+from kvwrap.core.locks import KeyedLocks
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, StoreUnavailable
@@ -114,6 +116,7 @@ class Fallback(Layer):
     def bound(self) -> None:
         self._other = self.second("fallback", self._source)
         self._asking = self._guard("inner store")
+        self._order = KeyedLocks()
         # Another store that is down must not cost a timeout per write either.
         self._copying: Copies | None = None
         if self._copies:
@@ -238,6 +241,40 @@ class Fallback(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
+        async with self._in_order(collection, keys):
+            return await self._write(collection, keys, entries, expected)
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        async with self._in_order(collection, keys):
+            return await self._remove(collection, keys, expected)
+
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        async with self._in_order(collection, keys):
+            return await self._touch(collection, keys, expires)
+
+    def _in_order(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> AbstractAsyncContextManager[None]:
+        """The turn of these keys: the other store gets writes in the order of the inner one."""
+        if self._copying is None:
+            return nullcontext()
+        # Sorted, so that no two batches wait for one another.
+        return self._order.hold_all((collection, key) for key in sorted(set(keys)))
+
+    async def _write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
         if await self._queues(collection, keys, expected):
             return await self._accept(collection, keys, entries)
         try:
@@ -250,7 +287,7 @@ class Fallback(Layer):
         await self._copy(collection, keys, entries, written)
         return written
 
-    async def remove(
+    async def _remove(
         self,
         collection: Collection,
         keys: Sequence[str],
@@ -269,7 +306,7 @@ class Fallback(Layer):
         await self._copy(collection, keys, [None] * len(keys), done)
         return removed
 
-    async def touch(
+    async def _touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         await self._queues(collection, keys, ())
