@@ -78,6 +78,11 @@ class Layer(Described, Lifecycle):
     def __hash__(self) -> int:
         return hash((type(self), tuple(self.arguments)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, pickled or not, is the description again: what runs stays where it runs.
+        args, kwargs = self._given
+        return _made, (type(self), args, kwargs, self.configured)
+
     # -- putting it over a store -------------------------------------------------------
 
     def over(self, store: Any) -> Store:
@@ -253,6 +258,14 @@ class Layer(Described, Lifecycle):
 
     async def ping(self) -> None:
         await self.inner.ping()
+
+
+def _made(
+    kind: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any], configured: Any
+) -> Layer:
+    made = kind(*args, **kwargs)
+    made.configured = configured
+    return made
 
 
 def _is_factory(source: StoreSource) -> bool:

@@ -272,6 +272,11 @@ class ValueCodec:
             loads = safe.loads
         try:
             return loads(body)
+        except RecursionError:
+            raise CorruptEntry(
+                f"the entry's body is {codec.named(steps or self.tag)} that is nested more deeply "
+                "than Python's recursion limit allows from here: read it from a shallower call"
+            ) from None
         except Exception as error:
             raise CorruptEntry(
                 f"the entry's body is not {codec.named(steps or self.tag)} ({type(error).__name__})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.cached import CachedFunction, cached
@@ -75,6 +75,12 @@ class Store(AtomicMethods):
             else:
                 setattr(self, name, primitive)
         self._working.clear()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {self.name} is neither copied nor pickled, since two would use what one has "
+            "opened: make another one, in each process its own"
+        )
 
     silenced: frozenset[str] = frozenset()
     """The codes of findings that are meant, as given to `Stack.silence`."""

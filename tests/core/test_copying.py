@@ -1,0 +1,62 @@
+"""Copies and pickles: of descriptions, but not of what runs."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvwrap import CorruptEntry, MemoryStore, Retry, SQLiteStore, Store, stack
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda made: pickle.loads(pickle.dumps(made)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_stack_is_copied_as_it_is_described(way: str) -> None:
+    layers = stack().retry(5).compress("gzip").prefix_key("p-").silence("a-code")
+    copied = WAYS[way](layers)
+    assert copied == layers
+    assert copied.silenced == layers.silenced
+    store = copied.over(MemoryStore())
+    await store.put("key", 1)
+    assert await store.get("key") == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_running_layer_is_copied_as_its_description(way: str) -> None:
+    store = stack().retry(5).over(MemoryStore())
+    copied = WAYS[way](store.find(Retry))
+    assert copied == Retry(5)
+    assert not hasattr(copied, "inner")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "store",
+    [MemoryStore(), SQLiteStore(":memory:"), stack().timeout().over(MemoryStore())],
+    ids=["memory", "sqlite", "layered"],
+)
+def test_a_store_is_not_copied(store: Store, way: str) -> None:
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
+        WAYS[way](store)
+
+
+async def test_a_value_too_deep_for_the_reader_is_not_called_damaged() -> None:
+    store, value = MemoryStore(), 1
+    for _ in range(800):
+        value = [value]  # type: ignore[assignment]  # ever deeper
+    await store.put("key", value)
+
+    async def deeper(levels: int) -> Any:
+        return await (deeper(levels - 1) if levels else store.get("key"))
+
+    with pytest.raises(CorruptEntry, match="recursion limit"):
+        await deeper(400)
+    assert await store.get("key") == value
