@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from kvwrap.core.names import checked_key
+from kvwrap.core.nearest import nearest
 from kvwrap.core.primitives import PRIMITIVES
-from kvwrap.core.registry import as_store, nearest
+from kvwrap.core.registry import as_store
 from kvwrap.errors import ConfigurationError, InvalidKey
 
 

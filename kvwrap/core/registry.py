@@ -7,11 +7,11 @@ scheme of their URL) and `kvwrap.layers`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from kvwrap.core.nearest import nearest
 from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -129,13 +129,6 @@ def store_names() -> list[str]:
 def layer_name(cls: type) -> str | None:
     """The name by which `layer_class` finds this class, or `None`."""
     return _name_of("kvwrap.layers", LAYERS, cls)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The sentence that suggests the likeliest name meant, or lists what there is."""
-    choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(choices)}"
 
 
 def _find(group: str, own: dict[str, str], name: str, what: str) -> Any:

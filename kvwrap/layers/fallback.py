@@ -24,8 +24,8 @@ from kvwrap.journal.place import checked_path, journal_findings
 from kvwrap.resilience.breaker import BreakerState
 from kvwrap.resilience.guard import Guard
 from kvwrap.several.copies import Copies
+from kvwrap.several.either import Either
 from kvwrap.several.exposure import exposed
-from kvwrap.several.listing import Listing
 
 _DROPPING = {Capability.DESTROY, Capability.DESTROY_COLLECTION}
 
@@ -122,8 +122,7 @@ class Fallback(Layer):
         if self._copies:
             self._copying = Copies(self._other, self._guard("fallback"), owner=self.name)
         self._ask = self._asking.ask
-        self._served = 0
-        self._listing = Listing(self.inner, self._asking, self._other)
+        self._either = Either(self.inner, self._asking, self._other, owner=self.name)
         self._outage: Outage | None = None
         if self._path is not None:
             self._outage = Outage(
@@ -168,7 +167,7 @@ class Fallback(Layer):
     def snapshot(self) -> FallbackSnapshot:
         """Counts, as they are now."""
         missed = 0 if self._copying is None else self._copying.missed
-        served = self._served + self._listing.served
+        served = self._either.served
         found = FallbackSnapshot(self._asking.state, self._asking.opened, served, missed)
         if self._outage is None:
             return found
@@ -198,36 +197,22 @@ class Fallback(Layer):
         if self._outage is not None:
             await self.ready()
             if self._outage.journal.pending:
-                return await self._outage.over(self._read, collection, keys)
-        return await self._read(collection, keys)
-
-    async def _read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        try:
-            return await self._ask(self.inner.read, collection, keys)
-        except StoreUnavailable as outage:
-            try:
-                found = await self._other.read(collection, keys)
-            except StoreUnavailable as error:
-                raise StoreUnavailable(
-                    f"neither the inner store nor the fallback answers ({outage.message})",
-                    store=self.name,
-                ) from error
-        self._served += len(keys)
-        return found
+                return await self._outage.over(self._either.read, collection, keys)
+        return await self._either.read(collection, keys)
 
     async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
         other = cursor is None and await self._other_knows_more()
-        return await self._listing.keys(collection, span, cursor, of_other=other)
+        return await self._either.keys(collection, span, cursor, of_other=other)
 
     async def list_collections(self) -> list[Collection]:
-        return await self._listing.collections(of_other=await self._other_knows_more())
+        return await self._either.collections(of_other=await self._other_knows_more())
 
     async def _other_knows_more(self) -> bool:
         """Whether the other store alone has every name now: what is pending cannot be sent."""
         try:
             await self.flush()
         except StoreUnavailable:
-            if not self._listing.has_other:
+            if not self._either.has_other:
                 raise
             return True
         return False

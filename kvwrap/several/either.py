@@ -1,10 +1,13 @@
-"""Enumerations of a store, or of another one while the first is out of reach."""
+"""What is read of a store, or of another one while the first is out of reach."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Page, Primitives, Span
 from kvwrap.errors import StoreUnavailable
 from kvwrap.resilience.guard import Guard
@@ -19,28 +22,45 @@ class _Cursor(msgspec.Struct, frozen=True):
     cursor: object
 
 
-class Listing:
-    """Enumerates one of two stores: what was begun in one is never ended in the other.
+class Either:
+    """Reads one of two stores. An enumeration begun in one is never ended in the other.
 
     Args:
-        inner: The store to enumerate.
+        inner: The store to read.
         guard: What `inner` is asked through.
-        other: The store to enumerate in its place, if it can enumerate all that `inner` can.
+        other: The store to read in its place, and to enumerate if it can all that `inner` can.
+        owner: Who speaks in errors.
 
     Attributes:
-        served: How many pages and lists the other store has given.
+        served: How many keys, pages and lists the other store has given.
     """
 
-    def __init__(self, inner: Primitives, guard: Guard, other: Primitives) -> None:
+    def __init__(self, inner: Primitives, guard: Guard, other: Primitives, *, owner: str) -> None:
         self.served = 0
         self._inner = inner
         self._ask = guard.ask
         self._other = other
+        self._owner = owner
 
     @property
     def has_other(self) -> bool:
-        """Whether the other store can take the inner one's place."""
+        """Whether the other store can be enumerated in the inner one's place."""
         return _LISTING & self._inner.capabilities <= self._other.capabilities
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        """The primitive; raises `StoreUnavailable` where neither answers."""
+        try:
+            return await self._ask(self._inner.read, collection, keys)
+        except StoreUnavailable as outage:
+            try:
+                found = await self._other.read(collection, keys)
+            except StoreUnavailable as error:
+                raise StoreUnavailable(
+                    f"neither the inner store nor the fallback answers ({outage.message})",
+                    store=self._owner,
+                ) from error
+        self.served += len(keys)
+        return found
 
     async def keys(
         self, collection: Collection, span: Span, cursor: object, *, of_other: bool = False
