@@ -21,6 +21,7 @@ import pytest
 from kvwrap import KvwrapError, MemoryStore, SQLiteStore, Stack, StackWarning, Store, stack
 from kvwrap.layers.coalesce import Coalesce
 from kvwrap.layers.read_through import ReadThrough
+from kvwrap.layers.statistics import Statistics
 
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 SEEDS = range(150 if SOAK else 3)
@@ -223,3 +224,19 @@ async def test_neither_with_a_backend_that_goes_on_after_a_cancellation(
     order: str, seed: int, tmp_path: Path
 ) -> None:
     await play(over(ORDERS[order](10 * seed), SQLiteStore(tmp_path / "entries.db")), seed)
+
+
+async def test_made_up_names_cost_no_memory() -> None:
+    layers = stack().statistics().read_through(lambda: MemoryStore(max_entries=100), ttl=60)
+    store = over(layers.coalesce().hash_keys(b"s" * 32, collections=True), MemoryStore())
+    async with store:
+        for number in range(2_000):
+            name = f"collection-{number}"
+            await store.put("key", number, collection=name)
+            assert await store.increment("count", collection=name) == 1
+            await asyncio.gather(store.get("key", collection=name), store.get("key"))
+            assert await store.destroy_collection(name)
+        tier, order = store.find(ReadThrough)._tier, store.find(Coalesce)._order
+        kept = [store._locks, tier._flights, tier._fills, tier.doubts, order.last, store.base]
+        assert [len(each) for each in kept] == [0] * len(kept)  # type: ignore[arg-type]  # all sized
+        assert len(store.find(Statistics)._names) <= 101
