@@ -488,7 +488,7 @@ EVERY = {
     "coalesce": {},
     "compress": {"algorithm": "gzip", "level": 3},
     "default_value": {"value": {"a": [1]}, "ttl": 5},
-    "encrypt": {"keyring": {"env": "TEST_KEYS"}, "accept_plaintext": True},
+    "encrypt": {"keyring": {"env": "TEST_KEYS"}, "accept_plaintext": True, "seal": False},
     "fallback": {"other": {"type": "memory", "max_entries": 5}, "writes": "both"},
     "hash_keys": {"secret": {"env": "TEST_LONG_SECRET"}, "collections": True},
     "limit_concurrency": {"limit": 5, "wait": 0.5},

@@ -39,6 +39,9 @@ class Encryption(Transform):
             wrapped (`EnvelopeKeyring`).
         accept_plaintext: Whether values that are not encrypted are read, as they are while
             old data is brought over. Whoever can write to the backend can then forge values.
+        seal: False writes plaintext and only opens what is sealed: for the time in which a
+            deployment has not reached every process, or to take encryption away again. Needs
+            `accept_plaintext`.
         legacy: Readers of what other libraries encrypted, asked in this order; see
             `kvwrap.legacy`.
         message_limit: After how many writes with one key in this process it is refused, where
@@ -57,6 +60,7 @@ class Encryption(Transform):
         keyring: KeySource,
         *,
         accept_plaintext: bool = False,
+        seal: bool = True,
         legacy: Sequence[LegacyReader] = (),
         message_limit: int | None = None,
     ) -> None:
@@ -72,6 +76,12 @@ class Encryption(Transform):
                 )
         self.keyring = keyring
         self._accepts_plaintext = checked_flag(accept_plaintext, "accept_plaintext")
+        self._seals = checked_flag(seal, "seal")
+        if not seal and not accept_plaintext:
+            raise ConfigurationError(
+                "a layer that does not seal could not read what it wrote: say "
+                "accept_plaintext=True too"
+            )
         self._legacy = readers
         self._limit = message_limit
 
@@ -103,6 +113,8 @@ class Encryption(Transform):
         self._ciphers = await self._keys.for_opening(steps)
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
+        if not self._seals:
+            return entry
         cipher = self._sealing
         if cipher.count.messages >= self._most:
             raise self._used_up(cipher, collection, key)
@@ -173,6 +185,8 @@ class Encryption(Transform):
     # -- what operators ask ------------------------------------------------------------
 
     def is_current(self, stored: Entry, plain: Entry, collection: Collection, key: str) -> bool:
+        if not self._seals:
+            return stored.codec[:1] != _SEALED
         return stored.codec[:_STEP] == self._sealing.step
 
     @property

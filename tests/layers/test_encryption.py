@@ -30,6 +30,7 @@ from kvwrap import (
     Store,
     StoreUnavailable,
     ValueTooLarge,
+    rewrite,
     stack,
 )
 from kvwrap.core import codec
@@ -594,3 +595,25 @@ async def test_two_layers_of_encryption_still_work() -> None:
     store = stack().encrypt(RING).encrypt(Keyring.generate("x")).over(MemoryStore())
     await store.put("k", {"n": 1})
     assert await store.get("k") == {"n": 1}
+
+
+async def test_a_layer_that_does_not_seal_opens_and_writes_plain() -> None:
+    backend = MemoryStore()
+    keyring = Keyring({"k": b"k" * 32})
+    sealing = stack().encrypt(keyring, accept_plaintext=True).silence("migration-open")
+    opening = stack().encrypt(keyring, accept_plaintext=True, seal=False).silence("migration-open")
+    before, after = opening.over(backend), sealing.over(backend)
+    await before.put("plain", 1)
+    await after.put("sealed", 2)
+    assert await backend.get("plain") == 1
+    for store in (before, after):
+        assert await store.get_many(["plain", "sealed"]) == [1, 2]
+
+    report = await rewrite(before)
+    assert report.rewritten == 1
+    assert await backend.get_many(["plain", "sealed"]) == [1, 2]
+
+
+def test_not_sealing_needs_plaintext_to_be_accepted() -> None:
+    with pytest.raises(ConfigurationError, match="accept_plaintext=True"):
+        stack().encrypt(Keyring({"k": b"k" * 32}), seal=False)
