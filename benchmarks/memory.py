@@ -15,6 +15,7 @@ from benchmarks.table import Row, difference, ratio
 from benchmarks.timing import Work, pair
 from kvwrap import MemoryStore, Passthrough, Stack, TTLClamp, stack
 from kvwrap.core.entry import Entry
+from kvwrap.core.ttl import LATEST
 
 VALUE = {"user_id": 12345, "name": "Ada Lovelace", "roles": ["admin", "dev"], "active": True}
 COUNT = 4000
@@ -93,12 +94,14 @@ def putting_and_clamping(store: MemoryStore) -> Work:
     """Puts, and clamps an entry beside it: a layer's own work without the layer."""
     clamped = TTLClamp(maximum=60).clamped
     entry = Entry(b"", b"", 0.0, 300.0, 1)
+    now = 0.0
 
     async def work(count: int) -> None:
         put = store.put
         for _ in range(count):
             await put("user:12345", VALUE, ttl=300)
-            entry.with_expiry(clamped(300))
+            ttl = clamped(300.0 - now)
+            entry.with_expiry(None if ttl is None else min(now + ttl, LATEST))
 
     return work
 

@@ -49,7 +49,9 @@ class Renaming(Layer):
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
         there, prefix = self.place(collection)
-        return self.inner.read(there, _named(prefix, keys))
+        # A single key is the common case, and a call more would cost as much as all of this.
+        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
+        return self.inner.read(there, names)
 
     def write(
         self,
@@ -59,7 +61,7 @@ class Renaming(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         there, prefix = self.place(collection)
-        names = _named(prefix, keys)
+        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
         call = self.inner.write(there, names, entries, expected)
         return call if len(keys) == 1 else under_other_names(call, keys, names)
 
@@ -122,10 +124,7 @@ class Renaming(Layer):
 
 def _named(prefix: str, keys: Sequence[str]) -> Sequence[str]:
     """The keys as they are inside."""
-    if not prefix:
-        return keys
-    # A single key is the common case, and a comprehension's frame costs more than the rest.
-    return (prefix + keys[0],) if len(keys) == 1 else [prefix + key for key in keys]
+    return [prefix + key for key in keys] if prefix else keys
 
 
 def checked_prefix(prefix: object) -> str:
