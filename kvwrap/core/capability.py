@@ -31,3 +31,16 @@ class Capability(StrEnum):
 
 
 Capabilities = frozenset[Capability]
+
+OPERATIONS: Capabilities = frozenset(
+    {
+        Capability.KEYS,
+        Capability.RANGE,
+        Capability.COLLECTIONS,
+        Capability.COMPARE_AND_PUT,
+        Capability.DESTROY,
+        Capability.DESTROY_COLLECTION,
+        Capability.CULL,
+    }
+)
+"""All that can be asked of a store; the other capabilities say what becomes of its entries."""

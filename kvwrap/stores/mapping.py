@@ -7,7 +7,7 @@ from typing import Any
 
 from kvwrap.backends.names import escaped, unescaped
 from kvwrap.core import codec
-from kvwrap.core.capability import Capability
+from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, foreign, has_expired, is_entry
 from kvwrap.core.paging import Snapshot
@@ -44,17 +44,7 @@ class MappingStore(Store):
         StoreUnavailable: From any method, with what the mapping raised as its cause.
     """
 
-    capabilities = frozenset(
-        {
-            Capability.KEYS,
-            Capability.RANGE,
-            Capability.COLLECTIONS,
-            Capability.COMPARE_AND_PUT,
-            Capability.DESTROY,
-            Capability.DESTROY_COLLECTION,
-            Capability.CULL,
-        }
-    )
+    capabilities = OPERATIONS
 
     def __init__(
         self,

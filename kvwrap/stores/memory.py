@@ -9,7 +9,7 @@ from itertools import count
 from typing import Self
 
 from kvwrap.backends import urls
-from kvwrap.core.capability import Capability
+from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.checked import checked_count
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
@@ -38,17 +38,7 @@ class MemoryStore(Store):
         ValueTooLarge: On writing, for an entry that alone is over `max_bytes`.
     """
 
-    capabilities = frozenset(
-        {
-            Capability.KEYS,
-            Capability.RANGE,
-            Capability.COLLECTIONS,
-            Capability.COMPARE_AND_PUT,
-            Capability.DESTROY,
-            Capability.DESTROY_COLLECTION,
-            Capability.CULL,
-        }
-    )
+    capabilities = OPERATIONS
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from kvwrap.backends import urls
-from kvwrap.core.capability import Capability
+from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
@@ -23,17 +23,7 @@ class NullStore(Store):
         serializer: What turns values into bytes where no layer says otherwise.
     """
 
-    capabilities = frozenset(
-        {
-            Capability.KEYS,
-            Capability.RANGE,
-            Capability.COLLECTIONS,
-            Capability.COMPARE_AND_PUT,
-            Capability.DESTROY,
-            Capability.DESTROY_COLLECTION,
-            Capability.CULL,
-        }
-    )
+    capabilities = OPERATIONS
 
     @classmethod
     def from_url(cls, url: str) -> Self:

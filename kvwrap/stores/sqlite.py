@@ -18,7 +18,7 @@ from kvwrap.backends.sqlite.connections import (
     transaction,
 )
 from kvwrap.backends.sqlite.table import Table
-from kvwrap.core.capability import Capability
+from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.checked import checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
@@ -58,19 +58,7 @@ class SQLiteStore(Store):
         ValueTooLarge: For a value that SQLite cannot hold (1 GB as it is usually built).
     """
 
-    capabilities = frozenset(
-        {
-            Capability.KEYS,
-            Capability.RANGE,
-            Capability.COLLECTIONS,
-            Capability.COMPARE_AND_PUT,
-            Capability.DESTROY,
-            Capability.DESTROY_COLLECTION,
-            Capability.CULL,
-            Capability.PERSISTENT,
-            Capability.SHARED,
-        }
-    )
+    capabilities = OPERATIONS | {Capability.PERSISTENT, Capability.SHARED}
 
     def __init__(
         self,

@@ -38,18 +38,6 @@ from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore, names
 
 
-@pytest.fixture
-async def backend(clock: ManualClock) -> AsyncIterator[FaultyStore]:
-    async with FaultyStore(clock=clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def other(clock: ManualClock) -> AsyncIterator[FaultyStore]:
-    async with FaultyStore(clock=clock) as opened:
-        yield opened
-
-
 def part(store: Store) -> Fallback:
     return store.find(Fallback)
 

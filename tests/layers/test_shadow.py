@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, settings
@@ -25,18 +24,6 @@ from kvwrap.layers.shadow import Shadow
 from kvwrap.several.difference import Difference
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
-
-
-@pytest.fixture
-async def backend(clock: ManualClock) -> AsyncIterator[FaultyStore]:
-    async with FaultyStore(clock=clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def other(clock: ManualClock) -> AsyncIterator[FaultyStore]:
-    async with FaultyStore(clock=clock) as opened:
-        yield opened
 
 
 def part(store: Store) -> Shadow:
