@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Span
 from kvwrap.core.serializer import ValueCodec
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count
 from kvwrap.kinds.transform import Transform
 from kvwrap.layers.encryption import Encryption
 from kvwrap.rewriting.batch import Rewriter

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, Self, overload
 
-from kvwrap.core.layer import Layer
-from kvwrap.core.layered import LayeredStore
+from kvwrap.core.layer import Layer, LayeredStore
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError

@@ -164,6 +164,6 @@ def test_the_readme_begins_with_what_it_is_and_how_it_looks() -> None:
     # That the snippet runs is tested with those of the documentation.
     title, what, snippet, *_ = re.split(r"\n\n+", (ROOT / "README.md").read_text(), maxsplit=3)
     assert title == "# kvwrap"
-    assert "stores composed out of layers" in what
+    assert "key-value stores from layers" in what
     assert snippet.startswith("```python\n")
     assert "from kvwrap import" in snippet

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from kvwrap.core.nearest import nearest
+from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError
 
 

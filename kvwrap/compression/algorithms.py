@@ -7,7 +7,7 @@ from kvwrap.compression.brotli import Brotli
 from kvwrap.compression.deflate import Gzip
 from kvwrap.compression.lz4 import LZ4
 from kvwrap.compression.zstd import Zstd
-from kvwrap.core.nearest import nearest
+from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError
 
 _KNOWN: dict[str, type[Algorithm]] = {each.name: each for each in (Zstd, Gzip, LZ4, Brotli)}

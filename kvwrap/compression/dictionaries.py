@@ -28,7 +28,7 @@ from kvwrap.compression.training import trained
 from kvwrap.compression.zstd import Zstd
 from kvwrap.core import codec
 from kvwrap.core.clock import Clock
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.primitives import Collection, Primitives, Span
 
 _MOST_COLLECTIONS = 10_000

@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol, SupportsFloat, Union
 
 from kvwrap import errors
 from kvwrap.config.references import is_reference, meant, object_of, text_of
-from kvwrap.core.layer import StoreSource
-from kvwrap.core.nearest import nearest
+from kvwrap.core.nested import StoreSource
 from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
+from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import Keyring
 

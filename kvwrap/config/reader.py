@@ -12,9 +12,9 @@ from kvwrap.config.options import Mistake, converted, parameters
 from kvwrap.config.references import is_reference, meant, text_of
 from kvwrap.core.described import redacted
 from kvwrap.core.layer import Layer
-from kvwrap.core.nearest import nearest
 from kvwrap.core.registry import layer_class, store_class, store_names
 from kvwrap.core.store import Store
+from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.stack import Stack, stack
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kvwrap.config.options import asks_for_store, parameters
 from kvwrap.config.references import is_reference, python_reference
 from kvwrap.core.described import Described, shown
-from kvwrap.core.layer import Layer
-from kvwrap.core.layered import LayeredStore
+from kvwrap.core.layer import LayeredStore, layers_of
 from kvwrap.core.registry import layer_name, store_name
 from kvwrap.core.serializer import serializer_named
 from kvwrap.core.store import Store
@@ -26,7 +25,7 @@ def to_config(source: Store | Stack) -> dict[str, Any]:
     Raises:
         ConfigurationError: Something was made in code; or is a secret that is not referred to.
     """
-    layers: Sequence[Layer] = tuple(source.layers)
+    layers = layers_of(source) if isinstance(source, Store) else source.layers
     table: dict[str, Any] = {}
     if isinstance(source, Store):
         table["store"] = _told_store(source.base)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.contention import ATTEMPTS, contended, touch_by_writing, turn
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
-from kvwrap.core.locks import KeyedLocks
-from kvwrap.core.names import checked_collection, checked_key
+from kvwrap.core.optimistic import ATTEMPTS, contended, touch_by_writing, turn
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.ttl import TTL, expiry
+from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import InvalidValue, KeyNotFound
 
 

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from kvwrap.core.clock import Clock, checked_clock
-from kvwrap.core.described import Described
 from kvwrap.core.entry import Entry
-from kvwrap.core.lifecycle import Lifecycle
-from kvwrap.core.names import (
+from kvwrap.core.part import Part
+from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
+from kvwrap.core.ttl import TTL, expiry
+from kvwrap.core.validation import (
     checked_bound,
     checked_collection,
     checked_key,
@@ -18,9 +20,6 @@ from kvwrap.core.names import (
     checked_limit,
     checked_values,
 )
-from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
-from kvwrap.core.ttl import TTL, expiry
 from kvwrap.errors import KvwrapError, UnsupportedOperation
 
 ValueHook = Callable[[Any, str, Collection], Any]
@@ -30,7 +29,7 @@ _new_version = random.getrandbits
 _EVERY_KEY = Span()
 
 
-class BasicMethods(Described, Lifecycle):
+class BasicMethods(Part):
     """Methods that need `read`, `write`, `remove` and, to enumerate, the listing primitives."""
 
     _on_put: tuple[ValueHook, ...] = ()
@@ -40,11 +39,6 @@ class BasicMethods(Described, Lifecycle):
         self.clock: Clock = checked_clock(clock)
         self._values = ValueCodec(checked_serializer(serializer))
         self._dumps = self._values.serializer.dumps
-
-    @property
-    def name(self) -> str:
-        """How errors and `explain()` call this store."""
-        return type(self).__name__
 
     @property
     def serializer(self) -> Serializer:

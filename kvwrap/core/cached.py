@@ -12,15 +12,13 @@ import inspect
 import pathlib
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from kvwrap.core.names import checked_collection, checked_key
+from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.typed import TypedStore
+from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import ConfigurationError, InvalidKey
-
-if TYPE_CHECKING:
-    from kvwrap.core.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +46,7 @@ class CachedFunction(Protocol[P, R_co]):
 
 
 def cached(
-    store: Store,
+    store: AtomicMethods,
     *,
     ttl: TTL | None = None,
     collection: str | None = None,

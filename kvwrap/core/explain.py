@@ -3,55 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from kvwrap.core.described import shown
 from kvwrap.core.findings import Finding
-
-if TYPE_CHECKING:
-    from kvwrap.core.layer import Layer
-    from kvwrap.core.store import Store
+from kvwrap.core.part import Chain, Part
 
 
-def explained(store: Store) -> str:
-    """The tree of a store and its layers, outermost first, capabilities and findings under it.
+def explain(chain: Chain) -> str:
+    """Draw the parts of a store as a tree, outermost first, then its capabilities and findings.
 
-    Second stores are branches, each with its role; what is secret is not shown.
+    Second stores are branches, each with its role. Secrets are not shown.
     """
-    lines = list(_tree(store))
-    lines.append("can: " + (", ".join(sorted(store.capabilities)) or "get, put and delete only"))
-    for place, finding in _findings(store):
+    lines = list(_tree(chain))
+    lines.append("can: " + (", ".join(sorted(chain.capabilities)) or "get, put and delete only"))
+    for place, finding in _findings(chain):
         lines += [f"! {finding.code}: {place}{finding.sentence}", f"  {finding.way_out}"]
     return "\n".join(lines)
 
 
-def _tree(store: Store) -> Iterator[str]:
-    for depth, layer in enumerate(store.layers):
+def walk(chain: Chain) -> Iterator[Part]:
+    """Iterate over the parts of a chain, then over those of its second stores."""
+    yield from chain.parts
+    for _, second in _branches(chain):
+        yield from walk(second)
+
+
+def _branches(chain: Chain) -> Iterator[tuple[str, Chain]]:
+    for part in chain.parts:
+        yield from part.second_stores
+
+
+def _tree(chain: Chain) -> Iterator[str]:
+    *layers, base = chain.parts
+    for depth, layer in enumerate(layers):
         margin = "   " * depth
         branch = "└─ " if depth else ""
-        yield margin[3:] + branch + _described(layer)
+        yield margin[3:] + branch + layer.summary
         for note in layer.notes():
             yield f"{margin}│  · {note}"
         for role, second in layer.second_stores:
             first, *rest = _tree(second)
             yield f"{margin}├─ {role}: {first}"
             yield from (f"{margin}│  {line}" for line in rest)
-    depth = len(store.layers)
-    yield "   " * (depth - 1) + ("└─ " if depth else "") + repr(store.base)
+    depth = len(layers)
+    yield "   " * (depth - 1) + ("└─ " if depth else "") + base.summary
 
 
-def _described(layer: Layer) -> str:
-    """The layer's `repr` without its second stores, which are branches of their own."""
-    if not layer.second_stores:
-        return repr(layer)
-    given = layer.plain_arguments.items()
-    return f"{layer.name}({', '.join(f'{name}={shown(name, value)}' for name, value in given)})"
-
-
-def _findings(store: Store, place: str = "") -> Iterator[tuple[str, Finding]]:
-    """The findings of a store and of its second stores, with the role of these."""
-    for finding in store.findings:
+def _findings(chain: Chain, place: str = "") -> Iterator[tuple[str, Finding]]:
+    """Iterate over the findings of a chain and of its second stores, with the role of these."""
+    for finding in chain.findings:
         yield place, finding
-    for layer in store.layers:
-        for role, second in layer.second_stores:
-            yield from _findings(second, f"{place}{role}: ")
+    for role, second in _branches(chain):
+        yield from _findings(second, f"{place}{role}: ")

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from kvwrap.core.basic import BasicMethods, ValueHook
+from kvwrap.core.basic import ValueHook
 from kvwrap.core.capability import Capabilities
 from kvwrap.core.clock import Clock
-from kvwrap.core.described import Described
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
-from kvwrap.core.layered import LayeredStore
 from kvwrap.core.lifecycle import Lifecycle
-from kvwrap.core.primitives import (
-    PRIMITIVES,
-    Collection,
-    Expected,
-    Page,
-    Primitives,
-    Span,
-)
+from kvwrap.core.nested import Nested
+from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, Page, Primitives, Span
 from kvwrap.core.registry import as_store
 from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import UnsupportedOperation
-
-StoreSource = Annotated[Any, "a second store"]
-"""A second store: a store, a factory of one, or an object that `kvwrap.adapt` takes.
-
-A configuration knows by this annotation that an argument is a store.
-"""
+from kvwrap.errors import ConfigurationError, StackWarning, UnsupportedOperation
 
 
-class Layer(Described, Lifecycle):
+class Layer(Nested):
     """One behaviour of a stack; forwards everything that a subclass does not change.
 
     A subclass states the primitives that it changes (`read`, `write`, … , see
@@ -52,7 +40,6 @@ class Layer(Described, Lifecycle):
             which it hides; `kvwrap.rewrite` has to go over them as well.
     """
 
-    traits: ClassVar[frozenset[str]] = frozenset()
     reserved: ClassVar[tuple[Collection, ...]] = ()
     inner: Primitives
     clock: Clock
@@ -94,7 +81,7 @@ class Layer(Described, Lifecycle):
         part = self.anew()
         part.inner = inner
         part.clock = inner.clock
-        part.__taken = []
+        part.take_none()
         for name in PRIMITIVES:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, getattr(inner, name))
@@ -108,43 +95,7 @@ class Layer(Described, Lifecycle):
     def bound(self) -> None:
         """Called once `inner` is known: the place to take second stores with `second`."""
 
-    def second(self, role: str, source: StoreSource) -> Store:
-        """A second store that this layer alone uses, opened and closed with the stack.
-
-        Args:
-            role: What it is to this layer, for `explain()`.
-            source: A store, a factory of one, or what `kvwrap.adapt` takes.
-        """
-        store = as_store(source() if _is_factory(source) else source)
-        store.claim()
-        self.__taken.append((role, store, source))
-        return store
-
-    def release(self) -> None:
-        """Give the second stores back, after a stack that was refused."""
-        for _, store, _ in self.__taken:
-            store.release()
-
-    @property
-    def second_stores(self) -> Sequence[tuple[str, Store]]:
-        """The second stores of this layer, each with its role."""
-        return [(role, store) for role, store, _ in self.__taken]
-
-    @property
-    def plain_arguments(self) -> dict[str, Any]:
-        """The arguments but for those that second stores were made of."""
-        sources = [source for _, _, source in self.__taken]
-        return {k: v for k, v in self.arguments.items() if not _holds(v, sources)}
-
-    # Mangled, since subclasses of all packages have private names of their own.
-    __taken: list[tuple[str, Store, StoreSource]]
-
     # -- what it says of itself --------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """How errors and `explain()` call this layer."""
-        return type(self).__name__
 
     @property
     def capabilities(self) -> Capabilities:
@@ -161,10 +112,6 @@ class Layer(Described, Lifecycle):
             below: The layers inside this one, outermost first.
             base: The backend.
         """
-        return ()
-
-    def notes(self) -> Iterable[str]:
-        """Lines for `explain()`: what follows from this layer's place and is not in its name."""
         return ()
 
     def unsupported(self, what: str) -> UnsupportedOperation:
@@ -190,29 +137,6 @@ class Layer(Described, Lifecycle):
     def get_hook(self) -> ValueHook | None:
         """`on_get`, if this layer changes it."""
         return None if type(self).on_get is Layer.on_get else self.on_get
-
-    # -- opening and closing -----------------------------------------------------------
-
-    async def setup(self) -> None:
-        async with AsyncExitStack() as opened:
-            for _, store, _ in self.__taken:
-                await store.open()
-                opened.push_async_callback(store.close)
-            opened.pop_all()
-
-    async def teardown(self) -> None:
-        async with AsyncExitStack() as closing:
-            for _, store, _ in self.__taken:
-                closing.push_async_callback(store.close)
-
-    async def close(self) -> None:
-        if not self.is_open and not self.is_closed:
-            # Never set up as a whole: its second stores may have opened themselves when used.
-            async with AsyncExitStack() as closing:
-                for _, store, _ in self.__taken:
-                    if not store.users:
-                        closing.push_async_callback(store.close)
-        await super().close()
 
     # -- the primitives ----------------------------------------------------------------
 
@@ -268,13 +192,113 @@ def _made(
     return made
 
 
-def _is_factory(source: StoreSource) -> bool:
-    return isinstance(source, type) or (callable(source) and not isinstance(source, BasicMethods))
+class LayeredStore(Store):
+    """What `layer.over(store)` and `stack.over(store)` give.
+
+    Args:
+        under: The store to put layers over; its own layers, if it has any, stay in place
+            with their state.
+        layers: Descriptions, outermost first.
+        silenced: Codes of findings that are meant.
+    """
+
+    def __init__(self, under: Store, layers: Sequence[Layer], *, silenced: Names[str] = ()) -> None:
+        over = layers_of(under)
+        part: Primitives = over[0] if over else under
+        own: list[Layer] = []
+        try:
+            for layer in reversed(layers):
+                part = running = layer.running(part)
+                own.insert(0, running)
+            self._under = under
+            self._base = under.base
+            self._own = tuple(own)
+            self._layers = (*own, *over)
+            super().__init__(clock=under.clock, serializer=self._chosen(under.serializer))
+            self.silenced = frozenset(silenced) | under.silenced
+            self._findings = tuple(self._judged(self.silenced))
+        except BaseException:
+            for running in own:
+                running.release()
+            raise
+        self.capabilities = part.capabilities
+        for name in PRIMITIVES:
+            setattr(self, name, getattr(part, name))
+        self._on_put = tuple(hook for layer in self._layers if (hook := layer.put_hook))
+        self._on_get = tuple(hook for layer in reversed(self._layers) if (hook := layer.get_hook))
+
+    def _chosen(self, otherwise: Serializer) -> Serializer:
+        named = [layer.serializer for layer in self._layers if layer.serializer is not None]
+        if len(named) > 1:
+            raise ConfigurationError(
+                "a stack serializes a value once, and this one has several serialization layers: "
+                "leave one"
+            )
+        return named[0] if named else otherwise
+
+    def _judged(self, silenced: Names[str]) -> Iterator[Finding]:
+        for place, layer in enumerate(self._layers):
+            for finding in layer.findings(
+                self._layers[:place], self._layers[place + 1 :], self._base
+            ):
+                if finding.fatal:
+                    raise ConfigurationError(str(finding), store=layer.name)
+                if finding.code in silenced:
+                    continue
+                if place < len(self._own):
+                    warnings.warn(str(finding), StackWarning, stacklevel=4)
+                yield finding
+
+    @property
+    def name(self) -> str:
+        return self._base.name
+
+    @property
+    def base(self) -> Store:
+        return self._base
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._layers
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self._findings
+
+    async def setup(self) -> None:
+        """Open the store under the layers, then the layers from the inside out.
+
+        What has been opened is closed again if one of them fails.
+        """
+        async with AsyncExitStack() as opened:
+            for part in self._parts():
+                await part.open()
+                opened.push_async_callback(part.close)
+            opened.pop_all()
+
+    async def teardown(self) -> None:
+        """Close the layers from the outside in, then the store under them."""
+        async with AsyncExitStack() as closing:
+            for part in self._parts():
+                closing.push_async_callback(part.close)
+
+    async def close(self) -> None:
+        if not self.is_open and not self.is_closed:
+            # Never opened as a whole: its parts may have opened themselves when used. Those
+            # that somebody opened are that somebody's to close.
+            async with AsyncExitStack() as closing:
+                for part in self._parts():
+                    if not part.users:
+                        closing.push_async_callback(part.close)
+        await super().close()
+
+    def _parts(self) -> tuple[Lifecycle, ...]:
+        return (self._under, *reversed(self._own))
+
+    def __repr__(self) -> str:
+        return " > ".join(repr(part) for part in (*self._layers, self._base))
 
 
-def _holds(value: Any, sources: Sequence[StoreSource]) -> bool:
-    if isinstance(value, Mapping):
-        return _holds(list(value.values()), sources)
-    if isinstance(value, list | tuple):
-        return any(_holds(item, sources) for item in value)
-    return any(value is source for source in sources)
+def layers_of(store: Store) -> tuple[Layer, ...]:
+    """The running layers over the backend, outermost first."""
+    return tuple(part for part in store.layers if isinstance(part, Layer))

@@ -11,13 +11,12 @@ import importlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from kvwrap.core.nearest import nearest
+from kvwrap.core.store import Store
+from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
-
-    from kvwrap.core.store import Store
 
 STORES = {
     "memory": "kvwrap.stores.memory:MemoryStore",
@@ -86,8 +85,6 @@ def as_store(obj: Any, **options: Any) -> Store:
     Raises:
         ConfigurationError: No adapter knows objects of this kind.
     """
-    from kvwrap.core.store import Store  # here, since stores know this module
-
     if isinstance(obj, Store):
         if options:
             raise ConfigurationError(

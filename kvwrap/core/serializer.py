@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from kvwrap.core import codec
-from kvwrap.core.nearest import nearest
+from kvwrap.core.validation import nearest
 from kvwrap.errors import (
     ConfigurationError,
     CorruptEntry,

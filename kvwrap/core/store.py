@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.cached import CachedFunction, cached
 from kvwrap.core.clock import Clock
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
-from kvwrap.core.explain import explained
+from kvwrap.core.explain import explain, walk
 from kvwrap.core.findings import Finding
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.part import Part
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid, TypedStore
 from kvwrap.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from kvwrap.core.layer import Layer
-
-_L = TypeVar("_L", bound="Layer")
+_L = TypeVar("_L", bound=Part)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -100,9 +98,14 @@ class Store(AtomicMethods):
         return self
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[Part, ...]:
         """The running layers over the backend, outermost first; none for a bare store."""
         return ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The layers and, as the last, the backend."""
+        return (*self.layers, self.base)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -110,14 +113,15 @@ class Store(AtomicMethods):
         return ()
 
     def find(self, layer: type[_L]) -> _L:
-        """The running part of the outermost layer of this class, with its own methods.
+        """Return the running part of the outermost layer of this class, with its own methods.
 
-        Layers over a second store (a near store's, say) are found after the stack's own.
+        A store class finds the backend. The parts of second stores, such as a near store, are
+        found after the stack's own.
 
         Raises:
             ConfigurationError: There is none.
         """
-        for part in _running(self):
+        for part in walk(self):
             if isinstance(part, layer):
                 return part
         raise ConfigurationError(f"there is no {layer.__name__} in this stack", store=self.name)
@@ -174,7 +178,7 @@ class Store(AtomicMethods):
 
     def explain(self) -> str:
         """The stack as a tree, what it can do, and what can be said against it."""
-        return explained(self)
+        return explain(self)
 
     def claim(self) -> None:
         """Take this store for one layer alone, as its second store.
@@ -208,10 +212,3 @@ def _refusing(store: Store, primitive: Callable[..., Any]) -> Callable[..., Any]
         return await primitive(*arguments)
 
     return primitive_if_open
-
-
-def _running(store: Store) -> Iterator[Layer]:
-    yield from store.layers
-    for layer in store.layers:
-        for _, second in layer.second_stores:
-            yield from _running(second)

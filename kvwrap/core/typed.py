@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
+from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.models import Mismatch, converter
-from kvwrap.core.names import checked_collection, checked_keys, checked_values
 from kvwrap.core.ttl import TTL
+from kvwrap.core.validation import checked_collection, checked_keys, checked_values
 from kvwrap.errors import ConfigurationError, InvalidValue, KeyNotFound
-
-if TYPE_CHECKING:
-    from kvwrap.core.store import Store
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -40,7 +38,7 @@ class TypedStore(Generic[T]):
 
     def __init__(
         self,
-        store: Store,
+        store: AtomicMethods,
         model: type[T],
         *,
         collection: str | None = None,

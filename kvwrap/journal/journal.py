@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from kvwrap.core.concurrency import at_work
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Slot
 from kvwrap.errors import StoreUnavailable
 from kvwrap.journal.change import Change, Refused
 from kvwrap.journal.file import JournalFile
-from kvwrap.resilience.tasks import at_work
 
 T = TypeVar("T")
 

@@ -9,13 +9,12 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from kvwrap.core.clock import Clock
+from kvwrap.core.concurrency import at_work, within
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.errors import KvwrapError, StoreFull, StoreUnavailable
 from kvwrap.journal.change import Change
 from kvwrap.journal.journal import Journal
-from kvwrap.resilience.tasks import at_work
-from kvwrap.resilience.within import within
 
 _log = logging.getLogger("kvwrap.journal")
 

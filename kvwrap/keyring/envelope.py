@@ -10,10 +10,10 @@ from typing import Any, Self
 import msgspec
 
 from kvwrap.core import codec
-from kvwrap.core.checked import checked_count
 from kvwrap.core.clock import Clock
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.ttl import checked_ttl
+from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
 from kvwrap.keyring.calling import called

@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, Self
 
 import msgspec
 
-from kvwrap.core.nearest import nearest
+from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError
 
 Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "aes-256-gcm-siv"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.ttl import checked_ttl
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.keyring.calling import called

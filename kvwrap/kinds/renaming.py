@@ -7,11 +7,11 @@ from typing import Any
 
 from kvwrap.core.batch import under_other_names
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_name
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.validation import checked_name
 
 
 class Renaming(Layer):

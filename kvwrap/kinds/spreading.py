@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from kvwrap.core.batch import also_done, picked
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.concurrency import outcomes, together
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -14,7 +15,6 @@ from kvwrap.core.primitives import Collection, Expected, Page, Primitives, Span
 from kvwrap.core.store import Store
 from kvwrap.several.exposure import exposed, lopsided
 from kvwrap.several.merging import Merge, Pages
-from kvwrap.several.together import outcomes, together
 
 T = TypeVar("T")
 

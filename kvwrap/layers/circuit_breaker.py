@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kvwrap.core.checked import checked_count, checked_errors, checked_seconds, concerns
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_errors, checked_seconds, concerns
 from kvwrap.errors import CircuitOpen, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.kinds.around import Around, Call
 from kvwrap.resilience.breaker import Breaker, BreakerState

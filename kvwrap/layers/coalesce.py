@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from kvwrap.coalescing.answers import Answer, awaited, fail, give
 from kvwrap.coalescing.order import Change, Order
-from kvwrap.core.checked import checked_count, checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_flag
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")

@@ -14,7 +14,6 @@ from kvwrap.compression.records import RESERVED
 from kvwrap.compression.sampling import sampled
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -22,6 +21,7 @@ from kvwrap.core.primitives import Collection
 from kvwrap.core.serializer import JSON
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL, checked_ttl
+from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError, CorruptEntry, InvalidValue
 from kvwrap.legacy.reader import checked_readers
 

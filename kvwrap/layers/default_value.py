@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from kvwrap.core import codec
-from kvwrap.core.checked import checked_names
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -15,6 +14,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected
 from kvwrap.core.serializer import JSON, MsgpackSerializer
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL, checked_ttl
+from kvwrap.core.validation import checked_names
 from kvwrap.errors import ConfigurationError, SerializationError
 
 

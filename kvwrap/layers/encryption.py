@@ -6,12 +6,12 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kvwrap.core import codec
-from kvwrap.core.checked import checked_count, checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_flag
 from kvwrap.errors import ConfigurationError, DecryptionError, ValueTooLarge
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource, OpenKeys

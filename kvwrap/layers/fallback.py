@@ -11,13 +11,14 @@ import msgspec
 
 from kvwrap.core.batch import done_of, once
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_count, checked_seconds, checked_source
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer, StoreSource
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.layer import Layer
+from kvwrap.core.nested import StoreSource, checked_source
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_seconds
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.journal.outage import Outage
 from kvwrap.journal.place import checked_path, journal_findings

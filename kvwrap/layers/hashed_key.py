@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from kvwrap.core.batch import under_other_names
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_flag
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError
 
 _SHORTEST = 16

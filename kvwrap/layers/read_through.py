@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_source
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer, StoreSource
+from kvwrap.core.layer import Layer
+from kvwrap.core.nested import StoreSource, checked_source
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL

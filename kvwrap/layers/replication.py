@@ -11,22 +11,22 @@ import msgspec
 
 from kvwrap.core.batch import once
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_count, checked_flag, checked_seconds, checked_sources
-from kvwrap.core.contention import touch_by_writing
+from kvwrap.core.concurrency import KeyedLocks, together
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer, StoreSource
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.layer import Layer
+from kvwrap.core.nested import StoreSource, checked_sources
+from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.paging import holds_any
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError
 from kvwrap.resilience.guard import Guard
 from kvwrap.several.exposure import exposed, lopsided
 from kvwrap.several.merging import Merge
 from kvwrap.several.replica import Replica, after, is_tombstone, tombstone
 from kvwrap.several.replicas import Replicas
-from kvwrap.several.together import together
 
 
 class ReplicationSnapshot(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from typing import ClassVar, Literal
 
-from kvwrap.core.checked import checked_call, checked_sources
-from kvwrap.core.layer import StoreSource
+from kvwrap.core.nested import StoreSource, checked_sources
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_call
 from kvwrap.errors import ConfigurationError
 from kvwrap.kinds.spreading import Spreading
 

@@ -11,18 +11,18 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from kvwrap.core.checked import (
+from kvwrap.core.entry import Entry
+from kvwrap.core.findings import Finding
+from kvwrap.core.layer import Layer
+from kvwrap.core.nested import StoreSource, checked_source
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.store import Store
+from kvwrap.core.validation import (
     checked_count,
     checked_rng,
     checked_seconds,
     checked_share,
-    checked_source,
 )
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer, StoreSource
-from kvwrap.core.primitives import Collection, Expected
-from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.several.backlog import Backlog
 from kvwrap.several.changes import AS_IT_WAS, Change, Changes

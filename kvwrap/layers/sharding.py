@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from kvwrap.core.batch import also_done, picked, places_of
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_names, checked_sources
+from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
-from kvwrap.core.layer import StoreSource
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.nested import StoreSource, checked_sources
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives, Span
+from kvwrap.core.validation import checked_names
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.kinds.spreading import Part, Spreading
 from kvwrap.several.rendezvous import Rendezvous

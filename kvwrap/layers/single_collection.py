@@ -7,11 +7,11 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.checked import checked_name
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Span
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_name
 from kvwrap.errors import ConfigurationError
 from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from math import log10
 from typing import Any, ParamSpec, TypeVar
 
-from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count
 from kvwrap.counting.cell import Cell
 from kvwrap.counting.counts import OTHER, Row, Snapshot
 from kvwrap.counting.histogram import PER_DECADE

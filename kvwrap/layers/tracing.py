@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_flag
 from kvwrap.core.optional import need
+from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError
 from kvwrap.kinds.around import Around, Call
 

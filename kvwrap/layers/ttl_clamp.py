@@ -8,13 +8,13 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_rng, checked_share
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
+from kvwrap.core.validation import checked_rng, checked_share
 from kvwrap.errors import ConfigurationError
 
 

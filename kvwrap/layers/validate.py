@@ -8,11 +8,11 @@ from typing import Any, Literal, NewType
 
 import msgspec
 
-from kvwrap.core.checked import checked_flag
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError, InvalidValue
 
 OnRead = Literal["ignore", "raise", "missing"]

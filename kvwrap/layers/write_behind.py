@@ -9,12 +9,12 @@ from typing import ClassVar
 import msgspec
 
 from kvwrap.core.batch import once
-from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_seconds
 from kvwrap.errors import StoreUnavailable
 from kvwrap.journal.change import Refused
 from kvwrap.journal.journal import Journal

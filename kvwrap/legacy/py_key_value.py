@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from kvwrap.core import codec
-from kvwrap.core.checked import checked_count
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
+from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError
 from kvwrap.legacy.fernet import PLAIN, FernetKeys, opener
 

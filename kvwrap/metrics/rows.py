@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kvwrap.core.layer import layers_of
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.counting.counts import Counts
@@ -68,7 +69,7 @@ class Sources:
 
 def statistics_of(store: Store) -> Iterator[Statistics]:
     """Every running `Statistics` of a store and its second stores."""
-    for layer in store.layers:
+    for layer in layers_of(store):
         if isinstance(layer, Statistics):
             yield layer
         for _, second in layer.second_stores:

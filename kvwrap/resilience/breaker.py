@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from kvwrap.core.checked import checked_count, checked_seconds
 from kvwrap.core.clock import Clock
+from kvwrap.core.validation import checked_count, checked_seconds
 
 
 class BreakerState(StrEnum):

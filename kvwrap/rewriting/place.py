@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.layer import Layer
+from kvwrap.core.layer import Layer, layers_of
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
@@ -53,7 +53,7 @@ def places(store: Store, collections: Sequence[Collection] | None) -> Iterator[P
     Raises:
         ConfigurationError: There is no transform in the stack.
     """
-    layers = store.layers
+    layers = layers_of(store)
     depths = [depth for depth, layer in enumerate(layers) if isinstance(layer, Transform)]
     if not depths:
         raise ConfigurationError(

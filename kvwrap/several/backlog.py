@@ -8,9 +8,8 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from kvwrap.core.clock import Clock
+from kvwrap.core.concurrency import at_work, within
 from kvwrap.core.primitives import Slot
-from kvwrap.resilience.tasks import at_work
-from kvwrap.resilience.within import within
 
 _log = logging.getLogger("kvwrap.backlog")
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
-
-if TYPE_CHECKING:
-    from kvwrap.core.layer import Layer
+from kvwrap.core.part import Part
 
 _OUTSIDE = {Capability.PERSISTENT, Capability.SHARED}
 _SHAPING = {"encrypts", "compresses", "renames", "hashes_keys"}
 
 
-def encrypted_below(layers: Sequence[Layer]) -> bool:
+def encrypted_below(layers: Sequence[Part]) -> bool:
     """Whether one of these layers encrypts, so that what lies outside of them is plaintext."""
     return any("encrypts" in layer.traits for layer in layers)
 
 
-def exposed(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
+def exposed(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
     """The finding on each second store that outlives or leaves the process unencrypted."""
     if not encrypted_below(below):
         return
     for role, store in layer.second_stores:
-        if _OUTSIDE & store.capabilities and not encrypted_below(store.layers):
+        if _OUTSIDE & store.capabilities and not encrypted_below(store.parts):
             yield Finding(
                 "plaintext-second-store",
                 f"{layer.name} lies outside the encryption, so its {role} "
@@ -34,11 +31,11 @@ def exposed(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
             )
 
 
-def lopsided(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
+def lopsided(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
     """The finding on each layer that shapes what only one of this layer's stores holds."""
     for other in below:
         if other.traits & _SHAPING and not all(
-            any(type(each) is type(other) for each in store.layers)
+            any(type(each) is type(other) for each in store.parts)
             for _, store in layer.second_stores
         ):
             yield Finding(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from typing import Any
 
+from kvwrap.core.concurrency import together
 from kvwrap.core.primitives import Page
-from kvwrap.several.together import together
 
 Pages = Callable[[object], Coroutine[Any, Any, Page]]
 """Gives the page of a store that belongs to a cursor."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from kvwrap.core.batch import picked, places_of
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.concurrency import outcomes, together
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.several.merging import Merge, Pages
 from kvwrap.several.replica import Replica, is_tombstone, rank
-from kvwrap.several.together import outcomes, together
 
 _EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
 

@@ -10,13 +10,13 @@ from typing import Self
 
 from kvwrap.backends import urls
 from kvwrap.core.capability import OPERATIONS
-from kvwrap.core.checked import checked_count
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import Snapshot
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Slot, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 
 

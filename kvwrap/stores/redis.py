@@ -12,13 +12,13 @@ from kvwrap.backends.redis.scan import Scan
 from kvwrap.backends.redis.scripts import REMOVE, WRITE, life_of, wanted_version
 from kvwrap.backends.redis.server import Server
 from kvwrap.core.capability import Capability
-from kvwrap.core.checked import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.codec import is_bare
 from kvwrap.core.entry import Entry, foreign, is_entry, live
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 
 if TYPE_CHECKING:

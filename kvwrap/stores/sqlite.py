@@ -19,12 +19,12 @@ from kvwrap.backends.sqlite.connections import (
 )
 from kvwrap.backends.sqlite.table import Table
 from kvwrap.core.capability import OPERATIONS, Capability
-from kvwrap.core.checked import checked_seconds
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")

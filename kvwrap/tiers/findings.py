@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
+from kvwrap.core.part import Part
 from kvwrap.core.store import Store
 from kvwrap.tiers.lifetimes import Lifetimes
 
@@ -16,8 +16,8 @@ _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
 def found_against(
     near: Store,
     ttl: float | None,
-    above: Sequence[Layer],
-    below: Sequence[Layer],
+    above: Sequence[Part],
+    below: Sequence[Part],
     base: Store,
 ) -> Iterator[Finding]:
     """The known mistakes of a near store's place."""
@@ -80,5 +80,5 @@ def noted(lifetimes: Lifetimes, shared: bool) -> Iterator[str]:
         yield f"up to {lifetimes.stale:g} s later while the far store is unavailable"
 
 
-def _any(layers: Sequence[Layer], trait: str) -> bool:
+def _any(layers: Sequence[Part], trait: str) -> bool:
     return any(trait in layer.traits for layer in layers)

@@ -6,9 +6,9 @@ import math
 import random
 from collections.abc import Callable
 
-from kvwrap.core.checked import checked_rng, checked_share
 from kvwrap.core.entry import Entry
 from kvwrap.core.ttl import TTL, checked_ttl
+from kvwrap.core.validation import checked_rng, checked_share
 from kvwrap.errors import ConfigurationError
 from kvwrap.tiers.copies import Copy
 

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.names import checked_collection
 from kvwrap.core.ttl import TTL, checked_ttl
+from kvwrap.core.validation import checked_collection
 from kvwrap.errors import InvalidKey, KeyNotFound
 from kvwrap.views.sync import SyncStore, sync
 

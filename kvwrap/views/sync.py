@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from kvwrap.core.capability import Capabilities
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
+from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL
@@ -19,7 +19,7 @@ from kvwrap.views.portal import Portal
 
 P = ParamSpec("P")
 T = TypeVar("T")
-L = TypeVar("L", bound=Layer)
+L = TypeVar("L", bound=Part)
 
 _AT_ONCE = 100
 """What an iterator fetches in one trip to the loop's thread."""
@@ -162,7 +162,7 @@ class SyncStore:
         return self._store.capabilities
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[Part, ...]:
         """The running layers, outermost first. Their async methods are for `run`."""
         return self._store.layers
 

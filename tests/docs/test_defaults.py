@@ -13,6 +13,7 @@ import pytest
 import kvwrap
 from kvwrap.core import serializer
 from kvwrap.core.registry import LAYERS, STORES
+from tests.docs.test_pages import PARTS, page_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| `(\w+)` \| (required|`[^`]*`)(?:[:\s][^|]*)? \|", re.MULTILINE)
@@ -21,9 +22,7 @@ KNOWN = {**vars(kvwrap), "JSON": serializer.JSON, "DEBUG": logging.DEBUG}
 
 
 def pages() -> dict[str, str]:
-    found = {f"layers/{name}.md": where for name, where in LAYERS.items()}
-    found |= {f"stores/{name}.md": where for name, where in STORES.items() if name != "rediss"}
-    return found
+    return {page_of(where): where for where in [*LAYERS.values(), *STORES.values()]}
 
 
 def table(page: Path) -> str:
@@ -51,19 +50,9 @@ def test_the_table_of_defaults_is_the_signature(page: str, where: str) -> None:
         assert parameter.default in (stated, (stated,)), argument
 
 
-def test_every_page_of_a_layer_is_looked_at() -> None:
+def test_every_page_of_a_layer_is_checked() -> None:
     written = {f"layers/{page.name}" for page in (DOCS / "layers").glob("*.md")}
     assert written - set(pages()) == {"layers/index.md", "layers/passthrough.md"}
-
-
-PARTS = (
-    "What it does",
-    "Defaults",
-    "On failure",
-    "On cancellation",
-    "Where it belongs",
-    "What it costs",
-)
 
 
 @pytest.mark.parametrize("page", [*pages(), "layers/passthrough.md"])

@@ -1,4 +1,4 @@
-"""Every layer and store has a page with all the parts, and the navigation leads to it."""
+"""Every layer and store has a page of its own, with all parts, listed in the navigation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,30 @@ PARTS = (
     "Defaults",
     "On failure",
     "On cancellation",
-    "Where it belongs",
-    "What it costs",
+    "Layer order",
+    "Performance",
 )
-LAYER_PAGES = {f"layers/{name}.md": where.partition(":")[2] for name, where in LAYERS.items()}
+"""The headings of every page below its title, in order."""
+
+
+def page_of(where: str) -> str:
+    """Return the page of a class in the registry, given as "module:Class".
+
+    A layer or store is a module or a package: `kvwrap.layers.retry:Retry` and
+    `kvwrap.layers.retry.layer:Retry` both have the page `layers/retry.md`.
+    """
+    folder, name = where.partition(":")[0].split(".")[1:3]
+    return f"{folder}/{name}.md"
+
+
+def title_of(where: str) -> str:
+    return where.partition(":")[2]
+
+
+# Several schemes of a URL may share one store and its page, as `redis` and `rediss` do.
+LAYER_PAGES = {page_of(where): title_of(where) for where in LAYERS.values()}
 LAYER_PAGES["layers/passthrough.md"] = "Passthrough"
-# `rediss` is Redis by another scheme.
-STORE_PAGES = {
-    f"stores/{name}.md": where.partition(":")[2]
-    for name, where in STORES.items()
-    if name != "rediss"
-}
+STORE_PAGES = {page_of(where): title_of(where) for where in STORES.values()}
 STORE_PAGES["stores/adapt.md"] = "adapt"
 
 
@@ -46,14 +59,14 @@ def test_a_page_has_all_the_parts_in_one_order(page: str, title: str) -> None:
 
 @pytest.mark.parametrize("page", LAYER_PAGES)
 def test_a_layers_page_shows_a_right_and_a_wrong_order(page: str) -> None:
-    place = sections(page)["Where it belongs"]
+    place = sections(page)["Layer order"]
     for verdict in ("Right:", "Wrong:"):
         assert re.search(rf"{verdict}[^`]*`[^`]*\w\(", place), (
             f"there is no stack after {verdict!r}"
         )
 
 
-def test_there_is_no_page_of_what_there_is_not() -> None:
+def test_no_page_is_without_its_layer_or_store() -> None:
     for folder, pages in (("layers", LAYER_PAGES), ("stores", STORE_PAGES)):
         there = {f"{folder}/{path.name}" for path in (ROOT / "docs" / folder).glob("*.md")}
         assert there == {*pages, f"{folder}/index.md"}

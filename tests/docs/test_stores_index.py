@@ -1,4 +1,4 @@
-"""The table of capabilities is what the stores say of themselves."""
+"""The table of capabilities matches `capabilities` of every store."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def finding(store: Store) -> None:
     assert_type(store.find(Statistics).snapshot(), Snapshot)
     assert_type(store.find(Statistics).snapshot().reads.hit_rate, float)
     assert_type(store.find(Encryption), Encryption)
-    store.find(MemoryStore)  # type: ignore[type-var]
+    assert_type(store.find(MemoryStore), MemoryStore)
 
 
 class Counting(Passthrough):

@@ -15,7 +15,7 @@ from kvwrap import (
     StoreUnavailable,
     stack,
 )
-from kvwrap.core.layer import Layer
+from kvwrap.core.layer import Layer, layers_of
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.layer_base import LayerParts
@@ -86,7 +86,7 @@ class Description(LayerParts):
                 assert note in text
 
     async def test_what_it_leaves_alone_costs_nothing(self, store: Store) -> None:
-        for part in store.layers:
+        for part in layers_of(store):
             for name in PRIMITIVES:
                 if getattr(type(part), name) is not getattr(Layer, name):
                     continue
@@ -105,7 +105,7 @@ class Description(LayerParts):
         store = layers.over(backend)
         async with store:
             await self.used(store)
-            seconds = [second for part in store.layers for _, second in part.second_stores]
+            seconds = [second for part in layers_of(store) for _, second in part.second_stores]
             assert all(second.is_open for second in seconds)
         assert asyncio.all_tasks() <= before
         assert not any(second.is_open for second in seconds)

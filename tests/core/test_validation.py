@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvwrap import InvalidBatch, InvalidKey, InvalidValue
-from kvwrap.core.names import (
+from kvwrap.core.validation import (
     checked_bound,
     checked_collection,
     checked_key,

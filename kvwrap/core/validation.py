@@ -1,17 +1,87 @@
-"""What the constructors of layers refuse: each gives its value back, or `ConfigurationError`."""
+"""Checks of what users pass in: each returns the value, or raises a typed error."""
 
 from __future__ import annotations
 
+import difflib
 import random
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from kvwrap.core.names import checked_key
-from kvwrap.core.nearest import nearest
 from kvwrap.core.primitives import PRIMITIVES
-from kvwrap.core.registry import as_store
-from kvwrap.errors import ConfigurationError, InvalidKey
+from kvwrap.errors import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The sentence that suggests the likeliest name meant, or lists what there is."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(choices)}"
+
+
+def checked_key(key: object) -> str:
+    """The key as a plain `str`; raises `InvalidKey` for anything that cannot be one."""
+    return _checked(key, "key")
+
+
+def checked_collection(collection: object) -> str | None:
+    """The collection as a plain `str` or `None`; raises `InvalidKey` otherwise."""
+    return None if collection is None else _checked(collection, "collection")
+
+
+def checked_keys(keys: Iterable[str]) -> list[str]:
+    """The keys of a batch; a bare string is refused, since its letters are rarely meant."""
+    if isinstance(keys, str | bytes):
+        raise InvalidBatch("a batch takes a sequence of keys, not a single string: use [key]")
+    try:
+        batch = list(keys)
+    except TypeError:
+        raise InvalidBatch(f"a batch takes a sequence of keys, not {type(keys).__name__}") from None
+    for index, key in enumerate(batch):
+        if type(key) is not str or not key or not key.isascii():
+            batch[index] = _checked(key, "key")
+    return batch
+
+
+def checked_values(values: Iterable[Any], wanted: int) -> list[Any]:
+    """The values of a batch, as many as its keys.
+
+    A string or mapping is refused: its letters or its keys are rarely meant.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidBatch(f"a batch takes a sequence of values, not {type(values).__name__}")
+    batch = list(values)
+    if len(batch) != wanted:
+        raise InvalidBatch(f"{wanted} keys and {len(batch)} values: nothing was written")
+    return batch
+
+
+def checked_limit(limit: object) -> int | None:
+    """How many at most; nothing is below 0."""
+    if limit is None:
+        return None
+    if type(limit) is not int:
+        raise InvalidValue(f"a limit is a whole number or None, not {type(limit).__name__}")
+    return max(0, limit)
+
+
+def checked_bound(text: object, what: str) -> str:
+    """A prefix or an end of a range as a plain `str`, which may be empty."""
+    return "" if text == "" else _checked(text, what)
+
+
+def _checked(name: object, what: str) -> str:
+    if not isinstance(name, str):
+        raise InvalidKey(f"a {what} is a string, not {type(name).__name__}")
+    if not name:
+        raise InvalidKey(f"a {what} has at least one character")
+    # A subclass (a StrEnum member, say) may print as something else than it compares.
+    plain = str.__str__(name) if type(name) is str else "".join(name)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise InvalidKey(f"a {what} is valid Unicode, without lone surrogates: {plain!r}") from None
+    return plain
 
 
 def checked_operations(names: object) -> frozenset[str]:
@@ -106,25 +176,6 @@ def checked_names(names: object, name: str, *, default: bool = False) -> tuple[A
         if not (default and each is None) and (not isinstance(each, str) or not each):
             raise ConfigurationError(f"{name} are names, and {each!r} is none")
     return found
-
-
-def checked_source(source: Any, name: str) -> Any:
-    """A second store: a store, a factory, or what can be adapted; else `ConfigurationError`."""
-    if not callable(source):
-        try:
-            as_store(source)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{name} is a store, or a factory of one: {error}") from None
-    return source
-
-
-def checked_sources(sources: Mapping[Any, Any], name: str) -> dict[str, Any]:
-    """Second stores by name; raises `ConfigurationError` otherwise."""
-    for each, source in sources.items():
-        if not isinstance(each, str) or not each:
-            raise ConfigurationError(f"{name} are stores by name, and {each!r} is no name")
-        checked_source(source, f"{name}[{each!r}]")
-    return dict(sources)
 
 
 def checked_name(name: object, what: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kvwrap.core.locks import KeyedLocks
+from kvwrap.core.concurrency import KeyedLocks
 
 
 async def test_one_task_at_a_time_for_a_name_and_names_do_not_wait_for_each_other() -> None:

@@ -1,0 +1,65 @@
+"""A part of a stack: a layer or a store, and what either says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Protocol
+
+from kvwrap.core.capability import Capabilities
+from kvwrap.core.described import Described
+from kvwrap.core.findings import Finding
+from kvwrap.core.lifecycle import Lifecycle
+
+
+class Part(Described, Lifecycle):
+    """A part of a stack.
+
+    Attributes:
+        traits: Properties that other layers and the findings look for, by name.
+    """
+
+    traits: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The name of this part in errors and in `explain()`."""
+        return type(self).__name__
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this part can do, together with everything under it."""
+        raise NotImplementedError
+
+    @property
+    def summary(self) -> str:
+        """The line of this part in `explain()`."""
+        return repr(self)
+
+    @property
+    def second_stores(self) -> Sequence[tuple[str, Chain]]:
+        """The further stores of this part, each with its role."""
+        return ()
+
+    def notes(self) -> Iterable[str]:
+        """Return lines for `explain()`: consequences of this part's place in the stack."""
+        return ()
+
+
+class Chain(Protocol):
+    """A store as `explain` and `find` walk it: the parts from the outermost to the backend."""
+
+    @property
+    def name(self) -> str:
+        """The name of the backend."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The layers, outermost first, and the backend as the last."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What is wrong with the stack."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the whole chain can do."""
