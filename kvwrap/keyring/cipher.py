@@ -30,17 +30,19 @@ class Cipher:
 
     Attributes:
         name: The key's name in its keyring.
+        key: The key.
         step: What the codec of an entry sealed with it begins with.
         count: How many messages it has sealed.
         limit: How many its algorithm is good for.
     """
 
-    __slots__ = ("_decrypt", "_encrypt", "_invalid", "count", "limit", "name", "step")
+    __slots__ = ("_decrypt", "_encrypt", "_invalid", "count", "key", "limit", "name", "step")
 
     def __init__(self, name: str, key: Key, count: Count | None = None) -> None:
         from cryptography.exceptions import InvalidTag
 
         self.name = name
+        self.key = key
         self.step = step_of(name)
         self.count = count or Count()
         self.limit = SUITES[key.algorithm].messages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from kvwrap.core import codec
@@ -14,7 +14,8 @@ from kvwrap.keyring import text
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.key import Algorithm, Key
 from kvwrap.keyring.live import LiveKeyring
-from kvwrap.keyring.source import KeySource, checked_keys, names_by_step
+from kvwrap.keyring.source import KeySource, checked_keys
+from kvwrap.keyring.static import PlainKeys
 
 
 class Keyring(KeySource):
@@ -112,7 +113,7 @@ class Keyring(KeySource):
             refresh: Seconds after which the function is asked anew; `None` for only when a
                 key is not known.
         """
-        return LiveKeyring(fetch, _as_keyring, refresh=refresh)
+        return LiveKeyring(fetch, _keys_of, refresh=refresh)
 
     @classmethod
     def _of(cls, found: text.Text, where: str) -> Self:
@@ -184,14 +185,14 @@ class Keyring(KeySource):
 
     def _changed(self, keys: Mapping[str, Key | bytes | str], primary: str) -> Self:
         changed = type(self)(keys, primary=primary)
-        self.lend(changed)
+        changed.adopt(self._ciphers.values())
         return changed
 
-    def lend(self, other: Keyring) -> None:
-        """Let another keyring go on with the ciphers, and so the counts, of keys in both."""
-        for name, cipher in self._ciphers.items():
-            if self._keys[name] == other._keys.get(name):
-                other._ciphers[name] = cipher
+    def adopt(self, ciphers: Iterable[Cipher]) -> None:
+        """Continue with the ciphers, and so the message counts, of keys that are the same here."""
+        for cipher in ciphers:
+            if cipher.key == self._keys.get(cipher.name):
+                self._ciphers[cipher.name] = cipher
 
     def _known(self, name: str) -> Key:
         if name not in self._keys:
@@ -219,7 +220,7 @@ class Keyring(KeySource):
     # -- at work -----------------------------------------------------------------------
 
     def running(self, clock: Clock) -> PlainKeys:
-        return PlainKeys(self)
+        return _keys_of(self, None)
 
     def cipher(self, name: str) -> Cipher:
         """The key of this name at work; the same object for everyone, so that it can count."""
@@ -244,32 +245,11 @@ class Keyring(KeySource):
         return f"Keyring(primary={self.primary!r}{f', others={others!r}' if others else ''})"
 
 
-class PlainKeys:
-    """The keys of a keyring at work: all at hand, nothing to wait for."""
-
-    waits = False
-
-    def __init__(self, keyring: Keyring) -> None:
-        self.opening: Mapping[bytes, Cipher] = {
-            step: keyring.cipher(name) for step, name in names_by_step(keyring.names).items()
-        }
-        self.sealing = keyring.cipher(keyring.primary)
-
-    def named(self) -> Mapping[bytes, str]:
-        return {step: cipher.name for step, cipher in self.opening.items()}
-
-    async def for_sealing(self) -> Cipher:
-        return self.sealing
-
-    async def for_opening(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
-        return self.opening
-
-    async def reload(self) -> None:
-        """Nothing: these keys come from nowhere else."""
-
-
-def _as_keyring(found: Any) -> Keyring:
-    return found if isinstance(found, Keyring) else Keyring(found)
+def _keys_of(found: Any, before: PlainKeys | None) -> PlainKeys:
+    keyring = found if isinstance(found, Keyring) else Keyring(found)
+    if before is not None:
+        keyring.adopt(before.opening.values())
+    return PlainKeys(keyring.cipher(keyring.primary), map(keyring.cipher, keyring.names))
 
 
 def _key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -> Key:

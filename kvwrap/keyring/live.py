@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
@@ -14,14 +14,16 @@ from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.keyring.calling import called
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource
-
-if TYPE_CHECKING:
-    from kvwrap.keyring.keyring import Keyring, PlainKeys
+from kvwrap.keyring.static import PlainKeys
 
 _log = logging.getLogger("kvwrap.encryption")
 
 _PAUSE = 5.0
 """Seconds between two fetches for keys that are not known, and after one that failed."""
+
+
+KeysOf = Callable[[Any, PlainKeys | None], PlainKeys]
+"""Makes keys from what was fetched, continuing the ciphers of those fetched before."""
 
 
 class LiveKeyring(KeySource):
@@ -35,8 +37,8 @@ class LiveKeyring(KeySource):
     the keys at hand are used on, and a line is logged.
 
     Args:
-        fetch: Gives what `keyring_of` takes. Async, or else run in a thread.
-        keyring_of: Makes the keyring of it.
+        fetch: Gives what `keys_of` takes. Async, or else run in a thread.
+        keys_of: Makes the keys from it, given those fetched before.
         refresh: Seconds after which the function is asked anew; `None` for only when a key
             is not known, and by `store.find(Encryption).reload()`.
 
@@ -48,7 +50,7 @@ class LiveKeyring(KeySource):
     def __init__(
         self,
         fetch: Callable[[], Any],
-        keyring_of: Callable[[Any], Keyring],
+        keys_of: KeysOf,
         *,
         refresh: float | None = None,
     ) -> None:
@@ -58,12 +60,12 @@ class LiveKeyring(KeySource):
                 f"{type(fetch).__name__}"
             )
         self._fetch = fetch
-        self._keyring_of = keyring_of
+        self._keys_of = keys_of
         self._refresh = refresh
         self._every = math.inf if refresh is None else checked_ttl(refresh)
 
     def running(self, clock: Clock) -> LiveKeys:
-        return LiveKeys(self._fetch, self._keyring_of, self._every, clock)
+        return LiveKeys(self._fetch, self._keys_of, self._every, clock)
 
     def __repr__(self) -> str:
         return f"LiveKeyring(refresh={self._refresh!r})"
@@ -77,16 +79,15 @@ class LiveKeys:
     def __init__(
         self,
         fetch: Callable[[], Any],
-        keyring_of: Callable[[Any], Keyring],
+        keys_of: KeysOf,
         every: float,
         clock: Clock,
     ) -> None:
         self._fetch = fetch
-        self._keyring_of = keyring_of
+        self._keys_of = keys_of
         self._every = every
         self._clock = clock
         self._locks = KeyedLocks()
-        self._keyring: Keyring | None = None
         self._keys: PlainKeys | None = None
         self._due = -math.inf
         self._again = -math.inf
@@ -142,10 +143,7 @@ class LiveKeys:
 
     async def _load(self) -> PlainKeys:
         found = await called(self._fetch, what="the function that gives the keys")
-        keyring = self._keyring_of(found)
-        if self._keyring is not None:
-            self._keyring.lend(keyring)
-        self._keyring, self._keys = keyring, keyring.running(self._clock)
+        self._keys = self._keys_of(found, self._keys)
         now = self._clock.monotonic()
         self._due, self._again = now + self._every, now + _PAUSE
         return self._keys
