@@ -17,7 +17,7 @@ import redis.asyncio
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kvwrap import DecryptionError, Keyring, RedisStore, Stack, rewrite, stack
-from kvwrap.metrics.prometheus import register
+from kvwrap.integrations.prometheus import register
 
 USERS = 500
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kvwrap.builder import Stack, stack
+from kvwrap.config.dump import to_config
+from kvwrap.config.load import from_config, stack_from_config
 from kvwrap.config.reader import store_from_url
-from kvwrap.config.stacks import from_config, stack_from_config
-from kvwrap.config.writing import to_config
 from kvwrap.core.atomic import Versioned
 from kvwrap.core.capability import Capability
 from kvwrap.core.layer import Layer
@@ -62,8 +63,7 @@ from kvwrap.layers.tracing import Tracing
 from kvwrap.layers.ttl_clamp import TTLClamp
 from kvwrap.layers.validate import Validate
 from kvwrap.layers.write_behind import WriteBehind
-from kvwrap.rewrite import rewrite
-from kvwrap.stack import Stack, stack
+from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.null import NullStore
 from kvwrap.stores.redis import RedisStore

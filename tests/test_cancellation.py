@@ -21,8 +21,8 @@ from kvwrap import (
     WriteBehind,
     stack,
 )
-from kvwrap.compression.records import RESERVED
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base.around import Around, Call
+from kvwrap.layers.compression.records import RESERVED
 
 T = TypeVar("T")
 

@@ -26,7 +26,8 @@ from kvwrap import (
 )
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
-from kvwrap.legacy import FernetTokens, PyKeyValueCompression, PyKeyValueEncryption
+from kvwrap.integrations.fernet import FernetTokens
+from kvwrap.integrations.py_key_value import PyKeyValueCompression, PyKeyValueEncryption
 
 RING = Keyring({"k": b"k" * 32})
 FERNET = Fernet(Fernet.generate_key())

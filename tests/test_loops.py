@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from kvwrap import Chaos, MemoryStore, Shadow, SQLiteStore, Stack, Store, WriteBehind, stack
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base.around import Around, Call
 
 T = TypeVar("T")
 LEFT: list[object] = []

@@ -28,11 +28,11 @@ from kvwrap import (
     rewrite,
     stack,
 )
-from kvwrap.__main__ import main
+from kvwrap.cli.main import main
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
-from kvwrap.rewrite import Progress
+from kvwrap.rewriting.rewrite import Progress
 from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
@@ -507,7 +507,7 @@ def test_rewriting_by_command(
 
     asyncio.run(fill())
     monkeypatch.setenv("TEST_REWRITE_KEYS", NEW.reveal_text())
-    assert main(["report", config(tmp_path), "--quiet"]) == 0
+    assert main(["inspect", config(tmp_path), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "31 would be rewritten" in out
     assert "old: 31" in out

@@ -10,7 +10,7 @@ from typing import Protocol
 import redis.asyncio
 
 from kvwrap import RedisStore, SQLiteStore, Store, StoreUnavailable
-from kvwrap.kinds.around import Around, Call, T
+from kvwrap.layers.base.around import Around, Call, T
 from kvwrap.testing.servers import RedisServer, find_server
 
 NAMESPACE = "kvwrap-demo"

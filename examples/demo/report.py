@@ -10,7 +10,7 @@ from rich.table import Table
 
 from examples.demo.workload import Comparison
 from kvwrap import ReadThrough, Statistics, Store
-from kvwrap.counting.counts import Counts
+from kvwrap.layers.statistics.counts import Counts
 
 
 class Outcome(NamedTuple):

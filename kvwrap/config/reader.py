@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import GenericAlias
 from typing import Any
 
-from kvwrap.config.options import Mistake, converted, parameters
+from kvwrap.builder import Stack, stack
+from kvwrap.config.convert import Mistake, converted, parameters
 from kvwrap.config.references import is_reference, meant, text_of
 from kvwrap.core.described import redacted
 from kvwrap.core.layer import Layer
@@ -16,7 +17,6 @@ from kvwrap.core.registry import layer_class, store_class, store_names
 from kvwrap.core.store import Store
 from kvwrap.core.validation import nearest
 from kvwrap.errors import ConfigurationError, KvwrapError
-from kvwrap.stack import Stack, stack
 
 _PARTS = ("store", "layers", "silence")
 

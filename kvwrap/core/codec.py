@@ -25,7 +25,7 @@ tag  argument step
 
 Two steps of the last kind are no work on the body but notes of a cache, and 32 bytes of
 its own follow them: "near copy", and "near miss", which stands for no value at all (see
-`kvwrap.tiers.copies`).
+`kvwrap.layers.read_through.copies`).
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 STORES = {
     "memory": "kvwrap.stores.memory:MemoryStore",
     "null": "kvwrap.stores.null:NullStore",
-    "redis": "kvwrap.stores.redis:RedisStore",
-    "rediss": "kvwrap.stores.redis:RedisStore",
-    "sqlite": "kvwrap.stores.sqlite:SQLiteStore",
+    "redis": "kvwrap.stores.redis.store:RedisStore",
+    "rediss": "kvwrap.stores.redis.store:RedisStore",
+    "sqlite": "kvwrap.stores.sqlite.store:SQLiteStore",
 }
 """Store classes by the scheme of their URL."""
 
@@ -31,11 +31,11 @@ LAYERS = {
     "chaos": "kvwrap.layers.chaos:Chaos",
     "circuit_breaker": "kvwrap.layers.circuit_breaker:CircuitBreaker",
     "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
-    "coalesce": "kvwrap.layers.coalesce:Coalesce",
-    "compress": "kvwrap.layers.compression:Compression",
+    "coalesce": "kvwrap.layers.coalesce.layer:Coalesce",
+    "compress": "kvwrap.layers.compression.layer:Compression",
     "default_value": "kvwrap.layers.default_value:DefaultValue",
     "encrypt": "kvwrap.layers.encryption:Encryption",
-    "fallback": "kvwrap.layers.fallback:Fallback",
+    "fallback": "kvwrap.layers.fallback.layer:Fallback",
     "hash_keys": "kvwrap.layers.hashed_key:HashedKey",
     "limit_concurrency": "kvwrap.layers.concurrency_limit:ConcurrencyLimit",
     "limit_rate": "kvwrap.layers.rate_limit:RateLimit",
@@ -44,15 +44,15 @@ LAYERS = {
     "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
     "prefix_key": "kvwrap.layers.prefix_key:PrefixKey",
     "read_only": "kvwrap.layers.read_only:ReadOnly",
-    "read_through": "kvwrap.layers.read_through:ReadThrough",
-    "replicate": "kvwrap.layers.replication:Replication",
+    "read_through": "kvwrap.layers.read_through.layer:ReadThrough",
+    "replicate": "kvwrap.layers.replication.layer:Replication",
     "retry": "kvwrap.layers.retry:Retry",
     "route": "kvwrap.layers.routing:Routing",
     "serialize": "kvwrap.layers.serialization:Serialization",
-    "shadow": "kvwrap.layers.shadow:Shadow",
-    "shard": "kvwrap.layers.sharding:Sharding",
+    "shadow": "kvwrap.layers.shadow.layer:Shadow",
+    "shard": "kvwrap.layers.sharding.layer:Sharding",
     "single_collection": "kvwrap.layers.single_collection:SingleCollection",
-    "statistics": "kvwrap.layers.statistics:Statistics",
+    "statistics": "kvwrap.layers.statistics.layer:Statistics",
     "timeout": "kvwrap.layers.timeout:Timeout",
     "trace": "kvwrap.layers.tracing:Tracing",
     "validate": "kvwrap.layers.validate:Validate",
@@ -61,7 +61,7 @@ LAYERS = {
 """Layer classes by the name of their builder method."""
 
 ADAPTERS = (
-    "kvwrap.stores.key_value:adapted",
+    "kvwrap.stores.key_value.store:adapted",
     "kvwrap.stores.mapping:adapted",
 )
 """Functions that make a store of an object of their kind, with the options given, or give None;

@@ -6,19 +6,20 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.capability import Capability
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import PRIMITIVES
-from kvwrap.core.store import Store
-from kvwrap.core.validation import (
+from kvwrap.errors import ConfigurationError, KvwrapError, StoreTimeout, StoreUnavailable
+from kvwrap.layers.base import (
+    PRIMITIVES,
+    Around,
+    Call,
+    Capability,
+    Finding,
+    Layer,
+    Store,
     checked_errors,
     checked_operations,
     checked_seconds,
     checked_share,
 )
-from kvwrap.errors import ConfigurationError, KvwrapError, StoreTimeout, StoreUnavailable
-from kvwrap.kinds.around import Around, Call
 
 T = TypeVar("T")
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_count, checked_errors, checked_seconds, concerns
 from kvwrap.errors import CircuitOpen, RateLimited, StoreFull, StoreUnavailable
-from kvwrap.kinds.around import Around, Call
-from kvwrap.resilience.breaker import Breaker, BreakerState
+from kvwrap.layers.base import (
+    Around,
+    Call,
+    Finding,
+    Layer,
+    Store,
+    checked_count,
+    checked_errors,
+    checked_seconds,
+    concerns,
+)
+from kvwrap.layers.shared.breaker import Breaker, BreakerState
 
 T = TypeVar("T")
 
@@ -26,7 +32,7 @@ class CircuitBreaker(Around):
     opens: for `open_for` seconds calls fail at once. Then it is half-open: one call goes
     through as a probe, and whether it succeeds closes the breaker or opens it for as long
     again; the others are held back meanwhile. (Nygard, "Release It!"; see
-    `kvwrap.resilience.breaker`.)
+    `kvwrap.layers.shared.breaker`.)
 
     Args:
         failures: How many failures in a row open it.

@@ -6,16 +6,22 @@ import random
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from kvwrap.core import codec
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import ABSENT, Collection, Expected
-from kvwrap.core.serializer import JSON, MsgpackSerializer
-from kvwrap.core.store import Store
-from kvwrap.core.ttl import TTL, checked_ttl
-from kvwrap.core.validation import checked_names
 from kvwrap.errors import ConfigurationError, SerializationError
+from kvwrap.layers.base import (
+    ABSENT,
+    JSON,
+    TTL,
+    Collection,
+    Entry,
+    Expected,
+    Finding,
+    Layer,
+    MsgpackSerializer,
+    Store,
+    checked_names,
+    checked_ttl,
+    codec,
+)
 
 
 class DefaultValue(Layer):

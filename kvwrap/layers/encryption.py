@@ -5,18 +5,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kvwrap.core import codec
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_count, checked_flag
 from kvwrap.errors import ConfigurationError, DecryptionError, ValueTooLarge
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource, OpenKeys
-from kvwrap.kinds.transform import Transform
-from kvwrap.legacy.reader import LegacyReader, checked_readers
+from kvwrap.layers.base import (
+    Collection,
+    Entry,
+    Finding,
+    Layer,
+    LegacyReader,
+    Store,
+    Transform,
+    checked_count,
+    checked_flag,
+    checked_readers,
+    codec,
+)
 
 _SEALED = bytes((codec.ENCRYPTED,))
 _STEP = 5
@@ -43,7 +47,7 @@ class Encryption(Transform):
             deployment has not reached every process, or to take encryption away again. Needs
             `accept_plaintext`.
         legacy: Readers of what other libraries encrypted, asked in this order; see
-            `kvwrap.legacy`.
+            `kvwrap.integrations`.
         message_limit: After how many writes with one key in this process it is refused, where
             that is fewer than its algorithm allows (2^32 for AES-256-GCM and
             ChaCha20-Poly1305, 2^48 for AES-256-GCM-SIV).

@@ -8,15 +8,21 @@ from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from kvwrap.core.batch import under_other_names
-from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError
+from kvwrap.layers.base import (
+    Capabilities,
+    Capability,
+    Collection,
+    Entry,
+    Expected,
+    Finding,
+    Layer,
+    Page,
+    Span,
+    Store,
+    checked_flag,
+    under_other_names,
+)
 
 _SHORTEST = 16
 _REMEMBERED = 1024

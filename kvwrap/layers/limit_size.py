@@ -6,13 +6,8 @@ import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Literal
 
-from kvwrap.core.batch import also_done
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected
-from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, InvalidValue, KvwrapError, ValueTooLarge
+from kvwrap.layers.base import Collection, Entry, Expected, Finding, Layer, Store, also_done
 
 _CHOICES = ("raise", "drop")
 

@@ -6,14 +6,19 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.basic import ValueHook
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Page
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base import (
+    Around,
+    Call,
+    Collection,
+    Finding,
+    Layer,
+    Page,
+    Store,
+    ValueHook,
+    checked_flag,
+    checked_seconds,
+)
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.core.layer import Layer
+from kvwrap.layers.base import Layer
 
 
 class Passthrough(Layer):

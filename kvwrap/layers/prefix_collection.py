@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.core.primitives import Collection
-from kvwrap.kinds.renaming import Renaming, checked_prefix
+from kvwrap.layers.base import Collection, Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.paging import holds_any
-from kvwrap.core.primitives import Collection
-from kvwrap.core.store import Store
-from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
+from kvwrap.layers.base import (
+    Capabilities,
+    Capability,
+    Collection,
+    Finding,
+    Layer,
+    Renaming,
+    Store,
+    checked_prefix,
+    ended_by_hashes,
+    holds_any,
+)
 
 
 class PrefixKey(Renaming):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NoReturn
 
-from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected
-from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, ReadOnlyViolation
+from kvwrap.layers.base import (
+    Capabilities,
+    Capability,
+    Collection,
+    Entry,
+    Expected,
+    Finding,
+    Layer,
+    Store,
+)
 
 _WRITING = frozenset(
     {

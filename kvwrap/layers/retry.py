@@ -6,22 +6,23 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvwrap.core.batch import also_done
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.optional import need
-from kvwrap.core.primitives import ABSENT
-from kvwrap.core.store import Store
-from kvwrap.core.validation import (
+from kvwrap.errors import CircuitOpen, ConfigurationError, KvwrapError, StoreUnavailable
+from kvwrap.layers.base import (
+    ABSENT,
+    Around,
+    Call,
+    Entry,
+    Finding,
+    Layer,
+    Store,
+    also_done,
     checked_count,
     checked_errors,
     checked_rng,
     checked_seconds,
     concerns,
+    need,
 )
-from kvwrap.errors import CircuitOpen, ConfigurationError, KvwrapError, StoreUnavailable
-from kvwrap.kinds.around import Around, Call
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

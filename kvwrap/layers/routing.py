@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
 from typing import ClassVar, Literal
 
-from kvwrap.core.nested import StoreSource, checked_sources
-from kvwrap.core.primitives import Collection, Primitives
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_call
 from kvwrap.errors import ConfigurationError
-from kvwrap.kinds.spreading import Spreading
+from kvwrap.layers.base import (
+    Collection,
+    Primitives,
+    Spreading,
+    Store,
+    StoreSource,
+    checked_call,
+    checked_sources,
+)
 
 Choose = Callable[[Collection, str], str | None]
 """Says by which route an entry goes, given its collection and key; `None` is the inner store."""

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from kvwrap.core.capability import Capability
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.serializer import Serializer, checked_serializer
-from kvwrap.core.store import Store
+from kvwrap.layers.base import Capability, Finding, Layer, Serializer, Store, checked_serializer
 
 
 class Serialization(Layer):

@@ -6,14 +6,20 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
-from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Span
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_name
 from kvwrap.errors import ConfigurationError
-from kvwrap.kinds.renaming import Renaming, checked_prefix, ended_by_hashes
+from kvwrap.layers.base import (
+    Capabilities,
+    Capability,
+    Collection,
+    Finding,
+    Layer,
+    Renaming,
+    Span,
+    Store,
+    checked_name,
+    checked_prefix,
+    ended_by_hashes,
+)
 
 _REMEMBERED = 1024
 

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_operations, checked_seconds
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreTimeout
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base import (
+    Around,
+    Call,
+    Finding,
+    Layer,
+    Store,
+    checked_operations,
+    checked_seconds,
+)
 
 T = TypeVar("T")
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kvwrap.core.capability import Capability
-from kvwrap.core.optional import need
-from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base import Around, Call, Capability, checked_flag, need
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer

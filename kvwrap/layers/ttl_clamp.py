@@ -7,15 +7,21 @@ import random
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from kvwrap.core.capability import Capability
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected
-from kvwrap.core.store import Store
-from kvwrap.core.ttl import LATEST, TTL, checked_ttl
-from kvwrap.core.validation import checked_rng, checked_share
 from kvwrap.errors import ConfigurationError
+from kvwrap.layers.base import (
+    LATEST,
+    TTL,
+    Capability,
+    Collection,
+    Entry,
+    Expected,
+    Finding,
+    Layer,
+    Store,
+    checked_rng,
+    checked_share,
+    checked_ttl,
+)
 
 
 class TTLClamp(Layer):

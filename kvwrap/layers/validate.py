@@ -8,12 +8,8 @@ from typing import Any, Literal, NewType
 
 import msgspec
 
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_flag
 from kvwrap.errors import ConfigurationError, InvalidValue
+from kvwrap.layers.base import Collection, Finding, Layer, Store, checked_flag
 
 OnRead = Literal["ignore", "raise", "missing"]
 

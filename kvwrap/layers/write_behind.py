@@ -8,19 +8,24 @@ from typing import ClassVar
 
 import msgspec
 
-from kvwrap.core.batch import once
-from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected, Page, Span
-from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_count, checked_seconds
 from kvwrap.errors import StoreUnavailable
-from kvwrap.journal.change import Refused
-from kvwrap.journal.journal import Journal
-from kvwrap.journal.outage import read_over
-from kvwrap.journal.place import checked_path, journal_findings
-from kvwrap.journal.sender import Sender
+from kvwrap.layers.base import (
+    Collection,
+    Entry,
+    Expected,
+    Finding,
+    Layer,
+    Page,
+    Span,
+    Store,
+    checked_count,
+    checked_seconds,
+    once,
+)
+from kvwrap.layers.shared.journal.change import Refused
+from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
+from kvwrap.layers.shared.journal.journal import Journal, read_over
+from kvwrap.layers.shared.journal.sender import Sender
 
 
 class WriteBehindSnapshot(msgspec.Struct, frozen=True):

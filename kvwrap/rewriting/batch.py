@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import CorruptEntry, DecryptionError, KvwrapError, ValueTooLarge
+from kvwrap.rewriting.recorder import Watcher, is_current
 from kvwrap.rewriting.report import Report
-from kvwrap.rewriting.watcher import Watcher, is_current
 
 _ATTEMPTS = 20
 """Lost races after which an entry is left as it is, and reported."""

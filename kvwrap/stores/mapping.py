@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
-from kvwrap.backends.names import escaped, unescaped
 from kvwrap.core import codec
 from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.clock import Clock
@@ -15,6 +14,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUnavailable
+from kvwrap.stores.shared.escaping import escaped, unescaped
 
 _MISSING: Any = object()
 _METHODS = ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__len__", "get")

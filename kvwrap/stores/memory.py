@@ -8,7 +8,6 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Self
 
-from kvwrap.backends import urls
 from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
@@ -18,6 +17,7 @@ from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.stores.shared import urls
 
 
 class MemoryStore(Store):

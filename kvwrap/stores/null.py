@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from kvwrap.backends import urls
 from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
+from kvwrap.stores.shared import urls
 
 
 class NullStore(Store):

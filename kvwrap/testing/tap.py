@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
 from kvwrap.core.entry import Entry
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base.around import Around, Call
 
 T = TypeVar("T")
 Before = Callable[[str], Awaitable[None]]

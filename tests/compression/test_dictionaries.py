@@ -24,14 +24,14 @@ from kvwrap import (
     UnsupportedOperation,
     stack,
 )
-from kvwrap.compression.records import RESERVED, dictionary_key, primary_key
-from kvwrap.compression.training import trained
-from kvwrap.compression.zstd import Zstd
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Page, Span
 from kvwrap.core.serializer import JSON
-from kvwrap.rewrite import rewrite
+from kvwrap.layers.compression.algorithms.zstd import Zstd
+from kvwrap.layers.compression.records import RESERVED, dictionary_key, primary_key
+from kvwrap.layers.compression.training import trained
+from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.testing import ManualClock
 from tests.compression.records import records
 

@@ -9,9 +9,9 @@ import pytest
 
 import kvwrap
 from kvwrap import Stack, stack
+from kvwrap.builder import _Adds
 from kvwrap.core.layer import Layer
 from kvwrap.core.registry import LAYERS, layer_class
-from kvwrap.stack import _Adds
 
 BUILDERS: dict[str, Any] = {
     name: method.layer for name, method in vars(Stack).items() if isinstance(method, _Adds)

@@ -12,7 +12,7 @@ import pytest
 from kvwrap import MemoryStore
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, PRIMITIVES, Collection, Span
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base.around import Around, Call
 
 T = TypeVar("T")
 

@@ -25,11 +25,11 @@ from kvwrap import (
     Store,
     stack,
 )
-from kvwrap.compression.algorithms import NAMES, algorithm
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.serializer import JSON
-from kvwrap.legacy import PyKeyValueCompression
+from kvwrap.integrations.py_key_value import PyKeyValueCompression
+from kvwrap.layers.compression.algorithms.lookup import NAMES, algorithm
 
 ALGORITHMS = list(NAMES.values())
 VALUE = {"name": "Ada Lovelace", "lines": [f"line {n} of many that are alike" for n in range(200)]}

@@ -36,8 +36,8 @@ from kvwrap import (
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
+from kvwrap.integrations.py_key_value import PyKeyValueCompression
 from kvwrap.layers.encryption import _bound
-from kvwrap.legacy import PyKeyValueCompression
 from kvwrap.testing import ManualClock
 
 RING = Keyring({"k1": b"1" * 32})

@@ -6,7 +6,7 @@ import asyncio
 from typing import TypeVar
 
 from kvwrap import MemoryStore, stack
-from kvwrap.kinds.around import Around, Call
+from kvwrap.layers.base.around import Around, Call
 
 T = TypeVar("T")
 

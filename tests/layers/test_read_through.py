@@ -28,10 +28,10 @@ from kvwrap import (
 )
 from kvwrap.core.codec import named
 from kvwrap.core.entry import Entry
+from kvwrap.layers.read_through.cooldown import REST
+from kvwrap.layers.read_through.copies import Copy, opened
+from kvwrap.layers.read_through.invalidations import EVERYTHING, Doubts
 from kvwrap.testing import ManualClock
-from kvwrap.tiers.copies import Copy, opened
-from kvwrap.tiers.doubts import EVERYTHING, Doubts
-from kvwrap.tiers.rests import REST
 
 
 class Far(MemoryStore):

@@ -21,7 +21,7 @@ from kvwrap import (
 )
 from kvwrap.core.layer import Layer
 from kvwrap.layers.shadow import Shadow
-from kvwrap.several.difference import Difference
+from kvwrap.layers.shadow.difference import Difference
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
 

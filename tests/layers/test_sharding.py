@@ -21,7 +21,7 @@ from kvwrap import (
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
 from kvwrap.layers.sharding import Sharding
-from kvwrap.several.rendezvous import Rendezvous
+from kvwrap.layers.sharding.rendezvous import Rendezvous
 from kvwrap.stores.null import NullStore
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore, names

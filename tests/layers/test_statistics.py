@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kvwrap import ConfigurationError, MemoryStore, Passthrough, Statistics, stack
-from kvwrap.counting.counts import OTHER, Counts
-from kvwrap.counting.histogram import ERROR, Latency, bound, bucket
-from kvwrap.metrics import opentelemetry, prometheus
+from kvwrap.integrations import opentelemetry, prometheus
+from kvwrap.layers.statistics.counts import OTHER, Counts
+from kvwrap.layers.statistics.histogram import ERROR, Latency, bound, bucket
 
 
 class Slow(Passthrough):
@@ -305,7 +305,7 @@ def test_bounds_are_true_to_a_third_of_a_percent():
 
 def test_exporters_are_loaded_only_when_wanted():
     code = (
-        "import sys, kvwrap, kvwrap.metrics.prometheus, kvwrap.metrics.opentelemetry;"
+        "import sys, kvwrap, kvwrap.integrations.prometheus, kvwrap.integrations.opentelemetry;"
         "assert not {'prometheus_client', 'opentelemetry'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,7 +14,7 @@ from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
 from kvwrap import Chaos, ConfigurationError, MemoryStore, SQLiteStore, Tracing, stack
-from kvwrap.kinds.around import Around
+from kvwrap.layers.base.around import Around
 from kvwrap.layers.tracing import SCHEMA
 
 

@@ -318,7 +318,8 @@ async def test_a_journal_serves_one_stack(path: Path, store: Store) -> None:
 async def test_a_journal_serves_one_process(path: Path) -> None:
     code = (
         "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "from kvwrap.journal.file import JournalFile; f = JournalFile(sys.argv[1], 'x');"
+        "from kvwrap.layers.shared.journal.file import JournalFile;"
+        "f = JournalFile(sys.argv[1], 'x');"
         "print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -18,8 +18,8 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-import kvwrap.backends.redis.server as commands
 import kvwrap.stores.redis as module
+import kvwrap.stores.redis.server as commands
 from kvwrap import (
     Capability,
     ConfigurationError,
@@ -33,10 +33,10 @@ from kvwrap import (
     ValueTooLarge,
     stack,
 )
-from kvwrap.backends.redis.failures import failure
-from kvwrap.backends.redis.names import Names, pattern
 from kvwrap.core.serializer import JSON, MsgpackSerializer
 from kvwrap.stores.redis import RedisStore
+from kvwrap.stores.redis.errors import failure
+from kvwrap.stores.redis.keys import Names, pattern
 from kvwrap.testing import ManualClock, RedisServer
 
 

@@ -26,8 +26,8 @@ from kvwrap import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from kvwrap.backends.sqlite.table import after
 from kvwrap.stores.sqlite import SQLiteStore
+from kvwrap.stores.sqlite.table import after
 from kvwrap.testing import ManualClock
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap.testing import servers as testing
+from kvwrap.testing.servers import programs as testing
 from scripts import servers
 
 

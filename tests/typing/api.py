@@ -35,8 +35,8 @@ from kvwrap import (
     to_config,
 )
 from kvwrap.core.typed import TypedStore, TypedVersioned
-from kvwrap.counting.counts import Snapshot
-from kvwrap.metrics import opentelemetry, prometheus
+from kvwrap.integrations import opentelemetry, prometheus
+from kvwrap.layers.statistics.counts import Snapshot
 from kvwrap.views.mapping import StoreMapping
 from kvwrap.views.sync import SyncStore
 

@@ -1,1 +1,0 @@
-"""What stores need to speak to their backends, and what several of them share."""

@@ -1,1 +1,0 @@
-"""What `RedisStore` needs of Redis: connections, scripts, names of keys, the meaning of errors."""

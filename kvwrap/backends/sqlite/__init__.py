@@ -1,1 +1,0 @@
-"""What `SQLiteStore` needs of SQLite: statements, connections on threads, transactions."""

@@ -1,0 +1,32 @@
+"""`kvwrap keygen`: print a new encryption key."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from typing import Any
+
+from kvwrap.keyring import Key
+from kvwrap.keyring.key import SUITES
+from kvwrap.keyring.text import written
+
+
+def add_commands(commands: Any) -> None:
+    """Add `keygen` to the parser's commands."""
+    parser = commands.add_parser("keygen", help="print a new encryption key as name:base64")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        help="the key's name; the month and a random part if left out, so that no two are equal",
+    )
+    parser.add_argument("--algorithm", choices=sorted(SUITES), default="aes-256-gcm")
+    parser.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Print the key. Returns the exit code."""
+    key = Key.generate(parsed.algorithm)
+    name = parsed.name or f"{time.strftime('%Y-%m')}-{secrets.token_hex(3)}"
+    print(written([(name, key.algorithm, key.reveal_text())]))
+    return 0

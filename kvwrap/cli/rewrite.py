@@ -1,0 +1,82 @@
+"""`kvwrap rewrite` and `kvwrap inspect`: bring entries into today's form, or report on them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from typing import Any
+
+from kvwrap.config.load import from_config
+from kvwrap.rewriting.rewrite import Progress, Report, rewrite
+
+FAILED = 1
+"""Exit code when some entries could not be rewritten."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add `rewrite` and `inspect` to the parser's commands."""
+    for name, what in (
+        ("rewrite", "bring every entry into the form in which the stack writes now"),
+        ("inspect", "report which keys and dictionaries the entries still need; write nothing"),
+    ):
+        parser = commands.add_parser(name, help=what, description=what)
+        parser.add_argument("config", help="a TOML file that describes the stack and its store")
+        parser.add_argument(
+            "--collection",
+            action="append",
+            help="a collection to go through, repeatable, '' for the default one; default: all",
+        )
+        parser.add_argument("--batch", type=int, default=100, help="keys in one round trip")
+        parser.add_argument("--state", help="file for the state, to resume after a stop")
+        parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+        parser.set_defaults(run=run, exclusive=False)
+        if name == "rewrite":
+            parser.add_argument(
+                "--exclusive",
+                action="store_true",
+                help="nobody else writes meanwhile: for stores that cannot compare versions",
+            )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Rewrite or inspect, and print the report. Returns the exit code."""
+    report = asyncio.run(_rewrite(parsed))
+    print(report)
+    return FAILED if report.failed else 0
+
+
+async def _rewrite(parsed: argparse.Namespace) -> Report:
+    collections = parsed.collection and [name or None for name in parsed.collection]
+    async with from_config(parsed.config) as store:
+        report = await rewrite(
+            store,
+            collections=collections,
+            batch=parsed.batch,
+            progress=None if parsed.quiet else _ProgressLine(),
+            resume=parsed.state,
+            dry_run=parsed.command == "inspect",
+            exclusive=parsed.exclusive,
+        )
+    if not parsed.quiet:
+        print(file=sys.stderr)
+    return report
+
+
+class _ProgressLine:
+    """One line of progress on stderr, updated a few times a second."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < 0.2:
+            return
+        self._last = now
+        report = progress.report
+        rate = report.seen / (now - self._start)
+        where = "default collection" if progress.collection is None else progress.collection
+        line = f"{report.seen:,} seen, {report.rewritten:,} rewritten, {rate:,.0f}/s, in {where}"
+        print(f"\r{line[:100]:<100}", end="", file=sys.stderr, flush=True)

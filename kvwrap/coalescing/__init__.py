@@ -1,1 +1,0 @@
-"""What `Coalesce` is made of: one idea per file."""

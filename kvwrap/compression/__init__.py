@@ -1,1 +1,0 @@
-"""Algorithms that make bytes fewer, and dictionaries trained on what a collection holds."""

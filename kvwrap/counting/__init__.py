@@ -1,1 +1,0 @@
-"""What statistics are made of: counts, and latencies in a histogram."""

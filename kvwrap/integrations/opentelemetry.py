@@ -1,0 +1,97 @@
+"""Statistics for OpenTelemetry metrics, by `opentelemetry-api` (the extra `opentelemetry`).
+
+The instruments are observed: the counts are those that the layers keep anyway, read when
+the SDK exports. OpenTelemetry has no observed histogram, so latencies are exported as gauges
+of their percentiles (attribute `quantile`) and the time of all calls together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from kvwrap.core.optional import need
+from kvwrap.core.store import Store
+from kvwrap.layers.statistics.counts import Counts
+from kvwrap.layers.statistics.export import Labelled, Sources
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+_COUNTERS: tuple[tuple[str, str, str, Callable[[Counts], float]], ...] = (
+    ("kvwrap.operations", "{operation}", "Calls.", lambda counts: counts.calls),
+    ("kvwrap.keys", "{key}", "Keys that calls were about.", lambda counts: counts.keys),
+    ("kvwrap.hits", "{key}", "Keys read that had an entry.", lambda counts: counts.hits),
+    ("kvwrap.misses", "{key}", "Keys read that had none.", lambda counts: counts.misses),
+    ("kvwrap.changes", "{key}", "Keys written or removed.", lambda counts: counts.changed),
+    ("kvwrap.read.size", "By", "Bytes of entries read.", lambda counts: counts.bytes_read),
+    ("kvwrap.write.size", "By", "Bytes of entries written.", lambda counts: counts.bytes_written),
+    ("kvwrap.operation.time", "s", "Time of all calls.", lambda counts: counts.latency.seconds),
+)
+_QUANTILES = (0.5, 0.95, 0.99)
+
+
+class StatisticsInstruments:
+    """Observed instruments over the `Statistics` layers of any number of stores.
+
+    Args:
+        provider: Where the meter comes from; the global provider if left out.
+
+    Raises:
+        ConfigurationError: `opentelemetry-api` is not installed.
+    """
+
+    def __init__(self, provider: MeterProvider | None = None) -> None:
+        self.sources = Sources()
+        api: Any = need(
+            "opentelemetry.metrics", extra="opentelemetry", wanted_by="kvwrap.integrations"
+        )
+        self._observation = api.Observation
+        meter = api.get_meter("kvwrap", meter_provider=provider)
+        for name, unit, text, value in _COUNTERS:
+            meter.create_observable_counter(name, [self._observing(value)], unit, text)
+        meter.create_observable_counter(
+            "kvwrap.errors", [self._errors], "{operation}", "Calls that failed."
+        )
+        meter.create_observable_gauge(
+            "kvwrap.operation.duration", [self._quantiles], "s", "How long calls took."
+        )
+
+    def _observing(
+        self, value: Callable[[Counts], float]
+    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(options: CallbackOptions) -> Iterable[Observation]:
+            return [self._observation(value(row.counts), _attributes(row)) for row in self.sources]
+
+        return observe
+
+    def _errors(self, options: CallbackOptions) -> Iterable[Observation]:
+        for row in self.sources:
+            for error, count in row.counts.errors.items():
+                yield self._observation(count, {**_attributes(row), "error.type": error})
+
+    def _quantiles(self, options: CallbackOptions) -> Iterable[Observation]:
+        for row in self.sources:
+            for share in _QUANTILES:
+                labels = {**_attributes(row), "quantile": str(share)}
+                yield self._observation(row.counts.latency.percentile(share), labels)
+
+
+def _attributes(row: Labelled) -> dict[str, str]:
+    return {
+        "kvwrap.store": row.store,
+        "db.collection.name": row.collection,
+        "db.operation.name": row.operation,
+    }
+
+
+def register(*stores: Store, provider: MeterProvider | None = None) -> StatisticsInstruments:
+    """Export the statistics of these stores; add more with `.sources.add(store)`.
+
+    Raises:
+        ConfigurationError: A store has no `Statistics`, or `opentelemetry-api` is missing.
+    """
+    instruments = StatisticsInstruments(provider)
+    for store in stores:
+        instruments.sources.add(store)
+    return instruments

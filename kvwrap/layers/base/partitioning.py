@@ -1,0 +1,201 @@
+"""The kind of layer that keeps each entry in one of several stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from kvwrap.core.batch import also_done, picked
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.concurrency import outcomes, together
+from kvwrap.core.entry import Entry
+from kvwrap.core.findings import Finding
+from kvwrap.core.layer import Layer
+from kvwrap.core.primitives import Collection, Expected, Page, Primitives, Span
+from kvwrap.core.store import Store
+from kvwrap.layers.shared.findings import exposed, lopsided
+from kvwrap.layers.shared.merging import Merge, Pages
+
+T = TypeVar("T")
+
+SubBatch = tuple[Primitives, Sequence[int]]
+"""A store, and the places in a batch of the keys that it has."""
+
+
+class Spreading(Layer):
+    """A layer that states only which stores there are, and which of them a key belongs to.
+
+    A batch is cut into one batch per store, and these go out together. A write that fails
+    in one store and not in another raises the error with `done`, the keys carried out.
+    """
+
+    @property
+    def stores(self) -> Sequence[Primitives]:
+        """All stores, `inner` among them if it is one."""
+        raise NotImplementedError
+
+    def owner(self, collection: Collection, key: str) -> Primitives:
+        """The store that this key belongs to."""
+        raise NotImplementedError
+
+    def owner_of_all(self, collection: Collection) -> Primitives | None:
+        """The store that every key of the collection belongs to, if that is so."""
+        return None
+
+    def lists(self, store: Primitives, collection: Collection, key: str) -> bool:
+        """Whether this key, found in this store, is one that a read would find there."""
+        return self.owner(collection, key) is store
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What every store can do; culling is worth it where one can."""
+        each = [store.capabilities for store in self.stores]
+        found = frozenset.intersection(*each)
+        return found | (frozenset.union(*each) & {Capability.CULL})
+
+    def parts(self, collection: Collection, keys: Sequence[str]) -> list[SubBatch]:
+        """The batch, cut."""
+        whole = self.owner_of_all(collection)
+        if whole is not None:
+            return [(whole, range(len(keys)))]
+        if len(keys) == 1:
+            return [(self.owner(collection, keys[0]), (0,))]
+        found: dict[int, tuple[Primitives, list[int]]] = {}
+        for place, key in enumerate(keys):
+            store = self.owner(collection, key)
+            found.setdefault(id(store), (store, []))[1].append(place)
+        return list(found.values())
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            return store.read(collection, picked(keys, places))
+
+        return await self.spread(keys, self.parts(collection, keys), call)
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        self._check(collection, expected)
+
+        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            wanted = None if expected is None else picked(expected, places)
+            return store.write(collection, picked(keys, places), picked(entries, places), wanted)
+
+        return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        self._check(collection, expected)
+
+        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            wanted = None if expected is None else picked(expected, places)
+            return store.remove(collection, picked(keys, places), wanted)
+
+        return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            return store.touch(collection, picked(keys, places), picked(expires, places))
+
+        return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+
+    def _check(self, collection: Collection, expected: Sequence[Expected] | None) -> None:
+        """Refuse for every key of a collection what cannot be done for some."""
+        if (
+            expected is not None
+            and self.owner_of_all(collection) is None
+            and Capability.COMPARE_AND_PUT not in self.capabilities
+        ):
+            raise self.unsupported("compare versions, since not all of its stores can")
+
+    async def spread(
+        self,
+        keys: Sequence[str],
+        parts: Sequence[SubBatch],
+        call: Callable[[Primitives, Sequence[int]], Coroutine[Any, Any, list[T]]],
+        *,
+        changes: bool = False,
+    ) -> list[T]:
+        """Do each part of a batch, and put the answers in the order of the keys."""
+        if len(parts) == 1:
+            return await call(*parts[0])
+        answers: dict[int, T] = {}
+        errors: list[tuple[Exception, Sequence[int]]] = []
+        for (_, places), outcome in zip(
+            parts, await outcomes([call(*part) for part in parts]), strict=True
+        ):
+            if isinstance(outcome, Exception):
+                errors.append((outcome, places))
+            else:
+                answers.update(zip(places, outcome, strict=True))
+        if not errors:
+            return [answers[place] for place in range(len(keys))]
+        if changes:
+            done = {keys[place] for place in answers}
+            for error, _ in errors:
+                done.update(getattr(error, "done", None) or ())
+            for error, _ in errors:
+                also_done(error, keys, done)
+        raise errors[0][0]
+
+    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+        whole = self.owner_of_all(collection)
+        if whole is not None:
+            return await whole.list_keys(collection, span, cursor)
+        if cursor is None:
+            cursor = Merge(
+                [self._pages(store, collection, span) for store in self.stores],
+                ordered=all(Capability.RANGE in store.capabilities for store in self.stores),
+            )
+        assert isinstance(cursor, Merge)
+        return await cursor.page()
+
+    def _pages(self, store: Primitives, collection: Collection, span: Span) -> Pages:
+        async def pages(cursor: object) -> Page:
+            page = await store.list_keys(collection, span, cursor)
+            keys = [key for key in page.keys if self.lists(store, collection, key)]
+            return Page(keys, page.cursor)
+
+        return pages
+
+    async def list_collections(self) -> list[Collection]:
+        found: dict[Collection, None] = {}
+        each = await together([store.list_collections() for store in self.stores])
+        for store, names in zip(self.stores, each, strict=True):
+            for name in names:
+                whole = self.owner_of_all(name)
+                if whole is None or whole is store:
+                    found[name] = None
+        return sorted(found, key=lambda name: name or "")
+
+    async def drop(self, collection: Collection) -> bool:
+        whole = self.owner_of_all(collection)
+        if whole is not None:
+            return await whole.drop(collection)
+        return any(await together([store.drop(collection) for store in self.stores]))
+
+    async def drop_all(self) -> bool:
+        return any(await together([store.drop_all() for store in self.stores]))
+
+    async def sweep(self) -> None:
+        able = [store for store in self.stores if Capability.CULL in store.capabilities]
+        await together([store.sweep() for store in able])
+
+    async def ping(self) -> None:
+        await together([store.ping() for store in self.stores])
+
+    def findings(
+        self, above: Sequence[Layer], below: Sequence[Layer], base: Store
+    ) -> Iterable[Finding]:
+        yield from exposed(self, below)
+        yield from lopsided(self, below)

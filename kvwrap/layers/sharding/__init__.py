@@ -1,0 +1,5 @@
+"""Keys spread over several stores by rendezvous hashing."""
+
+from kvwrap.layers.sharding.layer import Sharding
+
+__all__ = ["Sharding"]

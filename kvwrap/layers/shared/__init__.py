@@ -1,0 +1,1 @@
+"""What two or more layers use, and no layer owns."""

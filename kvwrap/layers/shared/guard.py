@@ -1,0 +1,74 @@
+"""A store that is left alone for a while after it has failed several times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from kvwrap.core.clock import Clock
+from kvwrap.errors import CircuitOpen, KvwrapError, RateLimited, StoreFull, StoreUnavailable
+from kvwrap.layers.shared.breaker import Breaker, BreakerState
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_NOT_DOWN = (CircuitOpen, RateLimited, StoreFull)
+"""Failures that cost no time, and do not say that the backend is down."""
+
+
+class Guard:
+    """Asks a store what a layer needs of it, through a circuit breaker.
+
+    Args:
+        clock: Where the time comes from.
+        failures: After how many failures in a row the store is left alone.
+        open_for: For how long, seconds.
+        owner: Who speaks in errors.
+        role: What the store is to the owner.
+    """
+
+    def __init__(
+        self, clock: Clock, *, failures: int, open_for: float, owner: str, role: str
+    ) -> None:
+        self._breaker = Breaker(clock, failures=failures, open_for=open_for)
+        self._owner = owner
+        self._role = role
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether it is being left alone."""
+        return self._breaker.state
+
+    @property
+    def opened(self) -> int:
+        """How often that began."""
+        return self._breaker.opened
+
+    async def ask(
+        self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The call's answer; raises `CircuitOpen`, at once, while the store is left alone."""
+        breaker = self._breaker
+        entered = breaker.enter()
+        if entered is None:
+            raise CircuitOpen(
+                f"the {self._role} of {self._owner} is left alone after repeated failures",
+                store=self._owner,
+            )
+        try:
+            answer = await call(*args, **kwargs)
+        except StoreUnavailable as error:
+            if isinstance(error, _NOT_DOWN):
+                breaker.abandoned(entered)
+            else:
+                breaker.failed(entered)
+            raise
+        except KvwrapError:
+            # It has answered, if only to refuse.
+            breaker.succeeded(entered)
+            raise
+        except BaseException:
+            breaker.abandoned(entered)
+            raise
+        breaker.succeeded(entered)
+        return answer

@@ -1,0 +1,1 @@
+"""Acknowledged changes in a local file, and the task that sends them."""

@@ -1,1 +1,0 @@
-"""What layers that deal with failing backends are made of."""

@@ -1,1 +1,0 @@
-"""What layers over several stores are made of."""

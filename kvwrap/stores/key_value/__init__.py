@@ -1,0 +1,5 @@
+"""Stores of the `AsyncKeyValue` protocol."""
+
+from kvwrap.stores.key_value.store import KeyValueStore
+
+__all__ = ["KeyValueStore"]

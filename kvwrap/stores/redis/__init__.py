@@ -1,0 +1,5 @@
+"""Redis."""
+
+from kvwrap.stores.redis.store import RedisStore
+
+__all__ = ["RedisStore"]

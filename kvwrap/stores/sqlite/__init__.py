@@ -1,0 +1,5 @@
+"""SQLite."""
+
+from kvwrap.stores.sqlite.store import SQLiteStore
+
+__all__ = ["SQLiteStore"]

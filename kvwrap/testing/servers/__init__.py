@@ -1,0 +1,7 @@
+"""Real servers for tests, one file a server."""
+
+from kvwrap.testing.servers.base import LocalServer
+from kvwrap.testing.servers.programs import UNPACKED, environment_of, find_server
+from kvwrap.testing.servers.redis import RedisServer
+
+__all__ = ["UNPACKED", "LocalServer", "RedisServer", "environment_of", "find_server"]
