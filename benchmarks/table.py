@@ -57,7 +57,7 @@ def markdown(rows: Iterable[Row]) -> str:
             row.ours,
             row.theirs,
             row.figure,
-            row.bound,
+            row.on_bind,
             "yes" if row.holds else "NO",
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -17,7 +17,7 @@ class KvwrapError(Exception):
         store: Name of the store or layer that speaks, if one does.
         collection: The collection concerned, as that part calls it; `None` is the default one.
         key: The key concerned, if there is one, likewise.
-        done: Keys of a batch, as the caller calls them, that had been carried out when it
+        succeeded: Keys of a batch, as the caller calls them, that had been carried out when it
             failed, or `None` where the error does not come from the middle of a batch.
     """
 
@@ -28,14 +28,14 @@ class KvwrapError(Exception):
         store: str | None = None,
         collection: str | None = None,
         key: str | None = None,
-        done: Iterable[str] | None = None,
+        succeeded: Iterable[str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.store = store
         self.collection = collection
         self.key = key
-        self.done = None if done is None else tuple(done)
+        self.succeeded = None if succeeded is None else tuple(succeeded)
 
     def __str__(self) -> str:
         where = []
@@ -45,8 +45,8 @@ class KvwrapError(Exception):
             where.append(f"collection {self.collection!r}")
         if self.key is not None:
             where.append(f"key {self.key!r}")
-        if self.done is not None:
-            where.append(f"done before it failed: {len(self.done)} keys")
+        if self.succeeded is not None:
+            where.append(f"done before it failed: {len(self.succeeded)} keys")
         return f"{self.message} ({', '.join(where)})" if where else self.message
 
 

@@ -75,10 +75,10 @@ async def job(
             await read(store, records, first, seen, lambda done: bars.advance(bar, done))
 
             backend.stop()
-            before = fallback.snapshot().served
+            before = fallback.snapshot().fallback_reads
             bar = bars.add_task("reading, backend down", total=down)
             await read(store, records, down, seen, lambda done: bars.advance(bar, done))
-            served = fallback.snapshot().served - before
+            fallback_reads = fallback.snapshot().fallback_reads - before
             backend.start()
 
             last = reads - first - down
@@ -96,7 +96,7 @@ async def job(
             at_rest=await backend.at_rest(),
             entries=len(records),
             outage_reads=down,
-            served_by_fallback=served,
+            served_by_fallback=fallback_reads,
             seen=seen,
         )
 

@@ -65,7 +65,7 @@ class OwnRedis:
         self.server.stop()
 
     async def at_rest(self) -> int:
-        return await bytes_in(self.server.url)
+        return await unwrap(self.server.url)
 
 
 class ReachedRedis:
@@ -91,10 +91,10 @@ class ReachedRedis:
             await store.destroy()
 
     async def at_rest(self) -> int:
-        return await bytes_in(self.url)
+        return await unwrap(self.url)
 
 
-async def bytes_in(url: str) -> int:
+async def unwrap(url: str) -> int:
     """The bytes of all the demo's entries in a Redis."""
     async with redis.asyncio.Redis.from_url(url) as client:
         names = [name async for name in client.scan_iter(match=f"{NAMESPACE}:*", count=1000)]

@@ -17,7 +17,7 @@ from kvwrap import errors
 from kvwrap.config.references import is_reference, meant, object_of, text_of
 from kvwrap.core.nested import StoreSource
 from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import Keyring
 
@@ -111,7 +111,7 @@ def _converted(value: Any, wanted: Any, reading: Reading) -> Any:
     if origin is Literal:
         if value in parts:
             return value
-        raise Mistake(f"{value!r} is none of the choices: {nearest(str(value), map(str, parts))}")
+        raise Mistake(f"{value!r} is none of the choices: {suggest(str(value), map(str, parts))}")
     if wanted is type or origin is type:
         return _class(value)
     if isinstance(origin or wanted, type):
@@ -197,7 +197,7 @@ def _class(value: Any) -> type:
     known = [name for name in dir(errors) if name[0].isupper()]
     raise Mistake(
         f"expected the name of an exception of kvwrap or Python, got {_kind(value)}"
-        + (f" {value!r}: {nearest(value, known)}" if _is_text(value) else "")
+        + (f" {value!r}: {suggest(value, known)}" if _is_text(value) else "")
     )
 
 
@@ -227,7 +227,7 @@ def _instance(value: Any, wanted: type, parts: tuple[Any, ...], reading: Reading
     if wanted is Serializer:
         found = serializer_named(value) if _is_text(value) else None
         if found is None:
-            raise Mistake(f"no serializer is called so: {nearest(str(value), serializer_names())}")
+            raise Mistake(f"no serializer is called so: {suggest(str(value), serializer_names())}")
         return found
     if issubclass(wanted, collections.abc.Mapping):
         return _table(value, parts, reading)

@@ -8,7 +8,7 @@ from typing import Any
 from kvwrap.builder import Stack
 from kvwrap.config.convert import asks_for_store, parameters
 from kvwrap.config.references import is_reference, python_reference
-from kvwrap.core.described import Described, shown
+from kvwrap.core.described import Described, redacted_repr
 from kvwrap.core.layer import LayeredStore, layers_of
 from kvwrap.core.registry import layer_name, store_name
 from kvwrap.core.serializer import serializer_named
@@ -112,7 +112,7 @@ def _referred(value: Any, path: str) -> Any:
 
 
 def _refuse_secret(name: str, text: str, path: str) -> None:
-    if shown(name, text) != repr(text):
+    if redacted_repr(name, text) != repr(text):
         raise ConfigurationError(
             f"{path}: a secret is not written down: keep it in the environment or in a file, and "
             'refer to it by { env = "NAME" } or { file = "/path" } when the store is built'

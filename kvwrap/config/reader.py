@@ -11,11 +11,11 @@ from typing import Any
 from kvwrap.builder import Stack, stack
 from kvwrap.config.convert import Mistake, converted, parameters
 from kvwrap.config.references import is_reference, meant, text_of
-from kvwrap.core.described import redacted
+from kvwrap.core.described import redact
 from kvwrap.core.layer import Layer
 from kvwrap.core.registry import layer_class, store_class, store_names
 from kvwrap.core.store import Store
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError, KvwrapError
 
 _PARTS = ("store", "layers", "silence")
@@ -40,7 +40,7 @@ def check_parts(table: Mapping[str, Any], path: str) -> None:
     for name in table:
         if name not in _PARTS:
             raise ConfigurationError(
-                f"{path}{name}: no such part of a configuration: {nearest(str(name), _PARTS)}"
+                f"{path}{name}: no such part of a configuration: {suggest(str(name), _PARTS)}"
             )
 
 
@@ -187,7 +187,7 @@ class Reader:
             if parameter is None or parameter.kind is parameter.VAR_KEYWORD:
                 raise ConfigurationError(
                     f"{path}.{name}: {cls.__name__} has no such option"
-                    + (f": {nearest(name, known)}" if known else "")
+                    + (f": {suggest(name, known)}" if known else "")
                 )
             before, self.path = self.path, f"{path}.{name}"
             try:
@@ -216,7 +216,7 @@ class Reader:
         for secret in self._secrets:
             if secret.strip():
                 text = text.replace(secret, "***")
-        text = redacted(text)
+        text = redact(text)
         # Whoever is further in has said the place already, more exactly.
         inside = isinstance(error, ConfigurationError) and text.startswith(path)
         return ConfigurationError(text if inside else f"{path}: {text}")

@@ -10,7 +10,7 @@ from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
-from kvwrap.core.optimistic import ATTEMPTS, contended, touch_by_writing, turn
+from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict, touch_by_writing
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
@@ -57,7 +57,7 @@ class AtomicMethods(BasicMethods):
         """
         collection, key = checked_collection(collection), checked_key(key)
         for attempt in ATTEMPTS:
-            await turn(attempt)
+            await backoff(attempt)
             entry = await self._one(collection, key)
             if entry is None:
                 return default
@@ -67,7 +67,7 @@ class AtomicMethods(BasicMethods):
                 return value
             if expected is None:
                 return default
-        raise contended(self.name, collection, key)
+        raise conflict(self.name, collection, key)
 
     async def put_if_absent(
         self, key: str, value: Any, *, collection: str | None = None, ttl: TTL | None = None
@@ -130,7 +130,7 @@ class AtomicMethods(BasicMethods):
         checked_end = expiry(self.clock.time(), ttl)
         async with self._locks.hold((collection, key)):
             for attempt in ATTEMPTS:
-                await turn(attempt)
+                await backoff(attempt)
                 found = await self._one(collection, key)
                 now = self.clock.time()
                 if found is None:
@@ -150,7 +150,7 @@ class AtomicMethods(BasicMethods):
                 expected = ABSENT if found is None else found.version
                 if (await self.write(collection, (key,), (entry,), (expected,)))[0]:
                     return total
-        raise contended(self.name, collection, key)
+        raise conflict(self.name, collection, key)
 
     async def expire(self, key: str, ttl: TTL | None, *, collection: str | None = None) -> bool:
         """Give the entry a new ttl, counted from now, `None` for never; whether there was one."""
@@ -188,7 +188,7 @@ class AtomicMethods(BasicMethods):
         if (source, collection) == (target, there):
             return await self._one(collection, source) is not None
         for attempt in ATTEMPTS:
-            await turn(attempt)
+            await backoff(attempt)
             found = await self._one(collection, source)
             if found is None:
                 return False
@@ -198,7 +198,7 @@ class AtomicMethods(BasicMethods):
             expected = [found.version] if self._compares else None
             if (await self.remove(collection, (source,), expected))[0] or expected is None:
                 return True
-        raise contended(self.name, collection, source)
+        raise conflict(self.name, collection, source)
 
     async def get_or_put(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from kvwrap.core.clock import Clock, checked_clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.part import Part
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import (
@@ -26,7 +26,7 @@ ValueHook = Callable[[Any, str, Collection], Any]
 """What a layer does to a value, given its key and collection, before or after it is bytes."""
 
 _new_version = random.getrandbits
-_EVERY_KEY = Span()
+_EVERY_KEY = KeyRange()
 
 
 class BasicMethods(Part):
@@ -67,7 +67,7 @@ class BasicMethods(Part):
     ) -> list[bool]:
         raise self._unsupported("delete")
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         raise self._unsupported("enumerate keys")
 
     async def list_collections(self) -> list[Collection]:
@@ -246,11 +246,11 @@ class BasicMethods(Part):
         Keys compare by code points. Keys put or deleted meanwhile may or may not be in it;
         no key comes twice.
         """
-        collection, span = checked_collection(collection), _span(prefix, start, end)
+        collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
         # No generator in this one: left unfinished, it would be closed by a task of its own.
         cursor: object = None
         while True:
-            page: Page = await self.list_keys(collection, span, cursor)
+            page: Page = await self.list_keys(collection, key_range, cursor)
             for key in page.keys:
                 yield key
             cursor = page.cursor
@@ -266,10 +266,10 @@ class BasicMethods(Part):
         end: str | None = None,
     ) -> AsyncIterator[tuple[str, Any]]:
         """As `scan`, with the values, read a page of keys at a time."""
-        collection, span = checked_collection(collection), _span(prefix, start, end)
+        collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
         cursor: object = None
         while True:
-            page: Page = await self.list_keys(collection, span, cursor)
+            page: Page = await self.list_keys(collection, key_range, cursor)
             entries = await self._many(collection, page.keys)
             for key, entry in zip(page.keys, entries, strict=True):
                 if entry is not None:
@@ -297,8 +297,8 @@ class BasicMethods(Part):
         await self.ping()
 
 
-def _span(prefix: str, start: str | None, end: str | None) -> Span:
-    return Span(
+def _key_range(prefix: str, start: str | None, end: str | None) -> KeyRange:
+    return KeyRange(
         checked_bound(prefix, "prefix"),
         None if start is None else checked_bound(start, "start"),
         None if end is None else checked_bound(end, "end"),

@@ -10,19 +10,19 @@ from kvwrap.errors import KvwrapError
 T = TypeVar("T")
 
 
-def picked(sequence: Sequence[T], places: Sequence[int]) -> Sequence[T]:
+def take(sequence: Sequence[T], places: Sequence[int]) -> Sequence[T]:
     """The elements at these places."""
     if len(places) == len(sequence):
         return sequence
     return [sequence[place] for place in places]
 
 
-def places_of(done: Sequence[bool]) -> list[int]:
+def indexes_of(done: Sequence[bool]) -> list[int]:
     """The places of what was done."""
     return [place for place, was in enumerate(done) if was]
 
 
-def once(keys: Sequence[str], there: Sequence[bool]) -> list[bool]:
+def first_of_each(keys: Sequence[str], there: Sequence[bool]) -> list[bool]:
     """What a removal says of a batch whose keys were there or not.
 
     Of a key that occurs several times, only the first was removed.
@@ -35,20 +35,20 @@ def once(keys: Sequence[str], there: Sequence[bool]) -> list[bool]:
     return removed
 
 
-def done_of(keys: Sequence[str], error: KvwrapError) -> list[bool]:
+def succeeded_flags(keys: Sequence[str], error: KvwrapError) -> list[bool]:
     """Which keys of a batch had been carried out when it failed so, as far as the error says."""
-    done = set(error.done or ())
+    done = set(error.succeeded or ())
     return [key in done for key in keys]
 
 
-def also_done(error: Exception, keys: Sequence[str], done: Iterable[str]) -> None:
+def add_succeeded(error: Exception, keys: Sequence[str], done: Iterable[str]) -> None:
     """Have the error say that these keys of its batch were carried out, besides those it names."""
     if isinstance(error, KvwrapError):
-        known = {*done, *(error.done or ())}
-        error.done = tuple(key for key in dict.fromkeys(keys) if key in known)
+        known = {*done, *(error.succeeded or ())}
+        error.succeeded = tuple(key for key in dict.fromkeys(keys) if key in known)
 
 
-async def under_other_names(call: Awaitable[T], keys: Sequence[str], names: Sequence[str]) -> T:
+async def with_callers_names(call: Awaitable[T], keys: Sequence[str], names: Sequence[str]) -> T:
     """What the call gives for a batch whose keys have these names inside.
 
     Its error says by their keys, which are what the caller knows, what was carried out.
@@ -56,7 +56,9 @@ async def under_other_names(call: Awaitable[T], keys: Sequence[str], names: Sequ
     try:
         return await call
     except KvwrapError as error:
-        if error.done:
-            done = set(error.done)
-            error.done = tuple(key for key, name in zip(keys, names, strict=True) if name in done)
+        if error.succeeded:
+            done = set(error.succeeded)
+            error.succeeded = tuple(
+                key for key, name in zip(keys, names, strict=True) if name in done
+            )
         raise

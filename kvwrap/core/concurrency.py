@@ -43,7 +43,7 @@ class KeyedLocks:
         return len(self._held)
 
 
-def at_work(task: asyncio.Task[Any] | None) -> bool:
+def is_running(task: asyncio.Task[Any] | None) -> bool:
     """Whether this task goes on in the running loop.
 
     One that was left behind, unfinished, by a loop that has been stopped never will.
@@ -51,7 +51,7 @@ def at_work(task: asyncio.Task[Any] | None) -> bool:
     return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
 
 
-async def within(clock: Clock, seconds: float, waiting: Coroutine[Any, Any, object]) -> bool:
+async def wait_for(clock: Clock, seconds: float, waiting: Coroutine[Any, Any, object]) -> bool:
     """Whether it ended in time; if not, it has been cancelled. What it raises is raised."""
     task = asyncio.ensure_future(waiting)
     alarm = asyncio.ensure_future(clock.sleep(seconds))
@@ -71,7 +71,7 @@ async def within(clock: Clock, seconds: float, waiting: Coroutine[Any, Any, obje
 T = TypeVar("T")
 
 
-async def outcomes(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exception]:
+async def gather_outcomes(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exception]:
     """What each call gave or raised, when all have ended; if cancelled, all of them are."""
     if len(calls) == 1:
         try:
@@ -86,10 +86,10 @@ async def outcomes(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exceptio
     return found
 
 
-async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """What each call gave; the first error in their order, when all have ended."""
     found: list[T] = []
-    for outcome in await outcomes(calls):
+    for outcome in await gather_outcomes(calls):
         if isinstance(outcome, Exception):
             raise outcome
         found.append(outcome)

@@ -17,7 +17,7 @@ _USERINFO = re.compile(r"://[^\s'\"]*@")
 _HIDDEN_QUERY = re.compile(rf"([?&]{_HIDDEN}=)[^&\s'\"]+", re.IGNORECASE)
 
 
-def shown(name: str, value: Any) -> str:
+def redacted_repr(name: str, value: Any) -> str:
     """The value of the parameter of this name as `repr` may show it: without what is secret.
 
     Hidden are the values of parameters named as secrets are, and, wherever a URL occurs,
@@ -25,10 +25,10 @@ def shown(name: str, value: Any) -> str:
     """
     if value is not None and _HIDDEN_NAME.fullmatch(name):
         return "***"
-    return redacted(repr(value))
+    return redact(repr(value))
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """The text without the secrets of the URLs in it."""
     if "://" not in text:
         return text
@@ -47,7 +47,7 @@ class Described:
         self._given = (args, kwargs)
         return self
 
-    def anew(self) -> Self:
+    def clone(self) -> Self:
         """Another instance, made with the same arguments."""
         args, kwargs = self._given
         made = type(self)(*args, **kwargs)
@@ -69,5 +69,7 @@ class Described:
         return found
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={shown(name, value)}" for name, value in self.arguments.items())
+        given = ", ".join(
+            f"{name}={redacted_repr(name, value)}" for name, value in self.arguments.items()
+        )
         return f"{type(self).__name__}({given})"

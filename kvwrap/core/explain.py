@@ -16,7 +16,7 @@ def explain(chain: Chain) -> str:
     lines = list(_tree(chain))
     lines.append("can: " + (", ".join(sorted(chain.capabilities)) or "get, put and delete only"))
     for place, finding in _findings(chain):
-        lines += [f"! {finding.code}: {place}{finding.sentence}", f"  {finding.way_out}"]
+        lines += [f"! {finding.code}: {place}{finding.message}", f"  {finding.hint}"]
     return "\n".join(lines)
 
 

@@ -16,9 +16,9 @@ class Finding(msgspec.Struct, frozen=True):
     """
 
     code: str
-    sentence: str
-    way_out: str
+    message: str
+    hint: str
     fatal: bool = False
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.sentence} {self.way_out}"
+        return f"{self.code}: {self.message} {self.hint}"

@@ -15,7 +15,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.nested import Nested
-from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, Page, Primitives, Span
+from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.registry import as_store
 from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
@@ -76,9 +76,9 @@ class Layer(Nested):
         """A store that behaves as `store` does, changed by this layer."""
         return LayeredStore(as_store(store), (self,))
 
-    def running(self, inner: Primitives) -> Self:
+    def bind(self, inner: Primitives) -> Self:
         """A fresh instance of this layer, at work over `inner`."""
-        part = self.anew()
+        part = self.clone()
         part.inner = inner
         part.clock = inner.clock
         part.take_none()
@@ -86,13 +86,13 @@ class Layer(Nested):
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, getattr(inner, name))
         try:
-            part.bound()
+            part.on_bind()
         except BaseException:
             part.release()
             raise
         return part
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         """Called once `inner` is known: the place to take second stores with `second`."""
 
     # -- what it says of itself --------------------------------------------------------
@@ -165,8 +165,8 @@ class Layer(Nested):
     ) -> list[bool]:
         return await self.inner.touch(collection, keys, expires)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        return await self.inner.list_keys(collection, span, cursor)
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
+        return await self.inner.list_keys(collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
         return await self.inner.list_collections()
@@ -208,7 +208,7 @@ class LayeredStore(Store):
         own: list[Layer] = []
         try:
             for layer in reversed(layers):
-                part = running = layer.running(part)
+                part = running = layer.bind(part)
                 own.insert(0, running)
             self._under = under
             self._base = under.base

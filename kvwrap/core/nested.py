@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from kvwrap.core.basic import BasicMethods
-from kvwrap.core.described import shown
+from kvwrap.core.described import redacted_repr
 from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
@@ -63,8 +63,8 @@ class Nested(Part):
         """The `repr` without second stores, which are branches of their own."""
         if not self.__taken:
             return repr(self)
-        given = self.plain_arguments.items()
-        return f"{self.name}({', '.join(f'{name}={shown(name, value)}' for name, value in given)})"
+        given = [f"{name}={redacted_repr(name, v)}" for name, v in self.plain_arguments.items()]
+        return f"{self.name}({', '.join(given)})"
 
     async def setup(self) -> None:
         async with AsyncExitStack() as opened:

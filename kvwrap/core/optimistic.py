@@ -15,7 +15,7 @@ ATTEMPTS = range(1000)
 """The numbers of attempts; a backend at which all are in vain is broken rather than busy."""
 
 
-async def turn(attempt: int) -> None:
+async def backoff(attempt: int) -> None:
     """Wait for a short and random time before an attempt, from the third on."""
     # No generator of attempts, which one that succeeds would leave unfinished: the event loop
     # closes such ones by a task for each.
@@ -23,7 +23,7 @@ async def turn(attempt: int) -> None:
         await asyncio.sleep(random.random() * min(attempt, 10) / 1000)
 
 
-def contended(store: str, collection: Collection, key: str) -> StoreUnavailable:
+def conflict(store: str, collection: Collection, key: str) -> StoreUnavailable:
     """The error for when all attempts were in vain."""
     return StoreUnavailable(
         f"the entry changed under {len(ATTEMPTS)} attempts to change it",
@@ -59,7 +59,7 @@ async def touch_by_writing(
     touched = dict.fromkeys(ends, False)
     pending = list(ends)
     for attempt in ATTEMPTS:
-        await turn(attempt)
+        await backoff(attempt)
         entries = await part.read(collection, pending)
         found = {key: entry for key, entry in zip(pending, entries) if entry is not None}
         if not found:
@@ -75,5 +75,5 @@ async def touch_by_writing(
         if not pending:
             break
     else:
-        raise contended(owner, collection, pending[0])
+        raise conflict(owner, collection, pending[0])
     return [touched[key] for key in keys]

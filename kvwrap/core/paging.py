@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvwrap.core.primitives import Collection, Page, Primitives, Span
+from kvwrap.core.primitives import Collection, KeyRange, Page, Primitives
 
 PAGE_SIZE = 500
 """Keys in a page; also how many values `items` reads at once."""
@@ -33,7 +33,7 @@ async def holds_any(part: Primitives, collection: Collection) -> bool:
     """Whether the collection has a key."""
     cursor: object = None
     while True:
-        page = await part.list_keys(collection, Span(), cursor)
+        page = await part.list_keys(collection, KeyRange(), cursor)
         cursor = page.cursor
         if page.keys or cursor is None:
             return bool(page.keys)

@@ -20,7 +20,7 @@ from kvwrap.core.entry import Entry
 Collection = str | None
 """A namespace of keys; `None` is the default collection."""
 
-Slot = tuple[Collection, str]
+QualifiedKey = tuple[Collection, str]
 """A collection and a key in it."""
 
 
@@ -37,7 +37,7 @@ Expected = int | Absent | None
 """What must be under a key for a write to happen: that version, nothing, or anything."""
 
 
-class Span(msgspec.Struct, frozen=True):
+class KeyRange(msgspec.Struct, frozen=True):
     """Which keys are asked for: those with the prefix, from `start` up to but not `end`.
 
     Keys compare by their code points.
@@ -119,7 +119,7 @@ class Primitives(Protocol):
     ) -> list[bool]:
         """Give entries another end (a moment, or `None` for never); False where none was."""
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         """One page of the live keys of a collection; the first has the cursor `None`."""
 
     async def list_collections(self) -> list[Collection]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kvwrap.core.store import Store
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _find(group: str, own: dict[str, str], name: str, what: str) -> Any:
                 f"the {what} {name!r} of another package ({others[name].value}) cannot be loaded: "
                 f"{error}"
             ) from error
-    raise ConfigurationError(f"no {what} is called {name!r}: {nearest(name, {*own, *others})}")
+    raise ConfigurationError(f"no {what} is called {name!r}: {suggest(name, {*own, *others})}")
 
 
 def _name_of(group: str, own: dict[str, str], cls: type) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from kvwrap.core import codec
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import (
     ConfigurationError,
     CorruptEntry,
@@ -205,7 +205,7 @@ def checked_serializer(serializer: object) -> Serializer:
         found = serializer_named(serializer)
         if found is None:
             raise ConfigurationError(
-                f"no serializer is called {serializer!r}: {nearest(serializer, serializer_names())}"
+                f"no serializer is called {serializer!r}: {suggest(serializer, serializer_names())}"
             )
         return found
     name = getattr(serializer, "name", None)

@@ -48,7 +48,7 @@ class Store(AtomicMethods):
         self._working: dict[str, Any] = {}
 
     async def open(self) -> None:
-        self._take_up()
+        self._enable()
         await super().open()
 
     async def close(self) -> None:
@@ -56,16 +56,16 @@ class Store(AtomicMethods):
             await super().close()
         finally:
             if self.is_closed:
-                self._lay_down()
+                self._disable()
 
-    def _lay_down(self) -> None:
+    def _disable(self) -> None:
         """Refuse every operation from now on: a store in use is not asked whether it is open."""
         for name in PRIMITIVES:
             if name not in self._working:
                 self._working[name] = vars(self).get(name)
                 setattr(self, name, _refusing(self, getattr(self, name)))
 
-    def _take_up(self) -> None:
+    def _enable(self) -> None:
         """Undo `_lay_down`."""
         for name, primitive in self._working.items():
             if primitive is None:

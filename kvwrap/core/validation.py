@@ -12,7 +12,7 @@ from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.errors import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """The sentence that suggests the likeliest name meant, or lists what there is."""
     choices = sorted(known)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
@@ -92,7 +92,7 @@ def checked_operations(names: object) -> frozenset[str]:
     for name in found:
         if name not in PRIMITIVES:
             raise ConfigurationError(
-                f"no operation is called {name!r}: {nearest(str(name), PRIMITIVES)}"
+                f"no operation is called {name!r}: {suggest(str(name), PRIMITIVES)}"
             )
     return frozenset(found)
 
@@ -105,7 +105,7 @@ def checked_errors(kinds: object, name: str) -> tuple[type[Exception], ...]:
     return found
 
 
-def concerns(
+def matches(
     error: Exception, kinds: tuple[type[Exception], ...], unless: tuple[type[Exception], ...]
 ) -> bool:
     """Whether an error is of these kinds, and of none of those that must be named to count."""

@@ -202,7 +202,7 @@ class EnvelopeKeyring(KeySource):
 
     # -- at work -----------------------------------------------------------------------
 
-    def running(self, clock: Clock) -> EnvelopeKeys:
+    def bind(self, clock: Clock) -> EnvelopeKeys:
         return EnvelopeKeys(self, self._max_age, self._max_keys, clock)
 
     async def opened(self, name: str) -> Cipher:

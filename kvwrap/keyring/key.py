@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn, Self
 
 import msgspec
 
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
 Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "aes-256-gcm-siv"]
@@ -54,7 +54,7 @@ def checked_algorithm(algorithm: object) -> str:
     if isinstance(algorithm, str) and algorithm in SUITES:
         return algorithm
     raise ConfigurationError(
-        f"no algorithm is called {algorithm!r}: {nearest(str(algorithm), SUITES)}"
+        f"no algorithm is called {algorithm!r}: {suggest(str(algorithm), SUITES)}"
     )
 
 

@@ -219,7 +219,7 @@ class Keyring(KeySource):
 
     # -- at work -----------------------------------------------------------------------
 
-    def running(self, clock: Clock) -> PlainKeys:
+    def bind(self, clock: Clock) -> PlainKeys:
         return _keys_of(self, None)
 
     def cipher(self, name: str) -> Cipher:

@@ -64,7 +64,7 @@ class LiveKeyring(KeySource):
         self._refresh = refresh
         self._every = math.inf if refresh is None else checked_ttl(refresh)
 
-    def running(self, clock: Clock) -> LiveKeys:
+    def bind(self, clock: Clock) -> LiveKeys:
         return LiveKeys(self._fetch, self._keys_of, self._every, clock)
 
     def __repr__(self) -> str:

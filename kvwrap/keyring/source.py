@@ -43,7 +43,7 @@ class KeySource:
     Not pickled: every process loads its keys from where they are kept.
     """
 
-    def running(self, clock: Clock) -> OpenKeys:
+    def bind(self, clock: Clock) -> OpenKeys:
         """These keys at work, for one layer."""
         raise NotImplementedError
 

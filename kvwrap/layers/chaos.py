@@ -131,7 +131,7 @@ class Chaos(Around):
         if not issubclass(kind, KvwrapError):
             return kind(message)
         key = call.keys[0] if len(call.keys) == 1 else None
-        return kind(message, store=self.name, collection=call.collection, key=key, done=done)
+        return kind(message, store=self.name, collection=call.collection, key=key, succeeded=done)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store

@@ -15,9 +15,9 @@ from kvwrap.layers.base import (
     checked_count,
     checked_errors,
     checked_seconds,
-    concerns,
+    matches,
 )
-from kvwrap.layers.shared.breaker import Breaker, BreakerState
+from kvwrap.layers.shared.breaker import Breaker, BreakerState, Outcome
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class CircuitBreaker(Around):
         self.open_for = checked_seconds(open_for, "open_for")
         self.on = checked_errors(on, "on")
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._breaker = Breaker(self.clock, failures=self.failures, open_for=self.open_for)
 
     @property
@@ -71,23 +71,12 @@ class CircuitBreaker(Around):
         return self._breaker.opened
 
     async def around(self, call: Call[T]) -> T:
-        breaker = self._breaker
-        entered = breaker.enter()
-        if entered is None:
-            raise self._held_back(call)
-        try:
-            result = await call()
-        except self.on as error:
-            if concerns(error, self.on, _NOT_DOWN):
-                breaker.failed(entered)
-            else:
-                breaker.abandoned(entered)
-            raise
-        except BaseException:
-            breaker.abandoned(entered)
-            raise
-        breaker.succeeded(entered)
-        return result
+        return await self._breaker.call(call, lambda: self._held_back(call), self._judge)
+
+    def _judge(self, error: Exception) -> Outcome:
+        if isinstance(error, self.on) and matches(error, self.on, _NOT_DOWN):
+            return Outcome.DOWN
+        return Outcome.UNKNOWN
 
     def _held_back(self, call: Call[T]) -> CircuitOpen:
         if self._breaker.state is BreakerState.HALF_OPEN:

@@ -68,14 +68,14 @@ class DefaultValue(Layer):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         found = await self.inner.read(collection, keys)
-        if None not in found or not self._concerns(collection):
+        if None not in found or not self._applies_to(collection):
             return found
         now = self.clock.time()
         end = None if self._ttl is None else now + self._ttl
         default = Entry(self._body, self._codec, now, end, self._version)
         return [default if entry is None else entry for entry in found]
 
-    def _concerns(self, collection: Collection) -> bool:
+    def _applies_to(self, collection: Collection) -> bool:
         return self._collections is None or collection in self._collections
 
     def write(

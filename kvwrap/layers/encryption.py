@@ -89,8 +89,8 @@ class Encryption(Transform):
         self._legacy = readers
         self._limit = message_limit
 
-    def bound(self) -> None:
-        self._keys = self.keyring.running(self.clock)
+    def on_bind(self) -> None:
+        self._keys = self.keyring.bind(self.clock)
         self._waits_to_encode = self._waits_to_decode = self._keys.waits
         self._ciphers: Mapping[bytes, Cipher] = {}
         if not self._keys.waits:

@@ -16,12 +16,12 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Page,
-    Span,
     Store,
     checked_flag,
-    under_other_names,
+    with_callers_names,
 )
 
 _SHORTEST = 16
@@ -102,7 +102,7 @@ class HashedKey(Layer):
     ) -> Coroutine[Any, Any, list[bool]]:
         names = self._hashed(collection, keys)
         call = self.inner.write(self._there(collection), names, entries, expected)
-        return call if len(keys) == 1 else under_other_names(call, keys, names)
+        return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def remove(
         self,
@@ -112,16 +112,16 @@ class HashedKey(Layer):
     ) -> Coroutine[Any, Any, list[bool]]:
         names = self._hashed(collection, keys)
         call = self.inner.remove(self._there(collection), names, expected)
-        return call if len(keys) == 1 else under_other_names(call, keys, names)
+        return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
         names = self._hashed(collection, keys)
         call = self.inner.touch(self._there(collection), names, expires)
-        return call if len(keys) == 1 else under_other_names(call, keys, names)
+        return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         raise self.unsupported("enumerate keys, of which the backend holds only hashes")
 
     async def list_collections(self) -> list[Collection]:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Literal
 
 from kvwrap.errors import ConfigurationError, InvalidValue, KvwrapError, ValueTooLarge
-from kvwrap.layers.base import Collection, Entry, Expected, Finding, Layer, Store, also_done
+from kvwrap.layers.base import Collection, Entry, Expected, Finding, Layer, Store, add_succeeded
 
 _CHOICES = ("raise", "drop")
 
@@ -104,7 +104,7 @@ class LimitSize(Layer):
             try:
                 await self.inner.remove(collection, dropped)
             except KvwrapError as error:
-                also_done(error, keys, [key for key, fit in fitted.items() if fit])
+                add_succeeded(error, keys, [key for key, fit in fitted.items() if fit])
                 raise
         return written
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from kvwrap.errors import CircuitOpen, ConfigurationError, KvwrapError, StoreUnavailable
+from kvwrap.errors import CircuitOpen, ConfigurationError, StoreUnavailable
 from kvwrap.layers.base import (
     ABSENT,
     Around,
@@ -15,17 +15,13 @@ from kvwrap.layers.base import (
     Finding,
     Layer,
     Store,
-    also_done,
+    add_succeeded,
     checked_count,
     checked_errors,
     checked_rng,
     checked_seconds,
-    concerns,
-    need,
+    matches,
 )
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -38,7 +34,7 @@ class Retry(Around):
 
     The wait before attempt n+1 is drawn evenly from 0 to `wait` · 2ⁿ⁻¹ seconds, at most
     `max_wait` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015). tenacity does the attempts.
+    Blog, 2015).
 
     A compare-and-put that failed may have happened all the same. It is not simply done
     again: the entry is read first, and carries the version of this write (it happened:
@@ -51,12 +47,9 @@ class Retry(Around):
         on: The errors that may pass. `CircuitOpen` counts only if it is named itself.
         wait: The longest first wait, in seconds.
         max_wait: The longest wait, in seconds.
-        limit: No attempt begins later than so many seconds after the first; `None` for no
-            such limit. What bounds an attempt that hangs is a `Timeout` inside.
+        timeout: Seconds after the first attempt beyond which no further one begins; `None` for
+            no such limit. An attempt that hangs is bounded by a `Timeout` inside.
         rng: Where the randomness comes from.
-
-    Raises:
-        ConfigurationError: tenacity is not installed.
 
     The error of the last attempt is raised as it is, with a note of how many there were.
     Cancellation passes at once, in an attempt and in a wait.
@@ -71,7 +64,7 @@ class Retry(Around):
         on: type[Exception] | Sequence[type[Exception]] = (StoreUnavailable,),
         wait: float = 0.1,
         max_wait: float = 5.0,
-        limit: float | None = 60.0,
+        timeout: float | None = 60.0,
         rng: random.Random | None = None,
     ) -> None:
         self.attempts = checked_count(attempts, "attempts")
@@ -80,9 +73,8 @@ class Retry(Around):
         self.max_wait = checked_seconds(max_wait, "max_wait", zero=True)
         if self.max_wait < self.wait:
             raise ConfigurationError(f"max_wait={max_wait} is below wait={wait}")
-        self.limit = None if limit is None else checked_seconds(limit, "limit")
+        self.timeout = None if timeout is None else checked_seconds(timeout, "timeout")
         self._uniform = checked_rng(rng).uniform
-        self._tenacity = need("tenacity", extra="resilience", wanted_by="Retry")
 
     async def around(self, call: Call[T]) -> T:
         began = self.clock.monotonic()
@@ -91,62 +83,36 @@ class Retry(Around):
         except self.on as error:
             if self.attempts == 1 or not self._may_pass(error):
                 raise
-            return await self._again(call, began, error)
+            return await self._retry(call, began, error)
 
-    async def _again(self, call: Call[T], began: float, error: Exception) -> T:
-        """The attempts after the first, which ended in `error`."""
-        tenacity = self._tenacity
-        first: Exception | None = error
-        unclear = False
-        done: set[str] = set()
-
-        async def attempt() -> Any:
-            nonlocal first, unclear
-            if first is not None:
-                # The first attempt has been made already, so that success costs nothing.
-                failure, first = first, None
-                done.update(getattr(failure, "done", None) or ())
-                raise failure
-            if call.expected is None:
-                return await again()
-            rest = await self._not_done(call)
-            if rest is None:
-                unclear = True
-                error.add_note("whether it happened cannot be told: another write came after it")
-                raise error
-            return await _done_again(call, rest)
-
-        async def again() -> T:
+    async def _retry(self, call: Call[T], began: float, error: Exception) -> T:
+        """Make the attempts after the first, which ended in `error`."""
+        succeeded = set(getattr(error, "succeeded", None) or ())
+        made = 1
+        while self._may_pass(error) and made < self.attempts:
+            longest = min(self.wait * 2.0 ** min(made - 1, 64), self.max_wait)
+            pause = self._uniform(0.0, longest)
+            if self.timeout is not None and self.clock.monotonic() - began + pause > self.timeout:
+                break
+            await self.clock.sleep(pause)
+            made += 1
             try:
-                return await call()
-            except KvwrapError as failure:
-                done.update(failure.done or ())
-                raise
-
-        def is_over(state: RetryCallState) -> bool:
-            seconds = self.clock.monotonic() - began + state.upcoming_sleep
-            return state.attempt_number >= self.attempts or (
-                self.limit is not None and seconds > self.limit
-            )
-
-        longest = tenacity.wait_exponential(multiplier=self.wait, max=self.max_wait)
-        tries = tenacity.AsyncRetrying(
-            sleep=self.clock.sleep,
-            stop=is_over,
-            wait=lambda state: self._uniform(0.0, longest(state)),
-            retry=tenacity.retry_if_exception(lambda e: self._may_pass(e) and not unclear),
-            reraise=True,
-        )
-        try:
-            result: T = await tries(attempt)
-        except self.on as last:
-            made = tries.statistics["attempt_number"]
-            last.add_note(f"{self.name} gave {call.operation} up after {made} attempts")
-            if done:
-                # What one attempt has carried out stays so, whatever a later one met.
-                also_done(last, call.keys, done)
-            raise
-        return result
+                if call.expected is None:
+                    return await call()
+                rest = await self._not_done(call)
+                if rest is not None:
+                    return await _call_rest(call, rest)
+            except self.on as failure:
+                error = failure
+                succeeded.update(getattr(failure, "succeeded", None) or ())
+            else:
+                error.add_note("whether it happened is unknown: another write came after it")
+                break
+        error.add_note(f"{self.name} gave {call.operation} up after {made} attempts")
+        if succeeded:
+            # What one attempt has carried out stays so, whatever a later one met.
+            add_succeeded(error, call.keys, succeeded)
+        raise error
 
     async def _not_done(self, call: Call[Any]) -> list[int] | None:
         """The places in the batch of a conditional operation that are as if it had not happened.
@@ -171,7 +137,7 @@ class Retry(Around):
         return rest
 
     def _may_pass(self, error: BaseException) -> bool:
-        return isinstance(error, Exception) and concerns(error, self.on, _HELD_BACK)
+        return isinstance(error, Exception) and matches(error, self.on, _HELD_BACK)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -192,7 +158,7 @@ class Retry(Around):
             )
 
 
-async def _done_again(call: Call[Any], places: Sequence[int]) -> list[bool]:
+async def _call_rest(call: Call[Any], places: Sequence[int]) -> Any:
     """A conditional operation for these places of its batch; the others have happened."""
     done = [True] * len(call.keys)
     if places:

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     Collection,
+    Partitioning,
     Primitives,
-    Spreading,
     Store,
     StoreSource,
     checked_call,
@@ -22,7 +22,7 @@ Choose = Callable[[Collection, str], str | None]
 """Says by which route an entry goes, given its collection and key; `None` is the inner store."""
 
 
-class Routing(Spreading):
+class Routing(Partitioning):
     """Keeps each entry in the store that its collection or key names; all others in the inner one.
 
     Args:
@@ -60,7 +60,7 @@ class Routing(Spreading):
         self._routes: dict[str, Store] = {}
         self._patterns: list[tuple[Callable[[str], object], Store]] = []
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._routes = {
             pattern: self.second(f"route {pattern!r}", source)
             for pattern, source in self._sources.items()

@@ -12,9 +12,9 @@ from kvwrap.layers.base import (
     Capability,
     Collection,
     Finding,
+    KeyRange,
     Layer,
     Renaming,
-    Span,
     Store,
     checked_name,
     checked_prefix,
@@ -65,7 +65,7 @@ class SingleCollection(Renaming):
         found: dict[Collection, None] = {}
         cursor: object = None
         while True:
-            page = await self.inner.list_keys(self.collection, Span(), cursor)
+            page = await self.inner.list_keys(self.collection, KeyRange(), cursor)
             for key in page.keys:
                 name, separator, rest = key.partition(self.separator)
                 if separator and rest:

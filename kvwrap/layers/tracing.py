@@ -57,7 +57,7 @@ class Tracing(Around):
         self._db_system = db_system
         self._keys = checked_flag(keys, "keys")
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         base: Any = self.inner
         while hasattr(base, "inner"):
             base = base.inner

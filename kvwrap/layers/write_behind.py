@@ -14,17 +14,17 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Page,
-    Span,
     Store,
     checked_count,
     checked_seconds,
-    once,
+    first_of_each,
 )
 from kvwrap.layers.shared.journal.change import Refused
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
-from kvwrap.layers.shared.journal.journal import Journal, read_over
+from kvwrap.layers.shared.journal.journal import Journal, overlay
 from kvwrap.layers.shared.journal.sender import Sender
 
 
@@ -79,16 +79,16 @@ class WriteBehind(Layer):
         max_wait: float = 5.0,
         batch: int = 500,
         retry_after: float = 1.0,
-        close_within: float = 5.0,
+        shutdown_timeout: float = 5.0,
     ) -> None:
         self._path = checked_path(journal)
         self._max_pending = checked_count(max_pending, "max_pending")
         self._max_wait = checked_seconds(max_wait, "max_wait", zero=True)
         self._batch = checked_count(batch, "batch")
         self._retry_after = checked_seconds(retry_after, "retry_after")
-        self._close_within = checked_seconds(close_within, "close_within", zero=True)
+        self._shutdown_timeout = checked_seconds(shutdown_timeout, "shutdown_timeout", zero=True)
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._journal = Journal(self._path, owner=self.name)
         self._sender = Sender(
             self._journal,
@@ -106,7 +106,7 @@ class WriteBehind(Layer):
 
     async def teardown(self) -> None:
         try:
-            await self._sender.stop(self._close_within)
+            await self._sender.stop(self._shutdown_timeout)
         finally:
             await self._journal.close()
 
@@ -150,7 +150,7 @@ class WriteBehind(Layer):
         await self.ready()
         if not self._journal.pending:
             return await self.inner.read(collection, keys)
-        return await read_over(self._journal, self.clock, self.inner.read, collection, keys)
+        return await overlay(self._journal, self.clock, self.inner.read, collection, keys)
 
     async def write(
         self,
@@ -185,7 +185,7 @@ class WriteBehind(Layer):
             changes = [pending.get((collection, key)) for key in keys]
             there = [change is None or change.live(now) is not None for change in changes]
         await self._accept(collection, keys, [None] * len(keys))
-        return once(keys, there)
+        return first_of_each(keys, there)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
@@ -194,10 +194,10 @@ class WriteBehind(Layer):
         await self._sender.send_first(collection, keys)
         return await self.inner.touch(collection, keys, expires)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
             await self.flush()
-        return await self.inner.list_keys(collection, span, cursor)
+        return await self.inner.list_keys(collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
         await self.flush()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import CorruptEntry, DecryptionError, KvwrapError, ValueTooLarge
-from kvwrap.rewriting.recorder import Watcher, is_current
+from kvwrap.rewriting.recorder import Recorder, is_current
 from kvwrap.rewriting.report import Report
 
 _ATTEMPTS = 20
@@ -39,7 +39,7 @@ class Rewriter:
         self,
         part: Primitives,
         collection: Collection,
-        watcher: Watcher,
+        watcher: Recorder,
         report: Report,
         whole: Callable[[Entry], Entry],
         *,

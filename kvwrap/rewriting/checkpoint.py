@@ -17,7 +17,7 @@ Resume = str | os.PathLike[str] | Mapping[str, Any]
 """A file that the state is kept in, or a state as `Progress.state` gave it."""
 
 
-class State(msgspec.Struct):
+class Checkpoint(msgspec.Struct):
     """How far a rewrite has come.
 
     Attributes:
@@ -54,7 +54,7 @@ class State(msgspec.Struct):
         return found
 
 
-class Keeper:
+class CheckpointFile:
     """Reads a state where it was left, and keeps it in its file, if it has one."""
 
     def __init__(self, resume: Resume | None) -> None:
@@ -62,7 +62,7 @@ class Keeper:
         path = None if resume is None or isinstance(resume, Mapping) else Path(resume)
         self._path = path
 
-    def start(self, fresh: State) -> State:
+    def start(self, fresh: Checkpoint) -> Checkpoint:
         """The state that was left if it is one of the same rewrite, else the fresh one."""
         found: Any = self._given
         if self._path is not None and self._path.exists():
@@ -73,13 +73,13 @@ class Keeper:
         if found is None:
             return fresh
         try:
-            left = msgspec.convert(found, State)
+            left = msgspec.convert(found, Checkpoint)
         except msgspec.ValidationError:
             raise _unreadable(str(self._path or "resume")) from None
         same = (left.target, left.report.dry_run) == (fresh.target, fresh.report.dry_run)
         return left if same and left.format == fresh.format else fresh
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: Checkpoint) -> None:
         """Write the file anew, whole or not at all."""
         if self._path is None:
             return

@@ -12,7 +12,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base.transform import Transform
 
 
-class Sight(NamedTuple):
+class Observation(NamedTuple):
     """One entry as it passed one transform, under the names it has there."""
 
     layer: Transform
@@ -22,7 +22,7 @@ class Sight(NamedTuple):
     plain: Entry
 
 
-class Watcher:
+class Recorder:
     """Collects sights by the version of the entry, which no layer on the way changes.
 
     Names would not do: they differ from layer to layer. What other tasks read meanwhile is
@@ -35,7 +35,7 @@ class Watcher:
     def __init__(self, layers: Sequence[Transform]) -> None:
         self._layers = layers
         self._innermost = layers[-1]
-        self._sights: dict[int, list[Sight]] = {}
+        self._sights: dict[int, list[Observation]] = {}
         self._written: dict[int, bytes] = {}
 
     @contextmanager
@@ -66,7 +66,7 @@ class Watcher:
         for key, inside, outside in zip(keys, stored, plain):
             if inside is not None and outside is not None:
                 sights = self._sights.setdefault(inside.version, [])
-                sights.append(Sight(layer, collection, key, inside, outside))
+                sights.append(Observation(layer, collection, key, inside, outside))
 
     def was_written(
         self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]
@@ -81,7 +81,7 @@ class Watcher:
         self._sights.clear()
         self._written.clear()
 
-    def take(self, entry: Entry) -> list[Sight]:
+    def take(self, entry: Entry) -> list[Observation]:
         """How this entry, as read, passed each transform, outermost first.
 
         Several entries of a batch can have one version, if another program wrote the same
@@ -100,7 +100,7 @@ class Watcher:
         return self._written.get(entry.version, entry.codec)
 
 
-async def is_current(sights: Sequence[Sight]) -> bool:
+async def is_current(sights: Sequence[Observation]) -> bool:
     """Whether every transform would write this entry as it lies there."""
     for layer, collection, key, stored, plain in reversed(sights):
         await layer.prepare_encode(collection)

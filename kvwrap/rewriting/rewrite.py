@@ -15,17 +15,17 @@ import msgspec
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Span
+from kvwrap.core.primitives import Collection, KeyRange
 from kvwrap.core.serializer import ValueCodec
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count
 from kvwrap.layers.base.transform import Transform
 from kvwrap.layers.encryption import Encryption
 from kvwrap.rewriting.batch import Rewriter
-from kvwrap.rewriting.checkpoint import Keeper, Resume, State
-from kvwrap.rewriting.recorder import Watcher
+from kvwrap.rewriting.checkpoint import Checkpoint, CheckpointFile, Resume
+from kvwrap.rewriting.recorder import Recorder
 from kvwrap.rewriting.report import Failure, Report
-from kvwrap.rewriting.scope import Place, check, places
+from kvwrap.rewriting.scope import Scope, check, scopes
 
 __all__ = ["Failure", "Progress", "Report", "rewrite"]
 
@@ -92,17 +92,17 @@ async def rewrite(
         StoreUnavailable: The backend failed; what was done is done, and `resume` goes on.
     """
     checked_count(batch, "batch")
-    there = list(places(store, collections))
+    there = list(scopes(store, collections))
     for place in there:
         check(place, writes=not dry_run, exclusive=exclusive)
     transforms = there[0].transforms
     for transform in transforms:
         await transform.prepare_encode(None)
-    keeper = Keeper(resume)
+    keeper = CheckpointFile(resume)
     fresh = Report(dry_run=dry_run)
     _name_keys(fresh, transforms)
     target = [*map(repr, transforms), *fresh.primary, f"collections={collections!r}"]
-    state = keeper.start(State(target, report=fresh))
+    state = keeper.start(Checkpoint(target, report=fresh))
     run = _Run(store, state, keeper, batch, progress, dry_run, exclusive)
     for place in there:
         await run.through(place)
@@ -118,8 +118,8 @@ class _Run:
     def __init__(
         self,
         store: Store,
-        state: State,
-        keeper: Keeper,
+        state: Checkpoint,
+        keeper: CheckpointFile,
         batch: int,
         progress: Callable[[Progress], object] | None,
         dry_run: bool,
@@ -133,9 +133,9 @@ class _Run:
         self._dry_run = dry_run
         self._exclusive = exclusive
 
-    async def through(self, place: Place) -> None:
+    async def through(self, place: Scope) -> None:
         """Go through all collections of a place that have not been gone through."""
-        watcher = Watcher(place.transforms)
+        watcher = Recorder(place.transforms)
         state = self._state
         with watcher.looking():
             for collection in await place.all_collections():
@@ -146,12 +146,12 @@ class _Run:
                 state.finish(place.name, collection)
                 self._keeper.keep(state)
 
-    async def _collection(self, place: Place, collection: Collection, watcher: Watcher) -> None:
+    async def _collection(self, place: Scope, collection: Collection, watcher: Recorder) -> None:
         state, part = self._state, place.part
         ordered = Capability.RANGE in part.capabilities
         # Where keys have no order, what is counted counts from the collection's beginning.
         before = msgspec.json.encode(state)
-        span = Span(start=state.after)
+        key_range = KeyRange(start=state.after)
         rewriter = Rewriter(
             part,
             collection,
@@ -163,7 +163,7 @@ class _Run:
         )
         cursor: object = None
         while True:
-            page = await part.list_keys(collection, span, cursor)
+            page = await part.list_keys(collection, key_range, cursor)
             keys = [key for key in page.keys if key != state.after]
             for some in _cut(keys, self._batch):
                 await rewriter.batch(some)

@@ -14,7 +14,7 @@ from kvwrap.layers.base.renaming import Renaming
 from kvwrap.layers.base.transform import Transform
 
 
-class Place(NamedTuple):
+class Scope(NamedTuple):
     """A part to read from and write to, and the collections there.
 
     Attributes:
@@ -43,7 +43,7 @@ class Place(NamedTuple):
         return self.collections is None and Capability.COLLECTIONS in self.part.capabilities
 
 
-def places(store: Store, collections: Sequence[Collection] | None) -> Iterator[Place]:
+def scopes(store: Store, collections: Sequence[Collection] | None) -> Iterator[Scope]:
     """The places to go through: the users' entries, then what layers keep for themselves.
 
     The users' entries are met at the outermost transform, behind those layers outside it
@@ -62,11 +62,11 @@ def places(store: Store, collections: Sequence[Collection] | None) -> Iterator[P
             store=store.name,
         )
     transforms = [layer for layer in layers if isinstance(layer, Transform)]
-    yield Place("values", _renamed(layers[: depths[0] + 1], collections), collections, transforms)
+    yield Scope("values", _renamed(layers[: depths[0] + 1], collections), collections, transforms)
     for depth, layer in enumerate(layers):
         below = [each for each in layers[depth + 1 :] if isinstance(each, Transform)]
         if layer.reserved and below and collections is None:
-            yield Place(layer.name, layer.inner, layer.reserved, below)
+            yield Scope(layer.name, layer.inner, layer.reserved, below)
 
 
 def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) -> Primitives:
@@ -80,7 +80,7 @@ def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) 
     for layer in reversed(layers[:-1]):
         hides = "hashes_keys" in layer.traits
         if isinstance(layer, Renaming) and not (hashed and layer._prefixes_keys):
-            part = layer.running(part)
+            part = layer.bind(part)
         elif (hides and layer.arguments.get("collections")) or isinstance(layer, Renaming):
             if collections is not None:
                 raise ConfigurationError(
@@ -92,7 +92,7 @@ def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) 
     return part
 
 
-def check(place: Place, *, writes: bool, exclusive: bool) -> None:
+def check(place: Scope, *, writes: bool, exclusive: bool) -> None:
     """Refuse what the place cannot do.
 
     Raises:

@@ -10,7 +10,7 @@ from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, foreign, has_expired, is_entry
 from kvwrap.core.paging import Snapshot
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUnavailable
@@ -166,11 +166,11 @@ class MappingStore(Store):
                 removed.append(wanted and self._take(collection, key))
         return removed
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
             with self._guarded(collection):
                 live = [key for _, place, key in self._live_names() if place == collection]
-            cursor = Snapshot(sorted(key for key in live if key in span))
+            cursor = Snapshot(sorted(key for key in live if key in key_range))
         return Snapshot.page(cursor)
 
     async def list_collections(self) -> list[Collection]:
@@ -218,7 +218,7 @@ class _Guard:
                 store=store,
                 collection=collection,
                 key=keys[len(done)] if len(done) < len(keys) else None,
-                done=keys[: len(done)] if keys else None,
+                succeeded=keys[: len(done)] if keys else None,
             ) from error
 
 

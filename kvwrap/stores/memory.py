@@ -12,7 +12,7 @@ from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import Snapshot
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Slot, Span
+from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page, QualifiedKey
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count
@@ -56,12 +56,12 @@ class MemoryStore(Store):
         self._max_bytes = max_bytes
         self._bounded = max_entries is not None or max_bytes is not None
         # Where there are bounds, `_uses` is the same, in the order of their last use.
-        self._uses: OrderedDict[Slot, Entry] = OrderedDict()
-        self._entries: dict[Slot, Entry] = self._uses if self._bounded else {}
+        self._uses: OrderedDict[QualifiedKey, Entry] = OrderedDict()
+        self._entries: dict[QualifiedKey, Entry] = self._uses if self._bounded else {}
         self._names: dict[Collection, dict[str, None]] = {}
         self._bytes = 0
         # The number keeps slots, which need not be comparable, from being compared.
-        self._expiries: list[tuple[float, int, Slot]] = []
+        self._expiries: list[tuple[float, int, QualifiedKey]] = []
         self._counter = count()
 
     @classmethod
@@ -90,13 +90,13 @@ class MemoryStore(Store):
         entries = self._entries
         found: list[Entry | None] = []
         for key in keys:
-            slot = (collection, key)
-            entry = entries.get(slot)
+            qualified = (collection, key)
+            entry = entries.get(qualified)
             if entry is not None:
                 if entry.expires_at is not None and entry.expires_at <= self.clock.time():
                     entry = None
                 elif self._bounded:
-                    self._uses.move_to_end(slot)
+                    self._uses.move_to_end(qualified)
             found.append(entry)
         return found
 
@@ -120,29 +120,29 @@ class MemoryStore(Store):
             return [True] * len(keys)
         written = []
         for index, (key, entry) in enumerate(zip(keys, entries, strict=True)):
-            slot = (collection, key)
-            wanted = self._is(slot, expected[index])
+            qualified = (collection, key)
+            wanted = self._is(qualified, expected[index])
             if wanted:
-                self._keep(slot, entry)
+                self._keep(qualified, entry)
             written.append(wanted)
         return written
 
-    def _keep(self, slot: Slot, entry: Entry) -> None:
-        known = self._entries.get(slot)
-        self._entries[slot] = entry
+    def _keep(self, qualified: QualifiedKey, entry: Entry) -> None:
+        known = self._entries.get(qualified)
+        self._entries[qualified] = entry
         if known is None:
-            collection, key = slot
+            collection, key = qualified
             self._names.setdefault(collection, {})[key] = None
         end = entry.expires_at
         if end is not None and (known is None or known.expires_at != end):
-            heappush(self._expiries, (end, next(self._counter), slot))
+            heappush(self._expiries, (end, next(self._counter), qualified))
         if self._bounded:
-            self._make_room(slot, entry, known)
+            self._make_room(qualified, entry, known)
 
-    def _make_room(self, slot: Slot, entry: Entry, known: Entry | None) -> None:
+    def _make_room(self, qualified: QualifiedKey, entry: Entry, known: Entry | None) -> None:
         """Let go of the least recently used until the bounds hold, but not of this entry."""
         entries = self._uses
-        entries.move_to_end(slot)
+        entries.move_to_end(qualified)
         if self._max_bytes is not None:
             self._bytes += _size(entry) - (0 if known is None else _size(known))
             while self._bytes > self._max_bytes:
@@ -150,10 +150,10 @@ class MemoryStore(Store):
         if self._max_entries is not None and len(entries) > self._max_entries:
             self._forget(next(iter(entries)))
 
-    def _forget(self, slot: Slot) -> Entry | None:
-        entry = self._entries.pop(slot, None)
+    def _forget(self, qualified: QualifiedKey) -> Entry | None:
+        entry = self._entries.pop(qualified, None)
         if entry is not None:
-            collection, key = slot
+            collection, key = qualified
             names = self._names[collection]
             del names[key]
             if not names:
@@ -170,14 +170,14 @@ class MemoryStore(Store):
     ) -> list[bool]:
         removed = []
         for index, key in enumerate(keys):
-            slot = (collection, key)
-            there = expected is None or self._is(slot, expected[index])
-            removed.append(there and self._live(self._forget(slot)) is not None)
+            qualified = (collection, key)
+            there = expected is None or self._is(qualified, expected[index])
+            removed.append(there and self._live(self._forget(qualified)) is not None)
         return removed
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
-            live = (key for key in self._keys_in(collection) if key in span)
+            live = (key for key in self._keys_in(collection) if key in key_range)
             cursor = Snapshot(sorted(key for key in live if self._is_live((collection, key))))
         return Snapshot.page(cursor)
 
@@ -203,16 +203,16 @@ class MemoryStore(Store):
     def _keys_in(self, collection: Collection) -> list[str]:
         return list(self._names.get(collection, ()))
 
-    def _is(self, slot: Slot, expected: Expected) -> bool:
+    def _is(self, qualified: QualifiedKey, expected: Expected) -> bool:
         if expected is None:
             return True
-        entry = self._live(self._entries.get(slot))
+        entry = self._live(self._entries.get(qualified))
         return (
             entry is None if expected is ABSENT else entry is not None and entry.version == expected
         )
 
-    def _is_live(self, slot: Slot) -> bool:
-        return self._live(self._entries.get(slot)) is not None
+    def _is_live(self, qualified: QualifiedKey) -> bool:
+        return self._live(self._entries.get(qualified)) is not None
 
     def _check_sizes(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry], limit: int
@@ -230,16 +230,16 @@ class MemoryStore(Store):
         now = self.clock.time()
         expiries = self._expiries
         while expiries and expiries[0][0] <= now:
-            end, _, slot = heappop(expiries)
-            entry = self._entries.get(slot)
+            end, _, qualified = heappop(expiries)
+            entry = self._entries.get(qualified)
             if entry is not None and entry.expires_at == end:
-                self._forget(slot)
+                self._forget(qualified)
         # What was overwritten or removed leaves its expiry behind: start over before those
         # outnumber the entries.
         if len(expiries) > 2 * len(self._entries) + 64:
             self._expiries = [
-                (entry.expires_at, next(self._counter), slot)
-                for slot, entry in self._entries.items()
+                (entry.expires_at, next(self._counter), qualified)
+                for qualified, entry in self._entries.items()
                 if entry.expires_at is not None
             ]
             heapify(self._expiries)

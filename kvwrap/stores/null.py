@@ -7,7 +7,7 @@ from typing import Self
 
 from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
 from kvwrap.stores.shared import urls
@@ -53,7 +53,7 @@ class NullStore(Store):
     ) -> list[bool]:
         return [False] * len(keys)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         return Page(())
 
     async def list_collections(self) -> list[Collection]:

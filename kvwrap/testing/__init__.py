@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kvwrap.layers.chaos import Chaos
     from kvwrap.testing.contract.layer import LayerContract
     from kvwrap.testing.contract.store import StoreContract
-    from kvwrap.testing.tap import Tap, alterations
+    from kvwrap.testing.tap import Tap, corruptions
 
 __all__ = [
     "Chaos",
@@ -24,14 +24,14 @@ __all__ = [
     "RedisServer",
     "StoreContract",
     "Tap",
-    "alterations",
+    "corruptions",
 ]
 
 _LATER = {
     "Chaos": "kvwrap.layers.chaos",
     "LayerContract": "kvwrap.testing.contract.layer",
     "Tap": "kvwrap.testing.tap",
-    "alterations": "kvwrap.testing.tap",
+    "corruptions": "kvwrap.testing.tap",
     "StoreContract": "kvwrap.testing.contract.store",
 }
 

@@ -39,21 +39,21 @@ class Tap(Around):
         return found
 
 
-def alterations(entry: Entry, most: int = 400) -> Iterator[Entry]:
+def corruptions(entry: Entry, most: int = 400) -> Iterator[Entry]:
     """This entry with one byte flipped, cut short, lengthened or emptied, in every place.
 
     Args:
         entry: As it lies in the backend.
         most: Of a longer body, about so many places are chosen evenly.
     """
-    for body in _altered(entry.body, most):
+    for body in _corrupted(entry.body, most):
         yield entry.with_body(body, entry.codec)
-    for codec in _altered(entry.codec, most):
+    for codec in _corrupted(entry.codec, most):
         yield entry.with_body(entry.body, codec)
     yield entry.with_body(b"", b"")
 
 
-def _altered(data: bytes, most: int) -> Sequence[bytes]:
+def _corrupted(data: bytes, most: int) -> Sequence[bytes]:
     places = range(0, len(data), len(data) // most + 1)
     flipped = [
         data[:place] + bytes((data[place] ^ mask,)) + data[place + 1 :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvwrap.core.described import Described, redacted
+from kvwrap.core.described import Described, redact
 
 
 class Part(Described):
@@ -38,4 +38,4 @@ def test_secrets_in_urls_are_hidden_wherever_they_stand(url: str) -> None:
 
 
 def test_urls_without_secrets_stay_as_they_are() -> None:
-    assert redacted("sqlite:///a/b.db?table=x") == "sqlite:///a/b.db?table=x"
+    assert redact("sqlite:///a/b.db?table=x") == "sqlite:///a/b.db?table=x"

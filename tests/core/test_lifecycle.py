@@ -129,7 +129,7 @@ class Holding(Passthrough):
     def __init__(self, log: list[str], title: str, *seconds: Any) -> None:
         self.log, self.title, self.given = log, title, seconds
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         for number, given in enumerate(self.given):
             self.second(f"second {number}", given)
 

@@ -12,7 +12,7 @@ from kvwrap.testing import ManualClock, StoreContract
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "own_store.md"
 
 
-def shown() -> dict[str, Any]:
+def redacted_repr() -> dict[str, Any]:
     """What the page's first snippet defines, without running its `main`."""
     found = re.search(
         r"```python\n(.*?)^async def main", PAGE.read_text(), re.DOTALL | re.MULTILINE
@@ -25,5 +25,5 @@ def shown() -> dict[str, Any]:
 
 class TestDrawerStore(StoreContract):
     def make_store(self, clock: ManualClock) -> Store:
-        store: Store = shown()["DrawerStore"]({}, clock=clock)
+        store: Store = redacted_repr()["DrawerStore"]({}, clock=clock)
         return store

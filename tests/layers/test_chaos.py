@@ -25,7 +25,7 @@ def chaotic(clock, *arguments, **options):
     return stack().chaos(*arguments, **options).over(MemoryStore(clock=clock))
 
 
-async def outcomes(store, number=400):
+async def gather_outcomes(store, number=400):
     found = []
     for step in range(number):
         try:
@@ -39,7 +39,7 @@ async def outcomes(store, number=400):
 async def test_one_seed_is_one_run_and_another_is_another():
     async def run(seed):
         options = {"failure_rate": 0.3, "lost_rate": 0.2}
-        return await outcomes(chaotic(ManualClock(), seed, **options))
+        return await gather_outcomes(chaotic(ManualClock(), seed, **options))
 
     assert await run(1) == await run(1)
     assert await run(1) != await run(2)
@@ -47,7 +47,7 @@ async def test_one_seed_is_one_run_and_another_is_another():
 
 async def test_faults_come_as_often_as_was_said(clock):
     store = chaotic(clock, failure_rate=0.3, lost_rate=0.2)
-    found = await outcomes(store, 4000)
+    found = await gather_outcomes(store, 4000)
     before = sum("before it was done" in outcome for outcome in found)
     after = sum("its answer was lost" in outcome for outcome in found)
     assert before == pytest.approx(1200, rel=0.1)
@@ -58,7 +58,7 @@ async def test_faults_come_as_often_as_was_said(clock):
 
 async def test_before_nothing_has_happened_and_after_it_has(clock):
     store = chaotic(clock, failure_rate=0.4, lost_rate=0.4)
-    found = await outcomes(store)
+    found = await gather_outcomes(store)
     for step, outcome in enumerate(found):
         there = await store.base.get(str(step)) is not None
         assert there == ("before" not in outcome)
@@ -66,7 +66,7 @@ async def test_before_nothing_has_happened_and_after_it_has(clock):
 
 async def test_without_rates_nothing_happens(clock):
     store = chaotic(clock)
-    assert set(await outcomes(store)) == {"ok"}
+    assert set(await gather_outcomes(store)) == {"ok"}
 
 
 async def test_a_batch_may_stop_half_way_and_says_what_was_done(clock):
@@ -78,10 +78,10 @@ async def test_a_batch_may_stop_half_way_and_says_what_was_done(clock):
             await store.put_many(keys, keys)
         error = caught.value
         assert await store.base.get_many(keys) == [
-            key if key in error.done else None for key in keys
+            key if key in error.succeeded else None for key in keys
         ]
-        assert list(error.done) == keys[: len(error.done)]
-        done.add(len(error.done))
+        assert list(error.succeeded) == keys[: len(error.succeeded)]
+        done.add(len(error.succeeded))
         await store.base.destroy()
     assert len(done) > 4
     assert max(done) < len(keys)
@@ -147,7 +147,7 @@ async def test_a_backend_can_be_taken_down_and_brought_back(clock):
 
 async def test_a_backend_may_die_after_so_many_operations(clock):
     store = chaotic(clock, fail_after=2)
-    assert [outcome[:2] for outcome in await outcomes(store, 4)] == ["ok", "ok", "St", "St"]
+    assert [outcome[:2] for outcome in await gather_outcomes(store, 4)] == ["ok", "ok", "St", "St"]
     store.find(Chaos).down = False
     await store.get("a")
 

@@ -79,7 +79,7 @@ KEYS = Keyring({"k": b"k" * 32})
         lambda s: s.route({"a": MemoryStore}, choose="a"),
         lambda s: s.fallback(5),
         lambda s: s.fallback(None),
-        lambda s: s.fallback(MemoryStore, barrier=None),
+        lambda s: s.fallback(MemoryStore, recovery_delay=None),
         lambda s: s.shadow(object()),
         lambda s: s.read_through("memory"),
         lambda s: s.chaos(operations=[]),

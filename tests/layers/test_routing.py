@@ -92,13 +92,13 @@ async def test_a_failing_store_says_which_keys_of_the_batch_were_done() -> None:
     second.down = True
     with pytest.raises(StoreUnavailable) as caught:
         await store.put_many(["a1", "b1", "c1", "a2"], [1, 2, 3, 4])
-    assert caught.value.done == ("a1", "c1", "a2")
+    assert caught.value.succeeded == ("a1", "c1", "a2")
     second.down = False
     assert await store.get_many(["a1", "b1", "c1", "a2"]) == [1, None, 3, 4]
     second.down = True
     with pytest.raises(StoreUnavailable) as caught:
         await store.delete_many(["b1", "c1"])
-    assert caught.value.done == ("c1",)
+    assert caught.value.succeeded == ("c1",)
     with pytest.raises(StoreUnavailable):
         await store.check()
 

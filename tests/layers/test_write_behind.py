@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(backend: FaultyStore, path: Path) -> AsyncIterator[Store]:
-    async with WriteBehind(path, max_wait=0, close_within=60).over(backend) as opened:
+    async with WriteBehind(path, max_wait=0, shutdown_timeout=60).over(backend) as opened:
         yield opened
         backend.gate.set()
 
@@ -218,7 +218,7 @@ async def test_delete_tells_what_was_there_as_far_as_anyone_can(
 async def test_a_full_journal_refuses_at_once_or_waits(
     backend: FaultyStore, path: Path, clock: ManualClock
 ) -> None:
-    layer = WriteBehind(path, max_pending=2, max_wait=3, close_within=0)
+    layer = WriteBehind(path, max_pending=2, max_wait=3, shutdown_timeout=0)
     async with layer.over(backend) as store:
         backend.gate.clear()
         await store.put_many(["a", "b"], [1, 2])
@@ -294,7 +294,7 @@ async def test_closing_sends_what_it_can_and_keeps_the_rest(
 async def test_closing_does_not_wait_for_a_backend_that_hangs(
     path: Path, backend: FaultyStore, clock: ManualClock
 ) -> None:
-    layer = WriteBehind(path, close_within=2)
+    layer = WriteBehind(path, shutdown_timeout=2)
     store = layer.over(backend)
     await store.open()
     backend.gate.clear()
@@ -510,7 +510,7 @@ def test_known_mistakes_are_told(path: Path, layers: object, code: str | None) -
         {"max_wait": -1},
         {"max_wait": float("nan")},
         {"retry_after": 0},
-        {"close_within": float("inf")},
+        {"shutdown_timeout": float("inf")},
     ],
 )
 def test_what_cannot_work_is_refused(arguments: dict[str, object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvwrap import Capability, Passthrough
 from kvwrap.core.capability import Capabilities
-from kvwrap.core.primitives import Collection, Page, Span
+from kvwrap.core.primitives import Collection, KeyRange, Page
 
 
 class Without(Passthrough):
@@ -19,9 +19,9 @@ class Without(Passthrough):
         if wanted in self.lost:
             raise self.unsupported(wanted)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         self._check(Capability.KEYS)
-        return await self.inner.list_keys(collection, span, cursor)
+        return await self.inner.list_keys(collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
         self._check(Capability.COLLECTIONS)

@@ -139,7 +139,7 @@ async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
     with pytest.raises(StoreUnavailable) as caught:
         await store.put_many(["a", "b", "c", "d"], [1, 2, 3, 4], collection="x")
     error = caught.value
-    assert (error.done, error.key, error.collection) == (("a", "b"), "c", "x")
+    assert (error.succeeded, error.key, error.collection) == (("a", "b"), "c", "x")
     assert isinstance(error.__cause__, OSError)
 
 

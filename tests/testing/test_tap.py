@@ -4,7 +4,7 @@ import pytest
 
 from kvwrap import MemoryStore, StoreUnavailable, stack
 from kvwrap.core.entry import Entry
-from kvwrap.testing import Tap, alterations
+from kvwrap.testing import Tap, corruptions
 
 
 async def test_sees_every_operation_before_it_happens() -> None:
@@ -44,7 +44,7 @@ async def test_alters_what_is_read() -> None:
 
 def test_alterations_change_every_byte_and_cut_everywhere() -> None:
     entry = Entry(b"body", b"\x10\x01", 1.0, None, 7)
-    found = list(alterations(entry))
+    found = list(corruptions(entry))
     assert all(altered != entry for altered in found)
     for place in range(4):
         assert any(
@@ -57,4 +57,4 @@ def test_alterations_change_every_byte_and_cut_everywhere() -> None:
 
 def test_of_a_long_body_some_places_are_chosen() -> None:
     entry = Entry(bytes(100_000), b"\x01", 1.0, None, 7)
-    assert len(list(alterations(entry))) < 2_000
+    assert len(list(corruptions(entry))) < 2_000

@@ -225,4 +225,4 @@ prometheus.register(built)  # type: ignore[arg-type]
 
 def errors(error: KvwrapError) -> None:
     assert_type(error.key, str | None)
-    assert_type(error.done, tuple[str, ...] | None)
+    assert_type(error.succeeded, tuple[str, ...] | None)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from kvwrap.core import codec
 from kvwrap.core.basic import ValueHook
-from kvwrap.core.batch import also_done, done_of, once, picked, places_of, under_other_names
+from kvwrap.core.batch import (
+    add_succeeded,
+    first_of_each,
+    indexes_of,
+    succeeded_flags,
+    take,
+    with_callers_names,
+)
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import KeyedLocks, together
+from kvwrap.core.concurrency import KeyedLocks, gather
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -21,10 +28,10 @@ from kvwrap.core.primitives import (
     PRIMITIVES,
     Collection,
     Expected,
+    KeyRange,
     Page,
     Primitives,
-    Slot,
-    Span,
+    QualifiedKey,
 )
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_serializer
 from kvwrap.core.store import Store
@@ -41,11 +48,11 @@ from kvwrap.core.validation import (
     checked_rng,
     checked_seconds,
     checked_share,
-    concerns,
+    matches,
 )
 from kvwrap.layers.base.around import Around, Call
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
-from kvwrap.layers.base.partitioning import Spreading, SubBatch
+from kvwrap.layers.base.partitioning import Partitioning, SubBatch
 from kvwrap.layers.base.renaming import Renaming, checked_prefix, ended_by_hashes
 from kvwrap.layers.base.transform import Transform
 
@@ -64,24 +71,24 @@ __all__ = [
     "Entry",
     "Expected",
     "Finding",
+    "KeyRange",
     "KeyedLocks",
     "Layer",
     "LegacyReader",
     "MsgpackSerializer",
     "Page",
     "Part",
+    "Partitioning",
     "Primitives",
+    "QualifiedKey",
     "Renaming",
     "Serializer",
-    "Slot",
-    "Span",
-    "Spreading",
     "Store",
     "StoreSource",
     "SubBatch",
     "Transform",
     "ValueHook",
-    "also_done",
+    "add_succeeded",
     "checked_call",
     "checked_count",
     "checked_errors",
@@ -100,16 +107,16 @@ __all__ = [
     "checked_sources",
     "checked_ttl",
     "codec",
-    "concerns",
-    "done_of",
     "ended_by_hashes",
+    "first_of_each",
+    "gather",
     "holds_any",
+    "indexes_of",
     "live",
+    "matches",
     "need",
-    "once",
-    "picked",
-    "places_of",
-    "together",
+    "succeeded_flags",
+    "take",
     "touch_by_writing",
-    "under_other_names",
+    "with_callers_names",
 ]

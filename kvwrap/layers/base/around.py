@@ -63,8 +63,8 @@ class Around(Layer):
         """Do the call, or not, or again; give back what it gives."""
         return await call()
 
-    def running(self, inner: Primitives) -> Self:
-        part = super().running(inner)
+    def bind(self, inner: Primitives) -> Self:
+        part = super().bind(inner)
         for name in PRIMITIVES:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, _surrounded(part.around, name, getattr(inner, name)))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.batch import also_done, picked
+from kvwrap.core.batch import add_succeeded, take
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.concurrency import outcomes, together
+from kvwrap.core.concurrency import gather, gather_outcomes
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected, Page, Primitives, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.store import Store
-from kvwrap.layers.shared.findings import exposed, lopsided
+from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.merging import Merge, Pages
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ SubBatch = tuple[Primitives, Sequence[int]]
 """A store, and the places in a batch of the keys that it has."""
 
 
-class Spreading(Layer):
+class Partitioning(Layer):
     """A layer that states only which stores there are, and which of them a key belongs to.
 
     A batch is cut into one batch per store, and these go out together. A write that fails
@@ -68,7 +68,7 @@ class Spreading(Layer):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            return store.read(collection, picked(keys, places))
+            return store.read(collection, take(keys, places))
 
         return await self.spread(keys, self.parts(collection, keys), call)
 
@@ -82,8 +82,8 @@ class Spreading(Layer):
         self._check(collection, expected)
 
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            wanted = None if expected is None else picked(expected, places)
-            return store.write(collection, picked(keys, places), picked(entries, places), wanted)
+            wanted = None if expected is None else take(expected, places)
+            return store.write(collection, take(keys, places), take(entries, places), wanted)
 
         return await self.spread(keys, self.parts(collection, keys), call, changes=True)
 
@@ -96,8 +96,8 @@ class Spreading(Layer):
         self._check(collection, expected)
 
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            wanted = None if expected is None else picked(expected, places)
-            return store.remove(collection, picked(keys, places), wanted)
+            wanted = None if expected is None else take(expected, places)
+            return store.remove(collection, take(keys, places), wanted)
 
         return await self.spread(keys, self.parts(collection, keys), call, changes=True)
 
@@ -105,7 +105,7 @@ class Spreading(Layer):
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            return store.touch(collection, picked(keys, places), picked(expires, places))
+            return store.touch(collection, take(keys, places), take(expires, places))
 
         return await self.spread(keys, self.parts(collection, keys), call, changes=True)
 
@@ -132,7 +132,7 @@ class Spreading(Layer):
         answers: dict[int, T] = {}
         errors: list[tuple[Exception, Sequence[int]]] = []
         for (_, places), outcome in zip(
-            parts, await outcomes([call(*part) for part in parts]), strict=True
+            parts, await gather_outcomes([call(*part) for part in parts]), strict=True
         ):
             if isinstance(outcome, Exception):
                 errors.append((outcome, places))
@@ -143,26 +143,26 @@ class Spreading(Layer):
         if changes:
             done = {keys[place] for place in answers}
             for error, _ in errors:
-                done.update(getattr(error, "done", None) or ())
+                done.update(getattr(error, "succeeded", None) or ())
             for error, _ in errors:
-                also_done(error, keys, done)
+                add_succeeded(error, keys, done)
         raise errors[0][0]
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         whole = self.owner_of_all(collection)
         if whole is not None:
-            return await whole.list_keys(collection, span, cursor)
+            return await whole.list_keys(collection, key_range, cursor)
         if cursor is None:
             cursor = Merge(
-                [self._pages(store, collection, span) for store in self.stores],
+                [self._pages(store, collection, key_range) for store in self.stores],
                 ordered=all(Capability.RANGE in store.capabilities for store in self.stores),
             )
         assert isinstance(cursor, Merge)
         return await cursor.page()
 
-    def _pages(self, store: Primitives, collection: Collection, span: Span) -> Pages:
+    def _pages(self, store: Primitives, collection: Collection, key_range: KeyRange) -> Pages:
         async def pages(cursor: object) -> Page:
-            page = await store.list_keys(collection, span, cursor)
+            page = await store.list_keys(collection, key_range, cursor)
             keys = [key for key in page.keys if self.lists(store, collection, key)]
             return Page(keys, page.cursor)
 
@@ -170,7 +170,7 @@ class Spreading(Layer):
 
     async def list_collections(self) -> list[Collection]:
         found: dict[Collection, None] = {}
-        each = await together([store.list_collections() for store in self.stores])
+        each = await gather([store.list_collections() for store in self.stores])
         for store, names in zip(self.stores, each, strict=True):
             for name in names:
                 whole = self.owner_of_all(name)
@@ -182,20 +182,20 @@ class Spreading(Layer):
         whole = self.owner_of_all(collection)
         if whole is not None:
             return await whole.drop(collection)
-        return any(await together([store.drop(collection) for store in self.stores]))
+        return any(await gather([store.drop(collection) for store in self.stores]))
 
     async def drop_all(self) -> bool:
-        return any(await together([store.drop_all() for store in self.stores]))
+        return any(await gather([store.drop_all() for store in self.stores]))
 
     async def sweep(self) -> None:
         able = [store for store in self.stores if Capability.CULL in store.capabilities]
-        await together([store.sweep() for store in able])
+        await gather([store.sweep() for store in able])
 
     async def ping(self) -> None:
-        await together([store.ping() for store in self.stores])
+        await gather([store.ping() for store in self.stores])
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        yield from exposed(self, below)
-        yield from lopsided(self, below)
+        yield from plaintext_second_stores(self, below)
+        yield from layer_under_one_store(self, below)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
-from kvwrap.core.batch import under_other_names
+from kvwrap.core.batch import with_callers_names
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.validation import checked_name
 
 
@@ -63,7 +63,7 @@ class Renaming(Layer):
         there, prefix = self.place(collection)
         names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
         call = self.inner.write(there, names, entries, expected)
-        return call if len(keys) == 1 else under_other_names(call, keys, names)
+        return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def remove(
         self,
@@ -74,7 +74,7 @@ class Renaming(Layer):
         there, prefix = self.place(collection)
         names = _named(prefix, keys)
         call = self.inner.remove(there, names, expected)
-        return call if len(keys) == 1 else under_other_names(call, keys, names)
+        return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
@@ -82,16 +82,16 @@ class Renaming(Layer):
         there, prefix = self.place(collection)
         names = _named(prefix, keys)
         call = self.inner.touch(there, names, expires)
-        return call if len(keys) == 1 else under_other_names(call, keys, names)
+        return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         there, prefix = self.place(collection)
         if not prefix:
-            return await self.inner.list_keys(there, span, cursor)
-        inside = Span(
-            prefix + span.prefix,
-            None if span.start is None else prefix + span.start,
-            None if span.end is None else prefix + span.end,
+            return await self.inner.list_keys(there, key_range, cursor)
+        inside = KeyRange(
+            prefix + key_range.prefix,
+            None if key_range.start is None else prefix + key_range.start,
+            None if key_range.end is None else prefix + key_range.end,
         )
         page = await self.inner.list_keys(there, inside, cursor)
         # A key that is the bare prefix is not ours: outside it would have no name.
@@ -109,7 +109,7 @@ class Renaming(Layer):
         dropped = False
         cursor: object = None
         while True:
-            page = await self.inner.list_keys(collection, Span(prefix), cursor)
+            page = await self.inner.list_keys(collection, KeyRange(prefix), cursor)
             keys = [key for key in page.keys if len(key) > len(prefix)]
             if keys:
                 dropped = any(await self.inner.remove(collection, keys)) or dropped

@@ -10,7 +10,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
 
 
-class Watch(Protocol):
+class Observer(Protocol):
     """Sees entries pass through a transform in both their forms; must be quick and not raise."""
 
     def was_read(
@@ -63,10 +63,10 @@ class Transform(Layer):
             return encoded.codec == stored.codec and encoded.body == stored.body
         return encoded.codec == stored.codec
 
-    watch: Watch | None = None
+    watch: Observer | None = None
     """Who looks on, while `kvwrap.rewrite` is at work."""
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._waits_to_encode = type(self).prepare_encode is not Transform.prepare_encode
         self._waits_to_decode = type(self).prepare_decode is not Transform.prepare_decode
 

@@ -20,7 +20,7 @@ from kvwrap.layers.base import (
     checked_flag,
 )
 from kvwrap.layers.coalesce.order import Change, Order
-from kvwrap.layers.coalesce.waiters import Answer, awaited, fail, give
+from kvwrap.layers.coalesce.waiters import Waiter, fail, has_waiters, resolve
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ class Coalesce(Layer):
         if loop is not self._loop:
             self._begin(loop)
         key = keys[0]
-        answer: Answer = loop.create_future()
+        answer: Waiter = loop.create_future()
         last = self._order.last
         if last and (change := last.get((collection, key))) is not None:
             change.then.append(partial(self._ask, collection, key, answer))
@@ -128,7 +128,7 @@ class Coalesce(Layer):
             self._ask(collection, key, answer)
         return await answer
 
-    def _ask(self, collection: Collection, key: str, answer: Answer) -> None:
+    def _ask(self, collection: Collection, key: str, answer: Waiter) -> None:
         window = self._reads.get(collection)
         if window is None:
             window = self._reads[collection] = {}
@@ -139,8 +139,8 @@ class Coalesce(Layer):
         else:
             answers.append(answer)
 
-    async def _read(self, collection: Collection, asked: dict[str, list[Answer]]) -> None:
-        keys = [key for key, answers in asked.items() if awaited(answers)]
+    async def _read(self, collection: Collection, asked: dict[str, list[Waiter]]) -> None:
+        keys = [key for key, answers in asked.items() if has_waiters(answers)]
         if not keys:
             return
         try:
@@ -155,7 +155,7 @@ class Coalesce(Layer):
                 fail(asked[key], error, collection, key)
             return
         for key, entry in zip(keys, entries, strict=True):
-            give(asked[key], entry)
+            resolve(asked[key], entry)
 
     # -- changing ----------------------------------------------------------------------
 
@@ -193,7 +193,9 @@ class Coalesce(Layer):
 
     async def drop(self, collection: Collection) -> bool:
         order = self._order_now()
-        await order.ended(order.before([slot for slot in order.last if slot[0] == collection]))
+        await order.ended(
+            order.before([qualified for qualified in order.last if qualified[0] == collection])
+        )
         return await self.inner.drop(collection)
 
     async def drop_all(self) -> bool:
@@ -211,27 +213,29 @@ class Coalesce(Layer):
 
     async def _change(self, collection: Collection, key: str, entry: Entry | None) -> list[bool]:
         order = self._order_now()
-        answer: Answer = asyncio.get_running_loop().create_future()
-        slot = (collection, key)
-        last = order.last.get(slot)
+        answer: Waiter = asyncio.get_running_loop().create_future()
+        qualified = (collection, key)
+        last = order.last.get(qualified)
         if last is None or last.has_left or last.entry is None or entry is None:
-            change = Change((slot,), entry)
-            change.answers.append(answer)
+            change = Change((qualified,), entry)
+            change.waiters.append(answer)
             order.append(change, partial(self._send, change))
         else:
             # A put that is still here takes the other's place.
             last.entry = entry
-            last.answers.append(answer)
+            last.waiters.append(answer)
         return await answer
 
     def _send(self, change: Change) -> None:
-        window = (change.slots[0][0], change.entry is None)
+        window = (change.qualified_keys[0][0], change.entry is None)
         self._changes.setdefault(window, []).append(change)
         self._schedule()
 
     async def _carry_out(self, collection: Collection, changes: Sequence[Change]) -> None:
         try:
-            await self._sent(collection, [change for change in changes if awaited(change.answers)])
+            await self._sent(
+                collection, [change for change in changes if has_waiters(change.waiters)]
+            )
         finally:
             for change in changes:
                 self._order.over(change)
@@ -239,7 +243,7 @@ class Coalesce(Layer):
     async def _sent(self, collection: Collection, changes: Sequence[Change]) -> None:
         if not changes:
             return
-        keys = [change.slots[0][1] for change in changes]
+        keys = [change.qualified_keys[0][1] for change in changes]
         entries = [change.entry for change in changes if change.entry is not None]
         try:
             await self._ready_to_send()
@@ -249,15 +253,15 @@ class Coalesce(Layer):
                 results = await self.inner.remove(collection, keys)
         except Exception as error:
             # What has been put can be put again; what has been removed would not be found.
-            again = bool(entries) or not getattr(error, "done", None)
+            again = bool(entries) or not getattr(error, "succeeded", None)
             if len(keys) > 1 and again and not isinstance(error, StoreUnavailable):
                 await asyncio.gather(*(self._sent(collection, [change]) for change in changes))
                 return
             for key, change in zip(keys, changes, strict=True):
-                fail(change.answers, error, collection, key)
+                fail(change.waiters, error, collection, key)
             return
         for change, result in zip(changes, results, strict=True):
-            give(change.answers, result)
+            resolve(change.waiters, result)
 
     def _order_now(self) -> Order:
         loop = asyncio.get_running_loop()
@@ -270,7 +274,7 @@ class Coalesce(Layer):
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
         # What another loop left behind when it was stopped is not waited for any more.
         self._loop = loop
-        self._reads: dict[Collection, dict[str, list[Answer]]] = {}
+        self._reads: dict[Collection, dict[str, list[Waiter]]] = {}
         self._changes: dict[tuple[Collection, bool], list[Change]] = {}
         self._order = Order()
         self._is_scheduled = False

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Slot
-from kvwrap.layers.coalesce.waiters import Answer
+from kvwrap.core.primitives import QualifiedKey
+from kvwrap.layers.coalesce.waiters import Waiter
 
 T = TypeVar("T")
 Then = Callable[[], object]
@@ -27,12 +27,12 @@ class Change:
         then: What is to be done when it has ended.
     """
 
-    __slots__ = ("answers", "entry", "has_left", "is_over", "slots", "then")
+    __slots__ = ("entry", "has_left", "is_over", "qualified_keys", "then", "waiters")
 
-    def __init__(self, slots: Sequence[Slot], entry: Entry | None = None) -> None:
-        self.slots = slots
+    def __init__(self, qualified_keys: Sequence[QualifiedKey], entry: Entry | None = None) -> None:
+        self.qualified_keys = qualified_keys
         self.entry = entry
-        self.answers: list[Answer] = []
+        self.waiters: list[Waiter] = []
         self.then: list[Then] = []
         self.has_left = False
         self.is_over = False
@@ -47,18 +47,22 @@ class Order:
     """
 
     def __init__(self) -> None:
-        self.last: dict[Slot, Change] = {}
+        self.last: dict[QualifiedKey, Change] = {}
 
     def append(self, change: Change, begin: Then) -> None:
         """Queue a change, and call `begin` at its turn, which may be now."""
-        earlier = self.before(change.slots)
-        self.last.update(dict.fromkeys(change.slots, change))
+        earlier = self.before(change.qualified_keys)
+        self.last.update(dict.fromkeys(change.qualified_keys, change))
         _after(earlier, begin)
 
-    def before(self, slots: Iterable[Slot]) -> set[Change]:
+    def before(self, qualified_keys: Iterable[QualifiedKey]) -> set[Change]:
         """The changes that are to end first."""
         last = self.last
-        return {last[slot] for slot in slots if slot in last} if last else set()
+        return (
+            {last[qualified] for qualified in qualified_keys if qualified in last}
+            if last
+            else set()
+        )
 
     async def ended(self, changes: set[Change]) -> None:
         """Wait until all of these have ended."""
@@ -67,12 +71,14 @@ class Order:
             _after(changes, partial(_resolve, future))
             await future
 
-    async def within(self, slots: Sequence[Slot], call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def within(
+        self, qualified_keys: Sequence[QualifiedKey], call: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
         """Do a change in its turn, and give back what it gives."""
-        earlier = self.before(slots)
-        change = Change(slots)
+        earlier = self.before(qualified_keys)
+        change = Change(qualified_keys)
         change.has_left = True
-        self.last.update(dict.fromkeys(slots, change))
+        self.last.update(dict.fromkeys(qualified_keys, change))
         try:
             await self.ended(earlier)
             return await call()
@@ -83,9 +89,9 @@ class Order:
     def over(self, change: Change) -> None:
         """Let those begin that this change kept waiting."""
         change.is_over = True
-        for slot in change.slots:
-            if self.last.get(slot) is change:
-                del self.last[slot]
+        for qualified in change.qualified_keys:
+            if self.last.get(qualified) is change:
+                del self.last[qualified]
         for then in change.then:
             then()
 

@@ -10,27 +10,27 @@ from typing import Any
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import KvwrapError
 
-Answer = asyncio.Future[list[Any]]
+Waiter = asyncio.Future[list[Any]]
 """What one caller waits for: the primitive's answer about its one key."""
 
 
-def awaited(answers: Iterable[Answer]) -> bool:
+def has_waiters(waiters: Iterable[Waiter]) -> bool:
     """Whether anybody still waits."""
-    return any(not answer.done() for answer in answers)
+    return any(not waiter.done() for waiter in waiters)
 
 
-def give(answers: Iterable[Answer], result: object) -> None:
+def resolve(waiters: Iterable[Waiter], result: object) -> None:
     """Answer everyone who still waits."""
-    for answer in answers:
-        if not answer.done():
-            answer.set_result([result])
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result([result])
 
 
-def fail(answers: Iterable[Answer], error: Exception, collection: Collection, key: str) -> None:
+def fail(waiters: Iterable[Waiter], error: Exception, collection: Collection, key: str) -> None:
     """Give everyone who still waits the error, as it concerns this key."""
-    for answer in answers:
-        if not answer.done():
-            answer.set_exception(_own(error, collection, key))
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(_own(error, collection, key))
 
 
 def _own(error: Exception, collection: Collection, key: str) -> Exception:
@@ -39,6 +39,6 @@ def _own(error: Exception, collection: Collection, key: str) -> Exception:
     own = copy.copy(error)
     own.__cause__ = error.__cause__
     own.collection, own.key = collection, key
-    if error.done is not None:
-        own.done = (key,) if key in error.done else ()
+    if error.succeeded is not None:
+        own.succeeded = (key,) if key in error.succeeded else ()
     return own

@@ -18,13 +18,13 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
-from kvwrap.core.primitives import Collection, Primitives, Span
+from kvwrap.core.primitives import Collection, KeyRange, Primitives
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 from kvwrap.layers.compression.records import (
     RESERVED,
+    DictionaryStore,
     Primary,
     Record,
-    Shelf,
     dictionary_id,
     dictionary_key,
     primary_key,
@@ -91,7 +91,7 @@ class Dictionaries:
         self._clock = clock
         self._level = level
         self._refresh = refresh
-        self._shelf = Shelf(inner)
+        self._shelf = DictionaryStore(inner)
         self._looked: dict[Collection, float] = {}
         self._locks = KeyedLocks()
 
@@ -243,7 +243,7 @@ class Dictionaries:
                 continue
             cursor: object = None
             while True:
-                page = await self._inner.list_keys(collection, Span(), cursor)
+                page = await self._inner.list_keys(collection, KeyRange(), cursor)
                 entries = await self._inner.read(collection, page.keys) if page.keys else []
                 for entry in entries:
                     # Wherever in the codec, since there may be another compression outside.

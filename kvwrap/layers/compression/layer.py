@@ -25,7 +25,7 @@ from kvwrap.layers.compression.algorithms.base import Algorithm
 from kvwrap.layers.compression.algorithms.lookup import NAMES, algorithm
 from kvwrap.layers.compression.dictionaries import Dictionaries, DictionaryInfo, Pruned
 from kvwrap.layers.compression.records import RESERVED
-from kvwrap.layers.compression.reserved import BesideDictionaries
+from kvwrap.layers.compression.reserved import ReservedCollection
 from kvwrap.layers.compression.sampling import sampled
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _WITH_DICTIONARY = bytes((codec.ZSTD_DICTIONARY,))
 _DAY = 86_400.0
 
 
-class Compression(BesideDictionaries):
+class Compression(ReservedCollection):
     """Compresses values on writing, where that makes them smaller.
 
     Each entry says how it was compressed, and entries of all four algorithms are read
@@ -90,8 +90,8 @@ class Compression(BesideDictionaries):
         self._refresh = checked_ttl(refresh)
         self._legacy = checked_readers(legacy)
 
-    def bound(self) -> None:
-        super().bound()
+    def on_bind(self) -> None:
+        super().on_bind()
         level = self._level if self._writes.name == "zstd" else None
         self._dictionaries = Dictionaries(self.inner, self.clock, level, self._refresh)
         self._primaries = self._dictionaries.primaries

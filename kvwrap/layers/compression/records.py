@@ -26,7 +26,7 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, Collection, Primitives, Span
+from kvwrap.core.primitives import ABSENT, Collection, KeyRange, Primitives
 from kvwrap.errors import ConfigurationError, CorruptEntry, StoreUnavailable
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 
@@ -75,7 +75,7 @@ def primary_key(collection: Collection) -> str:
     return "primary-" + hashlib.sha256(name).hexdigest()[:32]
 
 
-class Shelf:
+class DictionaryStore:
     """Reads and writes records through the part inside the compression layer."""
 
     def __init__(self, inner: Primitives) -> None:
@@ -112,7 +112,7 @@ class Shelf:
         primaries = []
         cursor: object = None
         while True:
-            page = await self._inner.list_keys(RESERVED, Span(), cursor)
+            page = await self._inner.list_keys(RESERVED, KeyRange(), cursor)
             for key, entry in zip(page.keys, await self._read(page.keys), strict=True):
                 if entry is not None and key.startswith("dictionary-"):
                     identity = bytes.fromhex(key.removeprefix("dictionary-"))

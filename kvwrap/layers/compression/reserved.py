@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.errors import InvalidKey
 from kvwrap.layers.base.transform import Transform
 from kvwrap.layers.compression.records import RESERVED
 
 
-class BesideDictionaries(Transform):
+class ReservedCollection(Transform):
     """Keeps the collection `RESERVED` out of sight and out of harm's way.
 
     Attributes:
@@ -75,10 +75,10 @@ class BesideDictionaries(Transform):
             return self._refused()
         return self.inner.touch(collection, keys, expires)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if collection == RESERVED:
             raise self._refusal()
-        return await self.inner.list_keys(collection, span, cursor)
+        return await self.inner.list_keys(collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
         return [name for name in await self.inner.list_collections() if name != RESERVED]

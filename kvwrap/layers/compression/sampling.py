@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from kvwrap.core.primitives import Collection, Primitives, Span
+from kvwrap.core.primitives import Collection, KeyRange, Primitives
 from kvwrap.layers.compression.training import MOST_FOR_SIZE
 
 _MOST = 4_000
@@ -37,7 +37,7 @@ async def _chosen(part: Primitives, collection: Collection, rng: random.Random) 
     seen = 0
     cursor: object = None
     while True:
-        page = await part.list_keys(collection, Span(), cursor)
+        page = await part.list_keys(collection, KeyRange(), cursor)
         for key in page.keys:
             seen += 1
             if len(chosen) < _MOST:

@@ -8,7 +8,7 @@ import msgspec
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Page, Primitives, Span
+from kvwrap.core.primitives import Collection, KeyRange, Page, Primitives
 from kvwrap.errors import StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
 
@@ -22,7 +22,7 @@ class _Cursor(msgspec.Struct, frozen=True):
     cursor: object
 
 
-class Either:
+class Failover:
     """Reads one of two stores. An enumeration begun in one is never ended in the other.
 
     Args:
@@ -36,9 +36,9 @@ class Either:
     """
 
     def __init__(self, inner: Primitives, guard: Guard, other: Primitives, *, owner: str) -> None:
-        self.served = 0
+        self.fallback_reads = 0
         self._inner = inner
-        self._ask = guard.ask
+        self._call = guard.call
         self._other = other
         self._owner = owner
 
@@ -50,7 +50,7 @@ class Either:
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         """The primitive; raises `StoreUnavailable` where neither answers."""
         try:
-            return await self._ask(self._inner.read, collection, keys)
+            return await self._call(self._inner.read, collection, keys)
         except StoreUnavailable as outage:
             try:
                 found = await self._other.read(collection, keys)
@@ -59,11 +59,11 @@ class Either:
                     f"neither the inner store nor the fallback answers ({outage.message})",
                     store=self._owner,
                 ) from error
-        self.served += len(keys)
+        self.fallback_reads += len(keys)
         return found
 
     async def keys(
-        self, collection: Collection, span: Span, cursor: object, *, of_other: bool = False
+        self, collection: Collection, key_range: KeyRange, cursor: object, *, of_other: bool = False
     ) -> Page:
         """A page of keys; `of_other` has a new enumeration begin in the other store."""
         assert cursor is None or isinstance(cursor, _Cursor)
@@ -72,24 +72,24 @@ class Either:
             of_other, inside = cursor.other, cursor.cursor
         if not of_other:
             try:
-                page = await self._ask(self._inner.list_keys, collection, span, inside)
+                page = await self._call(self._inner.list_keys, collection, key_range, inside)
                 return _page(page, other=False)
             except StoreUnavailable:
                 if cursor is not None or not self.has_other:
                     raise
-        page = await self._other.list_keys(collection, span, inside)
-        self.served += 1
+        page = await self._other.list_keys(collection, key_range, inside)
+        self.fallback_reads += 1
         return _page(page, other=True)
 
     async def collections(self, *, of_other: bool = False) -> list[Collection]:
         """The collections; `of_other` has the other store asked alone."""
         if not of_other:
             try:
-                return await self._ask(self._inner.list_collections)
+                return await self._call(self._inner.list_collections)
             except StoreUnavailable:
                 if not self.has_other:
                     raise
-        self.served += 1
+        self.fallback_reads += 1
         return await self._other.list_collections()
 
 

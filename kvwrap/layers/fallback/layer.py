@@ -18,22 +18,22 @@ from kvwrap.layers.base import (
     Expected,
     Finding,
     KeyedLocks,
+    KeyRange,
     Layer,
     Page,
-    Span,
     Store,
     StoreSource,
     checked_count,
     checked_seconds,
     checked_source,
-    done_of,
-    once,
+    first_of_each,
+    succeeded_flags,
 )
-from kvwrap.layers.fallback.failover import Either
-from kvwrap.layers.fallback.mirror import Copies
-from kvwrap.layers.fallback.outage import Outage
+from kvwrap.layers.fallback.failover import Failover
+from kvwrap.layers.fallback.mirror import Mirror
+from kvwrap.layers.fallback.outage import OutageJournal
 from kvwrap.layers.shared.breaker import BreakerState
-from kvwrap.layers.shared.findings import exposed
+from kvwrap.layers.shared.findings import plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
 
@@ -55,8 +55,8 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
 
     state: BreakerState
     outages: int
-    served: int
-    missed: int
+    fallback_reads: int
+    copy_failures: int
     pending: int = 0
     replayed: int = 0
     refused: int = 0
@@ -106,7 +106,7 @@ class Fallback(Layer):
         journal: str | os.PathLike[str] | None = None,
         failures: int = 3,
         open_for: float = 10.0,
-        barrier: float = 1.0,
+        recovery_delay: float = 1.0,
         max_pending: int = 100_000,
     ) -> None:
         if writes not in ("refuse", "both", "journal"):
@@ -118,24 +118,24 @@ class Fallback(Layer):
         self._path = None if journal is None else checked_path(journal)
         self._failures = checked_count(failures, "failures")
         self._open_for = checked_seconds(open_for, "open_for")
-        self._barrier = checked_seconds(barrier, "barrier", zero=True)
+        self._recovery_delay = checked_seconds(recovery_delay, "recovery_delay", zero=True)
         self._max_pending = checked_count(max_pending, "max_pending")
         if self._path is not None:
             self.traits = self.traits | {"journals"}  # type: ignore[misc]  # of this one
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._other = self.second("fallback", self._source)
         self._asking = self._guard("inner store")
         self._order = KeyedLocks()
         # Another store that is down must not cost a timeout per write either.
-        self._copying: Copies | None = None
+        self._copying: Mirror | None = None
         if self._copies:
-            self._copying = Copies(self._other, self._guard("fallback"), owner=self.name)
-        self._ask = self._asking.ask
-        self._either = Either(self.inner, self._asking, self._other, owner=self.name)
-        self._outage: Outage | None = None
+            self._copying = Mirror(self._other, self._guard("fallback"), owner=self.name)
+        self._call = self._asking.call
+        self._either = Failover(self.inner, self._asking, self._other, owner=self.name)
+        self._outage: OutageJournal | None = None
         if self._path is not None:
-            self._outage = Outage(
+            self._outage = OutageJournal(
                 self._path,
                 self._asking,
                 self.inner,
@@ -143,7 +143,7 @@ class Fallback(Layer):
                 self.clock,
                 owner=self.name,
                 pause=self._open_for,
-                barrier=self._barrier,
+                recovery_delay=self._recovery_delay,
                 max_pending=self._max_pending,
             )
 
@@ -176,9 +176,11 @@ class Fallback(Layer):
 
     def snapshot(self) -> FallbackSnapshot:
         """Counts, as they are now."""
-        missed = 0 if self._copying is None else self._copying.missed
-        served = self._either.served
-        found = FallbackSnapshot(self._asking.state, self._asking.opened, served, missed)
+        copy_failures = 0 if self._copying is None else self._copying.copy_failures
+        fallback_reads = self._either.fallback_reads
+        found = FallbackSnapshot(
+            self._asking.state, self._asking.opened, fallback_reads, copy_failures
+        )
         if self._outage is None:
             return found
         sender = self._outage.sender
@@ -210,9 +212,9 @@ class Fallback(Layer):
                 return await self._outage.over(self._either.read, collection, keys)
         return await self._either.read(collection, keys)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         other = cursor is None and await self._other_knows_more()
-        return await self._either.keys(collection, span, cursor, of_other=other)
+        return await self._either.keys(collection, key_range, cursor, of_other=other)
 
     async def list_collections(self) -> list[Collection]:
         return await self._either.collections(of_other=await self._other_knows_more())
@@ -273,11 +275,11 @@ class Fallback(Layer):
         if await self._queues(collection, keys, expected):
             return await self._accept(collection, keys, entries)
         try:
-            written = await self._ask(self.inner.write, collection, keys, entries, expected)
+            written = await self._call(self.inner.write, collection, keys, entries, expected)
         except StoreUnavailable as error:
             if self._accepts(expected, error):
                 return await self._accept(collection, keys, entries)
-            await self._copy(collection, keys, entries, done_of(keys, error))
+            await self._copy(collection, keys, entries, succeeded_flags(keys, error))
             raise
         await self._copy(collection, keys, entries, written)
         return written
@@ -291,11 +293,11 @@ class Fallback(Layer):
         if await self._queues(collection, keys, expected):
             return await self._accept_removal(collection, keys)
         try:
-            removed = await self._ask(self.inner.remove, collection, keys, expected)
+            removed = await self._call(self.inner.remove, collection, keys, expected)
         except StoreUnavailable as error:
             if self._accepts(expected, error):
                 return await self._accept_removal(collection, keys)
-            await self._copy(collection, keys, [None] * len(keys), done_of(keys, error))
+            await self._copy(collection, keys, [None] * len(keys), succeeded_flags(keys, error))
             raise
         done = removed if expected is not None else [True] * len(keys)
         await self._copy(collection, keys, [None] * len(keys), done)
@@ -305,27 +307,27 @@ class Fallback(Layer):
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         await self._queues(collection, keys, ())
-        touched = await self._ask(self.inner.touch, collection, keys, expires)
+        touched = await self._call(self.inner.touch, collection, keys, expires)
         if self._copying is not None:
             await self._copying.touch(collection, keys, expires, touched)
         return touched
 
     async def drop(self, collection: Collection) -> bool:
         await self.flush()
-        dropped = await self._ask(self.inner.drop, collection)
+        dropped = await self._call(self.inner.drop, collection)
         if self._copying is not None:
             await self._copying.do(self._other.drop, collection)
         return dropped
 
     async def drop_all(self) -> bool:
         await self.flush()
-        dropped = await self._ask(self.inner.drop_all)
+        dropped = await self._call(self.inner.drop_all)
         if self._copying is not None:
             await self._copying.do(self._other.drop_all)
         return dropped
 
     async def sweep(self) -> None:
-        await self._ask(self.inner.sweep)
+        await self._call(self.inner.sweep)
         if self._copying is not None:
             await self._copying.do(self._other.sweep)
 
@@ -367,14 +369,14 @@ class Fallback(Layer):
     async def _accept_removal(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
         there = [entry is not None for entry in await self.read(collection, keys)]
         await self._accept(collection, keys, [None] * len(keys))
-        return once(keys, there)
+        return first_of_each(keys, there)
 
     # -- its place ---------------------------------------------------------------------
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        yield from exposed(self, below)
+        yield from plaintext_second_stores(self, below)
         if self._path is not None:
             yield from journal_findings(self, self._path, below)
         for layer in above:

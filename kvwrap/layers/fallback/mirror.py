@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec
 
-from kvwrap.core.batch import picked, places_of
+from kvwrap.core.batch import indexes_of, take
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import KvwrapError
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 _log = logging.getLogger("kvwrap.copies")
 
 
-class Copies:
+class Mirror:
     """Does to a store what has been done to another; what it misses is counted and logged.
 
     Attributes:
@@ -27,7 +27,7 @@ class Copies:
 
     def __init__(self, store: Primitives, guard: Guard, *, owner: str) -> None:
         self.store = store
-        self.missed = 0
+        self.copy_failures = 0
         self._guard = guard
         self._owner = owner
 
@@ -36,9 +36,9 @@ class Copies:
     ) -> None:
         """Call a primitive of the store; only what is no error of kvwrap's comes out."""
         try:
-            await self._guard.ask(call, *args, **kwargs)
+            await self._guard.call(call, *args, **kwargs)
         except KvwrapError as error:
-            self.missed += 1
+            self.copy_failures += 1
             _log.warning("%s: the fallback missed a write: %s", self._owner, type(error).__name__)
 
     async def put(
@@ -65,7 +65,7 @@ class Copies:
         done: Sequence[bool],
     ) -> None:
         """Let the store give these ends to the entries that are done."""
-        places = places_of(done)
+        places = indexes_of(done)
         if places:
-            names, ends = picked(keys, places), picked(expires, places)
+            names, ends = take(keys, places), take(expires, places)
             await self.do(self.store.touch, collection, names, ends)

@@ -10,14 +10,14 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Primitives
 from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
-from kvwrap.layers.shared.journal.journal import Journal, read_over
+from kvwrap.layers.shared.journal.journal import Journal, overlay
 from kvwrap.layers.shared.journal.sender import Sender
 
 _log = logging.getLogger("kvwrap.journal")
 _BATCH = 500
 
 
-class Outage:
+class OutageJournal:
     """A journal for outages, and the sender that empties it when they are over.
 
     Args:
@@ -40,7 +40,7 @@ class Outage:
         *,
         owner: str,
         pause: float,
-        barrier: float,
+        recovery_delay: float,
         max_pending: int,
     ) -> None:
         self.journal = Journal(path, owner=owner)
@@ -59,7 +59,7 @@ class Outage:
         self._other = other
         self._clock = clock
         self._owner = owner
-        self._barrier = barrier
+        self._recovery_delay = recovery_delay
         self._max_pending = max_pending
 
     async def open(self) -> None:
@@ -84,9 +84,9 @@ class Outage:
             await self.journal.close()
 
     async def _back(self) -> None:
-        await self._guard.ask(self._target.ping)
-        if self._barrier:
-            await self._clock.sleep(self._barrier)
+        await self._guard.call(self._target.ping)
+        if self._recovery_delay:
+            await self._clock.sleep(self._recovery_delay)
 
     async def accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
@@ -125,7 +125,7 @@ class Outage:
         keys: Sequence[str],
     ) -> list[Entry | None]:
         """What `read` gives, under what is pending."""
-        return await read_over(self.journal, self._clock, read, collection, keys)
+        return await overlay(self.journal, self._clock, read, collection, keys)
 
 
 class _Guarded:
@@ -142,7 +142,7 @@ class _Guarded:
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._guard.ask(self._target.write, collection, keys, entries, expected)
+        return await self._guard.call(self._target.write, collection, keys, entries, expected)
 
     async def remove(
         self,
@@ -150,4 +150,4 @@ class _Guarded:
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._guard.ask(self._target.remove, collection, keys, expected)
+        return await self._guard.call(self._target.remove, collection, keys, expected)

@@ -6,11 +6,11 @@ from collections.abc import Hashable, Iterable
 
 from kvwrap.core.clock import Clock
 
-REST = 30.0
+COOLDOWN = 30.0
 """Seconds for which a key that could not be renewed is not asked for again, if it need not be."""
 
 
-class Rests:
+class Cooldown:
     """Until when keys are left alone.
 
     Args:
@@ -28,7 +28,7 @@ class Rests:
         now = self._clock.monotonic()
         if len(self._ends) > self._most:
             self._ends = {name: end for name, end in self._ends.items() if end > now}
-        self._ends.update(dict.fromkeys(names, now + REST))
+        self._ends.update(dict.fromkeys(names, now + COOLDOWN))
 
     def end(self, names: Iterable[Hashable]) -> None:
         """These need no rest any more."""

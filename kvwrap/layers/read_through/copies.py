@@ -51,7 +51,7 @@ class Copy(NamedTuple):
     renew: float
     fresh: float
 
-    def sealed(self, near_end: float | None) -> Entry:
+    def encode(self, near_end: float | None) -> Entry:
         """This copy as the near store keeps it, up to `near_end` by that store's clock."""
         entry = self.entry
         if entry is None:
@@ -63,7 +63,7 @@ class Copy(NamedTuple):
         return Entry(entry.body, head + entry.codec, entry.created_at, near_end, version)
 
 
-def restored(kept: Entry, version: int, end: float) -> Entry:
+def decode_entry(kept: Entry, version: int, end: float) -> Entry:
     """The far entry, of what the near store keeps of it and what its head says."""
     return Entry(
         kept.body,
@@ -74,11 +74,11 @@ def restored(kept: Entry, version: int, end: float) -> Entry:
     )
 
 
-def opened(kept: Entry) -> Copy | None:
+def decode(kept: Entry) -> Copy | None:
     """The copy that the near store keeps in this form; `None` for what is none."""
     if len(kept.codec) < LENGTH:
         return None
     mark, version, renew, fresh, end = unpack_head(kept.codec)
     if mark == COPY:
-        return Copy(restored(kept, version, end), renew, fresh)
+        return Copy(decode_entry(kept, version, end), renew, fresh)
     return Copy(None, renew, fresh) if mark == MISS else None

@@ -8,12 +8,12 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.part import Part
 from kvwrap.core.store import Store
-from kvwrap.layers.read_through.freshness import Lifetimes
+from kvwrap.layers.read_through.freshness import Freshness
 
 _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
 
 
-def found_against(
+def findings_of(
     near: Store,
     ttl: float | None,
     above: Sequence[Part],
@@ -67,7 +67,7 @@ def found_against(
         )
 
 
-def noted(lifetimes: Lifetimes, shared: bool) -> Iterator[str]:
+def noted(lifetimes: Freshness, shared: bool) -> Iterator[str]:
     """How late a write of somebody else is seen, by `explain()`."""
     ttl, negative = lifetimes.ttl, lifetimes.negative
     if not shared:

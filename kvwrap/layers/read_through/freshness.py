@@ -13,7 +13,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.layers.read_through.copies import Copy
 
 
-class Lifetimes:
+class Freshness:
     """The times of `ReadThrough`, which says what each argument means."""
 
     def __init__(

@@ -12,7 +12,7 @@ Name = tuple[()] | tuple[Collection] | tuple[Collection, str]
 EVERYTHING: Name = ()
 
 
-class Doubt:
+class PendingInvalidation:
     """One reason not to believe a copy; `until` is when no copy that it is about can be left."""
 
     __slots__ = ("until",)
@@ -21,7 +21,7 @@ class Doubt:
         self.until = until
 
 
-class Doubts(dict[Name, Doubt]):
+class PendingInvalidations(dict[Name, PendingInvalidation]):
     """The doubts of one tier, by what they are about.
 
     A doubt is raised in the same step in which a change of the far store is known to have
@@ -37,7 +37,7 @@ class Doubts(dict[Name, Doubt]):
         super().__init__()
         self._most = most
 
-    def cover(self, collection: Collection, key: str, now: float) -> bool:
+    def is_pending(self, collection: Collection, key: str, now: float) -> bool:
         """Whether the copy of this key is in doubt; forgets doubts that time has settled."""
         names: tuple[Name, ...] = ((collection, key), (collection,), EVERYTHING)
         for name in names:
@@ -48,9 +48,11 @@ class Doubts(dict[Name, Doubt]):
                 del self[name]
         return False
 
-    def raised(self, names: Iterable[Name], until: float, now: float) -> dict[Name, Doubt]:
+    def add(
+        self, names: Iterable[Name], until: float, now: float
+    ) -> dict[Name, PendingInvalidation]:
         """Doubt these, and give back what `settle` takes."""
-        doubt = Doubt(until)
+        doubt = PendingInvalidation(until)
         raised = dict.fromkeys(names, doubt)
         self.update(raised)
         if len(self) > self._most:
@@ -59,14 +61,14 @@ class Doubts(dict[Name, Doubt]):
             if len(self) > self._most:
                 last = max(known.until for known in self.values())
                 self.clear()
-                self[EVERYTHING] = Doubt(last)
+                self[EVERYTHING] = PendingInvalidation(last)
         return raised
 
-    def standing(self, names: Iterable[Name]) -> dict[Name, Doubt]:
+    def pending(self, names: Iterable[Name]) -> dict[Name, PendingInvalidation]:
         """Those doubts about these names that stand now, for `settle`."""
         return {name: self[name] for name in names if name in self}
 
-    def settle(self, doubts: dict[Name, Doubt]) -> None:
+    def settle(self, doubts: dict[Name, PendingInvalidation]) -> None:
         """Believe again, except where another doubt has been raised since."""
         for name, doubt in doubts.items():
             if self.get(name) is doubt:

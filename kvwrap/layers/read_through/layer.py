@@ -21,11 +21,11 @@ from kvwrap.layers.base import (
     checked_source,
     live,
 )
-from kvwrap.layers.read_through.copies import COPY, LENGTH, opened, restored, unpack_head
+from kvwrap.layers.read_through.copies import COPY, LENGTH, decode, decode_entry, unpack_head
 from kvwrap.layers.read_through.counts import TierCounts
-from kvwrap.layers.read_through.findings import found_against, noted
-from kvwrap.layers.read_through.freshness import Lifetimes
-from kvwrap.layers.read_through.singleflight import Flight
+from kvwrap.layers.read_through.findings import findings_of, noted
+from kvwrap.layers.read_through.freshness import Freshness
+from kvwrap.layers.read_through.singleflight import SingleFlight
 from kvwrap.layers.read_through.tier import Tier
 
 
@@ -92,9 +92,9 @@ class ReadThrough(Layer):
         rng: random.Random | None = None,
     ) -> None:
         self._source = checked_source(near, "near")
-        self._lifetimes = Lifetimes(ttl, negative_ttl, stale_if_error, refresh_ahead, jitter, rng)
+        self._lifetimes = Freshness(ttl, negative_ttl, stale_if_error, refresh_ahead, jitter, rng)
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self.near: Store = self.second("near", self._source)
         self._counts = TierCounts()
         self._tier = Tier(self.near, self.inner, self._lifetimes, self._counts, self.name)
@@ -130,7 +130,7 @@ class ReadThrough(Layer):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        return found_against(self.near, self._lifetimes.ttl, above, below, base)
+        return findings_of(self.near, self._lifetimes.ttl, above, below, base)
 
     def notes(self) -> Iterable[str]:
         return noted(self._lifetimes, Capability.SHARED in self.inner.capabilities)
@@ -149,14 +149,14 @@ class ReadThrough(Layer):
                 mark, version, renew, _, end = unpack_head(kept.codec)
                 if mark == COPY and self.clock.time() < renew:
                     self._counts.near_hits += 1
-                    return [restored(kept, version, end)]
+                    return [decode_entry(kept, version, end)]
             return await self._judged(collection, keys, {keys[0]: kept})
         if not keys:
             return []
         believed: Sequence[str] = list(dict.fromkeys(keys))
         if doubts:
             now = self.clock.time()
-            believed = [key for key in believed if not doubts.cover(collection, key, now)]
+            believed = [key for key in believed if not doubts.is_pending(collection, key, now)]
         found: dict[str, Entry | None] = {}
         if believed:
             try:
@@ -179,7 +179,7 @@ class ReadThrough(Layer):
         now = self.clock.time()
         for key in dict.fromkeys(keys):
             form = kept.get(key)
-            copy = None if form is None else opened(form)
+            copy = None if form is None else decode(form)
             if copy is not None and now < copy.fresh:
                 known[key] = copy.entry
                 if copy.entry is None:
@@ -203,7 +203,7 @@ class ReadThrough(Layer):
         ]
         if ageing:
             counts.refreshes += len(ageing)
-            tier.launch(collection, ageing, ahead=True)
+            tier.start(collection, ageing, ahead=True)
         if missing:
             await self._fetch(collection, missing, known, stale)
         return [known[key] for key in keys]
@@ -217,7 +217,7 @@ class ReadThrough(Layer):
     ) -> None:
         """Bring into `known` what the far store has, or what is in `stale` if it cannot say."""
         tier, counts = self._tier, self._counts
-        flights: dict[Flight, list[str]] = {}
+        flights: dict[SingleFlight, list[str]] = {}
         alone: list[str] = []
         for key in missing:
             flight = tier.flight(collection, key)
@@ -228,10 +228,10 @@ class ReadThrough(Layer):
         counts.misses += len(missing)
         counts.joined += len(missing) - len(alone)
         if alone:
-            flights[tier.launch(collection, alone)] = alone
+            flights[tier.start(collection, alone)] = alone
         for flight, keys in flights.items():
             try:
-                found = await flight.landed()
+                found = await flight.result()
             except StoreUnavailable:
                 now = self.clock.time()
                 last = {key: live(stale.get(key), now) for key in keys}

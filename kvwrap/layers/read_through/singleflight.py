@@ -10,7 +10,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 
 
-class Flight:
+class SingleFlight:
     """A read of the far store for one or more keys of a collection.
 
     Whoever waits for it may be cancelled without harm to it or to the others.
@@ -41,7 +41,7 @@ class Flight:
         """Whether it has landed or failed."""
         return self._done.done()
 
-    def land(self, found: Sequence[Entry | None]) -> dict[str, Entry | None]:
+    def resolve(self, found: Sequence[Entry | None]) -> dict[str, Entry | None]:
         """Give everyone who waits what was found, in the order of the keys."""
         self._found = dict(zip(self.keys, found, strict=True))
         self._done.set_result(None)
@@ -53,7 +53,7 @@ class Flight:
         self._traceback = error.__traceback__
         self._done.set_result(None)
 
-    async def landed(self) -> dict[str, Entry | None]:
+    async def result(self) -> dict[str, Entry | None]:
         """What it found by key, once it has; raises the error that the far store raised."""
         if not self._done.done():
             await asyncio.shield(self._done)

@@ -8,14 +8,19 @@ from collections.abc import Iterable, Sequence
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Primitives, Slot
+from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreUnavailable
-from kvwrap.layers.read_through.cooldown import Rests
+from kvwrap.layers.read_through.cooldown import Cooldown
 from kvwrap.layers.read_through.counts import TierCounts
-from kvwrap.layers.read_through.freshness import Lifetimes
-from kvwrap.layers.read_through.invalidations import EVERYTHING, Doubt, Doubts, Name
-from kvwrap.layers.read_through.singleflight import Flight
+from kvwrap.layers.read_through.freshness import Freshness
+from kvwrap.layers.read_through.invalidations import (
+    EVERYTHING,
+    Name,
+    PendingInvalidation,
+    PendingInvalidations,
+)
+from kvwrap.layers.read_through.singleflight import SingleFlight
 
 
 class Tier:
@@ -41,11 +46,11 @@ class Tier:
     """
 
     def __init__(
-        self, near: Store, far: Primitives, lifetimes: Lifetimes, counts: TierCounts, name: str
+        self, near: Store, far: Primitives, lifetimes: Freshness, counts: TierCounts, name: str
     ) -> None:
-        self.doubts = Doubts()
+        self.doubts = PendingInvalidations()
         self.counts = counts
-        self.rests = Rests(far.clock)
+        self.rests = Cooldown(far.clock)
         self._near = near
         self._far = far
         self._clock = far.clock
@@ -59,9 +64,9 @@ class Tier:
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
         # What another loop left behind when it was stopped is not waited for any more.
         self._loop = loop
-        self._flights: dict[Slot, Flight] = {}
-        self._fills: dict[Slot, asyncio.Future[None]] = {}
-        self._tasks: dict[asyncio.Task[None], Flight] = {}
+        self._flights: dict[QualifiedKey, SingleFlight] = {}
+        self._fills: dict[QualifiedKey, asyncio.Future[None]] = {}
+        self._tasks: dict[asyncio.Task[None], SingleFlight] = {}
 
     def _here(self) -> asyncio.AbstractEventLoop:
         """The running loop, in which alone there are flights and fills."""
@@ -72,12 +77,14 @@ class Tier:
 
     # -- flights -----------------------------------------------------------------------
 
-    def flight(self, collection: Collection, key: str) -> Flight | None:
+    def flight(self, collection: Collection, key: str) -> SingleFlight | None:
         """The flight that may be joined for this key."""
         self._here()
         return self._flights.get((collection, key))
 
-    def launch(self, collection: Collection, keys: Sequence[str], *, ahead: bool = False) -> Flight:
+    def start(
+        self, collection: Collection, keys: Sequence[str], *, ahead: bool = False
+    ) -> SingleFlight:
         """Begin a flight for these keys, none of which has one.
 
         Args:
@@ -86,7 +93,7 @@ class Tier:
             ahead: Whether nobody waits for it.
         """
         loop = self._here()
-        flight = Flight(collection, keys, self._clock.time(), ahead)
+        flight = SingleFlight(collection, keys, self._clock.time(), ahead)
         for key in keys:
             self._flights[collection, key] = flight
         self.counts.far_reads += 1
@@ -96,17 +103,17 @@ class Tier:
         task.add_done_callback(self._ended)
         return flight
 
-    async def _fly(self, flight: Flight) -> None:
-        slots = [(flight.collection, key) for key in flight.keys]
+    async def _fly(self, flight: SingleFlight) -> None:
+        qualified_keys = [(flight.collection, key) for key in flight.keys]
         try:
             entries = await self._far.read(flight.collection, flight.keys)
         except Exception as error:  # whatever it is, it is for those who wait
             if isinstance(error, StoreUnavailable) and self._lifetimes.outlive:
-                self.rests.begin(slots)
+                self.rests.begin(qualified_keys)
             flight.fail(error)
             return
-        self.rests.end(slots)
-        await self._fill(flight, flight.land(entries))
+        self.rests.end(qualified_keys)
+        await self._fill(flight, flight.resolve(entries))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # Here and not in `_fly`, which a task cancelled before its first step never enters.
@@ -130,17 +137,19 @@ class Tier:
 
     # -- filling -----------------------------------------------------------------------
 
-    async def _fill(self, flight: Flight, found: dict[str, Entry | None]) -> None:
+    async def _fill(self, flight: SingleFlight, found: dict[str, Entry | None]) -> None:
         collection = flight.collection
-        slots: list[Slot] = [(collection, key) for key in flight.keys]
-        while fills := {self._fills[slot] for slot in slots if slot in self._fills}:
+        qualified_keys: list[QualifiedKey] = [(collection, key) for key in flight.keys]
+        while fills := {
+            self._fills[qualified] for qualified in qualified_keys if qualified in self._fills
+        }:
             await asyncio.wait(fills)
-        own = [slot for slot in slots if self._flights.get(slot) is flight]
-        self.counts.refused_fills += len(slots) - len(own)
+        own = [qualified for qualified in qualified_keys if self._flights.get(qualified) is flight]
+        self.counts.refused_fills += len(qualified_keys) - len(own)
         keys, copies, gone = self._sorted(flight, own, found)
         if not keys and not gone:
             return
-        doubts = self.doubts.standing(own)
+        doubts = self.doubts.pending(own)
         filled = asyncio.get_running_loop().create_future()
         self._fills.update(dict.fromkeys(own, filled))
         try:
@@ -153,14 +162,17 @@ class Tier:
         except KvwrapError:
             self.counts.near_failures += 1
         finally:
-            for slot in own:
-                if self._fills.get(slot) is filled:
-                    del self._fills[slot]
+            for qualified in own:
+                if self._fills.get(qualified) is filled:
+                    del self._fills[qualified]
             if not filled.done():
                 filled.set_result(None)
 
     def _sorted(
-        self, flight: Flight, slots: Sequence[Slot], found: dict[str, Entry | None]
+        self,
+        flight: SingleFlight,
+        qualified_keys: Sequence[QualifiedKey],
+        found: dict[str, Entry | None],
     ) -> tuple[list[str], list[Entry], list[str]]:
         """Which keys to put into the near store, as what, and which to remove from it."""
         lifetimes = self._lifetimes
@@ -170,14 +182,14 @@ class Tier:
         now = self._clock.time()
         # The near store may go by another clock.
         shift = self._near.clock.time() - now
-        for slot in slots:
-            copy = lifetimes.copy(found[slot[1]], flight.began, flight.ahead)
+        for qualified in qualified_keys:
+            copy = lifetimes.copy(found[qualified[1]], flight.began, flight.ahead)
             last = 0.0 if copy is None else lifetimes.last_use(copy)
             if copy is not None and last > now:
-                keys.append(slot[1])
-                copies.append(copy.sealed(None if last == math.inf else last + shift))
-            elif lifetimes.outlive or slot in self.doubts:
-                gone.append(slot[1])
+                keys.append(qualified[1])
+                copies.append(copy.encode(None if last == math.inf else last + shift))
+            elif lifetimes.outlive or qualified in self.doubts:
+                gone.append(qualified[1])
         return keys, copies, gone
 
     # -- changes of the far store ------------------------------------------------------
@@ -187,17 +199,17 @@ class Tier:
     async def changed(self, collection: Collection, keys: Iterable[str]) -> None:
         """To be awaited after every change of these keys that has or may have happened."""
         self._here()
-        slots: list[Slot] = [(collection, key) for key in dict.fromkeys(keys)]
-        for slot in slots:
-            self._flights.pop(slot, None)
-        self.rests.end(slots)
-        doubts = self._doubt(slots)
+        qualified_keys: list[QualifiedKey] = [(collection, key) for key in dict.fromkeys(keys)]
+        for qualified in qualified_keys:
+            self._flights.pop(qualified, None)
+        self.rests.end(qualified_keys)
+        doubts = self._doubt(qualified_keys)
         if EVERYTHING in self.doubts:
             await self.all_changed()
             return
         try:
-            await self._earlier_fills(slots)
-            await self._near.remove(collection, [key for _, key in slots])
+            await self._earlier_fills(qualified_keys)
+            await self._near.remove(collection, [key for _, key in qualified_keys])
             self.doubts.settle(doubts)
         except KvwrapError:
             self.counts.near_failures += 1
@@ -205,15 +217,17 @@ class Tier:
     async def collection_changed(self, collection: Collection) -> None:
         """As `changed`, for all keys of a collection."""
         self._here()
-        for slot in [slot for slot in self._flights if slot[0] == collection]:
-            del self._flights[slot]
+        for qualified in [qualified for qualified in self._flights if qualified[0] == collection]:
+            del self._flights[qualified]
         self.rests.clear()
         self._doubt([(collection,)])
-        doubts = self.doubts.standing(
+        doubts = self.doubts.pending(
             [name for name in self.doubts if name and name[0] == collection]
         )
         try:
-            await self._earlier_fills(slot for slot in self._fills if slot[0] == collection)
+            await self._earlier_fills(
+                qualified for qualified in self._fills if qualified[0] == collection
+            )
             await self._near.drop(collection)
             self.doubts.settle(doubts)
         except KvwrapError:
@@ -233,11 +247,11 @@ class Tier:
         except KvwrapError:
             self.counts.near_failures += 1
 
-    def _doubt(self, names: Iterable[Name]) -> dict[Name, Doubt]:
+    def _doubt(self, names: Iterable[Name]) -> dict[Name, PendingInvalidation]:
         now = self._clock.time()
-        return self.doubts.raised(names, now + self._longest, now)
+        return self.doubts.add(names, now + self._longest, now)
 
-    async def _earlier_fills(self, slots: Iterable[Slot]) -> None:
-        fills = {self._fills[slot] for slot in slots if slot in self._fills}
+    async def _earlier_fills(self, qualified_keys: Iterable[QualifiedKey]) -> None:
+        fills = {self._fills[qualified] for qualified in qualified_keys if qualified in self._fills}
         if fills:
             await asyncio.wait(fills)

@@ -18,23 +18,23 @@ from kvwrap.layers.base import (
     Expected,
     Finding,
     KeyedLocks,
+    KeyRange,
     Layer,
     Page,
-    Span,
     Store,
     StoreSource,
     checked_count,
     checked_flag,
     checked_seconds,
     checked_sources,
+    first_of_each,
+    gather,
     holds_any,
-    once,
-    together,
     touch_by_writing,
 )
-from kvwrap.layers.replication.quorum import Replicas
-from kvwrap.layers.replication.replica import Replica, after, is_tombstone, tombstone
-from kvwrap.layers.shared.findings import exposed, lopsided
+from kvwrap.layers.replication.quorum import Quorum
+from kvwrap.layers.replication.replica import Replica, is_tombstone, next_timestamp, tombstone
+from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.merging import Merge
 
@@ -112,7 +112,7 @@ class Replication(Layer):
         self._failures = checked_count(failures, "failures")
         self._open_for = checked_seconds(open_for, "open_for")
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         stores = {"0": self.inner}
         for name, source in self._sources.items():
             stores[name] = self.second(f"replica {name!r}", source)
@@ -130,7 +130,7 @@ class Replication(Layer):
             )
             for name, store in stores.items()
         ]
-        self._replicas = Replicas(
+        self._replicas = Quorum(
             replicas,
             owner=self.name,
             read_quorum=self._read_quorum,
@@ -190,13 +190,15 @@ class Replication(Layer):
             if expected is not None:
                 return await self._replicas.compare(collection, keys, stones, expected)
             await self._replicas.write(collection, keys, stones)
-        return once(keys, [entry is not None and not is_tombstone(entry) for entry in found])
+        return first_of_each(
+            keys, [entry is not None and not is_tombstone(entry) for entry in found]
+        )
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         def renewed(entry: Entry, expires_at: float | None) -> Entry:
-            made = after(entry, self.clock.time())
+            made = next_timestamp(entry, self.clock.time())
             return Entry(entry.body, entry.codec, made, expires_at, random.getrandbits(64))
 
         return await touch_by_writing(self, collection, keys, expires, renewed, owner=self.name)
@@ -209,9 +211,9 @@ class Replication(Layer):
 
     # -- enumerating, and whole collections --------------------------------------------
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
-            cursor = await self._replicas.listing(collection, span, self._read_quorum)
+            cursor = await self._replicas.listing(collection, key_range, self._read_quorum)
         assert isinstance(cursor, Merge)
         page = await cursor.page()
         entries = await self.read(collection, page.keys) if page.keys else []
@@ -242,7 +244,7 @@ class Replication(Layer):
         return any(dropped) if held is None else bool(held)
 
     async def sweep(self) -> None:
-        await together(
+        await gather(
             [
                 replica.store.sweep()
                 for replica in self._replicas.all
@@ -266,7 +268,7 @@ class Replication(Layer):
         before = self._replicas.repaired
         everyone = len(self._replicas.all)
         for collection in await self._replicas.collections(everyone):
-            place: object = await self._replicas.listing(collection, Span(), everyone)
+            place: object = await self._replicas.listing(collection, KeyRange(), everyone)
             while isinstance(place, Merge):
                 page = await place.page()
                 if page.keys:
@@ -279,8 +281,8 @@ class Replication(Layer):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        yield from exposed(self, below)
-        yield from lopsided(self, below)
+        yield from plaintext_second_stores(self, below)
+        yield from layer_under_one_store(self, below)
         count = len(self._replicas.all)
         if self._read_quorum + self._write_quorum <= count:
             yield Finding(

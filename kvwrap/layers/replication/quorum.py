@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from kvwrap.core.batch import picked, places_of
+from kvwrap.core.batch import indexes_of, take
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.concurrency import outcomes, together
+from kvwrap.core.concurrency import gather, gather_outcomes
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.errors import KvwrapError, StoreUnavailable
-from kvwrap.layers.replication.replica import Replica, is_tombstone, rank
+from kvwrap.layers.replication.replica import Replica, is_tombstone, lww_key
 from kvwrap.layers.shared.merging import Merge, Pages
 
 _EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
 
 
-class Replicas:
+class Quorum:
     """Several replicas, the first of which decides what only one can decide.
 
     Attributes:
@@ -66,12 +66,12 @@ class Replicas:
         if len(answers) == 1:
             found: list[Entry | None] = answers[0][1]
             return found
-        newest = [max(copies, key=rank) for copies in zip(*(each for _, each in answers))]
+        newest = [max(copies, key=lww_key) for copies in zip(*(each for _, each in answers))]
         if repair:
             mended = [
-                replica.mend(collection, keys, entries, newest) for replica, entries in answers
+                replica.repair(collection, keys, entries, newest) for replica, entries in answers
             ]
-            self.repaired += sum(await together(mended))
+            self.repaired += sum(await gather(mended))
         return newest
 
     async def answers(
@@ -84,7 +84,7 @@ class Replicas:
         while len(answers) < quorum and rest:
             asked = rest[: quorum - len(answers)]
             del rest[: len(asked)]
-            found = await outcomes([replica.ask(call) for replica, call in asked])
+            found = await gather_outcomes([replica.call(call) for replica, call in asked])
             for (replica, _), outcome in zip(asked, found, strict=True):
                 if isinstance(outcome, KvwrapError):
                     # A copy that cannot be read is as good as none: another may be whole.
@@ -127,9 +127,9 @@ class Replicas:
         error = self._short(taken, quorum, "took the write", errors)
         if len(keys) > 1:
             copies = Counter(
-                key for each in errors for key in set(getattr(each, "done", None) or ())
+                key for each in errors for key in set(getattr(each, "succeeded", None) or ())
             )
-            error.done = tuple(key for key in keys if taken + copies[key] >= quorum)
+            error.succeeded = tuple(key for key in keys if taken + copies[key] >= quorum)
         raise error
 
     async def write(
@@ -137,10 +137,10 @@ class Replicas:
     ) -> None:
         """Let all replicas have these entries; raises unless a quorum has taken them."""
         calls = [
-            replica.ask(replica.store.write, collection, keys, entries, None)
+            replica.call(replica.store.write, collection, keys, entries, None)
             for replica in self.all
         ]
-        self._judge(await outcomes(calls), keys)
+        self._judge(await gather_outcomes(calls), keys)
 
     async def compare(
         self,
@@ -159,33 +159,33 @@ class Replicas:
         ]
         primary, *others = self.all
         try:
-            written = await primary.ask(primary.store.write, collection, keys, entries, wanted)
+            written = await primary.call(primary.store.write, collection, keys, entries, wanted)
         except KvwrapError as error:
-            if error.done and self._write_quorum > 1:
-                error.done = ()  # on the first replica alone
+            if error.succeeded and self._write_quorum > 1:
+                error.succeeded = ()  # on the first replica alone
             raise
-        places = places_of(written)
+        places = indexes_of(written)
         if places:
-            names, copies = picked(keys, places), picked(entries, places)
+            names, copies = take(keys, places), take(entries, places)
             calls = [
-                replica.ask(replica.store.write, collection, names, copies, None)
+                replica.call(replica.store.write, collection, names, copies, None)
                 for replica in others
             ]
-            found = [written, *await outcomes(calls)]
+            found = [written, *await gather_outcomes(calls)]
             self._judge(found, names)
         return written
 
-    async def listing(self, collection: Collection, span: Span, quorum: int) -> Merge:
+    async def listing(self, collection: Collection, key_range: KeyRange, quorum: int) -> Merge:
         """The keys that so many replicas have, those of tombstones among them."""
 
         def begun(replica: Replica) -> tuple[Replica, Any]:
-            return replica, lambda: replica.store.list_keys(collection, span, None)
+            return replica, lambda: replica.store.list_keys(collection, key_range, None)
 
         def going_on(replica: Replica, first: Page) -> Pages:
             def pages(cursor: object) -> Coroutine[Any, Any, Page]:
                 if cursor is None:
                     return _given(first)
-                return replica.ask(replica.store.list_keys, collection, span, cursor)
+                return replica.call(replica.store.list_keys, collection, key_range, cursor)
 
             return pages
 
@@ -204,7 +204,7 @@ class Replicas:
 
     async def everywhere(self, calls: Iterable[Coroutine[Any, Any, bool]]) -> list[bool]:
         """What each replica gave; raises unless all gave anything."""
-        found = await outcomes(list(calls))
+        found = await gather_outcomes(list(calls))
         errors = [outcome for outcome in found if isinstance(outcome, Exception)]
         if errors:
             count = len(self.all)

@@ -28,10 +28,10 @@ class Replica:
     def __init__(self, name: str, store: Primitives, guard: Guard) -> None:
         self.name = name
         self.store = store
-        self.ask = guard.ask
+        self.call = guard.call
         self.failures = 0
 
-    async def mend(
+    async def repair(
         self,
         collection: Collection,
         keys: Sequence[str],
@@ -45,7 +45,7 @@ class Replica:
         places = [
             place
             for place, (old, new) in enumerate(zip(stale, newest, strict=True))
-            if rank(old) < rank(new)
+            if lww_key(old) < lww_key(new)
         ]
         if not places:
             return 0
@@ -56,7 +56,7 @@ class Replica:
                 ABSENT if (old := stale[place]) is None else old.version for place in places
             ]
         try:
-            written = await self.ask(
+            written = await self.call(
                 self.store.write, collection, [keys[place] for place in places], entries, expected
             )
         except KvwrapError:
@@ -65,7 +65,7 @@ class Replica:
         return sum(written)
 
 
-def rank(entry: Entry | None) -> tuple[int, int]:
+def lww_key(entry: Entry | None) -> tuple[int, int]:
     """What makes one copy newer than another: when it was made, in milliseconds; then its version.
 
     Versions are random, so of two writes in one millisecond either may be taken for the
@@ -76,7 +76,7 @@ def rank(entry: Entry | None) -> tuple[int, int]:
 
 def tombstone(over: Entry | None, now: float, ttl: float) -> Entry:
     """What stands for a removed entry, so that a copy that missed the removal is told by it."""
-    made = after(over, now)
+    made = next_timestamp(over, now)
     return Entry(b"", _TOMBSTONE, made, min(made + ttl, LATEST), random.getrandbits(64))
 
 
@@ -85,6 +85,6 @@ def is_tombstone(entry: Entry) -> bool:
     return entry.codec == _TOMBSTONE
 
 
-def after(entry: Entry | None, now: float) -> float:
+def next_timestamp(entry: Entry | None, now: float) -> float:
     """A moment that is later than the entry's, and now if it can be."""
     return now if entry is None else max(now, entry.created_at + 0.001)

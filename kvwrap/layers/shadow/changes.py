@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from kvwrap.core.primitives import Collection, Slot
+from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.layers.shadow.backlog import count_down
 
 AS_IT_WAS: Final = object()
@@ -19,7 +19,7 @@ class Change:
     def __init__(self, collection: Collection, keys: Sequence[str]) -> None:
         self.collection = collection
         self.keys = list(dict.fromkeys(keys))
-        self.slots = [(collection, key) for key in self.keys]
+        self.qualified_keys = [(collection, key) for key in self.keys]
         self.left: dict[str, object] = {}
 
     @property
@@ -38,27 +38,27 @@ class Changes:
     """The changes that are under way."""
 
     def __init__(self) -> None:
-        self._under_way: Counter[Slot] = Counter()
-        self._overlapping: set[Slot] = set()
+        self._under_way: Counter[QualifiedKey] = Counter()
+        self._overlapping: set[QualifiedKey] = set()
 
-    def __contains__(self, slot: Slot) -> bool:
-        return slot in self._under_way
+    def __contains__(self, qualified: QualifiedKey) -> bool:
+        return qualified in self._under_way
 
     def begin(self, collection: Collection, keys: Sequence[str]) -> Change:
         """A call begins that changes these keys; to be ended, whatever becomes of it."""
         change = Change(collection, keys)
-        for slot in change.slots:
-            self._under_way[slot] += 1
-            if self._under_way[slot] > 1:
-                self._overlapping.add(slot)
+        for qualified in change.qualified_keys:
+            self._under_way[qualified] += 1
+            if self._under_way[qualified] > 1:
+                self._overlapping.add(qualified)
         return change
 
     def end(self, change: Change) -> None:
         """It has ended; of keys that others changed at the same time nothing is sure."""
-        for slot in change.slots:
-            if slot in self._overlapping:
-                change.left.pop(slot[1], None)
-        count_down(self._under_way, change.slots)
+        for qualified in change.qualified_keys:
+            if qualified in self._overlapping:
+                change.left.pop(qualified[1], None)
+        count_down(self._under_way, change.qualified_keys)
         self._overlapping.difference_update(
-            [slot for slot in change.slots if slot not in self._under_way]
+            [qualified for qualified in change.qualified_keys if qualified not in self._under_way]
         )

@@ -29,7 +29,7 @@ from kvwrap.layers.base import (
 from kvwrap.layers.shadow.backlog import Backlog
 from kvwrap.layers.shadow.changes import AS_IT_WAS, Change, Changes
 from kvwrap.layers.shadow.difference import Difference, difference
-from kvwrap.layers.shared.findings import exposed
+from kvwrap.layers.shared.findings import plaintext_second_stores
 
 _log = logging.getLogger("kvwrap.shadow")
 _KEPT = 100
@@ -89,7 +89,7 @@ class Shadow(Layer):
         sample: float = 1.0,
         on_difference: Callable[[Difference], object] | None = None,
         max_pending: int = 1000,
-        close_within: float = 5.0,
+        shutdown_timeout: float = 5.0,
         rng: random.Random | None = None,
     ) -> None:
         if on_difference is not None and not callable(on_difference):
@@ -98,10 +98,10 @@ class Shadow(Layer):
         self._sample = checked_share(sample, "sample")
         self._report = on_difference
         self._max_pending = checked_count(max_pending, "max_pending")
-        self._close_within = checked_seconds(close_within, "close_within", zero=True)
+        self._shutdown_timeout = checked_seconds(shutdown_timeout, "shutdown_timeout", zero=True)
         self._random = checked_rng(rng).random
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._shadow = self.second("shadow", self._source)
         self._backlog = Backlog(self._max_pending, owner=self.name)
         self._changes = Changes()
@@ -117,7 +117,7 @@ class Shadow(Layer):
             self._backlog.failed(error)
 
     async def teardown(self) -> None:
-        await self._backlog.stop(self.clock, self._close_within)
+        await self._backlog.stop(self.clock, self._shutdown_timeout)
         with suppress(KvwrapError):
             await super().teardown()
 
@@ -200,7 +200,7 @@ class Shadow(Layer):
         finally:
             self._changes.end(change)
             if not change.left_all:
-                self._backlog.add(lambda: self._carry_out(change), change.slots)
+                self._backlog.add(lambda: self._carry_out(change), change.qualified_keys)
 
     async def _carry_out(self, change: Change) -> None:
         left = dict(change.left)
@@ -250,8 +250,8 @@ class Shadow(Layer):
                 self._tell(Difference(kind, collection, key))
 
     def _is_changing(self, collection: Collection, key: str) -> bool:
-        slot = (collection, key)
-        return slot in self._backlog.waiting or slot in self._changes
+        qualified = (collection, key)
+        return qualified in self._backlog.waiting or qualified in self._changes
 
     def _tell(self, found: Difference) -> None:
         self._differences[found.kind] += 1
@@ -275,7 +275,7 @@ class Shadow(Layer):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        yield from exposed(self, below)
+        yield from plaintext_second_stores(self, below)
         for layer in below:
             if "caches" in layer.traits:
                 yield Finding(

@@ -13,23 +13,23 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     KeyedLocks,
+    KeyRange,
+    Partitioning,
     Primitives,
-    Span,
-    Spreading,
     StoreSource,
     SubBatch,
-    also_done,
+    add_succeeded,
     checked_names,
     checked_sources,
-    picked,
-    places_of,
+    indexes_of,
+    take,
 )
 from kvwrap.layers.sharding.rendezvous import Rendezvous
 
 _ENTRIES = "entries"
 
 
-class Sharding(Spreading):
+class Sharding(Partitioning):
     """Keeps each entry in one of several stores, chosen by hashing its collection and key.
 
     The store that the stack is over is a shard like the others. Entries belong to shards by
@@ -87,7 +87,7 @@ class Sharding(Spreading):
         # While entries move: moving one and deleting it must not overlap, or it comes back.
         self._moving = KeyedLocks()
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._shards = {self._name: self.inner}
         for name, source in self._sources.items():
             self._shards[name] = self.second(f"shard {name!r}", source)
@@ -142,13 +142,13 @@ class Sharding(Spreading):
         parts = self._parts_before(collection, keys, missing)
         for store, places in parts:
             for place, entry in zip(
-                places, await store.read(collection, picked(keys, places)), strict=True
+                places, await store.read(collection, take(keys, places)), strict=True
             ):
                 found[place] = entry
         # What moved after its new owner was asked and before the previous one was.
         moved = [place for _, places in parts for place in places if found[place] is None]
         if moved:
-            again = await super().read(collection, picked(keys, moved))
+            again = await super().read(collection, take(keys, moved))
             for place, entry in zip(moved, again, strict=True):
                 found[place] = entry
         return found
@@ -168,7 +168,7 @@ class Sharding(Spreading):
         try:
             written = await super().write(collection, keys, entries, None)
         except KvwrapError as error:
-            await self._remove_before(collection, error.done or ())
+            await self._remove_before(collection, error.succeeded or ())
             raise
         # A copy left behind would be read again once the new one has expired.
         await self._remove_before(collection, keys)
@@ -189,7 +189,7 @@ class Sharding(Spreading):
             try:
                 there = await self._remove_before(collection, keys)
             except KvwrapError as error:
-                error.done = ()  # where the keys belong now, they are still
+                error.succeeded = ()  # where the keys belong now, they are still
                 raise
             removed = await super().remove(collection, keys, None)
         return [a or b for a, b in zip(there, removed, strict=True)]
@@ -207,9 +207,9 @@ class Sharding(Spreading):
         left = {keys[place] for _, places in parts for place in places}
         for store, places in parts:
             try:
-                outcome = await store.remove(collection, picked(keys, places), None)
+                outcome = await store.remove(collection, take(keys, places), None)
             except KvwrapError as error:
-                also_done(error, keys, [key for key in keys if key not in left])
+                add_succeeded(error, keys, [key for key in keys if key not in left])
                 raise
             for place, was in zip(places, outcome, strict=True):
                 removed[place] = was
@@ -220,7 +220,7 @@ class Sharding(Spreading):
         """Have these keys with their new owners, before something depends on what is there."""
         async with self._moving.hold(_ENTRIES):
             for store, places in self._parts_before(collection, keys, range(len(keys))):
-                await self._move(store, collection, picked(keys, places))
+                await self._move(store, collection, take(keys, places))
 
     async def _move(self, source: Primitives, collection: Collection, keys: Sequence[str]) -> int:
         """Move those of these keys that `source` has to where they belong; how many it had."""
@@ -261,7 +261,7 @@ class Sharding(Spreading):
             for collection in await source.list_collections():
                 cursor: object = None
                 while True:
-                    page = await source.list_keys(collection, Span(), cursor)
+                    page = await source.list_keys(collection, KeyRange(), cursor)
                     away = [k for k in page.keys if self.owner(collection, k) is not source]
                     if away:
                         async with self._moving.hold(_ENTRIES):
@@ -279,9 +279,9 @@ async def _copy(
 ) -> list[bool]:
     """Put entries where there are none, or older ones, atomically each."""
     put = await target.write(collection, keys, entries, [ABSENT] * len(keys))
-    rest = places_of([not done for done in put])
+    rest = indexes_of([not done for done in put])
     if rest:
-        there = await target.read(collection, picked(keys, rest))
+        there = await target.read(collection, take(keys, rest))
         older = [
             (place, found.version)
             for place, found in zip(rest, there, strict=True)
@@ -291,8 +291,8 @@ async def _copy(
             places = [place for place, _ in older]
             await target.write(
                 collection,
-                picked(keys, places),
-                picked(entries, places),
+                take(keys, places),
+                take(entries, places),
                 [version for _, version in older],
             )
     return put

@@ -28,11 +28,11 @@ class Rendezvous:
         """The name that this key of this collection belongs to."""
         name = b"" if collection is None else collection.encode()
         # The length, plus one so that none differs from any, keeps ("ab", "c") from ("a", "bc").
-        slot = b"%d:%b%b" % (0 if collection is None else len(name) + 1, name, key.encode())
+        qualified = b"%d:%b%b" % (0 if collection is None else len(name) + 1, name, key.encode())
         best, owner = b"", ""
         for candidate, draw in self._draws:
             drawn = draw.copy()
-            drawn.update(slot)
+            drawn.update(qualified)
             number = drawn.digest()
             if number > best:
                 best, owner = number, candidate

@@ -2,16 +2,30 @@
 
 After Nygard, "Release It!": calls that keep failing are held back for a while, then one
 of them is let through, and what becomes of it decides for the others. Plain state,
-without awaits: a call is bracketed by `enter` and one of `succeeded`, `failed` and
-`abandoned`.
+without awaits, and `call`, which puts one call through it.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Callable, Coroutine
+from enum import Enum, StrEnum
+from typing import Any, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.validation import checked_count, checked_seconds
+
+T = TypeVar("T")
+
+
+class Outcome(Enum):
+    """What a call's error says of the backend."""
+
+    DOWN = "down"
+    """The backend did not answer."""
+    UP = "up"
+    """It answered, if only to refuse."""
+    UNKNOWN = "unknown"
+    """Nothing: the call was cancelled or held back before it got there."""
 
 
 class BreakerState(StrEnum):
@@ -56,6 +70,39 @@ class Breaker:
         if self._state is BreakerState.OPEN:
             return max(0.0, self._until - self._clock.monotonic())
         return 0.0
+
+    async def call(
+        self,
+        call: Callable[[], Coroutine[Any, Any, T]],
+        held_back: Callable[[], Exception],
+        judge: Callable[[Exception], Outcome],
+    ) -> T:
+        """Make the call, and count how it ended.
+
+        Args:
+            call: Makes the coroutine to await; not called while the breaker is open.
+            held_back: Makes the error to raise while the breaker is open.
+            judge: What an error of the call says of the backend.
+        """
+        entered = self.enter()
+        if entered is None:
+            raise held_back()
+        try:
+            result = await call()
+        except Exception as error:
+            match judge(error):
+                case Outcome.DOWN:
+                    self.failed(entered)
+                case Outcome.UP:
+                    self.succeeded(entered)
+                case Outcome.UNKNOWN:
+                    self.abandoned(entered)
+            raise
+        except BaseException:
+            self.abandoned(entered)
+            raise
+        self.succeeded(entered)
+        return result
 
     def enter(self) -> int | None:
         """A pass for one call, to be handed back with its outcome; `None` holds it back.

@@ -17,7 +17,7 @@ def encrypted_below(layers: Sequence[Part]) -> bool:
     return any("encrypts" in layer.traits for layer in layers)
 
 
-def exposed(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
+def plaintext_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
     """The finding on each second store that outlives or leaves the process unencrypted."""
     if not encrypted_below(below):
         return
@@ -31,7 +31,7 @@ def exposed(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
             )
 
 
-def lopsided(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
+def layer_under_one_store(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
     """The finding on each layer that shapes what only one of this layer's stores holds."""
     for other in below:
         if other.traits & _SHAPING and not all(

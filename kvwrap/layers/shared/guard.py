@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.errors import CircuitOpen, KvwrapError, RateLimited, StoreFull, StoreUnavailable
-from kvwrap.layers.shared.breaker import Breaker, BreakerState
+from kvwrap.layers.shared.breaker import Breaker, BreakerState, Outcome
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -44,31 +45,26 @@ class Guard:
         """How often that began."""
         return self._breaker.opened
 
-    async def ask(
+    async def call(
         self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The call's answer; raises `CircuitOpen`, at once, while the store is left alone."""
-        breaker = self._breaker
-        entered = breaker.enter()
-        if entered is None:
-            raise CircuitOpen(
-                f"the {self._role} of {self._owner} is left alone after repeated failures",
-                store=self._owner,
-            )
-        try:
-            answer = await call(*args, **kwargs)
-        except StoreUnavailable as error:
-            if isinstance(error, _NOT_DOWN):
-                breaker.abandoned(entered)
-            else:
-                breaker.failed(entered)
-            raise
-        except KvwrapError:
-            # It has answered, if only to refuse.
-            breaker.succeeded(entered)
-            raise
-        except BaseException:
-            breaker.abandoned(entered)
-            raise
-        breaker.succeeded(entered)
-        return answer
+        """Make the call and return its result.
+
+        Raises:
+            CircuitOpen: The store failed repeatedly and is not called for now.
+        """
+        return await self._breaker.call(
+            functools.partial(call, *args, **kwargs), self._held_back, _judge
+        )
+
+    def _held_back(self) -> CircuitOpen:
+        return CircuitOpen(
+            f"the {self._role} of {self._owner} failed repeatedly and is not called for now",
+            store=self._owner,
+        )
+
+
+def _judge(error: Exception) -> Outcome:
+    if isinstance(error, StoreUnavailable):
+        return Outcome.UNKNOWN if isinstance(error, _NOT_DOWN) else Outcome.DOWN
+    return Outcome.UP if isinstance(error, KvwrapError) else Outcome.UNKNOWN

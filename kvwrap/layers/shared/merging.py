@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from typing import Any
 
-from kvwrap.core.concurrency import together
+from kvwrap.core.concurrency import gather
 from kvwrap.core.primitives import Page
 
 Pages = Callable[[object], Coroutine[Any, Any, Page]]
@@ -55,7 +55,7 @@ class _Reading:
         return await (self._lowest() if self._ordered else self._next())
 
     async def _lowest(self) -> list[str]:
-        await together([source.fill() for source in self._sources])
+        await gather([source.fill() for source in self._sources])
         # Beyond the last key that is known of a store which has more, others may come first.
         bounds = [source.keys[-1] for source in self._sources if not source.read_all]
         bound = min(bounds) if bounds else None

@@ -12,9 +12,9 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Page,
-    Span,
     Store,
     checked_count,
 )
@@ -36,8 +36,8 @@ class Statistics(Layer):
     Args:
         name: What exporters call this store: two layers of one name are summed there.
         max_collections: How many collections are counted each for itself; those that come
-            later go into one row, `kvwrap.layers.statistics.counts.OTHER`, so that callers who make up
-            names cost no memory.
+            later share one row, named `OTHER` in `counts`, so that callers who make up names
+            cost no memory.
     """
 
     traits = frozenset({"observes"})
@@ -48,7 +48,7 @@ class Statistics(Layer):
         self.label = name
         self.max_collections = checked_count(max_collections, "max_collections")
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._now = self.clock.monotonic
         self._read = self.inner.read
         self._write = self.inner.write
@@ -187,10 +187,10 @@ class Statistics(Layer):
         return self._counted("touch", collection, self.inner.touch, collection, keys, expires)
 
     def list_keys(
-        self, collection: Collection, span: Span, cursor: object
+        self, collection: Collection, key_range: KeyRange, cursor: object
     ) -> Coroutine[Any, Any, Page]:
         return self._counted(
-            "list_keys", collection, self.inner.list_keys, collection, span, cursor
+            "list_keys", collection, self.inner.list_keys, collection, key_range, cursor
         )
 
     def list_collections(self) -> Coroutine[Any, Any, list[Collection]]:

@@ -9,17 +9,17 @@ from typing import Any, Final
 _ARMOUR: Final = "kvwrap"
 
 
-def armoured(data: bytes) -> dict[str, Any]:
+def wrap(data: bytes) -> dict[str, Any]:
     """The object that stands for an entry's bytes: `{"kvwrap": "<base64>"}`."""
     return {_ARMOUR: base64.b64encode(data).decode()}
 
 
-def is_armoured(value: Any) -> bool:
+def is_wrapped(value: Any) -> bool:
     """Whether this is such an object, by its looks."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_ARMOUR), str)
 
 
-def bytes_in(value: dict[str, Any]) -> bytes:
+def unwrap(value: dict[str, Any]) -> bytes:
     """The entry in its armour; nothing, which is no entry, if the armour is broken."""
     try:
         return base64.b64decode(value[_ARMOUR], validate=True)

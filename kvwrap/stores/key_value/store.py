@@ -12,10 +12,10 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, foreign, has_expired
 from kvwrap.core.paging import PAGE_SIZE, Snapshot
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-from kvwrap.stores.key_value.envelope import armoured, bytes_in, is_armoured
+from kvwrap.stores.key_value.envelope import is_wrapped, unwrap, wrap
 from kvwrap.stores.key_value.protocol import LONGEST, METHODS, failure, has_methods, page_limit
 
 
@@ -84,15 +84,15 @@ class KeyValueStore(Store):
     def _value_of(self, entry: Entry, collection: Collection, key: str) -> dict[str, Any]:
         if self._native and entry.codec == codec.JSON and entry.body[:1] == b"{":
             value: dict[str, Any] = JSON.loads(entry.body)
-            if not is_armoured(value):
+            if not is_wrapped(value):
                 return value
-        return armoured(entry.to_bytes(collection, key))
+        return wrap(entry.to_bytes(collection, key))
 
     def _entry_of(
         self, value: Any, left: float | None, now: float, collection: Collection, key: str
     ) -> Entry:
-        if is_armoured(value):
-            return Entry.from_bytes(bytes_in(value), collection, key, self.name)
+        if is_wrapped(value):
+            return Entry.from_bytes(unwrap(value), collection, key, self.name)
         try:
             body = JSON.dumps(value)
         except errors.KvwrapError:
@@ -118,7 +118,7 @@ class KeyValueStore(Store):
         """Whether there is something under each key, be it readable or not."""
         now = self.clock.time()
         return [
-            value is not None and not (is_armoured(value) and has_expired(bytes_in(value), now))
+            value is not None and not (is_wrapped(value) and has_expired(unwrap(value), now))
             for value, _ in await self._held(collection, keys)
         ]
 
@@ -131,7 +131,7 @@ class KeyValueStore(Store):
         except errors.KvwrapError:
             raise
         except Exception as error:
-            raise failure(error, store=self.name, collection=collection, done=done) from error
+            raise failure(error, store=self.name, collection=collection, succeeded=done) from error
 
     # -- the primitives ----------------------------------------------------------------
 
@@ -193,12 +193,12 @@ class KeyValueStore(Store):
         if expected is not None and any(version is not None for version in expected):
             raise self._unsupported("compare and put")
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
             keys = await self._keys(collection)
             if self._cap is not None and len(keys) >= self._cap:
                 raise self._unsupported(f"enumerate more than {self._cap} keys of a collection")
-            cursor = Snapshot(sorted(key for key in set(keys) if key in span))
+            cursor = Snapshot(sorted(key for key in set(keys) if key in key_range))
         page = Snapshot.page(cursor)
         live = await self._are_live(collection, page.keys)
         return Page([key for key, is_live in zip(page.keys, live) if is_live], page.cursor)

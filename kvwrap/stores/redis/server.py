@@ -127,12 +127,12 @@ class Server:
                 found = await send(slice(start, start + CHUNK))
             except KvwrapError as error:
                 error.collection = collection
-                error.done = tuple(keys[:start]) if start else None
+                error.succeeded = tuple(keys[:start]) if start else None
                 raise
             answers += found
             for at, answer in enumerate(found, start):
                 if isinstance(answer, Exception):
                     done = [k for k, a in zip(keys, answers) if not isinstance(a, Exception)]
-                    place = {"collection": collection, "key": keys[at], "done": done}
+                    place = {"collection": collection, "key": keys[at], "succeeded": done}
                     raise failure(answer, store=self.owner, **place) from answer
         return answers

@@ -10,7 +10,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.codec import is_bare
 from kvwrap.core.entry import Entry, foreign, is_entry, live
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
@@ -264,20 +264,20 @@ class RedisStore(Store):
         )
         return [answer == 1 for answer in answers]
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         place = cursor if isinstance(cursor, Scan) else Scan()
         if place.page is not None:
             return place.page
         prefix = self._names.prefix(collection)
         scan = place.following()
-        names = await self._step(scan, prefix + span.prefix, "list")
+        names = await self._step(scan, prefix + key_range.prefix, "list")
         keys = []
         for name in names:
             # SCAN may come upon a name several times, and upon names that are no text.
             if name not in scan.seen:
                 scan.seen.add(name)
                 key = as_text(name)[len(prefix) :]
-                if key and key in span:
+                if key and key in key_range:
                     keys.append(key)
         place.page = Page(keys, None if scan.ended else scan)
         return place.page

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
 
@@ -34,7 +34,7 @@ def options(query: str, known: Mapping[str, Callable[[str], Any]]) -> dict[str, 
     found, others = taken(query, known)
     if others:
         name = parse_qsl(others, keep_blank_values=True)[0][0]
-        hint = nearest(name, known) if known else "there are none"
+        hint = suggest(name, known) if known else "there are none"
         raise ConfigurationError(f"the URL has no option {name!r}: {hint}")
     return found
 

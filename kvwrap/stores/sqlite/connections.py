@@ -62,7 +62,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def patiently(job: Callable[[], object], timeout: float) -> None:
+def retry_while_busy(job: Callable[[], object], timeout: float) -> None:
     """Do what SQLite refuses at once, without waiting, while another process does the same."""
     deadline = time.monotonic() + timeout
     while True:
@@ -76,7 +76,7 @@ def patiently(job: Callable[[], object], timeout: float) -> None:
         time.sleep(0.001 + random.random() * 0.01)
 
 
-def connected(path: str, timeout: float) -> sqlite3.Connection:
+def connect(path: str, timeout: float) -> sqlite3.Connection:
     """A connection that waits so many seconds for transactions of others."""
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=False

@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_seconds
@@ -20,9 +20,9 @@ from kvwrap.stores.shared import urls
 from kvwrap.stores.sqlite.connections import (
     Worker,
     checked_path,
-    connected,
+    connect,
     failure,
-    patiently,
+    retry_while_busy,
     transaction,
 )
 from kvwrap.stores.sqlite.table import Table
@@ -116,12 +116,12 @@ class SQLiteStore(Store):
         folder = Path(self._path).parent
         if not folder.is_dir():
             raise StoreUnavailable(f"there is no folder {str(folder)!r}", store=self.name)
-        worker.connection = connection = connected(self._path, self._timeout)
+        worker.connection = connection = connect(self._path, self._timeout)
         return connection
 
     def _open(self, worker: Worker) -> None:
         connection = self._connect(worker)
-        patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._timeout)
+        retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._timeout)
         with transaction(connection):
             self._table.make(connection)
 
@@ -181,8 +181,8 @@ class SQLiteStore(Store):
     ) -> list[bool]:
         return await self._writing(self._table.touch, collection, keys, expires)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
-        return await self._reading(self._table.list_keys, collection, span, cursor)
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
+        return await self._reading(self._table.list_keys, collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
         return await self._reading(self._table.list_collections)

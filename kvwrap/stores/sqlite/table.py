@@ -11,7 +11,7 @@ from typing import Final
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, end_of, live
 from kvwrap.core.paging import PAGE_SIZE
-from kvwrap.core.primitives import ABSENT, Collection, Expected, Page, Span
+from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.sqlite.statements import is_table_name, statements
 
@@ -165,12 +165,16 @@ class Table:
         return [entry is not None for entry in found]
 
     def list_keys(
-        self, connection: sqlite3.Connection, collection: Collection, span: Span, cursor: object
+        self,
+        connection: sqlite3.Connection,
+        collection: Collection,
+        key_range: KeyRange,
+        cursor: object,
     ) -> Page:
         """A page of the keys of a collection, in order."""
         # The cursor is where to go on: right after the last key given.
-        first = cursor if isinstance(cursor, str) else max(span.prefix, span.start or "")
-        ends = [end for end in (span.end, after(span.prefix)) if end is not None]
+        first = cursor if isinstance(cursor, str) else max(key_range.prefix, key_range.start or "")
+        ends = [end for end in (key_range.end, after(key_range.prefix)) if end is not None]
         rows = connection.execute(
             self._sql["keys_below" if ends else "keys"],
             (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvwrap import Capability, Store
-from kvwrap.core.primitives import Span
+from kvwrap.core.primitives import KeyRange
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs
 
@@ -69,10 +69,10 @@ class Batches(Contract):
         found: list[str] = []
         cursor: object = None
         while True:
-            page = await store.list_keys(None, Span(), cursor)
+            page = await store.list_keys(None, KeyRange(), cursor)
             if cursor is not None:
                 # As a retry does whose first answer was lost.
-                again = await store.list_keys(None, Span(), cursor)
+                again = await store.list_keys(None, KeyRange(), cursor)
                 assert list(again.keys) == list(page.keys)
                 page = again
             found += page.keys

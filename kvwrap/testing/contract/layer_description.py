@@ -26,7 +26,7 @@ class Description(LayerParts):
 
     async def test_a_description_is_a_value(self, layers: Stack) -> None:
         for layer in layers:
-            again = layer.anew()
+            again = layer.clone()
             assert again is not layer
             assert again == layer
             assert hash(again) == hash(layer)

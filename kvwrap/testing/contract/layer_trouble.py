@@ -18,7 +18,7 @@ from kvwrap import (
 from kvwrap.core.entry import Entry
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.layer_base import VALUE, LayerParts
-from kvwrap.testing.tap import Tap, alterations
+from kvwrap.testing.tap import Tap, corruptions
 
 KEYS = [f"key {number}" for number in range(8)]
 _who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
@@ -43,7 +43,7 @@ class Trouble(LayerParts):
             return
         key, entry = found[0], stored[0]
         authenticated = any("encrypts" in layer.traits for layer in layers)
-        for altered in alterations(entry):
+        for altered in corruptions(entry):
             # A stack of its own for each, so that no nearer copy answers.
             async with (layers + stack(Tap(alter=_always(altered)))).over(backend) as store:
                 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.core.validation import nearest
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 from kvwrap.layers.compression.algorithms.base import Algorithm
 from kvwrap.layers.compression.algorithms.brotli import Brotli
@@ -23,7 +23,7 @@ def algorithm(name: str, level: int | None = None) -> Algorithm:
         ConfigurationError: There is none, it has no such level, or its package is missing.
     """
     if name not in list(_KNOWN):
-        raise ConfigurationError(f"no compression is called {name!r}: {nearest(str(name), _KNOWN)}")
+        raise ConfigurationError(f"no compression is called {name!r}: {suggest(str(name), _KNOWN)}")
     levels = _KNOWN[name].levels
     if level is not None and (type(level) is not int or level not in levels):
         raise ConfigurationError(

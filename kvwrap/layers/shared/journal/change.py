@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from kvwrap.core.entry import Entry, live
-from kvwrap.core.primitives import Collection, Slot
+from kvwrap.core.primitives import Collection, QualifiedKey
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Change(msgspec.Struct, frozen=True):
     entry: Entry | None
 
     @property
-    def slot(self) -> Slot:
+    def qualified(self) -> QualifiedKey:
         """Where it belongs."""
         return (self.collection, self.key)
 

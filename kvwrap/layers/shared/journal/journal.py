@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import at_work
+from kvwrap.core.concurrency import is_running
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Slot
+from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.errors import StoreUnavailable
 from kvwrap.layers.shared.journal.change import Change, Refused
 from kvwrap.layers.shared.journal.file import JournalFile
@@ -38,7 +38,7 @@ class Journal:
         self._number = 0
         self._waiting: list[tuple[list[Change], asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
-        self.pending: dict[Slot, Change] = {}
+        self.pending: dict[QualifiedKey, Change] = {}
         """What has been accepted and not forgotten, in the order of acceptance."""
 
     @property
@@ -69,11 +69,11 @@ class Journal:
             thread.shutdown(wait=False)
             raise
         self._thread = thread
-        self.pending = {change.slot: change for change in changes}
+        self.pending = {change.qualified: change for change in changes}
 
     async def close(self) -> None:
         """Commit what is being accepted, and let go of the file."""
-        if self._committing is not None and at_work(self._committing):
+        if self._committing is not None and is_running(self._committing):
             await asyncio.wait([self._committing])
         file, self._file = self._file, None
         thread, self._thread = self._thread, None
@@ -95,7 +95,7 @@ class Journal:
             changes.append(Change(self._number, collection, key, entry))
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((changes, accepted))
-        if not at_work(self._committing):
+        if not is_running(self._committing):
             self._committing = asyncio.create_task(self._commit())
         await accepted
 
@@ -118,8 +118,8 @@ class Journal:
                     raise
                 continue
             for change in changes:
-                self.pending.pop(change.slot, None)
-                self.pending[change.slot] = change
+                self.pending.pop(change.qualified, None)
+                self.pending[change.qualified] = change
             for _, accepted in group:
                 if not accepted.done():
                     accepted.set_result(None)
@@ -137,8 +137,8 @@ class Journal:
         self._strike(change)
 
     def _strike(self, change: Change) -> None:
-        if self.pending.get(change.slot) is change:
-            del self.pending[change.slot]
+        if self.pending.get(change.qualified) is change:
+            del self.pending[change.qualified]
 
     async def refused(self) -> list[Refused]:
         """What has been set aside, oldest first."""
@@ -156,7 +156,7 @@ class Journal:
         again = await self._do(lambda file: file.retry_refused())
         known = self.pending
         for change in again:
-            known.setdefault(change.slot, change)
+            known.setdefault(change.qualified, change)
         self.pending = dict(sorted(known.items(), key=lambda item: item[1].number))
         return len(again)
 
@@ -172,7 +172,7 @@ def _close_unwanted(opening: asyncio.Future[tuple[JournalFile, list[Change], int
         opening.result()[0].close()
 
 
-async def read_over(
+async def overlay(
     journal: Journal,
     clock: Clock,
     read: Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]],

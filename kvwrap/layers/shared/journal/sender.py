@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import at_work, within
+from kvwrap.core.concurrency import is_running, wait_for
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.errors import KvwrapError, StoreFull, StoreUnavailable
@@ -96,7 +96,7 @@ class Sender:
             self._loop = loop
             self._hurry, self._moved = asyncio.Event(), asyncio.Event()
             self._flushing = []
-        if self._journal.pending and not at_work(self._task):
+        if self._journal.pending and not is_running(self._task):
             self._task = asyncio.create_task(self._run())
 
     async def flush(self) -> None:
@@ -169,17 +169,17 @@ class Sender:
                 self._moved.clear()
                 await self._moved.wait()
 
-        return is_room() or (seconds > 0 and await within(self._clock, seconds, wait()))
+        return is_room() or (seconds > 0 and await wait_for(self._clock, seconds, wait()))
 
     async def stop(self, seconds: float) -> None:
         """Send what is pending, for so many seconds or until a failure; then be at work no more."""
         try:
             # Whatever kept it from being sent has been logged, and it stays in the journal.
             with suppress(Exception):
-                await within(self._clock, seconds, self.flush())
+                await wait_for(self._clock, seconds, self.flush())
         finally:
             task, self._task = self._task, None
-            if task is not None and at_work(task):
+            if task is not None and is_running(task):
                 task.cancel()
                 await asyncio.wait((task,))
 
@@ -201,7 +201,7 @@ class Sender:
                     if not isinstance(error, KvwrapError):
                         _log.exception("%s: sending failed, and is tried again", self._owner)
                     self._hurry.clear()
-                    await within(self._clock, pause, self._hurry.wait())
+                    await wait_for(self._clock, pause, self._hurry.wait())
                     pause = min(2 * pause, self._longest)
                 else:
                     pause = self._pause
@@ -232,7 +232,7 @@ class Sender:
         try:
             await self._send(changes, removes)
         except StoreUnavailable as error:
-            done = set(error.done or ())
+            done = set(error.succeeded or ())
             await self._sent([change for change in changes if change.key in done])
             raise
         except KvwrapError as error:

@@ -43,7 +43,7 @@ class Near(Passthrough):
     def __init__(self, *sources: Any) -> None:
         self.sources = sources
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         for number, source in enumerate(self.sources):
             self.second(f"near {number}", source)
 

@@ -41,7 +41,7 @@ async def test_no_increment_is_lost(
     where = (
         str(tmp_path / "store.db") if backend == "sqlite" else request.getfixturevalue("redis_url")
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "tests.test_increment", where]
     processes = [subprocess.Popen(command, cwd=root) for _ in range(PROCESSES)]
     try:

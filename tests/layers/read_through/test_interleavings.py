@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kvwrap import ReadThrough, StoreUnavailable
-from tests.layers.interleaving import GatedStore, World, every_order, some_orders
+from tests.layers.read_through.interleaving import GatedStore, World, every_order, some_orders
 
 
 class Tiers(World):

@@ -11,7 +11,7 @@ import pytest
 
 from kvwrap import MemoryStore
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, PRIMITIVES, Collection, Span
+from kvwrap.core.primitives import ABSENT, PRIMITIVES, Collection, KeyRange
 from kvwrap.layers.base.around import Around, Call
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ async def test_a_call_knows_what_it_is_about() -> None:
     await store.put_if_absent("a", 2, collection="c")
     await store.put("a", 2)
     await store.remove(None, ["a", "b"], [1, None])
-    await store.list_keys("c", Span(), None)
+    await store.list_keys("c", KeyRange(), None)
     await store.list_collections()
     calls = store.find(Recording).calls
     about = [(call.collection, tuple(call.keys), call.expected) for call in calls]

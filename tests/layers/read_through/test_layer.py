@@ -28,9 +28,9 @@ from kvwrap import (
 )
 from kvwrap.core.codec import named
 from kvwrap.core.entry import Entry
-from kvwrap.layers.read_through.cooldown import REST
-from kvwrap.layers.read_through.copies import Copy, opened
-from kvwrap.layers.read_through.invalidations import EVERYTHING, Doubts
+from kvwrap.layers.read_through.cooldown import COOLDOWN
+from kvwrap.layers.read_through.copies import Copy, decode
+from kvwrap.layers.read_through.invalidations import EVERYTHING, PendingInvalidations
 from kvwrap.testing import ManualClock
 
 
@@ -367,10 +367,10 @@ async def test_closing_ends_what_is_under_way(far: Far, clock: ManualClock) -> N
 async def test_closing_at_once_leaves_nobody_waiting(far: Far) -> None:
     store = over(far)
     layer = store.find(ReadThrough)
-    flight = layer._tier.launch(None, ["a"])
+    flight = layer._tier.start(None, ["a"])
     await layer._tier.close()  # before the task has made its first step
     with pytest.raises(StoreUnavailable):
-        await flight.landed()
+        await flight.result()
     assert not layer._tier._flights
 
 
@@ -534,7 +534,7 @@ async def test_stale_values_are_served_while_the_far_store_is_unavailable(
     assert await store.ttl("a") == (1, 9969.0)
     assert await store.get_many(["b", "a"]) == [2, 1]
     asked = len(far.reads)
-    clock.advance(REST - 0.1)
+    clock.advance(COOLDOWN - 0.1)
     assert await store.get_many(["a", "b"]) == [1, 2]
     assert len(far.reads) == asked, "a key that failed is left alone for a while"
     clock.advance(0.2)
@@ -543,7 +543,7 @@ async def test_stale_values_are_served_while_the_far_store_is_unavailable(
     assert counts(store).stale_served == 6
     far.error = None
     await far.put("a", 9)
-    clock.advance(REST)
+    clock.advance(COOLDOWN)
     assert await store.get("a") == 9
 
 
@@ -656,7 +656,7 @@ async def test_a_failed_renewal_is_not_seen_and_not_repeated_at_once(
         assert await store.get("a") == 1
         await clock.settle()
     assert len(far.reads) == 2
-    clock.advance(REST)
+    clock.advance(COOLDOWN)
     assert await store.get("a") == 1
     await clock.settle()
     assert len(far.reads) == 3
@@ -767,13 +767,13 @@ async def test_too_many_doubts_become_one_that_a_later_write_settles(far: Far) -
 
 
 def test_doubts_are_settled_only_by_what_is_about_them() -> None:
-    doubts = Doubts()
-    first = doubts.raised([(None, "a")], 10.0, 0.0)
-    second = doubts.raised([(None, "a"), ("x",)], 10.0, 0.0)
+    doubts = PendingInvalidations()
+    first = doubts.add([(None, "a")], 10.0, 0.0)
+    second = doubts.add([(None, "a"), ("x",)], 10.0, 0.0)
     doubts.settle(first)
-    assert doubts.cover(None, "a", 5.0)
-    assert doubts.cover("x", "any", 5.0)
-    assert not doubts.cover("y", "any", 5.0)
+    assert doubts.is_pending(None, "a", 5.0)
+    assert doubts.is_pending("x", "any", 5.0)
+    assert not doubts.is_pending("y", "any", 5.0)
     doubts.settle(second)
     assert not doubts
 
@@ -842,12 +842,12 @@ async def test_the_near_store_may_have_layers(far: Far) -> None:
 def test_a_copy_survives_its_form() -> None:
     entry = Entry(b"body", b"\x10\x01", 1.5, None, 7)
     for copy in (Copy(entry, 2.25, 3.5), Copy(entry.with_expiry(9.125), 2.0, 3.0)):
-        assert opened(copy.sealed(4.0)) == copy
-    assert opened(Copy(None, 2.0, 2.0).sealed(4.0)) == Copy(None, 2.0, 2.0)
-    assert opened(entry) is None
-    assert opened(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
+        assert decode(copy.encode(4.0)) == copy
+    assert decode(Copy(None, 2.0, 2.0).encode(4.0)) == Copy(None, 2.0, 2.0)
+    assert decode(entry) is None
+    assert decode(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
     assert (
-        named(Copy(entry, 1.0, 1.0).sealed(None).codec) == "a cache's near copy over zstd over JSON"
+        named(Copy(entry, 1.0, 1.0).encode(None).codec) == "a cache's near copy over zstd over JSON"
     )
 
 

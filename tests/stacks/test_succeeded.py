@@ -48,7 +48,7 @@ class Halves(Passthrough):
         wanted = None if expected is None else expected[:size]
         written = await self.inner.write(collection, keys[:size], entries[:size], wanted)
         if size < len(keys):
-            raise self.ends("by the test", store="the backend", done=keys[:size])
+            raise self.ends("by the test", store="the backend", succeeded=keys[:size])
         return written
 
     async def remove(
@@ -61,7 +61,7 @@ class Halves(Passthrough):
         wanted = None if expected is None else expected[:size]
         removed = await self.inner.remove(collection, keys[:size], wanted)
         if size < len(keys):
-            raise self.ends("by the test", store="the backend", done=keys[:size])
+            raise self.ends("by the test", store="the backend", succeeded=keys[:size])
         return removed
 
 
@@ -92,21 +92,21 @@ async def test_every_layer_says_by_its_callers_names_what_was_done(name: str) ->
     async with (layers + stack(Halves(ends=_NotAgain))).over(backend) as store:
         error = await failed(store.put_many(KEYS, list(range(8)), collection="there"))
         if any(isinstance(layer, ReadOnly) for layer in layers):
-            assert error.done is None
+            assert error.succeeded is None
             return
         found = await store.get_many(KEYS, collection="there")
         there = [key for key, value in zip(KEYS, found, strict=True) if value is not None]
-        assert error.done is not None
+        assert error.succeeded is not None
         if "replicate" in name:
             # Reads see what one replica has, and acknowledged is what both have.
             assert there == KEYS
             there = KEYS[:4]
-        assert list(error.done) == there
+        assert list(error.succeeded) == there
         assert 0 < len(there) < len(KEYS)
         error = await failed(store.delete_many(KEYS, collection="there"))
-        assert error.done is not None
-        assert set(error.done) >= set(there[: len(there) // 2])
-        assert set(error.done) < set(KEYS)
+        assert error.succeeded is not None
+        assert set(error.succeeded) >= set(there[: len(there) // 2])
+        assert set(error.succeeded) < set(KEYS)
 
 
 class _NotAgain(KvwrapError):
@@ -122,11 +122,11 @@ async def test_of_several_attempts_all_that_was_done_counts() -> None:
             return max(0, 4 - 3 * self.left)
 
     store = stack(Worse(after=-1)).over(MemoryStore())
-    assert (await failed(store.put_many(KEYS, KEYS))).done == tuple(KEYS[:4])
-    assert (await failed(store.put_many(KEYS, KEYS))).done == (KEYS[0],)
+    assert (await failed(store.put_many(KEYS, KEYS))).succeeded == tuple(KEYS[:4])
+    assert (await failed(store.put_many(KEYS, KEYS))).succeeded == (KEYS[0],)
     store = (stack().retry(3, wait=0) + stack(Worse(after=-1))).over(MemoryStore())
     error = await failed(store.put_many(KEYS, KEYS))
-    assert error.done == tuple(KEYS[:4])
+    assert error.succeeded == tuple(KEYS[:4])
     assert [k for k in KEYS if await store.exists(k)] == KEYS[:4]
 
 
@@ -149,7 +149,7 @@ async def test_replication_names_what_a_quorum_has(
     if done is None:
         await store.put_many(KEYS, KEYS)
         return
-    assert (await failed(store.put_many(KEYS, KEYS))).done == tuple(done)
+    assert (await failed(store.put_many(KEYS, KEYS))).succeeded == tuple(done)
 
 
 async def test_what_is_let_go_of_after_the_rest_was_written() -> None:
@@ -160,7 +160,7 @@ async def test_what_is_let_go_of_after_the_rest_was_written() -> None:
     layers = stack().limit_size(10, on_too_large="drop") + stack(Refuses())
     store = layers.over(MemoryStore())
     error = await failed(store.put_many(["a", "b", "c"], ["x" * 20, 1, 2]))
-    assert error.done == ("b", "c")
+    assert error.succeeded == ("b", "c")
 
 
 async def test_a_shard_added_meanwhile() -> None:
@@ -175,10 +175,10 @@ async def test_a_shard_added_meanwhile() -> None:
     layers = stack().shard({"b": lambda: stack(KeepsAll()).over(old)}, name="a", previous=["b"])
     async with layers.over(new) as store:
         error = await failed(store.put_many(KEYS, list(range(8))))
-        assert error.done is not None
-        assert 0 < len(error.done) < 8
-        assert await store.get_many(error.done) == [KEYS.index(key) for key in error.done]
-        assert (await failed(store.delete_many(KEYS))).done == ()
+        assert error.succeeded is not None
+        assert 0 < len(error.succeeded) < 8
+        assert await store.get_many(error.succeeded) == [KEYS.index(key) for key in error.succeeded]
+        assert (await failed(store.delete_many(KEYS))).succeeded == ()
 
 
 def _shared(store: MemoryStore) -> Any:

@@ -104,7 +104,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf | 
             server.client.close()
 
 
-def alterations(whole: bytes, others: list[bytes]) -> Iterator[bytes]:
+def corruptions(whole: bytes, others: list[bytes]) -> Iterator[bytes]:
     for length in (*range(40), len(whole) // 2, len(whole) - 1):
         yield whole[:length]
     for place in (*range(40), *range(40, len(whole), 7), len(whole) - 1):
@@ -126,7 +126,7 @@ async def test_what_is_altered_in_the_backend_is_never_a_value(
         name = await found(store, backend, held)
         others = [data for other, data in held.items() if other != name]
         assert len(others) == 2
-        for data in alterations(held[name], others):
+        for data in corruptions(held[name], others):
             backend.set(name, data)
             with pytest.raises((CorruptEntry, DecryptionError)) as raised:
                 await store.get("a", collection="c")

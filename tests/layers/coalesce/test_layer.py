@@ -23,7 +23,7 @@ from kvwrap import (
 from kvwrap.core.entry import Entry
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
-from tests.layers.interleaving import GatedStore, World, every_order, play
+from tests.layers.read_through.interleaving import GatedStore, World, every_order, play
 
 settle = ManualClock.settle
 
@@ -47,7 +47,7 @@ class Backend(MemoryStore):
         for at, key in enumerate(keys):
             if key in self.bad:
                 error = CorruptEntry if call == "read" else ValueTooLarge
-                raise error("refused", store="backend", key=key, done=keys[:at])
+                raise error("refused", store="backend", key=key, succeeded=keys[:at])
 
     async def read(self, collection: Any, keys: Sequence[str]) -> list[Entry | None]:
         await self._go("read", collection, keys)
@@ -348,9 +348,9 @@ async def test_a_refused_removal_is_not_the_others_before_it_began(backend: Back
     first, second = await at_once(store.delete("c"), store.delete("b"))
     # "c" had been gone through when it failed: asked again it would not be found.
     assert isinstance(first, ValueTooLarge)
-    assert first.done == ("c",)
+    assert first.succeeded == ("c",)
     assert isinstance(second, ValueTooLarge)
-    assert second.done == ()
+    assert second.succeeded == ()
 
 
 @pytest.mark.parametrize("call", ["get", "put", "delete"])
@@ -359,14 +359,14 @@ async def test_when_the_backend_is_away_everyone_gets_an_error_of_his_own(
 ) -> None:
     store = Coalesce().over(backend)
     cause = OSError("refused")
-    backend.error = StoreUnavailable("away", store="backend", done=["a"])
+    backend.error = StoreUnavailable("away", store="backend", succeeded=["a"])
     backend.error.__cause__ = cause
     arguments: tuple[int, ...] = (1,) if call == "put" else ()
     errors = await at_once(*(getattr(store, call)(key, *arguments) for key in "aab"))
     assert len(set(map(id, errors))) == 3
     assert [type(error) for error in errors] == [StoreUnavailable] * 3
     assert [error.key for error in errors] == list("aab")
-    assert [error.done for error in errors] == [("a",), ("a",), ()]
+    assert [error.succeeded for error in errors] == [("a",), ("a",), ()]
     assert {error.__cause__ for error in errors} == {cause}
     backend.error = None
     assert await store.get("a") is None

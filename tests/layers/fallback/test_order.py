@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Ever(Around):
     """Each write takes less time than the one before."""
 
-    def bound(self) -> None:
+    def on_bind(self) -> None:
         self._seconds = 0.02
 
     async def around(self, call: Call[T]) -> T:

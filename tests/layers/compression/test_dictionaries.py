@@ -26,14 +26,14 @@ from kvwrap import (
 )
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected, Page, Span
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 from kvwrap.layers.compression.records import RESERVED, dictionary_key, primary_key
 from kvwrap.layers.compression.training import trained
 from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.testing import ManualClock
-from tests.compression.records import records
+from tests.layers.compression.sample_records import records
 
 DAY = 86_400
 TRAINED_ON = [JSON.dumps(value) for value in records(400)]
@@ -78,11 +78,11 @@ class Spy(Passthrough):
         self._count()
         return await self.inner.remove(collection, keys, expected)
 
-    async def list_keys(self, collection: Collection, span: Span, cursor: object) -> Page:
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if self.before_listing is not None and collection != RESERVED:
             step_in, self.before_listing = self.before_listing, None
             await step_in()
-        return await self.inner.list_keys(collection, span, cursor)
+        return await self.inner.list_keys(collection, key_range, cursor)
 
 
 @pytest.fixture

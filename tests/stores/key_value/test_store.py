@@ -229,7 +229,7 @@ async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
     failing.put = fail
     with pytest.raises(StoreUnavailable) as caught:
         await store.write(None, ["a", "b", "c"], [*entries[:2], last])
-    assert caught.value.done == ("a", "b")
+    assert caught.value.succeeded == ("a", "b")
 
 
 async def test_broken_armour_is_corrupt() -> None:

@@ -25,7 +25,7 @@ from kvwrap import (
 )
 from kvwrap.core.findings import Finding
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KEYS = Keyring({"k": b"k" * 32})
 
 
@@ -137,9 +137,9 @@ def test_a_known_mistake_is_told_and_may_be_meant(code, tmp_path):
     mine = [text for text in told if text.startswith(f"{code}: ")]
     assert len(mine) == 1
     finding = next(finding for finding in store.findings if finding.code == code)
-    assert mine[0] == f"{code}: {finding.sentence} {finding.way_out}"
-    assert f"! {code}: {finding.sentence}\n  {finding.way_out}" in store.explain()
-    for text in (finding.sentence, finding.way_out):
+    assert mine[0] == f"{code}: {finding.message} {finding.hint}"
+    assert f"! {code}: {finding.message}\n  {finding.hint}" in store.explain()
+    for text in (finding.message, finding.hint):
         assert text.endswith(".")
         assert "  " not in text
 

@@ -533,7 +533,7 @@ def test_every_layer_can_be_configured_and_written_back(name, secrets, tmp_path)
     assert to_config(store) == table
     assert SECRET not in store.explain()
     # Without what the configuration said of it, from its arguments alone.
-    bare = store.layers[0].anew()
+    bare = store.layers[0].clone()
     bare.configured = None
     again = from_config({"store": "memory://", **to_config(stack(bare))}, python=True)
     assert to_config(stack(bare))["layers"][0]["type"] == name

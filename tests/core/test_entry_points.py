@@ -14,7 +14,7 @@ import pytest
 import kvwrap
 from kvwrap import ConfigurationError, from_config, stack, store_from_url, to_config
 
-PACKAGE = Path(__file__).parent / "plugin_package"
+PACKAGE = Path(__file__).parents[1] / "plugin_package"
 
 
 @pytest.fixture

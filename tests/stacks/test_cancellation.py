@@ -113,7 +113,7 @@ async def test_closing_ends_a_sender_whose_backend_raises_what_it_likes(tmp_path
 
 async def test_closing_a_journal_may_be_cancelled(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
-    layers = stack().write_behind(tmp_path / "journal", close_within=3600).layer(Hanging())
+    layers = stack().write_behind(tmp_path / "journal", shutdown_timeout=3600).layer(Hanging())
     store = layers.over(MemoryStore())
     await store.open()
     await store.put("key", 1)
@@ -127,7 +127,7 @@ async def test_closing_a_journal_may_be_cancelled(tmp_path: Path) -> None:
 
 async def test_closing_a_shadow_may_be_cancelled() -> None:
     before = asyncio.all_tasks()
-    layers = stack().shadow(lambda: Hanging().over(MemoryStore()), close_within=3600)
+    layers = stack().shadow(lambda: Hanging().over(MemoryStore()), shutdown_timeout=3600)
     store = layers.over(MemoryStore())
     await store.open()
     await asyncio.gather(store.put("key", 1), store.put("other", 1))
@@ -137,7 +137,7 @@ async def test_closing_a_shadow_may_be_cancelled() -> None:
 
 
 async def test_what_a_shadow_missed_when_it_closed_is_a_difference_later() -> None:
-    layers = stack().shadow(lambda: Hanging().over(MemoryStore()), close_within=0)
+    layers = stack().shadow(lambda: Hanging().over(MemoryStore()), shutdown_timeout=0)
     store = layers.over(MemoryStore())
     async with store:
         await asyncio.gather(store.put("key", 1), store.put("other", 1))

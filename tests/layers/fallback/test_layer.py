@@ -66,7 +66,7 @@ async def test_reads_go_on_from_the_other_store(
     assert await store.ttl("a") == (1, None)
     assert await store.keys() == ["a", "b"]
     assert await store.exists("b")
-    assert part(store).snapshot().served == 6
+    assert part(store).snapshot().fallback_reads == 6
     backend.down = False
     assert await store.get("a") == 1
 
@@ -226,7 +226,7 @@ async def test_a_copy_that_fails_does_not_fail_the_write(
         await store.put(f"k{number}", "secret-value")
     assert await store.delete("k0")
     assert len(backend) == 4
-    assert part(store).snapshot().missed == 6
+    assert part(store).snapshot().copy_failures == 6
     assert other.count("write") == 2
     assert "secret-value" not in caplog.text
     assert "missed a write" in caplog.text
@@ -241,7 +241,7 @@ async def test_what_was_done_of_a_failed_batch_is_copied(
     bad.down = True
     with pytest.raises(StoreUnavailable) as caught:
         await store.put_many(["a1", "b1", "a2"], [1, 2, 3])
-    assert caught.value.done == ("a1", "a2")
+    assert caught.value.succeeded == ("a1", "a2")
     assert await other.keys() == ["a1", "a2"]
 
 
@@ -265,7 +265,12 @@ async def journaled(
     backend: FaultyStore, other: FaultyStore, tmp_path: Path
 ) -> AsyncIterator[Store]:
     layer = Fallback(
-        other, writes="journal", journal=tmp_path / "journal", failures=2, open_for=10, barrier=1
+        other,
+        writes="journal",
+        journal=tmp_path / "journal",
+        failures=2,
+        open_for=10,
+        recovery_delay=1,
     )
     async with layer.over(backend) as store:
         yield store
@@ -391,7 +396,7 @@ async def test_what_depends_on_the_backend_raises_in_the_outage(
 async def test_after_the_outage_conditions_see_what_was_accepted(
     backend: FaultyStore, other: FaultyStore, tmp_path: Path, clock: ManualClock
 ) -> None:
-    layer = Fallback(other, writes="journal", journal=tmp_path / "j", failures=9, barrier=0)
+    layer = Fallback(other, writes="journal", journal=tmp_path / "j", failures=9, recovery_delay=0)
     async with layer.over(backend) as store:
         backend.down = True
         await store.put("n", 41)
@@ -436,7 +441,10 @@ async def test_the_outage_may_outlast_the_process(
 ) -> None:
     def layer() -> Fallback:
         return Fallback(
-            lambda: MemoryStore(clock=clock), writes="journal", journal=tmp_path / "j", barrier=0
+            lambda: MemoryStore(clock=clock),
+            writes="journal",
+            journal=tmp_path / "j",
+            recovery_delay=0,
         )
 
     await backend.put("b", 1)
@@ -488,7 +496,7 @@ async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
     assert len(numbers) >= 100
     newest = {f"k{number % 20}": number for number in numbers}
     file = tmp_path / "entries.db"
-    layer = Fallback(MemoryStore, writes="journal", journal=path, barrier=0)
+    layer = Fallback(MemoryStore, writes="journal", journal=path, recovery_delay=0)
     async with layer.over(SQLiteStore(file)) as store:
         await part(store).flush()
     async with SQLiteStore(file) as backend:
@@ -506,7 +514,12 @@ def test_whatever_happens_reads_and_the_backend_agree_in_the_end(
         model: dict[str, int] = {}
         async with FaultyStore() as backend:
             layer = Fallback(
-                MemoryStore, writes="journal", journal=path, open_for=0.001, barrier=0, failures=1
+                MemoryStore,
+                writes="journal",
+                journal=path,
+                open_for=0.001,
+                recovery_delay=0,
+                failures=1,
             )
             async with layer.over(backend) as store:
                 for number, (step, which) in enumerate(steps):
@@ -583,7 +596,7 @@ def test_known_mistakes_are_told(
         {"writes": "journal", "journal": ""},
         {"failures": 0},
         {"open_for": 0},
-        {"barrier": -1},
+        {"recovery_delay": -1},
         {"max_pending": 0},
     ],
 )

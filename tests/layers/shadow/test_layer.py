@@ -100,7 +100,7 @@ async def test_differences_are_logged_without_values(
 async def test_a_shadow_that_hangs_delays_nobody(
     backend: FaultyStore, other: FaultyStore, clock: ManualClock
 ) -> None:
-    store = Shadow(other, max_pending=10, close_within=3).over(backend)
+    store = Shadow(other, max_pending=10, shutdown_timeout=3).over(backend)
     await store.open()
     other.gate.clear()
     for number in range(50):
@@ -163,7 +163,7 @@ async def test_after_a_failed_write_the_shadow_gets_what_is_there(
     class Half(FaultyStore):
         async def write(self, collection, keys, entries, expected=None):  # type: ignore[no-untyped-def]  # as the base
             await super().write(collection, keys[:1], entries[:1], expected)
-            raise StoreUnavailable("half done", done=keys[:1])
+            raise StoreUnavailable("half done", succeeded=keys[:1])
 
     store = Shadow(other).over(Half())
     with pytest.raises(StoreUnavailable):
@@ -316,7 +316,7 @@ def test_known_mistakes_are_told(layers: object, code: str) -> None:
         {"sample": 1.5},
         {"sample": -0.1},
         {"max_pending": 0},
-        {"close_within": -1},
+        {"shutdown_timeout": -1},
         {"on_difference": "log"},
     ],
 )

@@ -18,8 +18,8 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-import kvwrap.stores.redis as module
 import kvwrap.stores.redis.server as commands
+import kvwrap.stores.redis.store as module
 from kvwrap import (
     Capability,
     ConfigurationError,
@@ -399,7 +399,7 @@ async def test_a_full_server_says_what_was_done(own_server: RedisServer) -> None
                 await write
         with pytest.raises(StoreFull) as caught:
             await store.put_many(["d", "e"], ["x", "y"], ttl=5)
-        assert (caught.value.done, caught.value.key) == ((), "d")
+        assert (caught.value.succeeded, caught.value.key) == ((), "d")
         assert await store.get("a") == "x" * 100
 
 
@@ -464,7 +464,7 @@ async def test_a_failure_in_a_later_part_of_a_batch_says_what_was_done(
         monkeypatch.setattr(store._server, "ask_all", ask_twice)
         with pytest.raises(StoreUnavailable) as caught:
             await store.put_many(keys, keys, ttl=100)
-        assert caught.value.done == tuple(keys[:20])
+        assert caught.value.succeeded == tuple(keys[:20])
 
 
 def test_errors_never_quote_the_command() -> None:
