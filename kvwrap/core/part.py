@@ -40,6 +40,11 @@ class Part(Described, Lifecycle):
         """The further stores of this part, each with its role."""
         return ()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of this part is in progress: no call, task, queue or lock."""
+        return True
+
     def notes(self) -> Iterable[str]:
         """Return lines for `explain()`: consequences of this part's place in the stack."""
         return ()

@@ -112,6 +112,11 @@ class Store(AtomicMethods):
         """What can be said against this stack."""
         return ()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in progress, in no layer, in no second store, and not here."""
+        return not self._locks and all(part.idle for part in walk(self) if part is not self)
+
     def find(self, layer: type[_L]) -> _L:
         """Return the running part of the outermost layer of this class, with its own methods.
 

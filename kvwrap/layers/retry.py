@@ -101,7 +101,8 @@ class Retry(Around):
                     return await call()
                 rest = await self._not_done(call)
                 if rest is not None:
-                    return await _call_rest(call, rest)
+                    result: T = await _call_rest(call, rest)
+                    return result
             except self.on as failure:
                 error = failure
                 succeeded.update(getattr(failure, "succeeded", None) or ())

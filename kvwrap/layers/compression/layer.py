@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from kvwrap.errors import ConfigurationError, CorruptEntry, InvalidValue
 from kvwrap.layers.base import (
@@ -15,6 +15,7 @@ from kvwrap.layers.base import (
     Entry,
     Finding,
     Layer,
+    LegacyReader,
     Store,
     checked_flag,
     checked_readers,
@@ -27,9 +28,6 @@ from kvwrap.layers.compression.dictionaries import Dictionaries, DictionaryInfo,
 from kvwrap.layers.compression.records import RESERVED
 from kvwrap.layers.compression.reserved import ReservedCollection
 from kvwrap.layers.compression.sampling import sampled
-
-if TYPE_CHECKING:
-    from kvwrap.layers.base.legacy_reader import LegacyReader
 
 _WITH_DICTIONARY = bytes((codec.ZSTD_DICTIONARY,))
 _DAY = 86_400.0
