@@ -45,17 +45,17 @@ class Recorder:
         Raises:
             ConfigurationError: Another rewrite is at work on this store.
         """
-        if any(layer.watch is not None for layer in self._layers):
+        if any(layer.observer is not None for layer in self._layers):
             raise ConfigurationError("a rewrite of this store is under way: await it first")
         for layer in self._layers:
-            layer.watch = self
+            layer.observer = self
         try:
             yield
         finally:
             for layer in self._layers:
-                layer.watch = None
+                layer.observer = None
 
-    def was_read(
+    def on_read(
         self,
         layer: Transform,
         collection: Collection,
@@ -68,7 +68,7 @@ class Recorder:
                 sights = self._sights.setdefault(inside.version, [])
                 sights.append(Observation(layer, collection, key, inside, outside))
 
-    def was_written(
+    def on_write(
         self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]
     ) -> None:
         if layer is self._innermost:

@@ -13,7 +13,7 @@ from kvwrap.core.primitives import Collection, Expected
 class Observer(Protocol):
     """Sees entries pass through a transform in both their forms; must be quick and not raise."""
 
-    def was_read(
+    def on_read(
         self,
         layer: Transform,
         collection: Collection,
@@ -23,7 +23,7 @@ class Observer(Protocol):
     ) -> None:
         """These came from inside as `stored`, and went outwards as `plain`."""
 
-    def was_written(
+    def on_write(
         self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]
     ) -> None:
         """These went inwards, and were written or not."""
@@ -63,7 +63,7 @@ class Transform(Layer):
             return encoded.codec == stored.codec and encoded.body == stored.body
         return encoded.codec == stored.codec
 
-    watch: Observer | None = None
+    observer: Observer | None = None
     """Who looks on, while `kvwrap.rewrite` is at work."""
 
     def on_bind(self) -> None:
@@ -79,8 +79,8 @@ class Transform(Layer):
             None if entry is None else decode(entry, collection, key)
             for key, entry in zip(keys, entries, strict=True)
         ]
-        if self.watch is not None:
-            self.watch.was_read(self, collection, keys, entries, decoded)
+        if self.observer is not None:
+            self.observer.on_read(self, collection, keys, entries, decoded)
         return decoded
 
     async def write(
@@ -95,6 +95,6 @@ class Transform(Layer):
         encode = self.encode
         encoded = [encode(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]
         written = await self.inner.write(collection, keys, encoded, expected)
-        if self.watch is not None:
-            self.watch.was_written(self, encoded, written)
+        if self.observer is not None:
+            self.observer.on_write(self, encoded, written)
         return written
