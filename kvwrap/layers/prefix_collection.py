@@ -17,12 +17,12 @@ class PrefixCollection(Renaming):
         prefix: At least one character.
     """
 
-    _prefixes_keys = False
+    prefixes_keys = False
 
     def __init__(self, prefix: str) -> None:
         self.prefix = checked_prefix(prefix)
 
-    def place(self, collection: Collection) -> tuple[Collection, str]:
+    def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return (self.prefix if collection is None else self.prefix + collection), ""
 
     async def list_collections(self) -> list[Collection]:

@@ -13,8 +13,8 @@ from kvwrap.layers.base import (
     Renaming,
     Store,
     checked_prefix,
-    ended_by_hashes,
     holds_any,
+    key_prefix_outside_hashed_keys,
 )
 
 
@@ -32,7 +32,7 @@ class PrefixKey(Renaming):
     def __init__(self, prefix: str) -> None:
         self.prefix = checked_prefix(prefix)
 
-    def place(self, collection: Collection) -> tuple[Collection, str]:
+    def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return collection, self.prefix
 
     @property
@@ -51,4 +51,4 @@ class PrefixKey(Renaming):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        yield from ended_by_hashes(self, below)
+        yield from key_prefix_outside_hashed_keys(self, below)

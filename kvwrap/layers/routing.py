@@ -73,7 +73,7 @@ class Routing(Partitioning):
     def stores(self) -> Sequence[Primitives]:
         return (*self._routes.values(), self.inner)
 
-    def owner(self, collection: Collection, key: str) -> Primitives:
+    def store_for(self, collection: Collection, key: str) -> Primitives:
         if self._choose is None:
             return self._matching(key if self._by_key else collection)
         chosen = self._choose(collection, key)
@@ -90,7 +90,7 @@ class Routing(Partitioning):
                 key=key,
             ) from None
 
-    def owner_of_all(self, collection: Collection) -> Primitives | None:
+    def store_for_collection(self, collection: Collection) -> Primitives | None:
         if self._by_key or self._choose is not None:
             return None
         return self._matching(collection)

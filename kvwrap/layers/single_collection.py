@@ -18,7 +18,7 @@ from kvwrap.layers.base import (
     Store,
     checked_name,
     checked_prefix,
-    ended_by_hashes,
+    key_prefix_outside_hashed_keys,
 )
 
 _REMEMBERED = 1024
@@ -48,7 +48,7 @@ class SingleCollection(Renaming):
             )
         self._prefix = lru_cache(_REMEMBERED)(self._made_prefix)
 
-    def place(self, collection: Collection) -> tuple[Collection, str]:
+    def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return self.collection, self._prefix(collection)
 
     def _made_prefix(self, collection: Collection) -> str:
@@ -63,16 +63,12 @@ class SingleCollection(Renaming):
     async def list_collections(self) -> list[Collection]:
         """The collections that keys are found of; all keys are listed for it."""
         found: dict[Collection, None] = {}
-        cursor: object = None
-        while True:
-            page = await self.inner.list_keys(self.collection, KeyRange(), cursor)
+        async for page in pages(self.inner, self.collection):
             for key in page.keys:
                 name, separator, rest = key.partition(self.separator)
                 if separator and rest:
                     found[unquote(name) or None] = None
-            cursor = page.cursor
-            if cursor is None:
-                return list(found)
+        return list(found)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -96,7 +92,7 @@ class SingleCollection(Renaming):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        yield from ended_by_hashes(self, below)
+        yield from key_prefix_outside_hashed_keys(self, below)
 
 
 def _encoded(character: str) -> str:

@@ -79,7 +79,7 @@ def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) 
     hashed = False
     for layer in reversed(layers[:-1]):
         hides = "hashes_keys" in layer.traits
-        if isinstance(layer, Renaming) and not (hashed and layer._prefixes_keys):
+        if isinstance(layer, Renaming) and not (hashed and layer.prefixes_keys):
             part = layer.bind(part)
         elif (hides and layer.arguments.get("collections")) or isinstance(layer, Renaming):
             if collections is not None:

@@ -21,7 +21,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.nested import StoreSource, checked_source, checked_sources
 from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.optional import need
-from kvwrap.core.paging import holds_any
+from kvwrap.core.paging import holds_any, pages
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import (
     ABSENT,
@@ -53,7 +53,7 @@ from kvwrap.core.validation import (
 from kvwrap.layers.base.around import Around, Call
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
 from kvwrap.layers.base.partitioning import Partitioning, SubBatch
-from kvwrap.layers.base.renaming import Renaming, checked_prefix, ended_by_hashes
+from kvwrap.layers.base.renaming import Renaming, checked_prefix, key_prefix_outside_hashed_keys
 from kvwrap.layers.base.transform import Transform
 
 __all__ = [
@@ -107,7 +107,7 @@ __all__ = [
     "checked_sources",
     "checked_ttl",
     "codec",
-    "ended_by_hashes",
+    "key_prefix_outside_hashed_keys",
     "first_of_each",
     "gather",
     "holds_any",
@@ -115,6 +115,7 @@ __all__ = [
     "live",
     "matches",
     "need",
+    "pages",
     "succeeded_flags",
     "take",
     "touch_by_writing",

@@ -14,7 +14,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.store import Store
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
-from kvwrap.layers.shared.merging import Merge, Pages
+from kvwrap.layers.shared.merging import FetchPage, MergeCursor
 
 T = TypeVar("T")
 
@@ -34,17 +34,17 @@ class Partitioning(Layer):
         """All stores, `inner` among them if it is one."""
         raise NotImplementedError
 
-    def owner(self, collection: Collection, key: str) -> Primitives:
+    def store_for(self, collection: Collection, key: str) -> Primitives:
         """The store that this key belongs to."""
         raise NotImplementedError
 
-    def owner_of_all(self, collection: Collection) -> Primitives | None:
+    def store_for_collection(self, collection: Collection) -> Primitives | None:
         """The store that every key of the collection belongs to, if that is so."""
         return None
 
-    def lists(self, store: Primitives, collection: Collection, key: str) -> bool:
+    def reads_from(self, store: Primitives, collection: Collection, key: str) -> bool:
         """Whether this key, found in this store, is one that a read would find there."""
-        return self.owner(collection, key) is store
+        return self.store_for(collection, key) is store
 
     @property
     def capabilities(self) -> Capabilities:
@@ -53,16 +53,16 @@ class Partitioning(Layer):
         found = frozenset.intersection(*each)
         return found | (frozenset.union(*each) & {Capability.CULL})
 
-    def parts(self, collection: Collection, keys: Sequence[str]) -> list[SubBatch]:
+    def partition(self, collection: Collection, keys: Sequence[str]) -> list[SubBatch]:
         """The batch, cut."""
-        whole = self.owner_of_all(collection)
+        whole = self.store_for_collection(collection)
         if whole is not None:
             return [(whole, range(len(keys)))]
         if len(keys) == 1:
-            return [(self.owner(collection, keys[0]), (0,))]
+            return [(self.store_for(collection, keys[0]), (0,))]
         found: dict[int, tuple[Primitives, list[int]]] = {}
         for place, key in enumerate(keys):
-            store = self.owner(collection, key)
+            store = self.store_for(collection, key)
             found.setdefault(id(store), (store, []))[1].append(place)
         return list(found.values())
 
@@ -70,7 +70,7 @@ class Partitioning(Layer):
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
             return store.read(collection, take(keys, places))
 
-        return await self.spread(keys, self.parts(collection, keys), call)
+        return await self.scatter_gather(keys, self.partition(collection, keys), call)
 
     async def write(
         self,
@@ -85,7 +85,7 @@ class Partitioning(Layer):
             wanted = None if expected is None else take(expected, places)
             return store.write(collection, take(keys, places), take(entries, places), wanted)
 
-        return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
     async def remove(
         self,
@@ -99,7 +99,7 @@ class Partitioning(Layer):
             wanted = None if expected is None else take(expected, places)
             return store.remove(collection, take(keys, places), wanted)
 
-        return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
@@ -107,18 +107,18 @@ class Partitioning(Layer):
         def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
             return store.touch(collection, take(keys, places), take(expires, places))
 
-        return await self.spread(keys, self.parts(collection, keys), call, changes=True)
+        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
     def _check(self, collection: Collection, expected: Sequence[Expected] | None) -> None:
         """Refuse for every key of a collection what cannot be done for some."""
         if (
             expected is not None
-            and self.owner_of_all(collection) is None
+            and self.store_for_collection(collection) is None
             and Capability.COMPARE_AND_PUT not in self.capabilities
         ):
             raise self.unsupported("compare versions, since not all of its stores can")
 
-    async def spread(
+    async def scatter_gather(
         self,
         keys: Sequence[str],
         parts: Sequence[SubBatch],
@@ -149,21 +149,21 @@ class Partitioning(Layer):
         raise errors[0][0]
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        whole = self.owner_of_all(collection)
+        whole = self.store_for_collection(collection)
         if whole is not None:
             return await whole.list_keys(collection, key_range, cursor)
         if cursor is None:
-            cursor = Merge(
+            cursor = MergeCursor(
                 [self._pages(store, collection, key_range) for store in self.stores],
                 ordered=all(Capability.RANGE in store.capabilities for store in self.stores),
             )
-        assert isinstance(cursor, Merge)
+        assert isinstance(cursor, MergeCursor)
         return await cursor.page()
 
-    def _pages(self, store: Primitives, collection: Collection, key_range: KeyRange) -> Pages:
+    def _pages(self, store: Primitives, collection: Collection, key_range: KeyRange) -> FetchPage:
         async def pages(cursor: object) -> Page:
             page = await store.list_keys(collection, key_range, cursor)
-            keys = [key for key in page.keys if self.lists(store, collection, key)]
+            keys = [key for key in page.keys if self.reads_from(store, collection, key)]
             return Page(keys, page.cursor)
 
         return pages
@@ -173,13 +173,13 @@ class Partitioning(Layer):
         each = await gather([store.list_collections() for store in self.stores])
         for store, names in zip(self.stores, each, strict=True):
             for name in names:
-                whole = self.owner_of_all(name)
+                whole = self.store_for_collection(name)
                 if whole is None or whole is store:
                     found[name] = None
         return sorted(found, key=lambda name: name or "")
 
     async def drop(self, collection: Collection) -> bool:
-        whole = self.owner_of_all(collection)
+        whole = self.store_for_collection(collection)
         if whole is not None:
             return await whole.drop(collection)
         return any(await gather([store.drop(collection) for store in self.stores]))

@@ -22,7 +22,7 @@ class Renaming(Layer):
 
     traits = frozenset({"renames"})
 
-    def place(self, collection: Collection) -> tuple[Collection, str]:
+    def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         """The collection inside, and the prefix that its keys bear there."""
         raise NotImplementedError
 
@@ -36,19 +36,19 @@ class Renaming(Layer):
         inside = self.inner.capabilities
         found = inside - {Capability.DESTROY, Capability.DESTROY_COLLECTION}
         if Capability.KEYS in inside or (
-            Capability.DESTROY_COLLECTION in inside and not self._prefixes_keys
+            Capability.DESTROY_COLLECTION in inside and not self.prefixes_keys
         ):
             found |= {Capability.DESTROY_COLLECTION}
             if Capability.COLLECTIONS in inside:
                 found |= {Capability.DESTROY}
         return found
 
-    _prefixes_keys = True
+    prefixes_keys = True
 
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
-        there, prefix = self.place(collection)
+        there, prefix = self.map_collection(collection)
         # A single key is the common case, and a call more would cost as much as all of this.
         names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
         return self.inner.read(there, names)
@@ -60,7 +60,7 @@ class Renaming(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        there, prefix = self.place(collection)
+        there, prefix = self.map_collection(collection)
         names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
         call = self.inner.write(there, names, entries, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
@@ -71,7 +71,7 @@ class Renaming(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        there, prefix = self.place(collection)
+        there, prefix = self.map_collection(collection)
         names = _named(prefix, keys)
         call = self.inner.remove(there, names, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
@@ -79,13 +79,13 @@ class Renaming(Layer):
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        there, prefix = self.place(collection)
+        there, prefix = self.map_collection(collection)
         names = _named(prefix, keys)
         call = self.inner.touch(there, names, expires)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        there, prefix = self.place(collection)
+        there, prefix = self.map_collection(collection)
         if not prefix:
             return await self.inner.list_keys(there, key_range, cursor)
         inside = KeyRange(
@@ -99,7 +99,7 @@ class Renaming(Layer):
         return Page([key[length:] for key in page.keys if len(key) > length], page.cursor)
 
     async def drop(self, collection: Collection) -> bool:
-        there, prefix = self.place(collection)
+        there, prefix = self.map_collection(collection)
         if not prefix and Capability.DESTROY_COLLECTION in self.inner.capabilities:
             return await self.inner.drop(there)
         return await self._drop_keys(there, prefix)
@@ -107,15 +107,11 @@ class Renaming(Layer):
     async def _drop_keys(self, collection: Collection, prefix: str) -> bool:
         """Remove the keys of the collection that begin with `prefix`."""
         dropped = False
-        cursor: object = None
-        while True:
-            page = await self.inner.list_keys(collection, KeyRange(prefix), cursor)
+        async for page in pages(self.inner, collection, KeyRange(prefix)):
             keys = [key for key in page.keys if len(key) > len(prefix)]
             if keys:
                 dropped = any(await self.inner.remove(collection, keys)) or dropped
-            cursor = page.cursor
-            if cursor is None:
-                return dropped
+        return dropped
 
     async def drop_all(self) -> bool:
         dropped = [await self.drop(collection) for collection in await self.list_collections()]
@@ -132,7 +128,7 @@ def checked_prefix(prefix: object) -> str:
     return checked_name(prefix, "a prefix or separator")
 
 
-def ended_by_hashes(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
+def key_prefix_outside_hashed_keys(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
     """The finding against a prefix of keys that a layer inside hashes away."""
     if any("hashes_keys" in each.traits for each in below):
         yield Finding(

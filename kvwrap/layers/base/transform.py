@@ -23,9 +23,7 @@ class Observer(Protocol):
     ) -> None:
         """These came from inside as `stored`, and went outwards as `plain`."""
 
-    def on_write(
-        self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]
-    ) -> None:
+    def on_write(self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]) -> None:
         """These went inwards, and were written or not."""
 
 

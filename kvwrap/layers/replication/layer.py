@@ -36,7 +36,7 @@ from kvwrap.layers.replication.quorum import Quorum
 from kvwrap.layers.replication.replica import Replica, is_tombstone, next_timestamp, tombstone
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
-from kvwrap.layers.shared.merging import Merge
+from kvwrap.layers.shared.merging import MergeCursor
 
 
 class ReplicationSnapshot(msgspec.Struct, frozen=True):
@@ -214,7 +214,7 @@ class Replication(Layer):
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
             cursor = await self._replicas.listing(collection, key_range, self._read_quorum)
-        assert isinstance(cursor, Merge)
+        assert isinstance(cursor, MergeCursor)
         page = await cursor.page()
         entries = await self.read(collection, page.keys) if page.keys else []
         live = [key for key, entry in zip(page.keys, entries, strict=True) if entry is not None]
@@ -269,7 +269,7 @@ class Replication(Layer):
         everyone = len(self._replicas.all)
         for collection in await self._replicas.collections(everyone):
             place: object = await self._replicas.listing(collection, KeyRange(), everyone)
-            while isinstance(place, Merge):
+            while isinstance(place, MergeCursor):
                 page = await place.page()
                 if page.keys:
                     await self._replicas.newest(collection, page.keys, everyone, repair=True)

@@ -13,7 +13,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.layers.replication.replica import Replica, is_tombstone, lww_key
-from kvwrap.layers.shared.merging import Merge, Pages
+from kvwrap.layers.shared.merging import FetchPage, MergeCursor
 
 _EITHER = {Capability.CULL, Capability.COMPARE_AND_PUT}
 
@@ -175,13 +175,15 @@ class Quorum:
             self._judge(found, names)
         return written
 
-    async def listing(self, collection: Collection, key_range: KeyRange, quorum: int) -> Merge:
+    async def listing(
+        self, collection: Collection, key_range: KeyRange, quorum: int
+    ) -> MergeCursor:
         """The keys that so many replicas have, those of tombstones among them."""
 
         def begun(replica: Replica) -> tuple[Replica, Any]:
             return replica, lambda: replica.store.list_keys(collection, key_range, None)
 
-        def going_on(replica: Replica, first: Page) -> Pages:
+        def going_on(replica: Replica, first: Page) -> FetchPage:
             def pages(cursor: object) -> Coroutine[Any, Any, Page]:
                 if cursor is None:
                     return _given(first)
@@ -190,7 +192,7 @@ class Quorum:
             return pages
 
         answers = await self.answers(quorum, [begun(replica) for replica in self.all])
-        return Merge(
+        return MergeCursor(
             [going_on(replica, page) for replica, page in answers],
             ordered=Capability.RANGE in self.capabilities,
         )

@@ -108,11 +108,11 @@ class Sharding(Partitioning):
         """The name of the shard that this key belongs to."""
         return self._owners.owner(collection, key)
 
-    def owner(self, collection: Collection, key: str) -> Primitives:
+    def store_for(self, collection: Collection, key: str) -> Primitives:
         return self._shards[self._owners.owner(collection, key)]
 
-    def lists(self, store: Primitives, collection: Collection, key: str) -> bool:
-        return self.owner(collection, key) is store or (
+    def reads_from(self, store: Primitives, collection: Collection, key: str) -> bool:
+        return self.store_for(collection, key) is store or (
             self._previous is not None and self._before(collection, key) is store
         )
 
@@ -129,7 +129,7 @@ class Sharding(Partitioning):
         found: dict[int, tuple[Primitives, list[int]]] = {}
         for place in places:
             store = self._before(collection, keys[place])
-            if store is not self.owner(collection, keys[place]):
+            if store is not self.store_for(collection, keys[place]):
                 found.setdefault(id(store), (store, []))[1].append(place)
         return list(found.values())
 
@@ -237,7 +237,7 @@ class Sharding(Partitioning):
             mine = [names[place] for place in places]
             return _copy(target, collection, mine, [held[key] for key in mine])
 
-        await self.spread(names, self.parts(collection, names), call, changes=True)
+        await self.scatter_gather(names, self.partition(collection, names), call, changes=True)
         # Only after the copy is there, and only what was copied: an interruption leaves both.
         await source.remove(collection, names, [held[key].version for key in names])
         return len(names)
@@ -259,18 +259,13 @@ class Sharding(Partitioning):
         moved = 0
         for source in self.stores:
             for collection in await source.list_collections():
-                cursor: object = None
-                while True:
-                    page = await source.list_keys(collection, KeyRange(), cursor)
-                    away = [k for k in page.keys if self.owner(collection, k) is not source]
+                async for page in pages(source, collection):
+                    away = [k for k in page.keys if self.store_for(collection, k) is not source]
                     if away:
                         async with self._moving.hold(_ENTRIES):
                             moved += await self._move(source, collection, away)
                         if progress is not None:
                             progress(moved)
-                    cursor = page.cursor
-                    if cursor is None:
-                        break
         return moved
 
 

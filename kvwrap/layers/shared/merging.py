@@ -10,11 +10,11 @@ from typing import Any
 from kvwrap.core.concurrency import gather
 from kvwrap.core.primitives import Page
 
-Pages = Callable[[object], Coroutine[Any, Any, Page]]
+FetchPage = Callable[[object], Coroutine[Any, Any, Page]]
 """Gives the page of a store that belongs to a cursor."""
 
 
-class Merge:
+class MergeCursor:
     """The cursor of a merged enumeration: one place in it, whose page can be asked for again.
 
     Args:
@@ -25,7 +25,7 @@ class Merge:
     No key comes twice, whichever stores have it.
     """
 
-    def __init__(self, sources: Sequence[Pages], *, ordered: bool) -> None:
+    def __init__(self, sources: Sequence[FetchPage], *, ordered: bool) -> None:
         self._reading = _Reading([_Source(pages) for pages in sources], ordered)
         self._page: Page | None = None
 
@@ -81,7 +81,7 @@ class _Reading:
 class _Source:
     """One store's enumeration: what has been read of it, and where it goes on."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: FetchPage) -> None:
         self.keys: deque[str] = deque()
         self.read_all = False
         self._pages = pages
