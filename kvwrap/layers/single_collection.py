@@ -12,13 +12,13 @@ from kvwrap.layers.base import (
     Capability,
     Collection,
     Finding,
-    KeyRange,
     Layer,
     Renaming,
     Store,
     checked_name,
     checked_prefix,
     key_prefix_outside_hashed_keys,
+    pages,
 )
 
 _REMEMBERED = 1024

@@ -15,6 +15,7 @@ import msgspec
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
+from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, KeyRange
 from kvwrap.core.serializer import ValueCodec
 from kvwrap.core.store import Store
@@ -161,9 +162,7 @@ class _Run:
             dry_run=self._dry_run,
             exclusive=self._exclusive,
         )
-        cursor: object = None
-        while True:
-            page = await part.list_keys(collection, key_range, cursor)
+        async for page in pages(part, collection, key_range):
             keys = [key for key in page.keys if key != state.after]
             for some in _cut(keys, self._batch):
                 await rewriter.batch(some)
@@ -175,9 +174,6 @@ class _Run:
                     self._keeper.keep(state)
                 if self._progress is not None:
                     self._progress(Progress(collection, state.report, before))
-            cursor = page.cursor
-            if cursor is None:
-                return
 
     def _whole(self, entry: Entry) -> Entry:
         """The entry, with the step of the stack's serializer if another program wrote it."""

@@ -10,6 +10,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
+from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.validation import checked_name
 

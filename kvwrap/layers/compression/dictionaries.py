@@ -18,7 +18,8 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
-from kvwrap.core.primitives import Collection, KeyRange, Primitives
+from kvwrap.core.paging import pages
+from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 from kvwrap.layers.compression.records import (
     RESERVED,
@@ -241,18 +242,13 @@ class Dictionaries:
         for collection in await self._inner.list_collections():
             if collection == RESERVED:
                 continue
-            cursor: object = None
-            while True:
-                page = await self._inner.list_keys(collection, KeyRange(), cursor)
+            async for page in pages(self._inner, collection):
                 entries = await self._inner.read(collection, page.keys) if page.keys else []
                 for entry in entries:
                     # Wherever in the codec, since there may be another compression outside.
                     for step in codec.steps(entry.codec) if entry is not None else ():
                         if step[0] == codec.ZSTD_DICTIONARY:
                             used[step[1:]] = used.get(step[1:], 0) + 1
-                cursor = page.cursor
-                if cursor is None:
-                    break
         return used
 
 

@@ -26,7 +26,8 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, Collection, KeyRange, Primitives
+from kvwrap.core.paging import pages
+from kvwrap.core.primitives import ABSENT, Collection, Primitives
 from kvwrap.errors import ConfigurationError, CorruptEntry, StoreUnavailable
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 
@@ -110,18 +111,14 @@ class DictionaryStore:
         """All dictionaries with the versions of their records, and all primaries."""
         records: dict[bytes, tuple[Record, int]] = {}
         primaries = []
-        cursor: object = None
-        while True:
-            page = await self._inner.list_keys(RESERVED, KeyRange(), cursor)
+        async for page in pages(self._inner, RESERVED):
             for key, entry in zip(page.keys, await self._read(page.keys), strict=True):
                 if entry is not None and key.startswith("dictionary-"):
                     identity = bytes.fromhex(key.removeprefix("dictionary-"))
                     records[identity] = self._opened(entry, key, Record), entry.version
                 elif entry is not None and key.startswith("primary-"):
                     primaries.append(self._opened(entry, key, Primary))
-            cursor = page.cursor
-            if cursor is None:
-                return records, primaries
+        return records, primaries
 
     async def change(
         self, key: str, kind: type[R], make: Callable[[R | None], R | None], now: float

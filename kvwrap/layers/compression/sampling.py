@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from kvwrap.core.primitives import Collection, KeyRange, Primitives
+from kvwrap.core.paging import pages
+from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.layers.compression.training import MOST_FOR_SIZE
 
 _MOST = 4_000
@@ -35,15 +36,11 @@ async def _chosen(part: Primitives, collection: Collection, rng: random.Random) 
     """Keys drawn evenly from all pages (reservoir sampling; Vitter's algorithm R)."""
     chosen: list[str] = []
     seen = 0
-    cursor: object = None
-    while True:
-        page = await part.list_keys(collection, KeyRange(), cursor)
+    async for page in pages(part, collection):
         for key in page.keys:
             seen += 1
             if len(chosen) < _MOST:
                 chosen.append(key)
             elif (place := rng.randrange(seen)) < _MOST:
                 chosen[place] = key
-        cursor = page.cursor
-        if cursor is None:
-            return chosen
+    return chosen

@@ -13,7 +13,6 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     KeyedLocks,
-    KeyRange,
     Partitioning,
     Primitives,
     StoreSource,
@@ -22,6 +21,7 @@ from kvwrap.layers.base import (
     checked_names,
     checked_sources,
     indexes_of,
+    pages,
     take,
 )
 from kvwrap.layers.sharding.rendezvous import Rendezvous
