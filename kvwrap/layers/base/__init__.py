@@ -1,4 +1,14 @@
-"""Everything that the author of a layer imports."""
+"""Everything that the author of a layer imports.
+
+Base classes: derive from `Layer` to change some of the ten primitives, from `Around` to do
+the same around every operation, from `Transform` to change the bytes of entries, from
+`Renaming` to map collections and keys to other names, from `Partitioning` to keep each
+entry in one of several stores.
+
+The rest, in the order of `__all__`: the types in the signatures of the primitives; entries,
+expiry and codecs; serializers; second stores; batches; pages of keys; concurrency; checks
+of constructor arguments; optional packages; readers of other libraries' entries.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +24,7 @@ from kvwrap.core.batch import (
 )
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import KeyedLocks, gather
+from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes, is_running, wait_for
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -49,46 +59,76 @@ from kvwrap.core.validation import (
     checked_seconds,
     checked_share,
     matches,
+    suggest,
 )
 from kvwrap.layers.base.around import Around, Call
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
 from kvwrap.layers.base.partitioning import Partitioning, SubBatch
 from kvwrap.layers.base.renaming import Renaming, checked_prefix, key_prefix_outside_hashed_keys
-from kvwrap.layers.base.transform import Transform
+from kvwrap.layers.base.transform import Observer, Transform
 
-__all__ = [
-    "ABSENT",
-    "JSON",
-    "LATEST",
-    "PRIMITIVES",
-    "TTL",
+__all__ = [  # noqa: RUF022  # grouped by purpose
+    # Base classes, and what their methods take
+    "Layer",
     "Around",
     "Call",
+    "Transform",
+    "Observer",
+    "Renaming",
+    "key_prefix_outside_hashed_keys",
+    "Partitioning",
+    "SubBatch",
+    # The primitives, and the types in their signatures
+    "PRIMITIVES",
+    "Primitives",
+    "Collection",
+    "QualifiedKey",
+    "Expected",
+    "ABSENT",
+    "KeyRange",
+    "Page",
+    # What a layer states about itself and about its position
     "Capabilities",
     "Capability",
-    "Clock",
-    "Collection",
-    "Entry",
-    "Expected",
     "Finding",
-    "KeyRange",
-    "KeyedLocks",
-    "Layer",
-    "LegacyReader",
-    "MsgpackSerializer",
-    "Page",
     "Part",
-    "Partitioning",
-    "Primitives",
-    "QualifiedKey",
-    "Renaming",
-    "Serializer",
     "Store",
-    "StoreSource",
-    "SubBatch",
-    "Transform",
+    # Entries, expiry and codecs
+    "Entry",
+    "live",
+    "TTL",
+    "LATEST",
+    "checked_ttl",
+    "Clock",
+    "codec",
+    # Values and serializers
     "ValueHook",
+    "Serializer",
+    "JSON",
+    "MsgpackSerializer",
+    "checked_serializer",
+    # Second stores
+    "StoreSource",
+    "checked_source",
+    "checked_sources",
+    # Batches: parts of them, and errors that name the keys that succeeded
+    "take",
+    "indexes_of",
+    "first_of_each",
+    "succeeded_flags",
     "add_succeeded",
+    "with_callers_names",
+    "touch_by_writing",
+    # Pages of keys
+    "pages",
+    "holds_any",
+    # Concurrency
+    "KeyedLocks",
+    "gather",
+    "gather_outcomes",
+    "is_running",
+    "wait_for",
+    # Checks of constructor arguments
     "checked_call",
     "checked_count",
     "checked_errors",
@@ -98,26 +138,14 @@ __all__ = [
     "checked_number",
     "checked_operations",
     "checked_prefix",
-    "checked_readers",
     "checked_rng",
     "checked_seconds",
-    "checked_serializer",
     "checked_share",
-    "checked_source",
-    "checked_sources",
-    "checked_ttl",
-    "codec",
-    "key_prefix_outside_hashed_keys",
-    "first_of_each",
-    "gather",
-    "holds_any",
-    "indexes_of",
-    "live",
     "matches",
+    "suggest",
+    # Optional packages
     "need",
-    "pages",
-    "succeeded_flags",
-    "take",
-    "touch_by_writing",
-    "with_callers_names",
+    # Entries that other libraries wrote
+    "LegacyReader",
+    "checked_readers",
 ]

@@ -1,4 +1,4 @@
-"""The kind of layer that does the same around every operation."""
+"""Base class of layers that do the same around every operation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, Primitives
 T = TypeVar("T")
 
 _Operation = Callable[..., Coroutine[Any, Any, T]]
-_OF_KEYS = frozenset({"read", "write", "remove", "touch"})
+_WITH_KEYS = frozenset({"read", "write", "remove", "touch"})
+_EXPECTED_INDEX = {"write": 3, "remove": 2}
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """One operation on its way inwards.
+    """One call of a primitive.
 
     Attributes:
-        operation: The primitive's name.
-        forward: What does it: the next part's primitive.
+        operation: Name of the primitive.
+        forward: The same primitive of the next part.
         arguments: All arguments of the primitive, by position.
     """
 
@@ -30,53 +31,57 @@ class Call(msgspec.Struct, Generic[T], frozen=True, gc=False):
     arguments: tuple[Any, ...] = ()
 
     def __call__(self) -> Coroutine[Any, Any, T]:
-        """Do it; may be called again, for another attempt."""
+        """Make the call. May be repeated for another attempt."""
         return self.forward(*self.arguments)
 
     @property
     def collection(self) -> Collection:
-        """The collection concerned, `None` also where no one collection is."""
+        """The collection of the call; `None` also for an operation without a collection."""
         return self.arguments[0] if self.arguments else None
 
     @property
     def keys(self) -> Sequence[str]:
-        """The keys concerned, empty where the operation is not about keys."""
-        return self.arguments[1] if self.operation in _OF_KEYS else ()
+        """The keys of the call; empty for an operation without keys."""
+        return self.arguments[1] if self.operation in _WITH_KEYS else ()
 
     @property
     def expected(self) -> Sequence[Expected] | None:
-        """What a conditional `write` or `remove` expects, else `None`."""
-        place = {"write": 3, "remove": 2}.get(self.operation, 0)
-        return self.arguments[place] if 0 < place < len(self.arguments) else None
+        """The versions that a conditional `write` or `remove` expects, otherwise `None`."""
+        index = _EXPECTED_INDEX.get(self.operation, 0)
+        return self.arguments[index] if 0 < index < len(self.arguments) else None
 
     def __repr__(self) -> str:
         return f"<{self.operation} of {len(self.keys)} keys in {self.collection!r}>"
 
 
 class Around(Layer):
-    """A layer that states only `around`, which surrounds every primitive alike.
+    """A layer that implements only `around`, which every primitive passes through.
 
-    A primitive that a subclass states as well is not surrounded.
+    A primitive that a subclass implements itself does not pass through `around`.
     """
 
     async def around(self, call: Call[T]) -> T:
-        """Do the call, or not, or again; give back what it gives."""
+        """Make the call, repeat it or skip it, and return its result.
+
+        Args:
+            call: The call. `await call()` makes it.
+        """
         return await call()
 
     def bind(self, inner: Primitives) -> Self:
         part = super().bind(inner)
         for name in PRIMITIVES:
             if getattr(type(part), name) is getattr(Layer, name):
-                setattr(part, name, _surrounded(part.around, name, getattr(inner, name)))
+                setattr(part, name, _wrap(part.around, name, getattr(inner, name)))
         return part
 
 
-def _surrounded(
+def _wrap(
     around: Callable[[Call[T]], Coroutine[Any, Any, T]], operation: str, forward: _Operation[T]
 ) -> _Operation[T]:
-    # A closure for each primitive, made once: a method that looks all this up, and an object
-    # with an `__init__` of Python's, cost two thirds more at every call.
-    def surrounded(*arguments: Any) -> Coroutine[Any, Any, T]:
+    # A closure for each primitive, made once. A method that looks all this up, and an object
+    # with an `__init__` written in Python, took two thirds longer for every call.
+    def primitive(*arguments: Any) -> Coroutine[Any, Any, T]:
         return around(Call(operation, forward, arguments))
 
-    return surrounded
+    return primitive

@@ -1,4 +1,4 @@
-"""The kind of layer that keeps each entry in one of several stores."""
+"""Base class of layers that keep each entry in one of several stores."""
 
 from __future__ import annotations
 
@@ -19,56 +19,57 @@ from kvwrap.layers.shared.merging import FetchPage, MergeCursor
 T = TypeVar("T")
 
 SubBatch = tuple[Primitives, Sequence[int]]
-"""A store, and the places in a batch of the keys that it has."""
+"""A store, and the indexes of its keys in a batch."""
 
 
 class Partitioning(Layer):
-    """A layer that states only which stores there are, and which of them a key belongs to.
+    """A layer that implements only `stores`, and `store_for`: the store that a key belongs to.
 
-    A batch is cut into one batch per store, and these go out together. A write that fails
-    in one store and not in another raises the error with `done`, the keys carried out.
+    A batch is split into one batch per store, and these run concurrently. A write that fails
+    in one store and not in another raises the error with `succeeded`, the keys that were
+    written.
     """
 
     @property
     def stores(self) -> Sequence[Primitives]:
-        """All stores, `inner` among them if it is one."""
+        """All stores, with `inner` among them if it is one of them."""
         raise NotImplementedError
 
     def store_for(self, collection: Collection, key: str) -> Primitives:
-        """The store that this key belongs to."""
+        """Return the store that this key belongs to."""
         raise NotImplementedError
 
     def store_for_collection(self, collection: Collection) -> Primitives | None:
-        """The store that every key of the collection belongs to, if that is so."""
+        """Return the store that every key of the collection belongs to; `None` if they differ."""
         return None
 
     def reads_from(self, store: Primitives, collection: Collection, key: str) -> bool:
-        """Whether this key, found in this store, is one that a read would find there."""
+        """Return True if a read of this key asks this store. Other keys in it are not listed."""
         return self.store_for(collection, key) is store
 
     @property
     def capabilities(self) -> Capabilities:
-        """What every store can do; culling is worth it where one can."""
-        each = [store.capabilities for store in self.stores]
-        found = frozenset.intersection(*each)
-        return found | (frozenset.union(*each) & {Capability.CULL})
+        """The capabilities that every store has, and `CULL` if one store has it."""
+        every = [store.capabilities for store in self.stores]
+        common = frozenset.intersection(*every)
+        return common | (frozenset.union(*every) & {Capability.CULL})
 
     def partition(self, collection: Collection, keys: Sequence[str]) -> list[SubBatch]:
-        """The batch, cut."""
-        whole = self.store_for_collection(collection)
-        if whole is not None:
-            return [(whole, range(len(keys)))]
+        """Split a batch by store."""
+        only = self.store_for_collection(collection)
+        if only is not None:
+            return [(only, range(len(keys)))]
         if len(keys) == 1:
             return [(self.store_for(collection, keys[0]), (0,))]
-        found: dict[int, tuple[Primitives, list[int]]] = {}
-        for place, key in enumerate(keys):
+        by_store: dict[int, tuple[Primitives, list[int]]] = {}
+        for index, key in enumerate(keys):
             store = self.store_for(collection, key)
-            found.setdefault(id(store), (store, []))[1].append(place)
-        return list(found.values())
+            by_store.setdefault(id(store), (store, []))[1].append(index)
+        return list(by_store.values())
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            return store.read(collection, take(keys, places))
+        def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            return store.read(collection, take(keys, indexes))
 
         return await self.scatter_gather(keys, self.partition(collection, keys), call)
 
@@ -79,11 +80,11 @@ class Partitioning(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        self._check(collection, expected)
+        self._check_expected(collection, expected)
 
-        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            wanted = None if expected is None else take(expected, places)
-            return store.write(collection, take(keys, places), take(entries, places), wanted)
+        def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            versions = None if expected is None else take(expected, indexes)
+            return store.write(collection, take(keys, indexes), take(entries, indexes), versions)
 
         return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
@@ -93,103 +94,113 @@ class Partitioning(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        self._check(collection, expected)
+        self._check_expected(collection, expected)
 
-        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            wanted = None if expected is None else take(expected, places)
-            return store.remove(collection, take(keys, places), wanted)
+        def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            versions = None if expected is None else take(expected, indexes)
+            return store.remove(collection, take(keys, indexes), versions)
 
         return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        def call(store: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, Any]:
-            return store.touch(collection, take(keys, places), take(expires, places))
+        def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, Any]:
+            return store.touch(collection, take(keys, indexes), take(expires, indexes))
 
         return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
-    def _check(self, collection: Collection, expected: Sequence[Expected] | None) -> None:
-        """Refuse for every key of a collection what cannot be done for some."""
+    def _check_expected(self, collection: Collection, expected: Sequence[Expected] | None) -> None:
+        """Refuse a conditional operation if some keys of the collection do not support it."""
         if (
             expected is not None
             and self.store_for_collection(collection) is None
             and Capability.COMPARE_AND_PUT not in self.capabilities
         ):
-            raise self.unsupported("compare versions, since not all of its stores can")
+            raise self.unsupported("compare versions, because not all of its stores can")
 
     async def scatter_gather(
         self,
         keys: Sequence[str],
-        parts: Sequence[SubBatch],
+        sub_batches: Sequence[SubBatch],
         call: Callable[[Primitives, Sequence[int]], Coroutine[Any, Any, list[T]]],
         *,
         changes: bool = False,
     ) -> list[T]:
-        """Do each part of a batch, and put the answers in the order of the keys."""
-        if len(parts) == 1:
-            return await call(*parts[0])
-        answers: dict[int, T] = {}
-        errors: list[tuple[Exception, Sequence[int]]] = []
-        for (_, places), outcome in zip(
-            parts, await gather_outcomes([call(*part) for part in parts]), strict=True
-        ):
+        """Run a call for each sub-batch concurrently; return the results in the order of the keys.
+
+        All calls have ended when an error is raised.
+
+        Args:
+            keys: The keys of the whole batch.
+            sub_batches: The result of `partition`.
+            call: Runs the operation on one store, for the keys at these indexes.
+            changes: Whether the operation changes entries. If so, its error has `succeeded`.
+        """
+        if len(sub_batches) == 1:
+            return await call(*sub_batches[0])
+        results: dict[int, T] = {}
+        errors: list[Exception] = []
+        outcomes = await gather_outcomes([call(*sub_batch) for sub_batch in sub_batches])
+        for (_, indexes), outcome in zip(sub_batches, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                errors.append((outcome, places))
+                errors.append(outcome)
             else:
-                answers.update(zip(places, outcome, strict=True))
+                results.update(zip(indexes, outcome, strict=True))
         if not errors:
-            return [answers[place] for place in range(len(keys))]
+            return [results[index] for index in range(len(keys))]
         if changes:
-            done = {keys[place] for place in answers}
-            for error, _ in errors:
-                done.update(getattr(error, "succeeded", None) or ())
-            for error, _ in errors:
-                add_succeeded(error, keys, done)
-        raise errors[0][0]
+            succeeded = {keys[index] for index in results}
+            for error in errors:
+                succeeded.update(getattr(error, "succeeded", None) or ())
+            for error in errors:
+                add_succeeded(error, keys, succeeded)
+        raise errors[0]
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        whole = self.store_for_collection(collection)
-        if whole is not None:
-            return await whole.list_keys(collection, key_range, cursor)
+        only = self.store_for_collection(collection)
+        if only is not None:
+            return await only.list_keys(collection, key_range, cursor)
         if cursor is None:
             cursor = MergeCursor(
-                [self._pages(store, collection, key_range) for store in self.stores],
+                [self._fetch_page(store, collection, key_range) for store in self.stores],
                 ordered=all(Capability.RANGE in store.capabilities for store in self.stores),
             )
         assert isinstance(cursor, MergeCursor)
         return await cursor.page()
 
-    def _pages(self, store: Primitives, collection: Collection, key_range: KeyRange) -> FetchPage:
-        async def pages(cursor: object) -> Page:
+    def _fetch_page(
+        self, store: Primitives, collection: Collection, key_range: KeyRange
+    ) -> FetchPage:
+        async def fetch(cursor: object) -> Page:
             page = await store.list_keys(collection, key_range, cursor)
             keys = [key for key in page.keys if self.reads_from(store, collection, key)]
             return Page(keys, page.cursor)
 
-        return pages
+        return fetch
 
     async def list_collections(self) -> list[Collection]:
-        found: dict[Collection, None] = {}
-        each = await gather([store.list_collections() for store in self.stores])
-        for store, names in zip(self.stores, each, strict=True):
+        listed: set[Collection] = set()
+        by_store = await gather([store.list_collections() for store in self.stores])
+        for store, names in zip(self.stores, by_store, strict=True):
             for name in names:
-                whole = self.store_for_collection(name)
-                if whole is None or whole is store:
-                    found[name] = None
-        return sorted(found, key=lambda name: name or "")
+                only = self.store_for_collection(name)
+                if only is None or only is store:
+                    listed.add(name)
+        return sorted(listed, key=lambda name: name or "")
 
     async def drop(self, collection: Collection) -> bool:
-        whole = self.store_for_collection(collection)
-        if whole is not None:
-            return await whole.drop(collection)
+        only = self.store_for_collection(collection)
+        if only is not None:
+            return await only.drop(collection)
         return any(await gather([store.drop(collection) for store in self.stores]))
 
     async def drop_all(self) -> bool:
         return any(await gather([store.drop_all() for store in self.stores]))
 
     async def sweep(self) -> None:
-        able = [store for store in self.stores if Capability.CULL in store.capabilities]
-        await gather([store.sweep() for store in able])
+        stores = [store for store in self.stores if Capability.CULL in store.capabilities]
+        await gather([store.sweep() for store in stores])
 
     async def ping(self) -> None:
         await gather([store.ping() for store in self.stores])

@@ -1,9 +1,9 @@
-"""The kind of layer that puts collections elsewhere, perhaps with a prefix to their keys."""
+"""Base class of layers that map collections to others, optionally with a prefix before keys."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from kvwrap.core.batch import with_callers_names
 from kvwrap.core.capability import Capabilities, Capability
@@ -16,43 +16,46 @@ from kvwrap.core.validation import checked_name
 
 
 class Renaming(Layer):
-    """A layer that states only where a collection lies inside: in which, behind which prefix.
+    """A layer that implements only the mapping of collections: which collection, which prefix.
 
-    The prefix must be such that no collection's keys, prefixed, begin as another's do.
+    The prefixes must be such that no prefixed key of one collection can begin with the
+    prefix of another collection that is mapped to the same one.
+
+    Attributes:
+        prefixes_keys: Whether `map_collection` can return a prefix.
     """
 
     traits = frozenset({"renames"})
+    prefixes_keys: ClassVar[bool] = True
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
-        """The collection inside, and the prefix that its keys bear there."""
+        """Return the collection of `inner` that holds the entries, and the prefix of its keys."""
         raise NotImplementedError
 
     async def list_collections(self) -> list[Collection]:
-        """The collections outside that those inside stand for."""
+        """List the collections of `inner`, mapped back to the names outside."""
         raise NotImplementedError
 
     @property
     def capabilities(self) -> Capabilities:
-        """As inside; what is dropped whole is dropped key by key where others lie beside it."""
+        """Those of `inner`. Without whole drops inside, keys are removed one by one."""
         inside = self.inner.capabilities
-        found = inside - {Capability.DESTROY, Capability.DESTROY_COLLECTION}
+        capabilities = inside - {Capability.DESTROY, Capability.DESTROY_COLLECTION}
         if Capability.KEYS in inside or (
             Capability.DESTROY_COLLECTION in inside and not self.prefixes_keys
         ):
-            found |= {Capability.DESTROY_COLLECTION}
+            capabilities |= {Capability.DESTROY_COLLECTION}
             if Capability.COLLECTIONS in inside:
-                found |= {Capability.DESTROY}
-        return found
-
-    prefixes_keys = True
+                capabilities |= {Capability.DESTROY}
+        return capabilities
 
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
-        there, prefix = self.map_collection(collection)
-        # A single key is the common case, and a call more would cost as much as all of this.
-        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
-        return self.inner.read(there, names)
+        target, prefix = self.map_collection(collection)
+        # A single key is the common case. One more call would cost as much as the rest.
+        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _prefixed(prefix, keys)
+        return self.inner.read(target, names)
 
     def write(
         self,
@@ -61,9 +64,9 @@ class Renaming(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        there, prefix = self.map_collection(collection)
-        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _named(prefix, keys)
-        call = self.inner.write(there, names, entries, expected)
+        target, prefix = self.map_collection(collection)
+        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _prefixed(prefix, keys)
+        call = self.inner.write(target, names, entries, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def remove(
@@ -72,41 +75,44 @@ class Renaming(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        there, prefix = self.map_collection(collection)
-        names = _named(prefix, keys)
-        call = self.inner.remove(there, names, expected)
+        target, prefix = self.map_collection(collection)
+        names = _prefixed(prefix, keys)
+        call = self.inner.remove(target, names, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        there, prefix = self.map_collection(collection)
-        names = _named(prefix, keys)
-        call = self.inner.touch(there, names, expires)
+        target, prefix = self.map_collection(collection)
+        names = _prefixed(prefix, keys)
+        call = self.inner.touch(target, names, expires)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        there, prefix = self.map_collection(collection)
+        target, prefix = self.map_collection(collection)
         if not prefix:
-            return await self.inner.list_keys(there, key_range, cursor)
-        inside = KeyRange(
+            return await self.inner.list_keys(target, key_range, cursor)
+        prefixed_range = KeyRange(
             prefix + key_range.prefix,
             None if key_range.start is None else prefix + key_range.start,
             None if key_range.end is None else prefix + key_range.end,
         )
-        page = await self.inner.list_keys(there, inside, cursor)
-        # A key that is the bare prefix is not ours: outside it would have no name.
+        page = await self.inner.list_keys(target, prefixed_range, cursor)
+        # A key that is only the prefix is not this layer's: without it, the name would be empty.
         length = len(prefix)
         return Page([key[length:] for key in page.keys if len(key) > length], page.cursor)
 
     async def drop(self, collection: Collection) -> bool:
-        there, prefix = self.map_collection(collection)
+        target, prefix = self.map_collection(collection)
         if not prefix and Capability.DESTROY_COLLECTION in self.inner.capabilities:
-            return await self.inner.drop(there)
-        return await self._drop_keys(there, prefix)
+            return await self.inner.drop(target)
+        return await self._drop_keys(target, prefix)
 
     async def _drop_keys(self, collection: Collection, prefix: str) -> bool:
-        """Remove the keys of the collection that begin with `prefix`."""
+        """Remove the keys of a collection of `inner` that are longer than their `prefix`.
+
+        Returns True if one was removed.
+        """
         dropped = False
         async for page in pages(self.inner, collection, KeyRange(prefix)):
             keys = [key for key in page.keys if len(key) > len(prefix)]
@@ -119,22 +125,21 @@ class Renaming(Layer):
         return any(dropped)
 
 
-def _named(prefix: str, keys: Sequence[str]) -> Sequence[str]:
-    """The keys as they are inside."""
+def _prefixed(prefix: str, keys: Sequence[str]) -> Sequence[str]:
     return [prefix + key for key in keys] if prefix else keys
 
 
 def checked_prefix(prefix: object) -> str:
-    """The prefix or separator; raises `ConfigurationError` for what cannot be in a name."""
+    """Return the prefix or separator; raises `ConfigurationError` if no name can contain it."""
     return checked_name(prefix, "a prefix or separator")
 
 
 def key_prefix_outside_hashed_keys(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
-    """The finding against a prefix of keys that a layer inside hashes away."""
-    if any("hashes_keys" in each.traits for each in below):
+    """Yield a finding if a layer inside hashes the keys that `layer` puts a prefix before."""
+    if any("hashes_keys" in other.traits for other in below):
         yield Finding(
             "key-prefix-outside-hashed-keys",
-            f"{layer.name} puts a prefix before keys that are hashed further in, so nothing in "
-            "the backend bears it: what lies behind it can be neither enumerated nor destroyed.",
+            f"{layer.name} puts a prefix before keys that an inner layer hashes. No key in the "
+            "backend has the prefix, so its keys cannot be enumerated or destroyed.",
             "Put it inside .hash_keys(...), or use .prefix_collection(...).",
         )

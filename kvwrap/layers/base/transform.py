@@ -1,4 +1,4 @@
-"""The kind of layer that changes the bytes of entries."""
+"""Base class of layers that change the bytes of entries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from kvwrap.core.primitives import Collection, Expected
 
 
 class Observer(Protocol):
-    """Sees entries pass through a transform in both their forms; must be quick and not raise."""
+    """Sees the entries that pass through a transform, in both forms.
+
+    Its methods must be quick and must not raise.
+    """
 
     def on_read(
         self,
@@ -21,56 +24,64 @@ class Observer(Protocol):
         stored: Sequence[Entry | None],
         plain: Sequence[Entry | None],
     ) -> None:
-        """These came from inside as `stored`, and went outwards as `plain`."""
+        """Receive the entries of a read: as `inner` returned them, and as decoded."""
 
     def on_write(self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]) -> None:
-        """These went inwards, and were written or not."""
+        """Receive the encoded entries of a write, and for each whether it was written."""
 
 
 class Transform(Layer):
-    """A layer that states only `encode` and `decode`, one entry at a time.
+    """A layer that implements only `encode` and `decode`, for one entry at a time.
 
-    An encoded entry has this layer's step in front of its codec (`kvwrap.core.codec`), by
-    which `decode` knows that it is to be undone. `prepare` is where a layer that needs
-    something from elsewhere first, a key or a dictionary, may wait for it.
+    An encoded entry has this layer's step in front of its codec (`kvwrap.core.codec`). By
+    that step `decode` recognizes it. A layer that first has to fetch something, such as a key
+    or a dictionary, awaits it in `prepare_encode` and `prepare_decode`.
     """
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
-        """The entry to be stored in place of this one."""
+        """Return the entry to store instead of this one."""
         return entry
 
     def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
-        """The entry that `encode` was given; raises for one that is not of its making."""
+        """Return the entry that `encode` was given.
+
+        Raises a typed error if that is impossible: the bytes are damaged, or the layer refuses
+        entries that it did not encode.
+        """
         return entry
 
     async def prepare_encode(self, collection: Collection) -> None:
-        """Have at hand what `encode` needs for entries of this collection."""
+        """Fetch what `encode` needs for entries of this collection."""
 
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
-        """Have at hand what `decode` needs for these."""
+        """Fetch what `decode` needs for these entries."""
 
     def is_current(self, stored: Entry, plain: Entry, collection: Collection, key: str) -> bool:
-        """Whether an entry lies there in the form in which `encode` would put it now.
+        """Return True if an entry is stored in the form that `encode` produces now.
 
-        `kvwrap.rewrite` asks this, after `prepare_encode`. Unless a layer knows better, the
-        entry is encoded once more to compare the steps.
+        `kvwrap.rewrite` calls this after `prepare_encode`. By default the entry is encoded
+        again and the codecs are compared. A layer with a cheaper or stricter test overrides it.
+
+        Args:
+            stored: The entry as `inner` returned it.
+            plain: The same entry, decoded.
         """
         encoded = self.encode(plain, collection, key)
         if encoded.codec == plain.codec:
-            # Left as it is; there may be another library's form, which no codec tells of.
+            # Not encoded. The stored body may be in another library's form, which no codec records.
             return encoded.codec == stored.codec and encoded.body == stored.body
         return encoded.codec == stored.codec
 
     observer: Observer | None = None
-    """Who looks on, while `kvwrap.rewrite` is at work."""
+    """Set while `kvwrap.rewrite` runs; sees every entry that is read or written."""
 
     def on_bind(self) -> None:
-        self._waits_to_encode = type(self).prepare_encode is not Transform.prepare_encode
-        self._waits_to_decode = type(self).prepare_decode is not Transform.prepare_decode
+        self._prepares_encode = type(self).prepare_encode is not Transform.prepare_encode
+        self._prepares_decode = type(self).prepare_decode is not Transform.prepare_decode
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         entries = await self.inner.read(collection, keys)
-        if self._waits_to_decode:
+        if self._prepares_decode:
             await self.prepare_decode(collection, entries)
         decode = self.decode
         decoded = [
@@ -88,7 +99,7 @@ class Transform(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        if self._waits_to_encode:
+        if self._prepares_encode:
             await self.prepare_encode(collection)
         encode = self.encode
         encoded = [encode(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]

@@ -1,8 +1,7 @@
-"""A circuit breaker's state: closed, open, half-open with a single probe.
+"""Circuit breaker: closed, open, or half-open with a single probe.
 
-After Nygard, "Release It!": calls that keep failing are held back for a while, then one
-of them is let through, and what becomes of it decides for the others. Plain state,
-without awaits, and `call`, which puts one call through it.
+After Nygard, "Release It!". Calls that fail repeatedly are stopped for a while. Then one
+call, the probe, is let through, and its outcome decides for the others.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ T = TypeVar("T")
 
 
 class Outcome(Enum):
-    """What a call's error says of the backend."""
+    """What the end of a call says about the backend."""
 
     DOWN = "down"
-    """The backend did not answer."""
+    """It did not answer."""
     UP = "up"
-    """It answered, if only to refuse."""
+    """It answered, possibly with a refusal."""
     UNKNOWN = "unknown"
-    """Nothing: the call was cancelled or held back before it got there."""
+    """Nothing: the call was cancelled, or stopped before it reached the backend."""
 
 
 class BreakerState(StrEnum):
-    """Whether calls go through."""
+    """State of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -37,112 +36,101 @@ class BreakerState(StrEnum):
 
 
 class Breaker:
-    """Says which calls may go on.
+    """Decides which calls go through.
 
     Args:
-        clock: Where the time comes from.
-        failures: After how many failures in a row it opens.
-        open_for: How long it stays open before it lets a probe through, seconds.
+        clock: Source of the time.
+        failures: Number of consecutive failures that open it.
+        open_for: How long it stays open before it lets a probe through, in seconds.
 
-    Calls that were under way when the state changed no longer count: what they found is
-    older than what is known.
+    Attributes:
+        opened: How often it has opened.
+
+    Calls that were in flight when the state changed do not count, because their outcome is
+    older than the new state.
     """
 
     def __init__(self, clock: Clock, *, failures: int, open_for: float) -> None:
         self._clock = clock
-        self._failures = checked_count(failures, "failures")
+        self._max_failures = checked_count(failures, "failures")
         self._open_for = checked_seconds(open_for, "open_for")
         self._state = BreakerState.CLOSED
-        self._failed = 0
-        self._until = 0.0
-        self._era = 0
+        self._failures = 0
+        self._open_until = 0.0
+        self._generation = 0
         self.opened = 0
-        """How often it has opened."""
 
     @property
     def state(self) -> BreakerState:
-        """What it is now; an open one whose time is over is still open until it is asked."""
+        """The current state. A breaker whose `open_for` has passed stays open until a call."""
         return self._state
 
     @property
     def seconds_left(self) -> float:
-        """How long until a probe may go; 0 where calls go through or a probe may go now."""
+        """Seconds until a probe may go; 0 if calls go through, or a probe may go now."""
         if self._state is BreakerState.OPEN:
-            return max(0.0, self._until - self._clock.monotonic())
+            return max(0.0, self._open_until - self._clock.monotonic())
         return 0.0
 
     async def call(
         self,
         call: Callable[[], Coroutine[Any, Any, T]],
-        held_back: Callable[[], Exception],
+        rejection: Callable[[], Exception],
         judge: Callable[[Exception], Outcome],
     ) -> T:
-        """Make the call, and count how it ended.
+        """Make the call and record its outcome.
+
+        A call that is cancelled counts as `Outcome.UNKNOWN`. If it was the probe, the next
+        call is the probe.
 
         Args:
-            call: Makes the coroutine to await; not called while the breaker is open.
-            held_back: Makes the error to raise while the breaker is open.
-            judge: What an error of the call says of the backend.
+            call: Makes the coroutine to await. It is not called while the breaker is open.
+            rejection: Makes the error to raise while the breaker is open.
+            judge: Returns what an error of the call says about the backend.
         """
-        entered = self.enter()
-        if entered is None:
-            raise held_back()
+        generation = self._admit()
+        if generation is None:
+            raise rejection()
+        # From here on an outcome must be recorded: a probe keeps all other calls out.
         try:
             result = await call()
         except Exception as error:
-            match judge(error):
-                case Outcome.DOWN:
-                    self.failed(entered)
-                case Outcome.UP:
-                    self.succeeded(entered)
-                case Outcome.UNKNOWN:
-                    self.abandoned(entered)
+            self._record(judge(error), generation)
             raise
         except BaseException:
-            self.abandoned(entered)
+            self._record(Outcome.UNKNOWN, generation)
             raise
-        self.succeeded(entered)
+        self._record(Outcome.UP, generation)
         return result
 
-    def enter(self) -> int | None:
-        """A pass for one call, to be handed back with its outcome; `None` holds it back.
+    def _admit(self) -> int | None:
+        """Return the generation that a call belongs to, or `None` if it may not go through."""
+        if self._state is BreakerState.OPEN and self._clock.monotonic() >= self._open_until:
+            self._change(BreakerState.HALF_OPEN)
+            return self._generation
+        return self._generation if self._state is BreakerState.CLOSED else None
 
-        Whoever gets a pass hands it to `succeeded`, `failed` or `abandoned`, whatever
-        happens: the pass of a probe keeps all other calls out.
-        """
-        match self._state:
-            case BreakerState.CLOSED:
-                return self._era
-            case BreakerState.OPEN if self._clock.monotonic() >= self._until:
-                self._change(BreakerState.HALF_OPEN)
-                return self._era
-            case _:
-                return None
-
-    def succeeded(self, entered: int) -> None:
-        """The backend answered."""
-        if entered == self._era:
-            self._failed = 0
-            if self._state is BreakerState.HALF_OPEN:
-                self._change(BreakerState.CLOSED)
-
-    def failed(self, entered: int) -> None:
-        """The backend did not answer."""
-        if entered != self._era:
+    def _record(self, outcome: Outcome, generation: int) -> None:
+        if generation != self._generation:
             return
-        self._failed += 1
-        if self._state is BreakerState.HALF_OPEN or self._failed >= self._failures:
-            self._until = self._clock.monotonic() + self._open_for
-            self._change(BreakerState.OPEN)
-            self.opened += 1
-
-    def abandoned(self, entered: int) -> None:
-        """The call was cancelled, or says nothing of the backend: the next one may probe."""
-        if entered == self._era and self._state is BreakerState.HALF_OPEN:
-            self._until = self._clock.monotonic()
-            self._change(BreakerState.OPEN)
+        is_probe = self._state is BreakerState.HALF_OPEN
+        match outcome:
+            case Outcome.UP:
+                self._failures = 0
+                if is_probe:
+                    self._change(BreakerState.CLOSED)
+            case Outcome.DOWN:
+                self._failures += 1
+                if is_probe or self._failures >= self._max_failures:
+                    self._open_until = self._clock.monotonic() + self._open_for
+                    self._change(BreakerState.OPEN)
+                    self.opened += 1
+            case Outcome.UNKNOWN if is_probe:
+                # The next call is the probe.
+                self._open_until = self._clock.monotonic()
+                self._change(BreakerState.OPEN)
 
     def _change(self, state: BreakerState) -> None:
         self._state = state
-        self._failed = 0
-        self._era += 1
+        self._failures = 0
+        self._generation += 1

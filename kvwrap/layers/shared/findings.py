@@ -1,4 +1,4 @@
-"""What a layer with several stores lets one of them have, or see, that others do not."""
+"""Findings of layers with several stores, about layers that only one of the stores has."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.part import Part
 
-_OUTSIDE = {Capability.PERSISTENT, Capability.SHARED}
-_SHAPING = {"encrypts", "compresses", "renames", "hashes_keys"}
+_OUTSIDE_THE_PROCESS = {Capability.PERSISTENT, Capability.SHARED}
+_CHANGE_ENTRIES = {"encrypts", "compresses", "renames", "hashes_keys"}
 
 
 def encrypted_below(layers: Sequence[Part]) -> bool:
-    """Whether one of these layers encrypts, so that what lies outside of them is plaintext."""
+    """Return True if one of these layers encrypts, so that entries outside them are plaintext."""
     return any("encrypts" in layer.traits for layer in layers)
 
 
 def plaintext_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
-    """The finding on each second store that outlives or leaves the process unencrypted."""
+    """Yield a finding for each second store that outlives or leaves the process unencrypted."""
     if not encrypted_below(below):
         return
     for role, store in layer.second_stores:
-        if _OUTSIDE & store.capabilities and not encrypted_below(store.parts):
+        if _OUTSIDE_THE_PROCESS & store.capabilities and not encrypted_below(store.parts):
             yield Finding(
                 "plaintext-second-store",
-                f"{layer.name} lies outside the encryption, so its {role} "
-                f"({store.name}) holds in plaintext what the backend holds encrypted.",
-                f"Put {layer.name} after the encryption in the stack, or encrypt the {role} too.",
+                f"{layer.name} is outside the encryption, so its {role} ({store.name}) holds in "
+                "plaintext what the backend holds encrypted.",
+                f"Put {layer.name} inside the encryption (after it in the stack), or encrypt the "
+                f"{role} too.",
             )
 
 
 def layer_under_one_store(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
-    """The finding on each layer that shapes what only one of this layer's stores holds."""
+    """Yield a finding for each layer that changes entries of only one of the stores."""
     for other in below:
-        if other.traits & _SHAPING and not all(
-            any(type(each) is type(other) for each in store.parts)
+        if other.traits & _CHANGE_ENTRIES and not all(
+            any(type(part) is type(other) for part in store.parts)
             for _, store in layer.second_stores
         ):
             yield Finding(
                 "layer-under-one-store",
-                f"{other.name} lies under {layer.name}, so that of its stores only the one that "
-                "the stack is over has it.",
-                f"Put {other.name} before {layer.name}, or into every store's own stack.",
+                f"{other.name} is inside {layer.name}, so only one of its stores has it: the one "
+                "that the stack is over.",
+                f"Put {other.name} outside {layer.name} (before it in the stack), or in the stack "
+                "of every store.",
             )

@@ -1,4 +1,4 @@
-"""A store that is left alone for a while after it has failed several times."""
+"""A circuit breaker around the calls of a second store."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _NOT_DOWN = (CircuitOpen, RateLimited, StoreFull)
-"""Failures that cost no time, and do not say that the backend is down."""
+"""Failures that cost no time, and do not mean that the backend is down."""
 
 
 class Guard:
-    """Asks a store what a layer needs of it, through a circuit breaker.
+    """Makes the calls of a layer to one of its stores, through a circuit breaker.
 
     Args:
-        clock: Where the time comes from.
-        failures: After how many failures in a row the store is left alone.
-        open_for: For how long, seconds.
-        owner: Who speaks in errors.
-        role: What the store is to the owner.
+        clock: Source of the time.
+        failures: Number of consecutive failures after which the store is not called.
+        open_for: How long it is not called then, in seconds.
+        owner: Name of the layer, for errors.
+        role: What the store is to that layer, for errors.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Guard:
 
     @property
     def state(self) -> BreakerState:
-        """Whether it is being left alone."""
+        """The state of the circuit breaker."""
         return self._breaker.state
 
     @property
     def opened(self) -> int:
-        """How often that began."""
+        """How often the circuit breaker has opened."""
         return self._breaker.opened
 
     async def call(
@@ -54,10 +54,10 @@ class Guard:
             CircuitOpen: The store failed repeatedly and is not called for now.
         """
         return await self._breaker.call(
-            functools.partial(call, *args, **kwargs), self._held_back, _judge
+            functools.partial(call, *args, **kwargs), self._rejection, _judge
         )
 
-    def _held_back(self) -> CircuitOpen:
+    def _rejection(self) -> CircuitOpen:
         return CircuitOpen(
             f"the {self._role} of {self._owner} failed repeatedly and is not called for now",
             store=self._owner,

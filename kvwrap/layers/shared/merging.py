@@ -1,4 +1,4 @@
-"""The keys of several stores as one enumeration."""
+"""List the keys of several stores as one listing."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from kvwrap.core.concurrency import gather
 from kvwrap.core.primitives import Page
 
 FetchPage = Callable[[object], Coroutine[Any, Any, Page]]
-"""Gives the page of a store that belongs to a cursor."""
+"""Fetches the page of one store that a cursor leads to."""
 
 
 class MergeCursor:
-    """The cursor of a merged enumeration: one place in it, whose page can be asked for again.
+    """The cursor of a merged listing: a position in it, whose page can be requested again.
 
     Args:
-        sources: The pages of each store.
-        ordered: Whether every store gives its keys in order, so that the whole can be.
-            If not, one store comes after the other.
+        sources: For each store, the function that fetches its pages.
+        ordered: Whether every store lists its keys in order, so that the merged listing is
+            in order too. If not, the stores are listed one after another.
 
-    No key comes twice, whichever stores have it.
+    No key is listed twice, even if several stores have it.
     """
 
     def __init__(self, sources: Sequence[FetchPage], *, ordered: bool) -> None:
-        self._reading = _Reading([_Source(pages) for pages in sources], ordered)
+        self._merge = _Merge([_Source(fetch_page) for fetch_page in sources], ordered)
         self._page: Page | None = None
 
     async def page(self) -> Page:
-        """The page that begins here."""
+        """Return the page that begins at this position."""
         if self._page is None:
-            keys = await self._reading.keys()
-            # A copy made before this place has its page is the next place.
-            self._page = Page(keys, None if self._reading.is_over else copy(self))
+            keys = await self._merge.next_keys()
+            # A copy that is made before this position has its page is the next position.
+            self._page = Page(keys, None if self._merge.is_exhausted else copy(self))
         return self._page
 
 
-class _Reading:
-    """What has been read of each store and not been given yet."""
+class _Merge:
+    """The keys that were fetched from each store and not returned yet."""
 
     def __init__(self, sources: Sequence[_Source], ordered: bool) -> None:
         self._sources = sources
@@ -47,26 +47,26 @@ class _Reading:
         self._seen: set[str] = set()
 
     @property
-    def is_over(self) -> bool:
-        return all(source.exhausted for source in self._sources)
+    def is_exhausted(self) -> bool:
+        return all(source.is_exhausted for source in self._sources)
 
-    async def keys(self) -> list[str]:
-        """The keys that come next."""
-        return await (self._lowest() if self._ordered else self._next())
+    async def next_keys(self) -> list[str]:
+        """Return the keys of the next page."""
+        return await (self._lowest() if self._ordered else self._of_next_source())
 
     async def _lowest(self) -> list[str]:
         await gather([source.fill() for source in self._sources])
-        # Beyond the last key that is known of a store which has more, others may come first.
-        bounds = [source.keys[-1] for source in self._sources if not source.read_all]
+        # A store with further pages may have keys after the last one fetched: stop there.
+        bounds = [source.keys[-1] for source in self._sources if not source.is_last_page]
         bound = min(bounds) if bounds else None
-        found: set[str] = set()
+        lowest: set[str] = set()
         for source in self._sources:
             keys = source.keys
             while keys and (bound is None or keys[0] <= bound):
-                found.add(keys.popleft())
-        return sorted(found)
+                lowest.add(keys.popleft())
+        return sorted(lowest)
 
-    async def _next(self) -> list[str]:
+    async def _of_next_source(self) -> list[str]:
         for source in self._sources:
             await source.fill()
             if source.keys:
@@ -79,22 +79,22 @@ class _Reading:
 
 
 class _Source:
-    """One store's enumeration: what has been read of it, and where it goes on."""
+    """The listing of one store: the keys fetched from it, and the cursor of the next page."""
 
-    def __init__(self, pages: FetchPage) -> None:
+    def __init__(self, fetch_page: FetchPage) -> None:
         self.keys: deque[str] = deque()
-        self.read_all = False
-        self._pages = pages
+        self.is_last_page = False
+        self._fetch_page = fetch_page
         self._cursor: object = None
 
     @property
-    def exhausted(self) -> bool:
-        return self.read_all and not self.keys
+    def is_exhausted(self) -> bool:
+        return self.is_last_page and not self.keys
 
     async def fill(self) -> None:
-        """Have a key at hand, unless there is none left."""
-        while not self.keys and not self.read_all:
-            page = await self._pages(self._cursor)
+        """Fetch pages until there is a key, or no further page."""
+        while not self.keys and not self.is_last_page:
+            page = await self._fetch_page(self._cursor)
             self.keys.extend(page.keys)
             self._cursor = page.cursor
-            self.read_all = page.cursor is None
+            self.is_last_page = page.cursor is None
