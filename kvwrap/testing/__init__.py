@@ -1,6 +1,6 @@
-"""For authors of stores and layers: contracts to subclass, a clock to move by hand, servers.
+"""Tools for tests: contract suites for stores and layers, a manual clock, fault injection, servers.
 
-What needs pytest is imported when it is first asked for.
+Names that need pytest are imported when they are first accessed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "corruptions",
 ]
 
-_LATER = {
+_LAZY = {
     "Chaos": "kvwrap.layers.chaos",
     "LayerContract": "kvwrap.testing.contract.layer",
     "Tap": "kvwrap.testing.tap",
@@ -37,6 +37,6 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+    return getattr(importlib.import_module(_LAZY[name]), name)

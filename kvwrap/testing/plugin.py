@@ -1,6 +1,6 @@
-"""A pytest plugin with fixtures for tests of code that uses kvwrap; found by its entry point.
+"""A pytest plugin with fixtures for tests of code that uses kvwrap; registered as an entry point.
 
-Nothing of kvwrap is imported before a fixture asks for it.
+kvwrap is imported only when a fixture is used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ pytest.register_assert_rewrite("kvwrap.testing.contract")
 
 @pytest.fixture
 def manual_clock() -> ManualClock:
-    """A clock that stands still until the test moves it."""
+    """Provide a clock that moves only when the test moves it."""
     from kvwrap.testing.clock import ManualClock
 
     return ManualClock()
@@ -26,7 +26,7 @@ def manual_clock() -> ManualClock:
 
 @pytest.fixture
 def memory_store(manual_clock: ManualClock) -> MemoryStore:
-    """An empty store in memory that goes by `manual_clock`."""
+    """Provide an empty in-memory store that uses `manual_clock`."""
     from kvwrap import MemoryStore
 
     return MemoryStore(clock=manual_clock)

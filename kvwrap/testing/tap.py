@@ -1,12 +1,11 @@
-"""A layer that lets a test get between a stack and its backend."""
+"""A layer that lets a test delay, fail or alter operations between a stack and its backend."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
-from kvwrap.core.entry import Entry
-from kvwrap.layers.base.around import Around, Call
+from kvwrap.layers.base import Around, Call, Entry
 
 T = TypeVar("T")
 Before = Callable[[str], Awaitable[None]]
@@ -14,13 +13,13 @@ Alter = Callable[[Entry], Entry]
 
 
 class Tap(Around):
-    """Put innermost, sees every operation that reaches the backend, and what comes back.
+    """Innermost in a stack, sees every operation that reaches the backend, and every result.
 
     Args:
-        before: Awaited with the primitive's name before each operation: wait in it to hold
-            operations back, raise in it to make them fail.
-        alter: Makes of each entry that is read another one, as if its bytes had been
-            altered at rest by somebody who can mend a checksum.
+        before: Awaited with the primitive's name before each operation. Wait in it to delay
+            the operation; raise in it to make the operation fail.
+        alter: Called with each entry that is read. Returns the entry to pass on, as if its
+            bytes had been altered at rest by somebody who can also recompute a checksum.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"injects_faults"})
@@ -32,33 +31,34 @@ class Tap(Around):
     async def around(self, call: Call[T]) -> T:
         if self._before is not None:
             await self._before(call.operation)
-        found = await call()
+        result = await call()
         if self._alter is not None and call.operation == "read":
-            assert isinstance(found, list)
-            found[:] = [None if entry is None else self._alter(entry) for entry in found]
-        return found
+            assert isinstance(result, list)
+            result[:] = [None if entry is None else self._alter(entry) for entry in result]
+        return result
 
 
-def corruptions(entry: Entry, most: int = 400) -> Iterator[Entry]:
-    """This entry with one byte flipped, cut short, lengthened or emptied, in every place.
+def corruptions(entry: Entry, max_positions: int = 400) -> Iterator[Entry]:
+    """Yield this entry with one change at a time: a byte flipped, truncated, extended, emptied.
 
     Args:
-        entry: As it lies in the backend.
-        most: Of a longer body, about so many places are chosen evenly.
+        entry: The entry as stored in the backend.
+        max_positions: Maximum number of byte positions of the body, and of the codec, that are
+            changed. They are evenly spaced if there are more bytes.
     """
-    for body in _corrupted(entry.body, most):
+    for body in _corrupted(entry.body, max_positions):
         yield entry.with_body(body, entry.codec)
-    for codec in _corrupted(entry.codec, most):
+    for codec in _corrupted(entry.codec, max_positions):
         yield entry.with_body(entry.body, codec)
     yield entry.with_body(b"", b"")
 
 
-def _corrupted(data: bytes, most: int) -> Sequence[bytes]:
-    places = range(0, len(data), len(data) // most + 1)
+def _corrupted(data: bytes, max_positions: int) -> Sequence[bytes]:
+    positions = range(0, len(data), len(data) // max_positions + 1)
     flipped = [
-        data[:place] + bytes((data[place] ^ mask,)) + data[place + 1 :]
-        for place in places
+        data[:position] + bytes((data[position] ^ mask,)) + data[position + 1 :]
+        for position in positions
         for mask in (0x01, 0x80)
     ]
-    cut = [data[:place] for place in places]
-    return [*flipped, *cut, data + b"\x00", data + data, data[::-1]]
+    truncated = [data[:position] for position in positions]
+    return [*flipped, *truncated, data + b"\x00", data + data, data[::-1]]

@@ -16,9 +16,9 @@ from kvwrap import (
     Store,
     stack,
 )
+from kvwrap.testing.contract.expiry import INVALID_TTLS
 from kvwrap.testing.contract.lifecycle import Lifecycle
-from kvwrap.testing.contract.lifetimes import NO_TTLS
-from kvwrap.testing.contract.names import NO_NAMES
+from kvwrap.testing.contract.names import INVALID_NAMES
 from kvwrap.testing.contract.values import REFUSED
 
 
@@ -68,10 +68,10 @@ async def test_conditions_hold_where_nothing_was_expected(store: Store) -> None:
 
 
 async def test_what_is_refused_elsewhere_is_refused_here(store: Store) -> None:
-    for ttl in NO_TTLS:
+    for ttl in INVALID_TTLS:
         with pytest.raises(InvalidTTL):
             await store.put("key", 1, ttl=ttl)
-    for name in NO_NAMES:
+    for name in INVALID_NAMES:
         with pytest.raises(InvalidKey):
             await store.put(name, 1)
     for make in REFUSED.values():
@@ -84,12 +84,12 @@ class TestLifecycle(Lifecycle):
     def store(self, store: Store) -> Store:
         return store
 
-    async def test_it_closes_with_the_last_of_those_who_opened_it(self, store: Store) -> None:
+    async def test_it_closes_when_its_last_user_closes_it(self, store: Store) -> None:
         async with store:
             await store.check()
         await store.check()
 
-    async def test_it_can_be_opened_again(self, store: Store) -> None:
+    async def test_it_can_be_reopened(self, store: Store) -> None:
         await store.close()
         async with store:
             await store.put("key", 1)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from kvwrap import InvalidTTL
 from kvwrap.core.ttl import LATEST, checked_ttl, expiry
-from kvwrap.testing.contract.lifetimes import NO_TTLS
+from kvwrap.testing.contract.expiry import INVALID_TTLS
 
 
-@pytest.mark.parametrize("bad", [*NO_TTLS, None], ids=lambda bad: type(bad).__name__)
+@pytest.mark.parametrize("bad", [*INVALID_TTLS, None], ids=lambda bad: type(bad).__name__)
 def test_what_is_no_ttl(bad: object) -> None:
     with pytest.raises(InvalidTTL):
         checked_ttl(bad)

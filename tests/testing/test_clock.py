@@ -7,14 +7,14 @@ import pytest
 from kvwrap.testing import ManualClock
 
 
-async def test_it_stands_still() -> None:
+async def test_it_does_not_move_on_its_own() -> None:
     clock = ManualClock()
     before = (clock.time(), clock.monotonic())
     await asyncio.sleep(0.002)
     assert (clock.time(), clock.monotonic()) == before
 
 
-async def test_sleepers_wake_in_the_order_of_their_moments() -> None:
+async def test_sleeping_tasks_wake_in_the_order_of_their_times() -> None:
     clock, woken = ManualClock(), []
 
     async def sleep(seconds: float) -> None:
@@ -35,7 +35,7 @@ async def test_sleepers_wake_in_the_order_of_their_moments() -> None:
     assert clock.sleeping == 0
 
 
-async def test_run_lets_each_sleeper_run_at_its_own_moment() -> None:
+async def test_run_lets_each_task_run_at_its_own_wake_up_time() -> None:
     clock, ticks = ManualClock(), []
 
     async def tick() -> None:
@@ -54,7 +54,7 @@ async def test_run_lets_each_sleeper_run_at_its_own_moment() -> None:
     assert len(ticks) == 4
 
 
-async def test_a_cancelled_sleeper_is_no_sleeper() -> None:
+async def test_a_cancelled_task_does_not_count_as_sleeping() -> None:
     clock = ManualClock()
     sleeping = asyncio.create_task(clock.sleep(1))
     await clock.settle()
@@ -64,7 +64,7 @@ async def test_a_cancelled_sleeper_is_no_sleeper() -> None:
     clock.advance(2)
 
 
-def test_the_wall_clock_jumps_and_the_other_does_not() -> None:
+def test_jump_moves_only_the_wall_clock() -> None:
     clock = ManualClock(1000.0)
     clock.advance(5)
     clock.jump(-100)
@@ -74,6 +74,6 @@ def test_the_wall_clock_jumps_and_the_other_does_not() -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, float("nan")])
-def test_time_does_not_run_backwards(bad: float) -> None:
-    with pytest.raises(ValueError, match="moved on"):
+def test_advance_refuses_negative_seconds(bad: float) -> None:
+    with pytest.raises(ValueError, match="0 or more"):
         ManualClock().advance(bad)

@@ -1,4 +1,4 @@
-"""The plugin and the contracts as a package of somebody else's uses them."""
+"""The plugin and the contracts, as another package uses them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-THEIRS = """
+CORRECT = """
 import pytest
 from kvwrap import MemoryStore, Passthrough
 from kvwrap.testing import LayerContract, StoreContract
@@ -42,7 +42,7 @@ from kvwrap.testing import LayerContract, StoreContract
 
 
 class Forgetful(MemoryStore):
-    """Does not know when an entry expires, and drops every write of None."""
+    """Forgets when an entry expires."""
 
     async def write(self, collection, keys, entries, expected=None):
         entries = [entry.with_expiry(None) for entry in entries]
@@ -58,8 +58,8 @@ class Shares(Passthrough):
     seen = {}
 
     async def read(self, collection, keys):
-        found = await self.inner.read(collection, keys)
-        for key, entry in zip(keys, found):
+        entries = await self.inner.read(collection, keys)
+        for key, entry in zip(keys, entries):
             if entry is not None:
                 self.seen[collection, key] = entry
         return [self.seen.get((collection, key)) for key in keys]
@@ -72,48 +72,48 @@ class TestShares(LayerContract):
 
 
 def run(folder: Path, text: str) -> str:
-    (folder / "test_theirs.py").write_text(text)
+    (folder / "test_package.py").write_text(text)
     (folder / "pytest.ini").write_text(
         "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "-ra"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=100, check=False
     )
-    return done.stdout + done.stderr
+    return result.stdout + result.stderr
 
 
-def test_the_contracts_hold_for_whom_they_should(tmp_path: Path) -> None:
-    words = run(tmp_path, THEIRS)
-    assert " passed" in words, words
-    assert "failed" not in words, words
-    assert "error" not in words, words
+def test_the_contracts_pass_for_correct_stores_and_layers(tmp_path: Path) -> None:
+    output = run(tmp_path, CORRECT)
+    assert " passed" in output, output
+    assert "failed" not in output, output
+    assert "error" not in output, output
 
 
 def test_the_contracts_find_faults(tmp_path: Path) -> None:
-    words = run(tmp_path, FAULTY)
+    output = run(tmp_path, FAULTY)
     for test in (
-        "TestForgetful::test_an_expired_value_is_gone_for_every_method",
+        "TestForgetful::test_every_method_treats_an_expired_entry_as_missing",
         "TestForgetful::test_ttl_counts_down",
         "TestForgetful::test_expire",
-        "TestShares::test_one_description_over_two_stores_shares_nothing",
-        "TestShares::test_values_go_through_it",
+        "TestShares::test_one_description_over_two_stores_shares_no_state",
+        "TestShares::test_values_pass_through_it",
     ):
-        assert f"FAILED test_theirs.py::{test}" in words, words
+        assert f"FAILED test_package.py::{test}" in output, output
 
 
-def test_what_needs_pytest_is_loaded_when_it_is_asked_for() -> None:
+def test_names_that_need_pytest_are_imported_on_first_access() -> None:
     code = (
         "import sys, kvwrap.testing as t; t.ManualClock(); print('pytest' in sys.modules);"
         "t.StoreContract; print('pytest' in sys.modules)"
     )
-    words = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
-    assert words == ["False", "True"]
+    assert printed == ["False", "True"]
 
 
-def test_everything_public_is_there() -> None:
+def test_every_public_name_can_be_imported() -> None:
     import kvwrap.testing
 
     for name in kvwrap.testing.__all__:

@@ -7,13 +7,13 @@ from kvwrap.core.entry import Entry
 from kvwrap.testing import Tap, corruptions
 
 
-async def test_sees_every_operation_before_it_happens() -> None:
+async def test_before_is_called_before_every_operation() -> None:
     seen: list[str] = []
 
-    async def note(operation: str) -> None:
+    async def record(operation: str) -> None:
         seen.append(operation)
 
-    store = stack(Tap(before=note)).over(MemoryStore())
+    store = stack(Tap(before=record)).over(MemoryStore())
     await store.put("a", 1)
     await store.get("a")
     await store.delete("a")
@@ -22,7 +22,7 @@ async def test_sees_every_operation_before_it_happens() -> None:
     assert seen == ["write", "read", "remove", "list_keys", "ping"]
 
 
-async def test_makes_operations_fail_without_being_done() -> None:
+async def test_an_operation_fails_and_is_not_carried_out_when_before_raises() -> None:
     async def fail(operation: str) -> None:
         if operation == "write":
             raise StoreUnavailable("by the test")
@@ -33,7 +33,7 @@ async def test_makes_operations_fail_without_being_done() -> None:
     assert await store.get("a") is None
 
 
-async def test_alters_what_is_read() -> None:
+async def test_alter_changes_the_entries_that_are_read() -> None:
     store = stack(Tap(alter=lambda entry: entry.with_body(b'"altered"', entry.codec))).over(
         MemoryStore()
     )
@@ -42,19 +42,21 @@ async def test_alters_what_is_read() -> None:
     assert await store.base.get("a") == 1
 
 
-def test_alterations_change_every_byte_and_cut_everywhere() -> None:
+def test_corruptions_change_each_byte_and_truncate_at_each_position() -> None:
     entry = Entry(b"body", b"\x10\x01", 1.0, None, 7)
-    found = list(corruptions(entry))
-    assert all(altered != entry for altered in found)
-    for place in range(4):
+    corrupted = list(corruptions(entry))
+    assert all(altered != entry for altered in corrupted)
+    for position in range(4):
         assert any(
-            altered.body[place : place + 1] != b"body"[place : place + 1] for altered in found
+            altered.body[position : position + 1] != b"body"[position : position + 1]
+            for altered in corrupted
         )
-        assert any(altered.body == b"body"[:place] for altered in found)
-    assert any(altered.codec == b"\x11\x01" for altered in found)
-    assert any(altered.codec == b"" for altered in found)
+        assert any(altered.body == b"body"[:position] for altered in corrupted)
+    assert any(altered.codec == b"\x11\x01" for altered in corrupted)
+    assert any(altered.codec == b"" for altered in corrupted)
 
 
-def test_of_a_long_body_some_places_are_chosen() -> None:
+def test_the_number_of_positions_is_limited() -> None:
     entry = Entry(bytes(100_000), b"\x01", 1.0, None, 7)
     assert len(list(corruptions(entry))) < 2_000
+    assert len(list(corruptions(entry, max_positions=10))) < 50

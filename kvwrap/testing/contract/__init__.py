@@ -1,1 +1,1 @@
-"""What every store and every layer must keep to, as test classes to subclass."""
+"""Contract suites: what every store and every layer must satisfy, as test classes to subclass."""

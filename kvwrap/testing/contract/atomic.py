@@ -1,4 +1,4 @@
-"""What is more than one get or put, and happens as one."""
+"""Atomic operations: conditional writes, increment, pop, move, get_or_put, and cancellation."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import pytest
 
 from kvwrap import Capability, InvalidKey, InvalidValue, SerializationError, Store
 from kvwrap.testing.clock import ManualClock
-from kvwrap.testing.contract.base import Contract, left, needs
+from kvwrap.testing.contract.base import Contract, needs, remaining
 
 
 class Atomic(Contract):
-    """Of several callers at once, each gets what is its own."""
+    """Concurrent callers see each operation either done or not done, and lose no update."""
 
     @needs(Capability.COMPARE_AND_PUT)
-    async def test_one_of_many_puts_what_is_absent(self, store: Store) -> None:
+    async def test_put_if_absent_succeeds_for_one_of_many_callers(self, store: Store) -> None:
         put = await asyncio.gather(*(store.put_if_absent("key", n, ttl=60) for n in range(20)))
         assert put.count(True) == 1
-        assert await store.ttl("key") == (put.index(True), left(60))
+        assert await store.ttl("key") == (put.index(True), remaining(60))
         await store.put("none", None)
         assert not await store.put_if_absent("none", 1)
         await store.delete("key")
         assert await store.put_if_absent("key", "again")
 
     @needs(Capability.COMPARE_AND_PUT)
-    async def test_one_of_many_replaces_a_version(self, store: Store) -> None:
+    async def test_compare_and_put_succeeds_for_one_of_many_callers(self, store: Store) -> None:
         await store.put_if_absent("key", "old")
         versioned = await store.get_versioned("key")
         assert versioned is not None
@@ -39,11 +39,11 @@ class Atomic(Contract):
             *(store.compare_and_put("key", n, version, ttl=60) for n in range(20))
         )
         assert put.count(True) == 1
-        assert await store.ttl("key") == (put.index(True), left(60))
+        assert await store.ttl("key") == (put.index(True), remaining(60))
         assert not await store.exists("missing")
 
     @needs(Capability.COMPARE_AND_PUT)
-    async def test_the_same_value_put_again_is_another_version(self, store: Store) -> None:
+    async def test_putting_the_same_value_again_changes_the_version(self, store: Store) -> None:
         await store.put_if_absent("key", "same")
         first = await store.get_versioned("key")
         assert first is not None
@@ -55,7 +55,7 @@ class Atomic(Contract):
         assert not await store.compare_and_put("key", "new", first.version)
         assert await store.get("key") == "same"
 
-    async def test_a_version_is_what_get_versioned_gave(self, store: Store) -> None:
+    async def test_compare_and_put_refuses_invalid_versions(self, store: Store) -> None:
         for bad in ("1", 1.0, None, True, b"1"):
             with pytest.raises(InvalidValue):
                 await store.compare_and_put("key", 1, bad)  # type: ignore[arg-type]  # to be refused
@@ -70,17 +70,17 @@ class Atomic(Contract):
     async def test_increment(self, store: Store, clock: ManualClock) -> None:
         assert await store.increment("a", 5, initial=10, ttl=100) == 15
         assert await store.increment("a", -20, initial=1000, ttl=5000) == -5
-        assert await store.ttl("a") == (-5, left(100))
+        assert await store.ttl("a") == (-5, remaining(100))
         assert await store.increment("big", 2**62) == 2**62
         assert await store.increment("big") == 2**62 + 1
-        assert await store.increment("a", collection="there") == 1
+        assert await store.increment("a", collection="other") == 1
         clock.advance(101)
         assert await store.increment("a") == 1
         assert await store.ttl("a") == (1, None)
 
     @needs(Capability.COMPARE_AND_PUT)
     async def test_only_integers_are_incremented(self, store: Store) -> None:
-        assert await store.increment("there") == 1
+        assert await store.increment("number") == 1
         for value in ("1", 1.0, True, None, [1], {"a": 1}):
             await store.put("key", value)
             with pytest.raises(InvalidValue):
@@ -88,19 +88,19 @@ class Atomic(Contract):
             assert await store.get("key") == value
         for bad in (1.5, True, "1", None):
             with pytest.raises(InvalidValue):
-                await store.increment("there", bad)  # type: ignore[arg-type]  # to be refused
+                await store.increment("number", bad)  # type: ignore[arg-type]  # to be refused
             with pytest.raises(InvalidValue):
                 await store.increment("new", initial=bad)  # type: ignore[arg-type]  # to be refused
-        assert await store.get_many(["there", "new"]) == [1, None]
+        assert await store.get_many(["number", "new"]) == [1, None]
 
     async def test_pop(self, store: Store) -> None:
-        await store.put("a", {"n": 1}, collection="there")
+        await store.put("a", {"n": 1}, collection="other")
         assert await store.pop("a") is None
-        assert await store.pop("a", collection="there") == {"n": 1}
-        assert await store.pop("a", {"n": 0}, collection="there") == {"n": 0}
+        assert await store.pop("a", collection="other") == {"n": 1}
+        assert await store.pop("a", {"n": 0}, collection="other") == {"n": 0}
 
-    async def test_one_of_many_pops(self, store: Store) -> None:
-        # Without compare-and-put, pop promises nothing to several callers.
+    async def test_pop_returns_the_value_to_one_of_many_callers(self, store: Store) -> None:
+        # Without compare-and-put, pop guarantees nothing to concurrent callers.
         callers = 20 if Capability.COMPARE_AND_PUT in store.capabilities else 1
         await store.put("key", "prize")
         popped = await asyncio.gather(*(store.pop("key", "nothing") for _ in range(callers)))
@@ -112,17 +112,17 @@ class Atomic(Contract):
         await store.put("target", {"n": 0})
         assert await store.move("source", "target")
         assert not await store.exists("source")
-        assert await store.ttl("target") == ({"n": 1}, left(100))
-        assert await store.move("target", "far", target_collection="there")
+        assert await store.ttl("target") == ({"n": 1}, remaining(100))
+        assert await store.move("target", "far", target_collection="other")
         assert not await store.exists("target")
-        assert await store.ttl("far", collection="there") == (
+        assert await store.ttl("far", collection="other") == (
             {"n": 1},
-            left(100),
+            remaining(100),
         )
-        assert await store.move("far", "near", collection="there")
-        assert await store.get("near", collection="there") == {"n": 1}
+        assert await store.move("far", "near", collection="other")
+        assert await store.get("near", collection="other") == {"n": 1}
 
-    async def test_moving_nothing_and_moving_nowhere(self, store: Store) -> None:
+    async def test_moving_a_missing_key_and_moving_onto_itself(self, store: Store) -> None:
         await store.put("target", 1)
         assert not await store.move("missing", "target")
         assert not await store.move("missing", "missing")
@@ -136,29 +136,31 @@ class Atomic(Contract):
     async def test_get_or_put_calls_one_factory_at_a_time(self, store: Store) -> None:
         calls = 0
 
-        async def made() -> dict[str, int]:
+        async def factory() -> dict[str, int]:
             nonlocal calls
             calls += 1
             await asyncio.sleep(0.005)
             return {"call": calls}
 
-        found = await asyncio.gather(*(store.get_or_put("key", made, ttl=60) for _ in range(50)))
-        assert found == [{"call": 1}] * 50
+        values = await asyncio.gather(
+            *(store.get_or_put("key", factory, ttl=60) for _ in range(50))
+        )
+        assert values == [{"call": 1}] * 50
         assert calls == 1
-        assert await store.ttl("key") == ({"call": 1}, left(60))
-        found[0]["call"] = 2
-        assert found[1] == {"call": 1}
+        assert await store.ttl("key") == ({"call": 1}, remaining(60))
+        values[0]["call"] = 2
+        assert values[1] == {"call": 1}
 
-    async def test_get_or_put_gives_what_a_get_would(self, store: Store) -> None:
+    async def test_get_or_put_returns_what_get_would_return(self, store: Store) -> None:
         assert await store.get_or_put("key", lambda: (1, 2)) == [1, 2]
         assert await store.get_or_put("key", lambda: "unused") == [1, 2]
         assert await store.get_or_put("none", lambda: None) is None
         assert await store.exists("none")
 
-    async def test_a_factory_that_fails_leaves_the_next_its_turn(self, store: Store) -> None:
+    async def test_after_a_failed_factory_the_next_caller_runs_its_own(self, store: Store) -> None:
         calls = 0
 
-        async def made() -> int:
+        async def factory() -> int:
             nonlocal calls
             calls += 1
             await asyncio.sleep(0)
@@ -166,33 +168,37 @@ class Atomic(Contract):
                 raise LookupError(f"call {calls}")
             return calls
 
-        found = await asyncio.gather(
-            *(store.get_or_put("key", made) for _ in range(5)), return_exceptions=True
+        results = await asyncio.gather(
+            *(store.get_or_put("key", factory) for _ in range(5)), return_exceptions=True
         )
-        assert sorted(str(result) for result in found) == ["3", "3", "3", "call 1", "call 2"]
+        assert sorted(str(result) for result in results) == ["3", "3", "3", "call 1", "call 2"]
         with pytest.raises(SerializationError):
             await store.get_or_put("bad", set)
         assert await store.get_or_put("bad", dict) == {}
 
-    async def test_a_cancelled_factory_leaves_the_next_its_turn(self, store: Store) -> None:
-        begun = asyncio.Event()
+    async def test_after_a_cancelled_factory_the_next_caller_runs_its_own(
+        self, store: Store
+    ) -> None:
+        started = asyncio.Event()
 
         async def never() -> Any:
-            begun.set()
+            started.set()
             await asyncio.Event().wait()
 
         first = asyncio.create_task(store.get_or_put("key", never))
-        await begun.wait()
-        others = [asyncio.create_task(store.get_or_put("key", lambda: "made")) for _ in range(3)]
+        await started.wait()
+        others = [asyncio.create_task(store.get_or_put("key", lambda: "value")) for _ in range(3)]
         await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
         async with asyncio.timeout(10):
-            assert await asyncio.gather(*others) == ["made"] * 3
+            assert await asyncio.gather(*others) == ["value"] * 3
 
-    async def test_cancelling_at_any_moment_leaves_the_store_whole(self, store: Store) -> None:
-        able = Capability.COMPARE_AND_PUT in store.capabilities
+    async def test_cancellation_at_any_point_leaves_the_store_consistent(
+        self, store: Store
+    ) -> None:
+        conditional = Capability.COMPARE_AND_PUT in store.capabilities
         for turns in range(8):
             await store.put("key", "old")
             await store.put("count", 0)
@@ -201,11 +207,11 @@ class Atomic(Contract):
                 asyncio.create_task(store.get("key")),
                 asyncio.create_task(store.put_many(["key", "other"], ["new", "new"])),
                 asyncio.create_task(store.get_many(["key", "other"])),
-                asyncio.create_task(store.get_or_put("made", lambda: "new")),
+                asyncio.create_task(store.get_or_put("computed", lambda: "new")),
                 asyncio.create_task(store.expire("key", 100)),
                 asyncio.create_task(store.delete("other")),
             ]
-            if able:
+            if conditional:
                 tasks.append(asyncio.create_task(store.increment("count")))
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -216,8 +222,8 @@ class Atomic(Contract):
                     assert isinstance(result, asyncio.CancelledError)
             async with asyncio.timeout(10):
                 assert await store.get("key") in ("old", "new")
-                assert await store.get_or_put("made", lambda: "new") == "new"
-                if able:
+                assert await store.get_or_put("computed", lambda: "new") == "new"
+                if conditional:
                     count = await store.get("count")
                     assert count in (0, 1)
                     assert await store.increment("count") == count + 1

@@ -1,4 +1,4 @@
-"""What the parts of the contracts have in common."""
+"""Fixtures and helpers of the contract suites."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ P = ParamSpec("P")
 Test = Callable[P, Coroutine[Any, Any, None]]
 
 
-def needs(*wanted: Capability) -> Callable[[Test[P]], Test[P]]:
-    """Marks a test of what not every store can do.
+def needs(*capabilities: Capability) -> Callable[[Test[P]], Test[P]]:
+    """Mark a test of operations that not every store supports.
 
-    Over a store that says it cannot, the test's operations must raise
-    `UnsupportedOperation`, and name the part that lacks it.
+    For a store without these capabilities, the test must raise `UnsupportedOperation`, and the
+    error must name the part that lacks the capability.
     """
 
     def mark(test: Test[P]) -> Test[P]:
@@ -30,31 +30,31 @@ def needs(*wanted: Capability) -> Callable[[Test[P]], Test[P]]:
         @functools.wraps(test)
         async def run(*args: P.args, **kwargs: P.kwargs) -> None:
             store: Store = signature.bind(*args, **kwargs).arguments["store"]
-            lacking = set(wanted) - store.capabilities
-            if not lacking:
+            missing = set(capabilities) - store.capabilities
+            if not missing:
                 await test(*args, **kwargs)
                 return
             with pytest.raises(UnsupportedOperation) as raised:
                 await test(*args, **kwargs)
-            assert raised.value.store, "the error names the part that lacks the capability"
+            assert raised.value.store, "the error must name the part that lacks the capability"
 
         return run
 
     return mark
 
 
-def left(seconds: float) -> Any:
-    """Equal to so many seconds, give or take what a header's milliseconds cannot hold."""
+def remaining(seconds: float) -> Any:
+    """Return what equals a remaining ttl of `seconds`, up to the rounding to milliseconds."""
     return pytest.approx(seconds, abs=0.01)
 
 
 class Contract:
-    """The fixtures that all parts of the contract use.
+    """Fixtures that all parts of the store contract use.
 
     Attributes:
-        longest_name: The most characters of a key or collection that the store takes.
-        default_alias: The name by which the backend itself calls the default collection, if
-            it does: the two are one.
+        longest_name: Maximum length, in characters, of a key or collection of the store.
+        default_alias: The backend's own name of the default collection, if it has one. The
+            collection of this name and the default collection are the same.
     """
 
     pytestmark = pytest.mark.asyncio
@@ -63,17 +63,19 @@ class Contract:
 
     @pytest.fixture
     def clock(self) -> ManualClock:
-        """The clock that the store under test goes by."""
+        """Provide the clock that the store under test must use."""
         return ManualClock()
 
     def make_store(self, clock: ManualClock) -> Store | Awaitable[Store]:
-        """An empty store that goes by this clock; for subclasses to state."""
-        raise NotImplementedError(f"{type(self).__name__} states make_store, or a store fixture")
+        """Create an empty store that uses this clock. A subclass defines this; it may be async."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define make_store(), or override the fixture `store`"
+        )
 
     @pytest_asyncio.fixture
     async def store(self, clock: ManualClock) -> AsyncIterator[Store]:
-        """The store under test, opened; override it to use other fixtures."""
-        made = self.make_store(clock)
-        store = await made if isinstance(made, Awaitable) else made
+        """Provide the store under test, opened. Override it to use other fixtures."""
+        created = self.make_store(clock)
+        store = await created if isinstance(created, Awaitable) else created
         async with store:
             yield store

@@ -1,4 +1,4 @@
-"""Batches, and what goes over many keys at once."""
+"""Batches, listing, scanning and destroying: operations on many keys."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs
 
 MANY = [f"key-{number:04d}" for number in range(1_203)]
-"""More keys than a page of any backend."""
+"""More keys than fit in one page of any backend."""
 
 
 class Batches(Contract):
-    """Batches keep their order; enumerations miss nothing and repeat nothing."""
+    """Batches keep their order. Listings miss no key and repeat none."""
 
     async def test_results_are_in_the_order_of_their_keys(self, store: Store) -> None:
         await store.put_many(["a", "b", "c"], [1, 2, 3])
         assert await store.get_many(["c", "x", "a", "b"]) == [3, None, 1, 2]
         assert [value for value, _ in await store.ttl_many(["b", "x", "c"])] == [2, None, 3]
 
-    async def test_a_key_may_come_twice(self, store: Store) -> None:
+    async def test_a_batch_may_repeat_a_key(self, store: Store) -> None:
         await store.put_many(["a", "b", "a"], [1, 2, 3])
         assert await store.get_many(["a", "b", "a"]) == [3, 2, 3]
         assert [value for value, _ in await store.ttl_many(["a", "a"])] == [3, 3]
@@ -34,7 +34,7 @@ class Batches(Contract):
         assert await store.delete_many([]) == 0
         assert await store.get("a") == 1
 
-    async def test_a_batch_is_anything_that_can_be_gone_through(self, store: Store) -> None:
+    async def test_a_batch_may_be_any_iterable(self, store: Store) -> None:
         await store.put_many(("a", "b"), {"x": 1, "y": 2}.values())  # type: ignore[arg-type]  # a view
         assert await store.get_many({"a": 0, "b": 0}) == [1, 2]  # type: ignore[arg-type]  # its keys
         assert await store.delete_many(iter("ab")) == 2  # type: ignore[arg-type]  # an iterator
@@ -46,7 +46,7 @@ class Batches(Contract):
         assert await store.get_many(MANY[:3]) == [None] * 3
 
     @needs(Capability.KEYS)
-    async def test_enumerating_more_than_a_page(self, store: Store) -> None:
+    async def test_listing_more_than_one_page(self, store: Store) -> None:
         await store.put_many(MANY, list(range(len(MANY))), collection="many")
         await store.put("elsewhere", 0)
         found = await store.keys("many")
@@ -64,14 +64,14 @@ class Batches(Contract):
         assert await store.keys("empty") == []
 
     @needs(Capability.KEYS)
-    async def test_a_page_can_be_asked_for_again(self, store: Store) -> None:
+    async def test_a_page_can_be_requested_again(self, store: Store) -> None:
         await store.put_many(MANY, MANY)
         found: list[str] = []
         cursor: object = None
         while True:
             page = await store.list_keys(None, KeyRange(), cursor)
             if cursor is not None:
-                # As a retry does whose first answer was lost.
+                # A retry requests a page again whose first answer was lost.
                 again = await store.list_keys(None, KeyRange(), cursor)
                 assert list(again.keys) == list(page.keys)
                 page = again
@@ -82,7 +82,7 @@ class Batches(Contract):
         assert sorted(found) == MANY
 
     @needs(Capability.KEYS)
-    async def test_scanning_by_prefix_and_from_start_to_end(self, store: Store) -> None:
+    async def test_scanning_by_prefix_and_range(self, store: Store) -> None:
         keys = ["a", "aa", "ab", "a*", "a*b", "a_", "b", "ba", "é", "😀"]
         await store.put_many(keys, keys)
 
@@ -108,7 +108,7 @@ class Batches(Contract):
         assert await scanned(start="é") == ["é", "😀"]
 
     @needs(Capability.KEYS)
-    async def test_ranges_are_in_the_order_of_code_points(self, store: Store) -> None:
+    async def test_ranges_follow_code_point_order(self, store: Store) -> None:
         keys = ["\ufffe", "\U0001f600", "b", "B", "é", "e", "z", "a\x00", "a"]
         await store.put_many(keys, keys)
         if Capability.RANGE in store.capabilities:
@@ -148,7 +148,7 @@ class Batches(Contract):
         assert await store.get("a") == 2
 
     @needs(Capability.COLLECTIONS)
-    async def test_a_collection_is_there_while_it_holds_something(self, store: Store) -> None:
+    async def test_a_collection_is_listed_while_it_holds_an_entry(self, store: Store) -> None:
         assert await store.collections() == []
         await store.put("a", 1)
         await store.put("a", 1, collection="one")
@@ -158,7 +158,7 @@ class Batches(Contract):
         assert await store.collections() == ["two"]
 
     @needs(Capability.COLLECTIONS)
-    async def test_culling_frees_collections(self, store: Store, clock: ManualClock) -> None:
+    async def test_cull_removes_expired_collections(self, store: Store, clock: ManualClock) -> None:
         await store.put("a", 1, collection="short", ttl=10)
         await store.put("a", 1, collection="long")
         clock.advance(11)

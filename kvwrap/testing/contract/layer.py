@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from kvwrap.testing.contract.layer_description import Description
-from kvwrap.testing.contract.layer_trouble import Trouble
-from kvwrap.testing.contract.layer_use import Use
+from kvwrap.testing.contract.layer_failures import Failures
+from kvwrap.testing.contract.layer_operations import Operations
 
 
-class LayerContract(Description, Use, Trouble):
-    """What every layer keeps to, whatever it does.
+class LayerContract(Description, Operations, Failures):
+    """A test suite of what every layer must satisfy, whatever it does.
 
-    Subclass it in a test file, under a name that pytest collects, and state `make_layers`;
-    `make_store` too, to run over another backend than memory.
+    Subclass it in a test file, under a name that pytest collects, and define `make_layers`.
+    Define `make_store` too, to run it over a backend other than memory.
 
     >>> from kvwrap import Passthrough
     >>> class TestPassthrough(LayerContract):
     ...     def make_layers(self, clock):
     ...         return Passthrough()
 
-    That the promises of a store hold under the layer as well is for `StoreContract` to show.
+    `StoreContract`, over a store with the layer, checks that the guarantees of a store still
+    hold.
 
     Attributes:
-        lost: Capabilities that the layer takes away from the backend.
-        gained: Capabilities that it adds.
-        writable: False for a layer that refuses every write.
+        lost: Capabilities that the backend has and the layer removes.
+        gained: Capabilities that the layer adds.
+        writable: False if the layer refuses every write.
     """

@@ -1,4 +1,4 @@
-"""What the layer is, before it runs and while it does."""
+"""A layer's description, and its life in a stack: bound, opened, closed."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from kvwrap import (
 from kvwrap.core.layer import Layer, layers_of
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.testing.clock import ManualClock
-from kvwrap.testing.contract.layer_base import LayerParts
+from kvwrap.testing.contract.layer_fixtures import LayerFixtures
 
 
-class Description(LayerParts):
-    """A layer's description is a value; what runs is opened and closed with the stack."""
+class Description(LayerFixtures):
+    """A layer's description is a value. Its instances are opened and closed with the stack."""
 
     async def test_a_description_is_a_value(self, layers: Stack) -> None:
         for layer in layers:
-            again = layer.clone()
-            assert again is not layer
-            assert again == layer
-            assert hash(again) == hash(layer)
-            assert repr(again) == repr(layer)
+            copy = layer.clone()
+            assert copy is not layer
+            assert copy == layer
+            assert hash(copy) == hash(layer)
+            assert repr(copy) == repr(layer)
             assert repr(layer).startswith(type(layer).__name__)
             assert layer != Passthrough() or type(layer) is Passthrough
         assert layers + stack() == layers == stack() + layers
 
-    async def test_use_leaves_the_description_as_it_was(self, layers: Stack, store: Store) -> None:
+    async def test_use_does_not_change_the_description(self, layers: Stack, store: Store) -> None:
         before = [dict(vars(layer)) for layer in layers]
-        shown = [repr(layer) for layer in layers]
-        await self.used(store)
+        reprs = [repr(layer) for layer in layers]
+        await self.use(store)
         assert [dict(vars(layer)) for layer in layers] == before
-        assert [repr(layer) for layer in layers] == shown
+        assert [repr(layer) for layer in layers] == reprs
         for layer in layers:
             running = store.find(type(layer))
             assert running is not layer
             assert not hasattr(layer, "inner")
 
-    async def test_one_description_over_two_stores_shares_nothing(
+    async def test_one_description_over_two_stores_shares_no_state(
         self, layers: Stack, clock: ManualClock
     ) -> None:
         bases = [MemoryStore(clock=clock) for _ in range(2)]
@@ -54,7 +54,9 @@ class Description(LayerParts):
         try:
             two = layers.over(bases[1])
         except ConfigurationError as error:
-            assert "factory" in str(error), "a second store serves one stack, and the way out"
+            assert "factory" in str(error), (
+                "the error must say to pass the second store as a factory"
+            )
             return
         async with one, two:
             for part, twin in zip(one.layers, two.layers, strict=True):
@@ -72,7 +74,7 @@ class Description(LayerParts):
             assert await two.get("key") == "two"
             assert await one.get("key") != "two"
 
-    async def test_it_is_found_and_explained(self, layers: Stack, store: Store) -> None:
+    async def test_find_and_explain_show_it(self, layers: Stack, store: Store) -> None:
         text = store.explain()
         assert repr(store.base) in text
         for layer, running in zip(layers, store.layers, strict=False):
@@ -85,7 +87,7 @@ class Description(LayerParts):
             for note in running.notes():
                 assert note in text
 
-    async def test_what_it_leaves_alone_costs_nothing(self, store: Store) -> None:
+    async def test_unchanged_primitives_are_bound_through(self, store: Store) -> None:
         for part in layers_of(store):
             for name in PRIMITIVES:
                 if getattr(type(part), name) is not getattr(Layer, name):
@@ -96,15 +98,15 @@ class Description(LayerParts):
 
     async def test_it_works_without_being_opened(self, layers: Stack, backend: Store) -> None:
         store = layers.over(backend)
-        await self.used(store)
+        await self.use(store)
         await store.close()
-        assert backend.is_open, "what somebody else opened stays open"
+        assert backend.is_open, "a store that others opened must stay open"
 
-    async def test_closing_ends_what_it_began(self, layers: Stack, backend: Store) -> None:
+    async def test_closing_ends_what_opening_started(self, layers: Stack, backend: Store) -> None:
         before = asyncio.all_tasks()
         store = layers.over(backend)
         async with store:
-            await self.used(store)
+            await self.use(store)
             seconds = [second for part in layers_of(store) for _, second in part.second_stores]
             assert all(second.is_open for second in seconds)
         assert asyncio.all_tasks() <= before

@@ -1,4 +1,4 @@
-"""Keys and collections: which are names, that all of them can be used, and none meets another."""
+"""Names of keys and collections: every valid name works, invalid ones are refused, none collide."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ NAMES = (
     "__default__",
     "kvwrap",
 )
-"""Names that backends, file systems and escapes have been known to trip over."""
+"""Valid names that have caused faults in backends, file systems or escaping."""
 
-NO_NAMES: tuple[Any, ...] = ("", 1, 1.5, True, b"bytes", ("a",), "\ud800", "a\udfffb")
-"""What is no name."""
-NO_BOUNDS = tuple(name for name in NO_NAMES if name != "")
-"""What is neither a prefix nor an end of a range."""
+INVALID_NAMES: tuple[Any, ...] = ("", 1, 1.5, True, b"bytes", ("a",), "\ud800", "a\udfffb")
+"""Values that are not a valid key or collection."""
+INVALID_BOUNDS = tuple(name for name in INVALID_NAMES if name != "")
+"""Values that are neither a valid prefix nor a valid bound of a range."""
 
 
 class _Name(enum.StrEnum):
     KEY = "the-key"
-    PLACE = "the-place"
+    COLLECTION = "the-collection"
 
 
 class Names(Contract):
-    """Every valid name works, and no two are one."""
+    """Every valid name works, and no two of them collide."""
 
-    async def test_any_name_is_a_key(self, store: Store) -> None:
+    async def test_every_valid_name_works_as_a_key(self, store: Store) -> None:
         names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
         await store.put_many(names, names)
         assert await store.get_many(names) == names
@@ -75,7 +75,7 @@ class Names(Contract):
             assert await store.get(name) == name
         assert await store.delete_many(names) == len(names)
 
-    async def test_any_name_is_a_collection(self, store: Store) -> None:
+    async def test_every_valid_name_works_as_a_collection(self, store: Store) -> None:
         names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
         for name in names:
             await store.put("key", name, collection=name)
@@ -85,7 +85,7 @@ class Names(Contract):
         assert await store.get("key") == "in the default collection"
 
     @needs(Capability.KEYS)
-    async def test_keys_come_back_under_their_own_names(self, store: Store) -> None:
+    async def test_keys_are_listed_under_their_own_names(self, store: Store) -> None:
         names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
         await store.put_many(names, names, collection="a:b")
         assert sorted(await store.keys("a:b")) == sorted(names)
@@ -94,7 +94,7 @@ class Names(Contract):
         )
 
     @needs(Capability.COLLECTIONS)
-    async def test_collections_come_back_under_their_own_names(self, store: Store) -> None:
+    async def test_collections_are_listed_under_their_own_names(self, store: Store) -> None:
         names = [*NAMES, "x" * self.longest_name, "é" * self.longest_name]
         await store.put("key", 0)
         for name in names:
@@ -103,68 +103,68 @@ class Names(Contract):
         assert len(await store.collections(limit=3)) == 3
         assert await store.collections(limit=0) == []
 
-    async def test_collections_are_kept_apart(self, store: Store) -> None:
-        named = ("a", "a:b", "a::b", "a/b", "a:", "None", "default", "default_collection")
+    async def test_collections_do_not_collide(self, store: Store) -> None:
+        names = ("a", "a:b", "a::b", "a/b", "a:", "None", "default", "default_collection")
         keys = ("c", "b:c", ":c", "b/c", "/c", "b::c", "a")
-        collections = [None, *(name for name in named if name != self.default_alias)]
-        places = list(itertools.product(collections, keys))
-        for place, (collection, key) in enumerate(places):
-            await store.put(key, place, collection=collection)
-        for place, (collection, key) in enumerate(places):
-            assert await store.get(key, collection=collection) == place, (collection, key)
+        collections = [None, *(name for name in names if name != self.default_alias)]
+        pairs = list(itertools.product(collections, keys))
+        for number, (collection, key) in enumerate(pairs):
+            await store.put(key, number, collection=collection)
+        for number, (collection, key) in enumerate(pairs):
+            assert await store.get(key, collection=collection) == number, (collection, key)
         if Capability.KEYS in store.capabilities:
             for collection in collections:
                 assert sorted(await store.keys(collection)) == sorted(keys)
         assert await store.delete("c", collection="a")
         if Capability.DESTROY_COLLECTION in store.capabilities:
             assert await store.destroy_collection("a")
-        for place, (collection, key) in enumerate(places):
+        for number, (collection, key) in enumerate(pairs):
             if collection != "a":
-                assert await store.get(key, collection=collection) == place, (collection, key)
+                assert await store.get(key, collection=collection) == number, (collection, key)
 
-    async def test_a_string_enum_is_its_value(self, store: Store) -> None:
-        await store.put(_Name.KEY, 1, collection=_Name.PLACE)
-        assert await store.get("the-key", collection="the-place") == 1
-        assert await store.get_many([_Name.KEY], collection=_Name.PLACE) == [1]
+    async def test_a_string_enum_counts_as_its_value(self, store: Store) -> None:
+        await store.put(_Name.KEY, 1, collection=_Name.COLLECTION)
+        assert await store.get("the-key", collection="the-collection") == 1
+        assert await store.get_many([_Name.KEY], collection=_Name.COLLECTION) == [1]
         if Capability.KEYS in store.capabilities:
-            assert [type(key) for key in await store.keys("the-place")] == [str]
+            assert [type(key) for key in await store.keys("the-collection")] == [str]
 
-    async def test_what_is_no_name_is_refused_by_every_method(self, store: Store) -> None:
+    async def test_every_method_refuses_invalid_names(self, store: Store) -> None:
         calls = _calls(store)
-        for (method, call), bad in itertools.product(calls.items(), NO_NAMES):
+        for (method, call), bad in itertools.product(calls.items(), INVALID_NAMES):
             with pytest.raises(InvalidKey) as raised:
                 await call(bad, None)
             assert isinstance(raised.value, ValueError), method
             with pytest.raises(InvalidKey):
                 await call("key", bad)
-        for bad in NO_NAMES:
-            for call_over in (
+        for bad in INVALID_NAMES:
+            for collection_call in (
                 store.destroy_collection,
                 store.keys,
                 lambda name: store.keys(name, limit=0),
             ):
                 with pytest.raises((InvalidKey, UnsupportedOperation)):
-                    await call_over(bad)
+                    await collection_call(bad)
         assert not await store.exists("key")
 
-    async def test_what_is_no_text_is_refused_as_a_bound(self, store: Store) -> None:
+    async def test_scans_refuse_bounds_that_are_not_text(self, store: Store) -> None:
         await store.put("key", 1)
         bad: Any
-        for bad, way in itertools.product(NO_BOUNDS, ("prefix", "start", "end")):
-            for going in (store.scan, store.items):
+        for bad, bound in itertools.product(INVALID_BOUNDS, ("prefix", "start", "end")):
+            for method in (store.scan, store.items):
                 with pytest.raises((InvalidKey, UnsupportedOperation)):
-                    async for _ in going(**{way: bad}):
+                    async for _ in method(**{bound: bad}):
                         pass
 
     async def test_nothing_is_written_when_one_key_of_a_batch_is_refused(
         self, store: Store
     ) -> None:
-        for bad in NO_NAMES:
+        for bad in INVALID_NAMES:
             with pytest.raises(InvalidKey):
                 await store.put_many(["good", bad], [1, 2])
         assert not await store.exists("good")
 
-    async def test_a_bare_string_is_no_batch(self, store: Store) -> None:
+    async def test_a_string_is_refused_as_a_batch(self, store: Store) -> None:
         await store.put_many(["a", "b"], [1, 2])
         bad: Any
         for bad in ("ab", b"ab", 3):
@@ -178,7 +178,7 @@ class Names(Contract):
                 await store.put_many(["a", "b"], bad)
         assert await store.get_many(["a", "b"]) == [1, 2]
 
-    async def test_keys_and_values_of_different_number_are_refused(self, store: Store) -> None:
+    async def test_keys_and_values_of_different_lengths_are_refused(self, store: Store) -> None:
         for keys, values in ((["a", "b"], [1]), (["a"], [1, 2]), ([], [1]), (["a"], [])):
             with pytest.raises(InvalidBatch) as raised:
                 await store.put_many(keys, values)
@@ -187,7 +187,7 @@ class Names(Contract):
 
 
 def _calls(store: Store) -> dict[str, Callable[[Any, Any], Any]]:
-    """Every method that takes a key and a collection, called with these."""
+    """Return, for each method that takes a key and a collection, a function that calls it."""
     return {
         "get": lambda key, name: store.get(key, collection=name),
         "get_many": lambda key, name: store.get_many([key], collection=name),

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from kvwrap.testing.contract.atomic import Atomic
 from kvwrap.testing.contract.batches import Batches
+from kvwrap.testing.contract.expiry import Expiry
 from kvwrap.testing.contract.lifecycle import Lifecycle
-from kvwrap.testing.contract.lifetimes import Lifetimes
 from kvwrap.testing.contract.names import Names
 from kvwrap.testing.contract.values import Values
 
 
-class StoreContract(Values, Names, Lifetimes, Batches, Atomic, Lifecycle):
-    """Every method of a store, and every promise that holds for all of them.
+class StoreContract(Values, Names, Expiry, Batches, Atomic, Lifecycle):
+    """A test suite of every method of a store, and of every guarantee that all stores give.
 
-    Subclass it in a test file, under a name that pytest collects, and state
-    `make_store`:
+    Subclass it in a test file, under a name that pytest collects, and define `make_store`:
 
     >>> from kvwrap import MemoryStore
     >>> class TestMemoryStore(StoreContract):
     ...     def make_store(self, clock):
     ...         return MemoryStore(clock=clock)
 
-    A store that needs other fixtures overrides the fixture `store` instead. What the
-    store's `capabilities` do not hold must raise `UnsupportedOperation`.
+    For a store that needs other fixtures, override the fixture `store` instead. An operation
+    that is not in the store's `capabilities` must raise `UnsupportedOperation`.
     """

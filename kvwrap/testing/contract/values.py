@@ -1,4 +1,4 @@
-"""Values come back as they were put, nobody else can change them, and what cannot is refused."""
+"""Values: those that come back as they were put, those that are refused, copies and None."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Colour(enum.Enum):
     RED = "red"
 
 
-def _circle() -> list[Any]:
-    circle: list[Any] = []
-    circle.append(circle)
-    return circle
+def _cycle() -> list[Any]:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    return cycle
 
 
 VALUES: dict[str, Callable[[], Any]] = {
@@ -51,7 +51,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "nested deeply": lambda: {"a": [{"b": [{"c": [{"d": [1]}]}]}]},
     "large": lambda: {"text": "kvwrap " * 20_000, "numbers": list(range(2_000))},
 }
-"""Values that JSON has, and that come back equal and of the same type."""
+"""Factories of values that JSON can represent, and that come back equal and of the same type."""
 
 REFUSED: dict[str, Callable[[], Any]] = {
     "datetime": lambda: datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
@@ -73,17 +73,18 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "infinity": lambda: math.inf,
     "minus infinity": lambda: -math.inf,
     "lone surrogate": lambda: "\ud800",
-    "holds itself": _circle,
+    "cycle": _cycle,
 }
-"""Values that JSON would bring back as something else, or not at all."""
+"""Factories of values that JSON would return changed, or cannot represent."""
 
 
 class Values(Contract):
-    """What is put is what comes back.
+    """A value comes back as it was put, or the put is refused.
 
     Attributes:
-        values: Makers of values that the store takes, by a title.
-        refused: Makers of values that it refuses; other serializers than JSON take some.
+        values: Factories of values that the store accepts, each under a title.
+        refused: Factories of values that the store refuses, each under a title. Serializers
+            other than JSON accept some of them.
     """
 
     values: Mapping[str, Callable[[], Any]] = VALUES
@@ -105,7 +106,7 @@ class Values(Contract):
         assert type(ordered) is dict
         assert ordered == {"b": 1, "a": {"c": 2}}
 
-    async def test_the_last_put_counts(self, store: Store) -> None:
+    async def test_the_last_put_wins(self, store: Store) -> None:
         await store.put("key", {"n": 1})
         await store.put("key", {"n": 2})
         assert await store.get("key") == {"n": 2}
@@ -113,21 +114,17 @@ class Values(Contract):
         assert await store.get("key") is None
         assert not await store.delete("key")
 
-    async def test_a_value_that_was_put_can_be_changed_without_changing_the_store(
-        self, store: Store
-    ) -> None:
+    async def test_changing_a_value_after_put_does_not_change_the_store(self, store: Store) -> None:
         value = {"inner": [1]}
         await store.put("one", value)
         await store.put_many(["two", "three"], [value, value])
-        made = await store.get_or_put("four", lambda: value)
-        made["inner"].append(3)
+        returned = await store.get_or_put("four", lambda: value)
+        returned["inner"].append(3)
         value["inner"].append(2)
-        for found in await store.get_many(["one", "two", "three", "four"]):
-            assert found == {"inner": [1]}
+        for stored in await store.get_many(["one", "two", "three", "four"]):
+            assert stored == {"inner": [1]}
 
-    async def test_a_value_that_was_got_can_be_changed_without_changing_the_store(
-        self, store: Store
-    ) -> None:
+    async def test_changing_a_returned_value_does_not_change_the_store(self, store: Store) -> None:
         await store.put("key", {"inner": [1]})
         found = [
             await store.get("key"),
@@ -147,7 +144,7 @@ class Values(Contract):
             value["inner"].append(2)
         assert await store.get("key") == {"inner": [1]}
 
-    async def test_none_is_a_value_that_only_get_cannot_tell_from_a_missing_one(
+    async def test_none_is_a_value_that_only_get_cannot_tell_from_missing(
         self, store: Store
     ) -> None:
         await store.put("none", None)
@@ -155,7 +152,7 @@ class Values(Contract):
         assert await store.ttl("none") == (None, None)
         assert await store.exists("none")
         assert await store.require("none") is None
-        assert await store.get_or_put("none", lambda: pytest.fail("there is a value")) is None
+        assert await store.get_or_put("none", lambda: pytest.fail("must not run")) is None
         versioned = await store.get_versioned("none")
         assert versioned is not None
         assert versioned.value is None
@@ -163,25 +160,25 @@ class Values(Contract):
         assert not await store.exists("none")
         assert await store.pop("none", "default") == "default"
 
-    async def test_what_is_missing(self, store: Store) -> None:
+    async def test_missing_keys(self, store: Store) -> None:
         assert await store.get("missing") is None
         assert await store.ttl("missing") == (None, None)
         assert await store.get_versioned("missing") is None
         assert not await store.exists("missing")
         assert await store.pop("missing") is None
         with pytest.raises(KeyNotFound) as raised:
-            await store.require("missing", collection="there")
+            await store.require("missing", collection="other")
         assert isinstance(raised.value, KeyError)
-        assert (raised.value.key, raised.value.collection) == ("missing", "there")
+        assert (raised.value.key, raised.value.collection) == ("missing", "other")
 
-    async def test_what_would_come_back_as_something_else_is_refused(self, store: Store) -> None:
-        await store.put("there", "before")
+    async def test_values_that_would_come_back_changed_are_refused(self, store: Store) -> None:
+        await store.put("key", "before")
         for name, make in self.refused.items():
             for value in (make(), [make()], {"deep": [{"er": (make(),)}]}):
                 with pytest.raises(SerializationError) as raised:
-                    await store.put("there", value)
-                assert raised.value.key == "there", name
-        assert await store.get("there") == "before"
+                    await store.put("key", value)
+                assert raised.value.key == "key", name
+        assert await store.get("key") == "before"
 
     async def test_nothing_is_written_when_one_value_is_refused(self, store: Store) -> None:
         for name, make in self.refused.items():
@@ -203,7 +200,7 @@ class Values(Contract):
             await store.compare_and_put("key", {1}, versioned.version)
         assert await store.get("key") == "before"
 
-    async def test_errors_never_tell_the_value(self, store: Store) -> None:
+    async def test_errors_never_show_the_value(self, store: Store) -> None:
         for value in ({"hunter2"}, {"password": {"hunter2"}}, {("hunter2",): 1}):
             with pytest.raises(SerializationError) as raised:
                 await store.put("key", value)

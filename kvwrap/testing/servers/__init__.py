@@ -1,4 +1,4 @@
-"""Real servers for tests, one file a server."""
+"""Real servers for tests: one file per server, each a subclass of `LocalServer`."""
 
 from kvwrap.testing.servers.base import LocalServer
 from kvwrap.testing.servers.programs import UNPACKED, environment_of, find_server

@@ -1,4 +1,4 @@
-"""A server for tests: started on a free loopback port in a folder of its own."""
+"""A server for tests: started on a free loopback port, with its files in a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,35 +14,43 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from kvwrap.errors import ConfigurationError, StoreUnavailable
-from kvwrap.testing.servers.programs import environment_of, find_server
+from kvwrap.testing.servers.programs import UNPACKED, environment_of, find_server
 
 START_TIMEOUT = 20.0
-"""Seconds that a server may take until it answers."""
+"""Maximum seconds from a server's start to its first answer."""
 
 
 class LocalServer:
-    """A server of this process, empty when it starts.
+    """A server started by this process, empty when it starts.
 
-    A subclass states `program_name`, `url`, `command` and `answers`.
+    A subclass defines `program_name`, `url`, `command` and `answers`.
 
     Args:
-        arguments: Further options on the server's command line.
-        program: The program to run, instead of `program_name`.
+        arguments: Additional arguments for the server's command line.
+        program: Name or path of the program to run instead of `program_name`.
+
+    Attributes:
+        program_name: Name of the server's program.
+        program: Path of the program that is run.
+        arguments: The additional arguments.
+        port: TCP port on 127.0.0.1, 0 before the first start. It stays the same when the server
+            is started again.
 
     Raises:
-        ConfigurationError: The program is not on this machine.
+        ConfigurationError: The program is not installed.
     """
 
     program_name: ClassVar[str]
 
     def __init__(self, *arguments: str, program: str | None = None) -> None:
         name = program or self.program_name
-        found = find_server(name)
-        if found is None:
+        path = find_server(name)
+        if path is None:
             raise ConfigurationError(
-                f"there is no {name} on this machine: `make servers` installs it"
+                f"{name} must be installed, but it is neither on the PATH nor in {UNPACKED}; "
+                "run `make servers` to install it"
             )
-        self.program = found
+        self.program = path
         self.arguments = arguments
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,25 +62,26 @@ class LocalServer:
         raise NotImplementedError
 
     def command(self, folder: Path) -> Sequence[str]:
-        """Return the command line that starts the server on `port`, with its files in `folder`."""
+        """Return the arguments that start the server on `port`, with its files in `folder`."""
         raise NotImplementedError
 
     def answers(self, timeout: float = 1.0) -> bool:
-        """Ask the server whether it is ready. Returns False if it is not, after `timeout`."""
+        """Ask the server whether it is ready. Returns False after `timeout` seconds, if not."""
         raise NotImplementedError
 
     @property
     def pid(self) -> int:
-        """The id of the server's process."""
+        """Process id of the server. Raises StoreUnavailable if it is not running."""
         if self._process is None:
-            raise StoreUnavailable("the server is not running")
+            raise StoreUnavailable(f"{self.program.name} is not running; call start() first")
         return self._process.pid
 
     def start(self) -> Self:
-        """Start it, on the port that it had before, and wait until it answers.
+        """Start the server, on the same port as before, and wait until it answers.
 
         Raises:
-            StoreUnavailable: It ended, or did not answer in time. The message ends with its log.
+            StoreUnavailable: The process ended, or did not answer in time. The message ends with
+                the last lines of its log.
         """
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="kvwrap-server-")
@@ -80,7 +89,7 @@ class LocalServer:
             self.port = self.port or _free_port()
             if self._start_once(Path(self._folder.name)):
                 return self
-            # Another process took the port after it was chosen and before the server bound it.
+            # Another process may have taken the port before the server bound it: try another one.
             self.port = 0
         log = self._log_tail()
         self.stop()
@@ -94,8 +103,8 @@ class LocalServer:
                 stderr=log,
                 env=environment_of(self.program),
             )
-        end = time.monotonic() + START_TIMEOUT
-        while self._process.poll() is None and time.monotonic() < end:
+        deadline = time.monotonic() + START_TIMEOUT
+        while self._process.poll() is None and time.monotonic() < deadline:
             if self.answers():
                 return True
             time.sleep(0.01)
@@ -103,27 +112,27 @@ class LocalServer:
         return False
 
     def freeze(self) -> None:
-        """Stop the process (SIGSTOP): connections stay open and nothing answers."""
+        """Pause the process (SIGSTOP): connections stay open, and the server does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Continue a frozen server (SIGCONT)."""
+        """Resume a frozen server (SIGCONT)."""
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill the process (SIGKILL), as a crash would."""
+        """Kill the process (SIGKILL), as a crash would. The next start reuses port and folder."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             process.wait()
 
     def restart(self) -> None:
-        """Kill it, and start it again on the same port."""
+        """Kill the server and start it again on the same port."""
         self.kill()
         self.start()
 
     def stop(self) -> None:
-        """End it and remove its folder."""
+        """Kill the server and remove its folder."""
         self.kill()
         if self._folder is not None:
             self._folder.cleanup()
@@ -147,7 +156,7 @@ class LocalServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        port: int = asked.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
     return port

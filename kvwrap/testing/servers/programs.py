@@ -1,4 +1,4 @@
-"""The programs of servers: on the PATH, or unpacked into the virtual environment."""
+"""Find the programs of servers: on the PATH, or unpacked into the virtual environment."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 UNPACKED = Path(sys.prefix) / "servers"
-"""Where `scripts/servers.py` unpacks servers that it may not install."""
+"""Folder into which `scripts/servers.py` unpacks servers that it may not install."""
 
 
 def find_server(name: str) -> Path | None:
-    """The program of a server: one on the PATH, else an unpacked one, else `None`."""
-    found = shutil.which(name) or shutil.which(name, path=str(UNPACKED / "usr" / "bin"))
-    return None if found is None else Path(found)
+    """Find the program of a server, on the PATH or unpacked. Returns None if there is neither."""
+    path = shutil.which(name) or shutil.which(name, path=str(UNPACKED / "usr" / "bin"))
+    return None if path is None else Path(path)
 
 
 def environment_of(program: Path) -> Mapping[str, str]:
-    """The environment to start a program with: an unpacked one finds its libraries there."""
+    """Return the environment variables to start a program with.
+
+    For an unpacked program they include the path of its libraries.
+    """
     if not program.is_relative_to(UNPACKED):
         return os.environ
-    libraries = {str(found.parent) for found in UNPACKED.glob("**/lib*.so*")}
+    libraries = {str(library.parent) for library in UNPACKED.glob("**/lib*.so*")}
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(sorted(libraries))}

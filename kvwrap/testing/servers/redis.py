@@ -12,17 +12,17 @@ from kvwrap.testing.servers.base import START_TIMEOUT, LocalServer
 
 
 class RedisServer(LocalServer):
-    """A Redis server of this process, empty, keeping nothing on disk.
+    """A Redis server started by this process, empty, which writes no data to disk.
 
     >>> with RedisServer() as server:  # doctest: +SKIP
     ...     store = RedisStore(server.url)
 
     Args:
-        arguments: Further options on the server's command line.
-        program: The program to run, instead of the `redis-server` that is found.
+        arguments: Additional arguments for the server's command line.
+        program: Name or path of the program to run instead of `redis-server`.
 
     Raises:
-        ConfigurationError: There is no `redis-server`.
+        ConfigurationError: `redis-server` is not installed.
     """
 
     program_name: ClassVar[str] = "redis-server"
@@ -40,25 +40,28 @@ class RedisServer(LocalServer):
 
     def answers(self, timeout: float = 1.0) -> bool:
         try:
-            # A server that asks for a password answers too.
-            return self._ask("PING", timeout)[:1] in {b"+", b"-"}
+            # An error is an answer too: the server may require a password.
+            return self._send("PING", timeout)[:1] in {b"+", b"-"}
         except OSError:
             return False
 
     def flush(self) -> None:
-        """Delete all its data.
+        """Delete all data of the server.
 
         Raises:
-            StoreUnavailable: It does not answer, or refuses.
+            StoreUnavailable: The server does not answer, or refuses the command.
         """
         try:
-            answer = self._ask("FLUSHALL", START_TIMEOUT)
+            reply = self._send("FLUSHALL", START_TIMEOUT)
         except OSError as error:
-            raise StoreUnavailable("the server does not answer") from error
-        if not answer.startswith(b"+"):
-            raise StoreUnavailable(f"the server refused: {answer.decode(errors='replace')}")
+            raise StoreUnavailable(f"no answer from Redis at 127.0.0.1:{self.port}") from error
+        if not reply.startswith(b"+"):
+            raise StoreUnavailable(
+                f"Redis at 127.0.0.1:{self.port} refused FLUSHALL: "
+                f"{reply.decode(errors='replace').strip()}"
+            )
 
-    def _ask(self, command: str, timeout: float) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as link:
-            link.sendall(f"{command}\r\n".encode())
-            return link.recv(256)
+    def _send(self, command: str, timeout: float) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(256)

@@ -1,4 +1,4 @@
-"""What a stack with the layer can do."""
+"""A stack with the layer: names, values, capabilities and composed operations."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from kvwrap import (
     stack,
 )
 from kvwrap.testing.clock import ManualClock
-from kvwrap.testing.contract.base import left, needs
-from kvwrap.testing.contract.layer_base import VALUE, LayerParts
+from kvwrap.testing.contract.base import needs, remaining
+from kvwrap.testing.contract.layer_fixtures import VALUE, LayerFixtures
 
 
 @dataclass
@@ -30,26 +30,26 @@ class _Point:
     y: int
 
 
-class Use(LayerParts):
-    """Names, values and capabilities come through the layer."""
+class Operations(LayerFixtures):
+    """Names and values pass through the layer, and its capabilities are as declared."""
 
-    async def test_its_capabilities_are_as_stated(self, store: Store, backend: Store) -> None:
+    async def test_its_capabilities_are_as_declared(self, store: Store, backend: Store) -> None:
         assert store.capabilities == (backend.capabilities - self.lost) | self.gained
 
-    async def test_values_go_through_it(
+    async def test_values_pass_through_it(
         self, store: Store, backend: Store, clock: ManualClock
     ) -> None:
         writer = store if self.writable else backend
-        await writer.put("one", VALUE, collection="there", ttl=100)
+        await writer.put("one", VALUE, collection="other", ttl=100)
         await writer.put_many(["two", "three"], [2, VALUE])
         await writer.put("none", None)
-        assert await store.get("one", collection="there") == VALUE
+        assert await store.get("one", collection="other") == VALUE
         assert await store.get_many(["three", "two"]) == [VALUE, 2]
         assert await store.exists("none")
         assert await store.require("none") is None
-        assert await store.ttl("one", collection="there") == (VALUE, left(100))
+        assert await store.ttl("one", collection="other") == (VALUE, remaining(100))
         clock.advance(101)
-        assert not await store.exists("one", collection="there")
+        assert not await store.exists("one", collection="other")
         assert await store.get("two") == 2
         if self.writable:
             assert await store.delete("two")
@@ -57,7 +57,7 @@ class Use(LayerParts):
             assert not await store.exists("three")
 
     @needs(Capability.KEYS)
-    async def test_keys_come_back_as_they_were_put(self, store: Store, backend: Store) -> None:
+    async def test_keys_are_listed_as_they_were_put(self, store: Store, backend: Store) -> None:
         writer = store if self.writable else backend
         await writer.put_many(["b:1", "b:2", "a", "😀"], [1, 2, 3, 4], collection="x:y")
         await writer.put("default", 5)
@@ -71,7 +71,7 @@ class Use(LayerParts):
         assert await store.keys() == ["default"]
 
     @needs(Capability.COLLECTIONS)
-    async def test_collections_come_back_as_they_were_put(
+    async def test_collections_are_listed_as_they_were_put(
         self, store: Store, backend: Store
     ) -> None:
         writer = store if self.writable else backend
@@ -80,7 +80,7 @@ class Use(LayerParts):
         assert sorted(await store.collections()) == ["x", "x:y", "😀"]
 
     @needs(Capability.DESTROY_COLLECTION, Capability.DESTROY)
-    async def test_what_is_destroyed_through_it(self, store: Store) -> None:
+    async def test_destroying_through_it(self, store: Store) -> None:
         for collection in ("x", "xy", None):
             await store.put("key", 1, collection=collection)
         assert await store.destroy_collection("x")
@@ -91,7 +91,7 @@ class Use(LayerParts):
         assert not await store.exists("key")
 
     @needs(Capability.COMPARE_AND_PUT)
-    async def test_what_is_atomic_stays_so(self, store: Store) -> None:
+    async def test_atomic_operations_stay_atomic(self, store: Store) -> None:
         async def put() -> bool:
             return await store.put_if_absent("new", VALUE, ttl=100)
 
@@ -103,41 +103,41 @@ class Use(LayerParts):
         assert not await store.compare_and_put("new", 2, versioned.version)
         assert await store.get("new") == 1
         await asyncio.gather(*(store.increment("new") for _ in range(10)))
-        assert await store.ttl("new") == (11, left(100))
+        assert await store.ttl("new") == (11, remaining(100))
         assert await store.pop("new") == 11
         assert await store.pop("new", "gone") == "gone"
 
-    async def test_what_is_made_of_gets_and_puts(self, store: Store) -> None:
+    async def test_composed_operations(self, store: Store) -> None:
         if not self.writable:
             return
         calls = []
 
-        async def make() -> object:
+        async def factory() -> object:
             calls.append(1)
             await asyncio.sleep(0)
             return VALUE
 
-        @store.cached(ttl=100, collection="there")
+        @store.cached(ttl=100, collection="other")
         async def doubled(number: int) -> int:
             calls.append(number)
             return 2 * number
 
-        def asked() -> Coroutine[Any, Any, Any]:
-            return store.get_or_put("made", make, collection="there", ttl=100)
+        def get_or_put() -> Coroutine[Any, Any, Any]:
+            return store.get_or_put("computed", factory, collection="other", ttl=100)
 
-        assert await asyncio.gather(*(asked() for _ in range(3))) == [VALUE] * 3
-        assert await store.ttl_many(["made"], collection="there") == [(VALUE, left(100))]
+        assert await asyncio.gather(*(get_or_put() for _ in range(3))) == [VALUE] * 3
+        assert await store.ttl_many(["computed"], collection="other") == [(VALUE, remaining(100))]
         assert await asyncio.gather(*(doubled(2) for _ in range(2))) == [4, 4]
         assert calls == [1, 2]
-        points = store.typed(_Point, collection="there")
+        points = store.typed(_Point, collection="other")
         await points.put("point", _Point(1, 2))
         assert await points.get("point") == _Point(1, 2)
-        assert await store.get("point", collection="there") == {"x": 1, "y": 2}
+        assert await store.get("point", collection="other") == {"x": 1, "y": 2}
         await store.cull()
         await store.check()
         assert await points.get("point") == _Point(1, 2)
 
-    async def test_expire_and_move_go_through_it(self, store: Store, clock: ManualClock) -> None:
+    async def test_expire_and_move_pass_through_it(self, store: Store, clock: ManualClock) -> None:
         if not self.writable:
             for write in (store.put("key", 1), store.expire("key", 1), store.delete("key")):
                 with pytest.raises(ReadOnlyViolation):
@@ -145,30 +145,30 @@ class Use(LayerParts):
             return
         await store.put("key", VALUE)
         assert await store.expire("key", 100)
-        assert await store.move("key", "moved", target_collection="there")
-        assert await store.ttl("moved", collection="there") == (VALUE, left(100))
+        assert await store.move("key", "moved", target_collection="other")
+        assert await store.ttl("moved", collection="other") == (VALUE, remaining(100))
         assert not await store.exists("key")
         clock.advance(101)
-        assert not await store.exists("moved", collection="there")
+        assert not await store.exists("moved", collection="other")
 
     async def test_it_works_within_a_stack(
         self, layers: Stack, backend: Store, clock: ManualClock
     ) -> None:
-        within = (
+        layers_within = (
             stack(Passthrough()).prefix_collection("out-")
             + layers
             + stack(Passthrough()).prefix_collection("in-")
         )
         under = stack().prefix_collection("in-").over(backend)
         with warnings.catch_warnings():
-            # The place may be a known mistake; it must work all the same.
+            # The position may be a known mistake; the stack must work even so.
             warnings.simplefilter("ignore", StackWarning)
-            whole = within.over(backend)
+            whole = layers_within.over(backend)
         async with whole as store:
             if self.writable:
-                await store.put_many(["a", "b"], [VALUE, 2], collection="there", ttl=50)
+                await store.put_many(["a", "b"], [VALUE, 2], collection="other", ttl=50)
             else:
-                await under.put_many(["a", "b"], [VALUE, 2], collection="out-there", ttl=50)
-            assert await store.get_many(["b", "a"], collection="there") == [2, VALUE]
+                await under.put_many(["a", "b"], [VALUE, 2], collection="out-other", ttl=50)
+            assert await store.get_many(["b", "a"], collection="other") == [2, VALUE]
             clock.advance(51)
-            assert not await store.exists("a", collection="there")
+            assert not await store.exists("a", collection="other")

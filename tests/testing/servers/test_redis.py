@@ -1,23 +1,21 @@
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-from kvwrap import ConfigurationError, RedisStore, StoreUnavailable
+from kvwrap import RedisStore, StoreUnavailable
 from kvwrap.testing import RedisServer
 
 
-def test_serves_until_it_is_stopped() -> None:
+def test_it_serves_until_it_is_stopped() -> None:
     with RedisServer() as server:
         assert server.answers()
+        assert server.url == f"redis://127.0.0.1:{server.port}/0"
     assert not server.answers()
     with pytest.raises(StoreUnavailable):
         _ = server.pid
 
 
-def test_restarts_on_the_same_port() -> None:
+def test_a_restarted_server_uses_the_same_port() -> None:
     with RedisServer() as server:
         port, pid = server.port, server.pid
         server.restart()
@@ -26,7 +24,7 @@ def test_restarts_on_the_same_port() -> None:
         assert server.pid != pid
 
 
-def test_frozen_it_answers_nothing_and_thawed_it_goes_on() -> None:
+def test_a_frozen_server_does_not_answer_until_it_is_thawed() -> None:
     with RedisServer() as server:
         server.freeze()
         assert not server.answers(timeout=0.1)
@@ -34,26 +32,20 @@ def test_frozen_it_answers_nothing_and_thawed_it_goes_on() -> None:
         assert server.answers()
 
 
-def test_leaves_no_folder_and_no_process() -> None:
-    with RedisServer() as server:
-        pid, folder = server.pid, server._folder
-    assert folder is not None
-    assert not Path(folder.name).exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+def test_a_server_that_requires_a_password_answers_and_refuses_to_flush() -> None:
+    with RedisServer("--requirepass", "secret") as server:
+        assert server.answers()
+        with pytest.raises(StoreUnavailable, match="refused FLUSHALL: -NOAUTH") as raised:
+            server.flush()
+        assert str(server.port) in str(raised.value)
 
 
-def test_a_server_that_will_not_start_tells_why() -> None:
+def test_a_server_that_does_not_start_is_reported_with_its_log() -> None:
     with pytest.raises(StoreUnavailable, match="no-such-option"):
         RedisServer("--no-such-option", "x").start()
 
 
-def test_a_missing_program_names_the_way_out() -> None:
-    with pytest.raises(ConfigurationError, match="make servers"):
-        RedisServer(program="no-such-server")
-
-
-async def test_flushed_it_is_empty() -> None:
+async def test_flush_deletes_all_data() -> None:
     with RedisServer() as server:
         async with RedisStore(server.url) as store:
             await store.put("key", 1)
@@ -63,5 +55,5 @@ async def test_flushed_it_is_empty() -> None:
         port = server.port
     stopped = RedisServer()
     stopped.port = port
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match=f"no answer from Redis at 127.0.0.1:{port}"):
         stopped.flush()

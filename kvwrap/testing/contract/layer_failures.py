@@ -1,4 +1,4 @@
-"""What the layer does when things go wrong."""
+"""A layer under failures: altered bytes, a failing backend, cancelled calls."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ from kvwrap import (
 )
 from kvwrap.core.entry import Entry
 from kvwrap.testing.clock import ManualClock
-from kvwrap.testing.contract.layer_base import VALUE, LayerParts
+from kvwrap.testing.contract.layer_fixtures import VALUE, LayerFixtures
 from kvwrap.testing.tap import Tap, corruptions
 
 KEYS = [f"key {number}" for number in range(8)]
-_who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+_caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
 
 
-class Trouble(LayerParts):
-    """Altered bytes, a failing backend and a cancelled call come out as typed errors."""
+class Failures(LayerFixtures):
+    """Altered bytes, a failing backend and a cancelled call result in typed errors."""
 
-    async def test_altered_bytes_give_a_typed_error(self, layers: Stack, backend: Store) -> None:
+    async def test_altered_bytes_raise_a_typed_error(self, layers: Stack, backend: Store) -> None:
         stored: list[Entry] = []
 
-        def noted(entry: Entry) -> Entry:
+        def record(entry: Entry) -> Entry:
             stored.append(entry)
             return entry
 
         async with (layers if self.writable else stack()).over(backend) as writer:
             await writer.put_many(KEYS, [VALUE] * len(KEYS))
-        async with (layers + stack(Tap(alter=noted))).over(backend) as store:
-            # A layer may keep some keys elsewhere than in the backend.
-            found = [key for key in KEYS if await store.get(key) == VALUE and stored]
-        if not found:
+        async with (layers + stack(Tap(alter=record))).over(backend) as store:
+            # A layer may keep some keys outside the backend.
+            readable = [key for key in KEYS if await store.get(key) == VALUE and stored]
+        if not readable:
             return
-        key, entry = found[0], stored[0]
+        key, entry = readable[0], stored[0]
         authenticated = any("encrypts" in layer.traits for layer in layers)
         for altered in corruptions(entry):
-            # A stack of its own for each, so that no nearer copy answers.
+            # One stack for each, so that no near copy is served.
             async with (layers + stack(Tap(alter=_always(altered)))).over(backend) as store:
                 try:
                     value = await store.get(key)
                 except KvwrapError as error:
                     assert "value under test" not in str(error)
                 else:
-                    # Without authentication, bytes that are valid again are a value again.
-                    assert not authenticated, f"altered bytes gave {value!r}"
+                    # Without authentication, altered bytes may happen to be a valid value.
+                    assert not authenticated, f"altered bytes were read as {value!r}"
 
-    async def test_another_keys_entry_does_not_open_where_encrypted(
+    async def test_an_encrypted_entry_cannot_be_read_under_another_key(
         self, layers: Stack, backend: Store
     ) -> None:
         if not any("encrypts" in layer.traits for layer in layers):
-            return  # an entry's checksum finds it then, in stores that keep bytes
+            return  # without encryption, only the checksum of a store that keeps bytes detects this
         stored: list[Entry] = []
 
-        def noted(entry: Entry) -> Entry:
+        def record(entry: Entry) -> Entry:
             stored.append(entry)
             return entry
 
-        async with (layers + stack(Tap(alter=noted))).over(backend) as store:
+        async with (layers + stack(Tap(alter=record))).over(backend) as store:
             await store.put("one", "of one")
-            await store.put("one", "of another collection", collection="there")
+            await store.put("one", "of another collection", collection="other")
             await store.get("one")
         async with (layers + stack(Tap(alter=_always(stored[-1])))).over(backend) as store:
             await store.put("two", "of two")
@@ -75,9 +75,9 @@ class Trouble(LayerParts):
             with pytest.raises(KvwrapError):
                 await store.get("two")
             with pytest.raises(KvwrapError):
-                await store.get("one", collection="there")
+                await store.get("one", collection="other")
 
-    async def test_a_failing_backend_gives_a_typed_error(
+    async def test_a_failing_backend_raises_a_typed_error(
         self, layers: Stack, backend: Store, clock: ManualClock
     ) -> None:
         cause = ConnectionResetError("by the test")
@@ -86,13 +86,13 @@ class Trouble(LayerParts):
             raise StoreUnavailable("the backend is down") from cause
 
         async with (layers + stack(Tap(before=fail))).over(backend) as store:
-            for use in self.uses(store):
+            for call in self.calls(store):
                 try:
-                    await self.finished(clock, use())
+                    await self.finish(clock, call())
                 except KvwrapError as error:
                     assert isinstance(error, StoreUnavailable) or not self.writable
 
-    async def test_a_cancelled_call_leaves_no_stuck_lock(
+    async def test_a_cancelled_call_leaves_no_lock_held(
         self, layers: Stack, backend: Store, clock: ManualClock
     ) -> None:
         held = asyncio.Event()
@@ -103,10 +103,10 @@ class Trouble(LayerParts):
             await open_gate.wait()
 
         async with (layers + stack(Tap(before=hold))).over(backend) as store:
-            for use in self.uses(store):
+            for call in self.calls(store):
                 held.clear()
                 open_gate.clear()
-                tasks = [asyncio.create_task(use()) for _ in range(3)]
+                tasks = [asyncio.create_task(call()) for _ in range(3)]
                 await asyncio.sleep(0.002)
                 for task in tasks:
                     task.cancel()
@@ -114,21 +114,21 @@ class Trouble(LayerParts):
                     if isinstance(result, BaseException):
                         assert isinstance(result, asyncio.CancelledError | KvwrapError)
                 open_gate.set()
-                await self.finished(clock, self.quietly(use))
+                await self.finish(clock, self.ignore_errors(call))
             if self.writable:
-                await self.finished(clock, store.put("key", VALUE))
-                assert await self.finished(clock, store.get("key")) == VALUE
+                await self.finish(clock, store.put("key", VALUE))
+                assert await self.finish(clock, store.get("key")) == VALUE
 
     async def test_the_callers_context_reaches_the_backend(
         self, layers: Stack, backend: Store
     ) -> None:
         seen = []
 
-        async def note(operation: str) -> None:
-            seen.append(_who.get())
+        async def record(operation: str) -> None:
+            seen.append(_caller.get())
 
-        async with (layers + stack(Tap(before=note))).over(backend) as store:
-            _who.set("the caller")
+        async with (layers + stack(Tap(before=record))).over(backend) as store:
+            _caller.set("the caller")
             seen.clear()
             await store.get("never put")
         assert not seen or seen[0] == "the caller"

@@ -1,4 +1,4 @@
-"""What the parts of the layer contract have in common."""
+"""Fixtures and helpers of the layer contract."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from kvwrap.testing.clock import ManualClock
 VALUE = {"name": "value under test", "numbers": [1, 2, 3]}
 
 
-class LayerParts:
-    """The fixtures and helpers that all parts of the layer contract use.
+class LayerFixtures:
+    """Fixtures and helpers that all parts of the layer contract use.
 
     Attributes:
-        lost: Capabilities that the layer takes away from the backend.
-        gained: Capabilities that it adds.
-        writable: False for a layer that refuses every write.
+        lost: Capabilities that the backend has and the layer removes.
+        gained: Capabilities that the layer adds.
+        writable: False if the layer refuses every write.
     """
 
     pytestmark = pytest.mark.asyncio
@@ -39,41 +39,42 @@ class LayerParts:
     writable: ClassVar[bool] = True
 
     def make_layers(self, clock: ManualClock) -> Layer | Stack:
-        """The layer, or several that only make sense together; for subclasses to state.
+        """Create the layer, or several that only make sense together. A subclass defines this.
 
-        A second store is given as a factory, since the contract puts the layer over
-        several stores.
+        Pass a second store as a factory, because the contract puts the layer over several
+        stores.
         """
-        raise NotImplementedError(f"{type(self).__name__} states make_layers")
+        raise NotImplementedError(f"{type(self).__name__} must define make_layers()")
 
     def make_store(self, clock: ManualClock) -> Store:
-        """An empty backend that goes by this clock."""
+        """Create an empty backend that uses this clock."""
         return MemoryStore(clock=clock)
 
     @pytest.fixture
     def clock(self) -> ManualClock:
-        """The clock that everything under test goes by."""
+        """Provide the clock of the whole stack under test."""
         return ManualClock()
 
     @pytest.fixture
     def layers(self, clock: ManualClock) -> Stack:
-        """What is under test."""
-        made = self.make_layers(clock)
-        return made if isinstance(made, Stack) else stack(made)
+        """Provide the layers under test, as a stack."""
+        layers = self.make_layers(clock)
+        return layers if isinstance(layers, Stack) else stack(layers)
 
     @pytest_asyncio.fixture
     async def backend(self, clock: ManualClock) -> AsyncIterator[Store]:
-        """The store under the layer, opened; override it to use other fixtures."""
+        """Provide the store under the layer, opened. Override it to use other fixtures."""
         async with self.make_store(clock) as store:
             yield store
 
     @pytest_asyncio.fixture
     async def store(self, layers: Stack, backend: Store) -> AsyncIterator[Store]:
-        """The layer over the backend, opened."""
+        """Provide the layer over the backend, opened."""
         async with layers.over(backend) as store:
             yield store
 
-    def uses(self, store: Store) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
+    def calls(self, store: Store) -> list[Callable[[], Coroutine[Any, Any, Any]]]:
+        """Return calls that the layer must support: reads, and writes if it is writable."""
         reads: list[Callable[[], Coroutine[Any, Any, Any]]] = [
             lambda: store.get("key"),
             lambda: store.get_many(["key", "other"]),
@@ -87,19 +88,21 @@ class LayerParts:
         ]
         return [*writes, *reads] if self.writable else reads
 
-    async def used(self, store: Store) -> None:
-        for use in self.uses(store):
-            await use()
+    async def use(self, store: Store) -> None:
+        """Make each of `calls` once."""
+        for call in self.calls(store):
+            await call()
 
     @staticmethod
-    async def quietly(use: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    async def ignore_errors(call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Make a call and ignore kvwrap's errors."""
         with contextlib.suppress(KvwrapError):
-            await use()
+            await call()
 
     @staticmethod
-    async def finished(clock: ManualClock, use: Coroutine[Any, Any, Any]) -> Any:
-        """What it gives, with the clock moved on while it waits on that."""
-        task = asyncio.create_task(use)
+    async def finish(clock: ManualClock, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call, and move the clock forward while the call waits for it."""
+        task = asyncio.create_task(call)
         for _ in range(300):
             await asyncio.sleep(0.0005)
             if task.done():
@@ -107,4 +110,4 @@ class LayerParts:
             if clock.sleeping:
                 await clock.run(1.0)
         task.cancel()
-        raise AssertionError("the call never came back")
+        raise AssertionError("the call did not finish")

@@ -1,4 +1,4 @@
-"""Lifetimes: which are refused, and that nothing is given back after its end."""
+"""Expiry: valid and invalid ttls, and entries that are missing once they have expired."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import pytest
 
 from kvwrap import Capability, InvalidTTL, KeyNotFound, Store
 from kvwrap.testing.clock import ManualClock
-from kvwrap.testing.contract.base import Contract, left, needs
+from kvwrap.testing.contract.base import Contract, needs, remaining
 
-NO_TTLS: tuple[Any, ...] = (
+INVALID_TTLS: tuple[Any, ...] = (
     *(0, 0.0, -0.0, -1, -0.5, math.nan, math.inf, -math.inf, True, False, 10**400),
     *(Decimal(0), Decimal(-1), Decimal("NaN"), Decimal("Infinity"), Fraction(0)),
     *("5", "", b"5", [], {}, (1,), 1j, object(), NotImplemented),
     *(datetime.timedelta(0), datetime.timedelta(seconds=-1)),
     datetime.datetime(2040, 1, 1, tzinfo=datetime.UTC),
 )
-"""What is no ttl."""
+"""Values that are not a valid ttl."""
 
 TTLS: tuple[Any, ...] = (*(60, 60.0, Decimal(60), Fraction(60), datetime.timedelta(minutes=1)),)
-"""A minute, in every form."""
+"""One minute, in every type of ttl."""
 
 
-class Lifetimes(Contract):
-    """Nothing lives longer than it was given, nor shorter."""
+class Expiry(Contract):
+    """An entry lives exactly as long as its ttl says."""
 
-    async def test_what_is_no_ttl_is_refused_and_nothing_written(self, store: Store) -> None:
+    async def test_an_invalid_ttl_is_refused_and_nothing_is_written(self, store: Store) -> None:
         def never() -> None:
-            pytest.fail("the ttl is looked at before the value is made")
+            pytest.fail("the ttl must be checked before the value is computed")
 
         calls: list[Callable[[Any], Awaitable[Any]]] = [
             lambda ttl: store.put("key", 1, ttl=ttl),
@@ -45,24 +45,26 @@ class Lifetimes(Contract):
             lambda ttl: store.expire("key", ttl),
             lambda ttl: store.get_or_put("key", never, ttl=ttl),
         ]
-        for bad in NO_TTLS:
+        for bad in INVALID_TTLS:
             for call in calls:
                 with pytest.raises(InvalidTTL) as raised:
                     await call(bad)
                 assert isinstance(raised.value, ValueError)
         assert not await store.exists("key")
 
-    async def test_every_form_of_a_ttl(self, store: Store, clock: ManualClock) -> None:
+    async def test_every_type_of_ttl(self, store: Store, clock: ManualClock) -> None:
         for ttl in TTLS:
             await store.put("key", 1, ttl=ttl)
-            assert await store.ttl("key") == (1, left(60))
+            assert await store.ttl("key") == (1, remaining(60))
         await store.put("key", 1)
         assert await store.ttl("key") == (1, None)
         await store.put("key", 1, ttl=1e300)
         clock.advance(1e9)
         assert await store.get("key") == 1
 
-    async def test_no_more_is_left_than_was_given(self, store: Store, clock: ManualClock) -> None:
+    async def test_the_remaining_ttl_never_exceeds_the_ttl_given(
+        self, store: Store, clock: ManualClock
+    ) -> None:
         for _ in range(20):
             clock.advance(0.0123456)
             await store.put_many(["a", "b"], [1, 1], ttl=60)
@@ -76,16 +78,16 @@ class Lifetimes(Contract):
         await store.put_many(["a", "b"], [1, 2], ttl=100)
         await store.put("c", 3)
         clock.advance(40)
-        found = await store.ttl_many(["a", "b", "c", "d"])
-        assert found == [
-            (1, left(60)),
-            (2, left(60)),
+        remaining_ttls = await store.ttl_many(["a", "b", "c", "d"])
+        assert remaining_ttls == [
+            (1, remaining(60)),
+            (2, remaining(60)),
             (3, None),
             (None, None),
         ]
-        assert await store.ttl("a") == found[0]
+        assert await store.ttl("a") == remaining_ttls[0]
 
-    async def test_an_expired_value_is_gone_for_every_method(
+    async def test_every_method_treats_an_expired_entry_as_missing(
         self, store: Store, clock: ManualClock
     ) -> None:
         await store.put_many(["a", "b", "c", "d"], [1, 1, 1, 1], ttl=10)
@@ -110,7 +112,7 @@ class Lifetimes(Contract):
         assert await store.get_or_put("d", lambda: 3) == 3
 
     @needs(Capability.KEYS)
-    async def test_expired_keys_are_not_enumerated(self, store: Store, clock: ManualClock) -> None:
+    async def test_expired_keys_are_not_listed(self, store: Store, clock: ManualClock) -> None:
         await store.put_many(["a", "b"], [1, 1], ttl=10)
         await store.put_many(["c", "d"], [2, 2], ttl=30)
         clock.advance(20)
@@ -120,7 +122,9 @@ class Lifetimes(Contract):
         assert len(await store.keys(limit=1)) == 1
 
     @needs(Capability.COMPARE_AND_PUT)
-    async def test_an_expired_value_is_no_obstacle(self, store: Store, clock: ManualClock) -> None:
+    async def test_an_expired_entry_does_not_block_conditional_writes(
+        self, store: Store, clock: ManualClock
+    ) -> None:
         await store.put_many(["a", "b", "c"], [1, 5, 1], ttl=10)
         versioned = await store.get_versioned("c")
         assert versioned is not None
@@ -148,18 +152,18 @@ class Lifetimes(Contract):
         assert await store.expire("always", 10)
         assert not await store.expire("missing", 10)
         assert not await store.exists("missing")
-        assert await store.ttl("shorter") == (1, left(10))
-        assert await store.ttl("longer") == (2, left(1000))
+        assert await store.ttl("shorter") == (1, remaining(10))
+        assert await store.ttl("longer") == (2, remaining(1000))
         assert await store.ttl("never") == (3, None)
         clock.advance(500)
         names = ["shorter", "longer", "never", "always"]
         assert await store.get_many(names) == [None, 2, 3, None]
 
-    async def test_culling_takes_nothing_that_lives(self, store: Store, clock: ManualClock) -> None:
+    async def test_cull_removes_no_live_entry(self, store: Store, clock: ManualClock) -> None:
         await store.put("dead", 1, ttl=10)
         await store.put("alive", 2, ttl=30)
-        await store.put("for ever", 3, collection="there")
+        await store.put("persistent", 3, collection="other")
         clock.advance(20)
         await store.cull()
         assert await store.get_many(["dead", "alive"]) == [None, 2]
-        assert await store.get("for ever", collection="there") == 3
+        assert await store.get("persistent", collection="other") == 3
