@@ -1,8 +1,8 @@
 """Every error that kvwrap raises.
 
-Each derives from `KvwrapError` and from the built-in exception that fits, so that
-code which knows nothing of kvwrap still catches it. Messages name the store, the
-collection and the key; never a value, a password or an encryption key.
+Each derives from `KvwrapError` and from the matching built-in exception, so code that
+knows nothing of kvwrap catches it too. Messages name the store, the collection and the
+key. They never contain a value, a password or an encryption key.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ class KvwrapError(Exception):
     """Base of all errors of kvwrap.
 
     Attributes:
-        store: Name of the store or layer that speaks, if one does.
-        collection: The collection concerned, as that part calls it; `None` is the default one.
-        key: The key concerned, if there is one, likewise.
-        succeeded: Keys of a batch, as the caller calls them, that had been carried out when it
-            failed, or `None` where the error does not come from the middle of a batch.
+        store: Name of the store or layer that raised the error, or `None` if not known.
+        collection: Collection of the failed operation, under the name that this store or layer
+            uses; `None` is the default collection.
+        key: Key of the failed operation, likewise, or `None` if there is no single key.
+        succeeded: Keys of a batch for which the operation had succeeded when it failed, under
+            the caller's names. `None` if the error does not come from the middle of a batch.
     """
 
     def __init__(
@@ -38,16 +39,16 @@ class KvwrapError(Exception):
         self.succeeded = None if succeeded is None else tuple(succeeded)
 
     def __str__(self) -> str:
-        where = []
+        context = []
         if self.store is not None:
-            where.append(f"store {self.store}")
+            context.append(f"store {self.store}")
         if self.collection is not None:
-            where.append(f"collection {self.collection!r}")
+            context.append(f"collection {self.collection!r}")
         if self.key is not None:
-            where.append(f"key {self.key!r}")
+            context.append(f"key {self.key!r}")
         if self.succeeded is not None:
-            where.append(f"done before it failed: {len(self.succeeded)} keys")
-        return f"{self.message} ({', '.join(where)})" if where else self.message
+            context.append(f"succeeded before the failure: {len(self.succeeded)} keys")
+        return f"{self.message} ({', '.join(context)})" if context else self.message
 
 
 class InvalidKey(KvwrapError, ValueError):
@@ -55,7 +56,7 @@ class InvalidKey(KvwrapError, ValueError):
 
 
 class InvalidTTL(KvwrapError, ValueError):
-    """A ttl is not a finite number of seconds above zero, a timedelta or `None`."""
+    """A ttl is not a finite number of seconds above 0, a timedelta or `None`."""
 
 
 class InvalidBatch(KvwrapError, ValueError):
@@ -63,7 +64,7 @@ class InvalidBatch(KvwrapError, ValueError):
 
 
 class InvalidValue(KvwrapError, ValueError):
-    """A value is not what the operation or the `Validate` layer asks for."""
+    """A value is not of the kind that the operation, the model or the `Validate` layer requires."""
 
 
 class KeyNotFound(KvwrapError, KeyError):
@@ -71,52 +72,52 @@ class KeyNotFound(KvwrapError, KeyError):
 
 
 class SerializationError(KvwrapError, ValueError):
-    """The serializer could not bring this value back as it is; nothing was written."""
+    """The serializer cannot store this value so that it loads unchanged; nothing was written."""
 
 
 class CorruptEntry(KvwrapError, ValueError):
-    """Stored bytes are truncated, altered, in another key's place, or not an entry."""
+    """Stored bytes are truncated, altered, stored under another key, or not an entry."""
 
 
 class DecryptionError(KvwrapError, ValueError):
-    """Stored bytes do not open: wrong key, unknown key id, altered, or not encrypted."""
+    """Stored bytes cannot be decrypted: wrong key, unknown key id, altered, or not encrypted."""
 
 
 class ValueTooLarge(KvwrapError, ValueError):
-    """A value is over the limit of a layer or of the backend; nothing was written."""
+    """A value exceeds the size limit of a layer or of the backend; nothing was written."""
 
 
 class ReadOnlyViolation(KvwrapError, PermissionError):
-    """A write reached a store that only reads."""
+    """A write reached a store that is read-only."""
 
 
 class UnsupportedOperation(KvwrapError, NotImplementedError):
-    """The named store or layer cannot do this."""
+    """The named store or layer does not support this operation."""
 
 
 class ConfigurationError(KvwrapError, ValueError):
-    """A store, layer or stack cannot work as it was described."""
+    """A store, layer or stack cannot work with the arguments it was given."""
 
 
 class StoreUnavailable(KvwrapError, ConnectionError):
-    """The backend did not answer, refused, or was closed; the cause is the driver's error."""
+    """The backend did not respond, refused, or was closed; the cause is the driver's error."""
 
 
 class StoreTimeout(StoreUnavailable, TimeoutError):
-    """The backend did not answer in time."""
+    """The backend did not respond in time."""
 
 
 class StoreFull(StoreUnavailable):
-    """The backend has no room or no capacity for this write at the moment."""
+    """The backend has no space or no capacity for this write at the moment."""
 
 
 class CircuitOpen(StoreUnavailable):
-    """A circuit breaker holds calls back after repeated failures of the backend."""
+    """A circuit breaker rejects calls after repeated failures of the backend."""
 
 
 class RateLimited(StoreUnavailable):
-    """A concurrency or rate limit had no room within the time allowed."""
+    """A concurrency or rate limit admitted no call within the time allowed."""
 
 
 class StackWarning(UserWarning):
-    """A stack is built in a way that is a known mistake; the message begins with its code."""
+    """A stack is built in a way known to be a mistake; the message begins with its code."""

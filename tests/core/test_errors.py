@@ -50,7 +50,7 @@ def test_an_error_is_the_built_in_that_fits_and_reads_well(name: str) -> None:
 def test_an_error_from_the_middle_of_a_batch_counts_the_keys_that_were_done() -> None:
     error = errors.StoreUnavailable("gone", store="RedisStore", succeeded=iter(["a", "b"]))
     assert error.succeeded == ("a", "b")
-    assert str(error) == "gone (store RedisStore, done before it failed: 2 keys)"
+    assert str(error) == "gone (store RedisStore, succeeded before the failure: 2 keys)"
     assert errors.StoreUnavailable("gone").succeeded is None
 
 
