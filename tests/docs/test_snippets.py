@@ -19,12 +19,12 @@ SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 def snippets() -> list[object]:
-    found: list[object] = []
+    parameters: list[object] = []
     for page in PAGES:
         for number, match in enumerate(SNIPPET.finditer(page.read_text()), 1):
             name = f"{page.relative_to(ROOT)}-{number}"
-            found.append(pytest.param(textwrap.dedent(match[2]), id=name))
-    return found
+            parameters.append(pytest.param(textwrap.dedent(match[2]), id=name))
+    return parameters
 
 
 @pytest.mark.parametrize("code", snippets())
@@ -39,7 +39,7 @@ def test_snippet_runs(
     code = code.replace("redis://localhost:6379/0", redis_server.url)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        # What a page recommends is no known mistake, or it says so and silences it.
+        # A page recommends no stack with findings, unless it says so and silences them.
         warnings.simplefilter("error", StackWarning)
         exec(compile(code, "<snippet>", "exec", dont_inherit=True), {"__name__": "__main__"})
 

@@ -9,7 +9,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import Capability, MemoryStore, NullStore, RedisStore, SQLiteStore, Store, adapt
 
-NOT = "\N{EN DASH}"
+NO = "\N{EN DASH}"
 PAGE = (Path(__file__).parents[2] / "docs" / "stores" / "index.md").read_text()
 
 
@@ -29,20 +29,20 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_table_of_capabilities_is_true() -> None:
-    head = next(line for line in PAGE.splitlines() if line.startswith("| | "))
-    columns = cells(head)[1:]
+def test_the_table_of_capabilities_matches_the_stores() -> None:
+    header = next(line for line in PAGE.splitlines() if line.startswith("| | "))
+    columns = cells(header)[1:]
     assert columns == list(stores())
     rows = {
-        found[1]: cells(found[0])[1:]
-        for found in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.MULTILINE)
-        if len(cells(found[0])) > 2
+        row[1]: cells(row[0])[1:]
+        for row in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.MULTILINE)
+        if len(cells(row[0])) > 2
     }
-    assert list(rows) == [each.name for each in Capability]
-    for name, row in rows.items():
-        for column, cell in zip(columns, row, strict=True):
+    assert list(rows) == [capability.name for capability in Capability]
+    for name, row_cells in rows.items():
+        for column, cell in zip(columns, row_cells, strict=True):
             has = Capability[name] in stores()[column].capabilities
-            assert cell == ("yes" if has else NOT), f"{column} {name}"
+            assert cell == ("yes" if has else NO), f"{column} {name}"
 
 
 def test_every_page_is_in_the_list() -> None:
