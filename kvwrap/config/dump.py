@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kvwrap.builder import Stack
+from kvwrap.builder import LAYERS, Stack
 from kvwrap.config.convert import asks_for_store, parameters
 from kvwrap.config.references import is_reference, python_reference
 from kvwrap.core.described import Described, redacted_repr
@@ -31,7 +31,7 @@ def to_config(source: Store | Stack) -> dict[str, Any]:
         table["store"] = _told_store(source.base)
     if layers:
         table["layers"] = [
-            _told(layer, layer_name(type(layer)), f"layers[{place}]")
+            _told(layer, layer_name(type(layer), LAYERS), f"layers[{place}]")
             for place, layer in enumerate(layers)
         ]
     if source.silenced:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import GenericAlias
 from typing import Any
 
-from kvwrap.builder import Stack, stack
+from kvwrap.builder import LAYERS, Stack, stack
 from kvwrap.config.convert import Mistake, converted, parameters
 from kvwrap.config.references import is_reference, meant, text_of
 from kvwrap.core.described import redact
@@ -125,7 +125,7 @@ class Reader:
             raise ConfigurationError(f'{path}: a layer is a table with type = "..."')
         options = dict(described)
         try:
-            cls = layer_class(options.pop("type"))
+            cls = layer_class(options.pop("type"), LAYERS)
         except ConfigurationError as error:
             raise self._at(f"{path}.type", error) from None
         layer: Layer = self._made(cls, options, path)

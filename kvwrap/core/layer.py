@@ -36,10 +36,13 @@ class Layer(Nested):
         inner: What this layer is over: another layer, or a store. It cannot tell which.
         clock: The store's clock.
         traits: What other layers and the findings may want to know of this one.
+        finding_codes: Codes of the findings that this class can report. A subclass adds to those
+            of its base class: `Base.finding_codes | {"my-code"}`.
         reserved: Collections of `inner` in which this layer keeps records of its own, and
             which it hides; `kvwrap.rewrite` has to go over them as well.
     """
 
+    finding_codes: ClassVar[frozenset[str]] = frozenset()
     reserved: ClassVar[tuple[Collection, ...]] = ()
     inner: Primitives
     clock: Clock

@@ -1,14 +1,15 @@
 """Where stores, layers and adapters are found by name.
 
-The table of kvwrap's own is data: nothing is imported before it is wanted. Stores and
-layers of other packages join through the entry-point groups `kvwrap.stores` (by the
-scheme of their URL) and `kvwrap.layers`.
+The tables of stores and adapters are data: a module is imported when it is used. The table of
+layers is the builder's (`kvwrap.builder.LAYERS`), which is passed in. Stores and layers of other
+packages join through the entry-point groups `kvwrap.stores` (by the scheme of their URL) and
+`kvwrap.layers`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvwrap.core.store import Store
@@ -26,39 +27,6 @@ STORES = {
     "sqlite": "kvwrap.stores.sqlite.store:SQLiteStore",
 }
 """Store classes by the scheme of their URL."""
-
-LAYERS = {
-    "chaos": "kvwrap.layers.chaos:Chaos",
-    "circuit_breaker": "kvwrap.layers.circuit_breaker:CircuitBreaker",
-    "clamp_ttl": "kvwrap.layers.ttl_clamp:TTLClamp",
-    "coalesce": "kvwrap.layers.coalesce.layer:Coalesce",
-    "compress": "kvwrap.layers.compression.layer:Compression",
-    "default_value": "kvwrap.layers.default_value:DefaultValue",
-    "encrypt": "kvwrap.layers.encryption:Encryption",
-    "fallback": "kvwrap.layers.fallback.layer:Fallback",
-    "hash_keys": "kvwrap.layers.hashed_key:HashedKey",
-    "limit_concurrency": "kvwrap.layers.concurrency_limit:ConcurrencyLimit",
-    "limit_rate": "kvwrap.layers.rate_limit:RateLimit",
-    "limit_size": "kvwrap.layers.limit_size:LimitSize",
-    "log": "kvwrap.layers.logging:Logging",
-    "prefix_collection": "kvwrap.layers.prefix_collection:PrefixCollection",
-    "prefix_key": "kvwrap.layers.prefix_key:PrefixKey",
-    "read_only": "kvwrap.layers.read_only:ReadOnly",
-    "read_through": "kvwrap.layers.read_through.layer:ReadThrough",
-    "replicate": "kvwrap.layers.replication.layer:Replication",
-    "retry": "kvwrap.layers.retry:Retry",
-    "route": "kvwrap.layers.routing:Routing",
-    "serialize": "kvwrap.layers.serialization:Serialization",
-    "shadow": "kvwrap.layers.shadow.layer:Shadow",
-    "shard": "kvwrap.layers.sharding.layer:Sharding",
-    "single_collection": "kvwrap.layers.single_collection:SingleCollection",
-    "statistics": "kvwrap.layers.statistics.layer:Statistics",
-    "timeout": "kvwrap.layers.timeout:Timeout",
-    "trace": "kvwrap.layers.tracing:Tracing",
-    "validate": "kvwrap.layers.validate:Validate",
-    "write_behind": "kvwrap.layers.write_behind:WriteBehind",
-}
-"""Layer classes by the name of their builder method."""
 
 ADAPTERS = (
     "kvwrap.stores.key_value.store:adapted",
@@ -108,9 +76,13 @@ def store_class(scheme: str) -> type[Store]:
     return found
 
 
-def layer_class(name: str) -> Any:
-    """The layer class of a builder method's name; raises `ConfigurationError` if there is none."""
-    return _find("kvwrap.layers", LAYERS, name, "layer")
+def layer_class(name: str, own: Mapping[str, type]) -> Any:
+    """Return the layer class of this name, from kvwrap's `own` or another package.
+
+    Raises:
+        ConfigurationError: No layer has this name.
+    """
+    return _find("kvwrap.layers", own, name, "layer")
 
 
 def store_name(cls: type) -> str | None:
@@ -123,14 +95,15 @@ def store_names() -> list[str]:
     return sorted({*STORES, *(point.name for point in entry_points(group="kvwrap.stores"))})
 
 
-def layer_name(cls: type) -> str | None:
-    """The name by which `layer_class` finds this class, or `None`."""
-    return _name_of("kvwrap.layers", LAYERS, cls)
+def layer_name(cls: type, own: Mapping[str, type]) -> str | None:
+    """Return the name by which `layer_class` finds this class, or None."""
+    return _name_of("kvwrap.layers", own, cls)
 
 
-def _find(group: str, own: dict[str, str], name: str, what: str) -> Any:
+def _find(group: str, own: Mapping[str, str | type], name: str, what: str) -> Any:
     if name in own:
-        return _load(own[name])
+        found = own[name]
+        return _load(found) if isinstance(found, str) else found
     others = {point.name: point for point in entry_points(group=group)}
     if name in others:
         try:
@@ -143,10 +116,10 @@ def _find(group: str, own: dict[str, str], name: str, what: str) -> Any:
     raise ConfigurationError(f"no {what} is called {name!r}: {suggest(name, {*own, *others})}")
 
 
-def _name_of(group: str, own: dict[str, str], cls: type) -> str | None:
+def _name_of(group: str, own: Mapping[str, str | type], cls: type) -> str | None:
     path = f"{cls.__module__}:{cls.__qualname__}"
     for name, known in own.items():
-        if known == path:
+        if known in (cls, path):
             return name
     for point in entry_points(group=group):
         if point.value.replace(" ", "") == path:

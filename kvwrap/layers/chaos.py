@@ -52,6 +52,7 @@ class Chaos(Around):
     """
 
     traits = frozenset({"injects_faults"})
+    finding_codes = frozenset({"chaos-over-real-data"})
 
     def __init__(
         self,

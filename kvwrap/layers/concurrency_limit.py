@@ -26,6 +26,7 @@ class ConcurrencyLimit(Around):
     """
 
     traits = frozenset({"limits_rate"})
+    finding_codes = frozenset({"concurrency-limit-outside-retry"})
 
     def __init__(self, limit: int, *, wait: float | None = None) -> None:
         self.limit = checked_count(limit, "limit")

@@ -33,6 +33,7 @@ class LimitSize(Layer):
     """
 
     traits = frozenset({"guards"})
+    finding_codes = frozenset({"limit-inside-transform"})
 
     def __init__(
         self,

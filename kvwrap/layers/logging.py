@@ -52,6 +52,7 @@ class Logging(Around):
     """
 
     traits = frozenset({"observes"})
+    finding_codes = frozenset({"log-of-values"})
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class RateLimit(Around):
     """
 
     traits = frozenset({"limits_rate"})
+    finding_codes = frozenset({"rate-limit-outside-retry"})
 
     def __init__(
         self,

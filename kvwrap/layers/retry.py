@@ -56,6 +56,7 @@ class Retry(Around):
     """
 
     traits = frozenset({"retries"})
+    finding_codes = frozenset({"retry-outside-journal", "retry-twice"})
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class Timeout(Around):
     """
 
     traits = frozenset({"times_out"})
+    finding_codes = frozenset({"timeout-outside-limit", "timeout-outside-retry"})
 
     def __init__(
         self, seconds: float = 5.0, *, operations: Mapping[str, float | None] | None = None

@@ -43,6 +43,8 @@ class TTLClamp(Layer):
     keeps it to the moment. With `jitter`, every key of a batch draws its own.
     """
 
+    finding_codes = frozenset({"expiry-without-end"})
+
     def __init__(
         self,
         *,

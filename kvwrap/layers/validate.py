@@ -32,6 +32,7 @@ class Validate(Layer):
     """
 
     traits = frozenset({"guards"})
+    finding_codes = frozenset({"validate-twice"})
 
     def __init__(self, check: Any, *, on_read: OnRead = "ignore", coerce: bool = False) -> None:
         if on_read not in ("ignore", "raise", "missing"):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import kvwrap
-from kvwrap.core import registry
+from kvwrap import builder
 from kvwrap.testing import ManualClock
 from tests.catalog import EMBEDDED, LAYERS, STORES
 
 
 def test_every_layer_is_in_the_catalog() -> None:
     # Passthrough has no builder method of its own: it comes by `.layer()`.
-    assert set(LAYERS) == {*registry.LAYERS, "passthrough"}
+    assert set(LAYERS) == {*builder.LAYERS, "passthrough"}
     assert {name for name, case in LAYERS.items() if case.exempt} == {"read_only", "write_behind"}
 
 
 def test_every_line_is_the_layer_that_it_says() -> None:
-    for name in registry.LAYERS:
+    for name in builder.LAYERS:
         kinds = [type(layer) for layer in LAYERS[name].make(ManualClock())]
-        assert registry.layer_class(name) in kinds, name
+        assert builder.LAYERS[name] in kinds, name
 
 
 def test_every_store_is_in_the_catalog() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kvwrap import ConfigurationError, MemoryStore, adapt
+from kvwrap.builder import LAYERS
 from kvwrap.core import registry
 from kvwrap.core.layer import Layer
 from kvwrap.core.store import Store
@@ -16,9 +17,9 @@ def test_every_scheme_leads_to_a_store(scheme: str) -> None:
     assert issubclass(registry.store_class(scheme), Store)
 
 
-@pytest.mark.parametrize("name", registry.LAYERS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_every_name_leads_to_a_layer(name: str) -> None:
-    assert issubclass(registry.layer_class(name), Layer)
+    assert issubclass(registry.layer_class(name, LAYERS), Layer)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_every_name_leads_to_a_layer(name: str) -> None:
 )
 def test_the_nearest_right_name_is_suggested(name: str, suggestion: str) -> None:
     with pytest.raises(ConfigurationError, match=f"did you mean .*{suggestion}"):
-        registry.layer_class(name)
+        registry.layer_class(name, LAYERS)
 
 
 def test_without_a_near_name_all_are_told() -> None:
@@ -43,9 +44,9 @@ def test_stores_and_layers_of_other_packages_are_found(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
     assert registry.store_class("ours").__name__ == "NullStore"
-    assert registry.layer_class("own").__name__ == "Passthrough"
+    assert registry.layer_class("own", LAYERS).__name__ == "Passthrough"
     with pytest.raises(ConfigurationError, match="'own'"):
-        registry.layer_class("owm")
+        registry.layer_class("owm", LAYERS)
 
 
 def test_adapting_a_store_gives_the_store() -> None:

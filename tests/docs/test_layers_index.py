@@ -1,4 +1,4 @@
-"""The recommended order of layers is complete, the same everywhere, and gives no finding."""
+"""The recommended order of layers is complete, the same everywhere, and produces no finding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvwrap import MemoryStore
-from kvwrap.core.registry import LAYERS as BUILDERS
+from kvwrap.builder import LAYERS as BUILDERS
 from tests.catalog import LAYERS
 from tests.docs.test_pages import page_of
 
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "layers" / "index.md").read_text()
 ABOVE, _, LIST = PAGE.partition("## All layers")
 LISTED = re.findall(r"\| `\.(\w+)` \|", LIST)
 ORDER = [name for name in LISTED if name != "chaos"]
-# Routes by key must see the keys: they stand outside, over stacks of their own.
+# Routing by key must see the keys: it is outermost, over separate stacks.
 EXCEPTIONS = {("hash_keys", "route")}
 
 
@@ -40,7 +40,7 @@ def test_the_navigation_has_the_order_of_the_list() -> None:
 
 @pytest.mark.parametrize(("outer", "inner"), sorted(itertools.combinations(ORDER, 2)))
 @pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
-def test_the_order_is_no_mistake(outer: str, inner: str) -> None:
+def test_the_order_produces_no_finding(outer: str, inner: str) -> None:
     backend = MemoryStore()
     both = LAYERS[outer].make(backend.clock) + LAYERS[inner].make(backend.clock)
     codes = [finding.code for finding in both.over(backend).findings]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap.core.registry import LAYERS, STORES
+from kvwrap.builder import LAYERS
+from kvwrap.core.registry import STORES
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -21,24 +22,21 @@ PARTS = (
 """The headings of every page below its title, in order."""
 
 
-def page_of(where: str) -> str:
-    """Return the page of a class in the registry, given as "module:Class".
+def page_of(where: str | type) -> str:
+    """Return the page of a layer's class, or of a store given as "module:Class".
 
     A layer or store is a module or a package: `kvwrap.layers.retry:Retry` and
     `kvwrap.layers.retry.layer:Retry` both have the page `layers/retry.md`.
     """
-    folder, name = where.partition(":")[0].split(".")[1:3]
+    module = where.__module__ if isinstance(where, type) else where.partition(":")[0]
+    folder, name = module.split(".")[1:3]
     return f"{folder}/{name}.md"
 
 
-def title_of(where: str) -> str:
-    return where.partition(":")[2]
-
-
 # Several schemes of a URL may share one store and its page, as `redis` and `rediss` do.
-LAYER_PAGES = {page_of(where): title_of(where) for where in LAYERS.values()}
+LAYER_PAGES = {page_of(layer): layer.__name__ for layer in LAYERS.values()}
 LAYER_PAGES["layers/passthrough.md"] = "Passthrough"
-STORE_PAGES = {page_of(where): title_of(where) for where in STORES.values()}
+STORE_PAGES = {page_of(where): where.partition(":")[2] for where in STORES.values()}
 STORE_PAGES["stores/adapt.md"] = "adapt"
 
 

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from kvwrap import ConfigurationError, InvalidTTL, Keyring, MemoryStore, SerializationError, stack
-from kvwrap.core import registry
+from kvwrap import (
+    ConfigurationError,
+    InvalidTTL,
+    Keyring,
+    MemoryStore,
+    SerializationError,
+    builder,
+    stack,
+)
 from kvwrap.testing import ManualClock
 from tests.catalog import LAYERS
 
@@ -34,15 +41,15 @@ TAKES = {
 EXPECTED = (ConfigurationError, InvalidTTL)
 PARAMETERS = [
     pytest.param(name, parameter, id=f"{name}-{parameter}")
-    for name in registry.LAYERS
-    for parameter, kind in inspect.signature(registry.layer_class(name)).parameters.items()
+    for name in builder.LAYERS
+    for parameter, kind in inspect.signature(builder.LAYERS[name]).parameters.items()
     if kind.kind is not kind.VAR_KEYWORD
 ]
 
 
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 def test_nonsense_is_refused_by_a_typed_error(name: str, parameter: str) -> None:
-    cls = registry.layer_class(name)
+    cls = builder.LAYERS[name]
     given = next(x for x in LAYERS[name].make(ManualClock()) if type(x) is cls).arguments
     for what, value in NONSENSE.items():
         where = f"{cls.__name__}.{parameter}"

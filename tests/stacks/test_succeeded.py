@@ -14,9 +14,9 @@ from kvwrap import (
     ReadOnly,
     Stack,
     StoreUnavailable,
+    builder,
     stack,
 )
-from kvwrap.core import registry
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
@@ -76,7 +76,7 @@ def _prefixes(clock: Clock) -> Stack:
 
 
 CASES = {
-    **{name: LAYERS[name].make for name in registry.LAYERS},
+    **{name: LAYERS[name].make for name in builder.LAYERS},
     **{name: case.make for name, case in STACKS.items()},
     "prefixes in prefixes": _prefixes,
 }

@@ -59,6 +59,10 @@ stack().prefix_collection(prefix=3)  # type: ignore[arg-type]
 stack().statistics(name=3)  # type: ignore[arg-type]
 stack().read_only(on_write="shout")  # type: ignore[arg-type]
 stack().no_such_layer()  # type: ignore[attr-defined]
+stack().get("a")  # type: ignore[attr-defined]
+stack().encrypt(keyrng=keyring)  # type: ignore[call-arg]
+stack().silence(3)  # type: ignore[arg-type]
+assert_type(Stack.encrypt(built, keyring, seal=False), Stack)
 stack().layer("statistics")  # type: ignore[arg-type]
 
 assert_type(SQLiteStore("sessions.db"), SQLiteStore)

@@ -30,6 +30,8 @@ class Partitioning(Layer):
     written.
     """
 
+    finding_codes = frozenset({"layer-under-one-store", "plaintext-second-store"})
+
     @property
     def stores(self) -> Sequence[Primitives]:
         """All stores, with `inner` among them if it is one of them."""

@@ -60,6 +60,7 @@ class Coalesce(Layer):
     """
 
     traits = frozenset({"coalesces"})
+    finding_codes = frozenset({"coalesce-outside-cache", "coalesced-twice"})
 
     def __init__(self, *, max_batch: int = 1000, reads: bool = True, writes: bool = True) -> None:
         self._most = checked_count(max_batch, "max_batch")

@@ -81,6 +81,9 @@ class Replication(Layer):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"spreads"})
+    finding_codes = frozenset(
+        {"layer-under-one-store", "plaintext-second-store", "quorums-do-not-overlap"}
+    )
 
     def __init__(
         self,

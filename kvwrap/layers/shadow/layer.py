@@ -81,6 +81,7 @@ class Shadow(Layer):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"mirrors"})
+    finding_codes = frozenset({"cache-inside-shadow", "plaintext-second-store"})
 
     def __init__(
         self,

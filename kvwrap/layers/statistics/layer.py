@@ -41,6 +41,7 @@ class Statistics(Layer):
     """
 
     traits = frozenset({"observes"})
+    finding_codes = frozenset({"statistics-inside-cache"})
 
     def __init__(self, name: str = "kvwrap", *, max_collections: int = 100) -> None:
         if not name or not isinstance(name, str):
