@@ -1,4 +1,4 @@
-"""What a store can do beyond get, put and delete."""
+"""Capabilities: the abilities of a store beyond get, put and delete."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from enum import StrEnum
 
 
 class Capability(StrEnum):
-    """One ability of a store; `store.capabilities` is the set of those that it really has."""
+    """One ability of a store; `store.capabilities` is the set that it really has."""
 
     KEYS = "keys"
-    """Keys can be enumerated: `keys`, `scan`, `items`."""
+    """Keys can be listed: `keys`, `scan`, `items`."""
     RANGE = "range"
-    """Keys are enumerated in the order of their code points, from `start` to `end`."""
+    """Keys are listed in the order of their code points, and from `start` to `end`."""
     COLLECTIONS = "collections"
-    """Collections can be enumerated."""
+    """Collections can be listed."""
     COMPARE_AND_PUT = "compare_and_put"
     """Writes can depend on a version: `compare_and_put`, `put_if_absent`, `increment`."""
     DESTROY_COLLECTION = "destroy_collection"
-    """A collection can be dropped whole."""
+    """A whole collection can be dropped."""
     DESTROY = "destroy"
     """Everything the store holds can be dropped, and nothing else."""
     CULL = "cull"
-    """Expired entries can be swept out on request."""
+    """Expired entries can be removed on request."""
     NATIVE_TTL = "native_ttl"
-    """The backend frees expired entries by itself."""
+    """The backend removes expired entries automatically."""
     PERSISTENT = "persistent"
-    """Entries outlive the process."""
+    """Entries survive the end of the process."""
     SHARED = "shared"
     """Several processes see the same entries."""
 
@@ -43,4 +43,4 @@ OPERATIONS: Capabilities = frozenset(
         Capability.CULL,
     }
 )
-"""All that can be asked of a store; the other capabilities say what becomes of its entries."""
+"""The capabilities that are operations; the others are properties of the stored entries."""

@@ -1,4 +1,4 @@
-"""Time as the stores and layers see it, passed in so that tests can hold it still."""
+"""Clocks: the time that stores and layers use, replaceable in tests."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from kvwrap.errors import ConfigurationError
 
 
 class Clock(Protocol):
-    """Where a store and its layers take the time from."""
+    """The time source of a store and its layers."""
 
     def time(self) -> float:
-        """Seconds since 1970-01-01 UTC: what entries are dated with."""
+        """Return seconds since 1970-01-01 UTC, used to date entries."""
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards: what waits and latencies are measured with."""
+        """Return seconds that never run backwards, used to measure waits and latencies."""
 
     async def sleep(self, seconds: float) -> None:
-        """Come back after so many seconds of this clock."""
+        """Return after this many seconds of this clock."""
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     time = staticmethod(_time.time)
     monotonic = staticmethod(_time.perf_counter)
@@ -37,11 +37,17 @@ SYSTEM_CLOCK: Clock = SystemClock()
 
 
 def checked_clock(clock: object) -> Clock:
-    """The clock, or the machine's for None; raises `ConfigurationError` for what is none."""
+    """Return the clock, or the machine's clock for None.
+
+    Raises:
+        ConfigurationError: The object lacks a method of `Clock`.
+    """
     if clock is None:
         return SYSTEM_CLOCK
-    if not all(callable(getattr(clock, name, None)) for name in ("time", "monotonic", "sleep")):
-        raise ConfigurationError(
-            f"a clock has the methods time, monotonic and sleep, unlike {type(clock).__name__}"
-        )
+    for method in ("time", "monotonic", "sleep"):
+        if not callable(getattr(clock, method, None)):
+            raise ConfigurationError(
+                "`clock` must have the methods time, monotonic and sleep; "
+                f"{type(clock).__name__} has no {method}"
+            )
     return clock  # type: ignore[return-value]  # checked method by method above

@@ -1,10 +1,10 @@
-"""The codec of an entry: what was done to its value, last step first.
+"""The codec of an entry: the encoding steps applied to its value, last step first.
 
-A codec is a run of steps, the serializer's at the end. A step is one tag byte and
-its argument; the three high bits of the tag say how many bytes of argument follow,
-so that a reader passes over a step that it does not know. An empty codec is what a store
-opened with `raw=True` gives to bytes that another program wrote: they are in the format
-of whatever serializer the stack has.
+A codec is a sequence of steps that ends with the serializer's. A step is one tag byte and
+its argument. The three high bits of the tag are the number of argument bytes, so a reader
+can skip a step that it does not know. Bytes that another program wrote have an empty codec
+when a store opened with `raw=True` reads them: they are in the format of the stack's
+serializer.
 
 ==== ======== ==================================================================
 tag  argument step
@@ -12,7 +12,7 @@ tag  argument step
 `01`          the body is JSON
 `02`          the body is MessagePack
 `03`          the body is a pickle
-`04`          the body is bytes as the user gave them
+`04`          the body is bytes, unchanged
 `8F` 4 bytes  another serializer, by the first 4 bytes of the SHA-256 of its name
 `10`          compressed with zstd
 `11`          compressed with gzip
@@ -23,8 +23,8 @@ tag  argument step
 `9F` 4 bytes  another step, by the first 4 bytes of the SHA-256 of its name
 ==== ======== ==================================================================
 
-Two steps of the last kind are no work on the body but notes of a cache, and 32 bytes of
-its own follow them: "near copy", and "near miss", which stands for no value at all (see
+Two steps of the last kind do not encode the body. They are notes of a cache, followed by
+32 bytes of its own: "near copy", and "near miss", which means that there is no value (see
 `kvwrap.layers.read_through.copies`).
 """
 
@@ -48,14 +48,16 @@ OTHER_STEP = 0x9F
 
 
 def fingerprint(name: str) -> bytes:
-    """The four bytes that stand for a name in a codec."""
+    """Return the four bytes that identify a name in a codec."""
     return hashlib.sha256(name.encode()).digest()[:4]
 
 
 def step(tag: int, argument: bytes = b"") -> bytes:
-    """One step; `tag` and `argument` as in the table above."""
+    """Return one step; `tag` and `argument` as in the table above."""
     if tag >> 5 != len(argument):
-        raise ValueError(f"a step {tag:#04x} takes {tag >> 5} bytes of argument")
+        raise ValueError(
+            f"the argument of step {tag:#04x} must have {tag >> 5} bytes; got {len(argument)}"
+        )
     return bytes((tag,)) + argument
 
 
@@ -65,28 +67,28 @@ _NOTE = len(NEAR_COPY) + 32
 
 
 def first_step(codec: bytes) -> bytes:
-    """The step that was done last, and is to be undone first."""
+    """Return the step that was applied last, which is the first to decode."""
     if codec.startswith((NEAR_COPY, NEAR_MISS)):
         return codec[:_NOTE]
     return codec[: 1 + (codec[0] >> 5)] if codec else b""
 
 
 def steps(codec: bytes) -> list[bytes]:
-    """Every step of a codec, last done first."""
-    found = []
+    """Return all steps of a codec, the one applied last first."""
+    parts = []
     while codec:
-        found.append(first_step(codec))
-        codec = codec[len(found[-1]) :]
-    return found
+        parts.append(first_step(codec))
+        codec = codec[len(parts[-1]) :]
+    return parts
 
 
 def is_bare(codec: bytes) -> bool:
-    """Whether a serializer's step is all there is: the body is what other programs can read."""
+    """Return True if the codec is a serializer's step alone: other programs can read the body."""
     return codec == first_step(codec) and (codec[:1] <= b"\x0f" or codec[0] == OTHER_SERIALIZER)
 
 
-def named(codec: bytes) -> str:
-    """What a left-over codec says, for an error's text."""
+def describe(codec: bytes) -> str:
+    """Return the names of the steps, for the text of an error."""
     return " over ".join(_name(part) for part in steps(codec)) or "nothing"
 
 

@@ -1,4 +1,4 @@
-"""Locks by name, calls made together, and waits with a time limit."""
+"""Locks by name, concurrent calls, and waits with a time limit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kvwrap.core.clock import Clock
 
 
 class KeyedLocks:
-    """Lets one task at a time through for each name."""
+    """Locks, one for each name."""
 
     def __init__(self) -> None:
         self._held: dict[Hashable, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
     async def hold(self, name: Hashable) -> AsyncIterator[None]:
-        """Wait for the name's turn, and keep it for the length of the block."""
+        """Acquire the name's lock, and release it at the end of the block."""
         lock, waiting = self._held.get(name) or (asyncio.Lock(), 0)
         self._held[name] = (lock, waiting + 1)
         try:
@@ -33,10 +33,13 @@ class KeyedLocks:
 
     @asynccontextmanager
     async def hold_all(self, names: Iterable[Hashable]) -> AsyncIterator[None]:
-        """As `hold`, for several names, in this order; one that all callers keep, or they jam."""
-        async with AsyncExitStack() as held:
+        """Acquire the locks of several names, in this order.
+
+        All callers must use the same order, or they deadlock.
+        """
+        async with AsyncExitStack() as locks:
             for name in names:
-                await held.enter_async_context(self.hold(name))
+                await locks.enter_async_context(self.hold(name))
             yield
 
     def __len__(self) -> int:
@@ -44,16 +47,19 @@ class KeyedLocks:
 
 
 def is_running(task: asyncio.Task[Any] | None) -> bool:
-    """Whether this task goes on in the running loop.
+    """Return True if this task is unfinished and belongs to the running loop.
 
-    One that was left behind, unfinished, by a loop that has been stopped never will.
+    A task that a stopped loop left unfinished never continues.
     """
     return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
 
 
-async def wait_for(clock: Clock, seconds: float, waiting: Coroutine[Any, Any, object]) -> bool:
-    """Whether it ended in time; if not, it has been cancelled. What it raises is raised."""
-    task = asyncio.ensure_future(waiting)
+async def wait_for(clock: Clock, seconds: float, work: Coroutine[Any, Any, object]) -> bool:
+    """Await the work for at most this many seconds of the clock, then cancel it.
+
+    Returns True if it ended in time. Raises what the work raises.
+    """
+    task = asyncio.ensure_future(work)
     alarm = asyncio.ensure_future(clock.sleep(seconds))
     try:
         await asyncio.wait((task, alarm), return_when=asyncio.FIRST_COMPLETED)
@@ -72,25 +78,31 @@ T = TypeVar("T")
 
 
 async def gather_outcomes(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exception]:
-    """What each call gave or raised, when all have ended; if cancelled, all of them are."""
+    """Await the calls concurrently, and return the result or the exception of each.
+
+    Returns when all have ended. Cancelling it cancels all of them.
+    """
     if len(calls) == 1:
         try:
             return [await calls[0]]
-        except Exception as error:  # it is the outcome
+        except Exception as error:  # returned as the outcome
             return [error]
-    found: list[T | Exception] = []
+    outcomes: list[T | Exception] = []
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
             raise outcome
-        found.append(outcome)
-    return found
+        outcomes.append(outcome)
+    return outcomes
 
 
 async def gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """What each call gave; the first error in their order, when all have ended."""
-    found: list[T] = []
+    """Await the calls concurrently, and return their results when all have ended.
+
+    Raises the first exception in the order of the calls.
+    """
+    results: list[T] = []
     for outcome in await gather_outcomes(calls):
         if isinstance(outcome, Exception):
             raise outcome
-        found.append(outcome)
-    return found
+        results.append(outcome)
+    return results

@@ -1,8 +1,8 @@
-"""Objects that remember with which arguments they were made.
+"""Objects that record the arguments of their constructor.
 
-A layer's description is its class and arguments: `over` makes a fresh instance of
-them for every store, so no two stores ever share a layer's state; `repr`, equality
-and `to_config` come from the same record.
+A layer's description is its class and arguments. `over` makes a new instance from them for
+every store, so no two stores share a layer's state. `repr`, equality and `to_config` use the
+same record.
 """
 
 from __future__ import annotations
@@ -11,65 +11,68 @@ import inspect
 import re
 from typing import Any, Self
 
-_HIDDEN = r"[\w-]*(?:password|passphrase|secret|token|api_?key|credential)[\w-]*"
-_HIDDEN_NAME = re.compile(_HIDDEN, re.IGNORECASE)
+_SECRET = r"[\w-]*(?:password|passphrase|secret|token|api_?key|credential)[\w-]*"
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
 _USERINFO = re.compile(r"://[^\s'\"]*@")
-_HIDDEN_QUERY = re.compile(rf"([?&]{_HIDDEN}=)[^&\s'\"]+", re.IGNORECASE)
+_SECRET_QUERY = re.compile(rf"([?&]{_SECRET}=)[^&\s'\"]+", re.IGNORECASE)
 
 
 def redacted_repr(name: str, value: Any) -> str:
-    """The value of the parameter of this name as `repr` may show it: without what is secret.
+    """Return the `repr` of the value of the parameter `name`, without secrets.
 
-    Hidden are the values of parameters named as secrets are, and, wherever a URL occurs,
-    its user and password and the parts of its query that are named so.
+    Hidden are the values of parameters whose names are those of secrets, such as `password`.
+    In every URL, user and password and the query parameters of such names are hidden too.
     """
-    if value is not None and _HIDDEN_NAME.fullmatch(name):
+    if value is not None and _SECRET_NAME.fullmatch(name):
         return "***"
     return redact(repr(value))
 
 
 def redact(text: str) -> str:
-    """The text without the secrets of the URLs in it."""
+    """Return the text without the secrets of the URLs in it."""
     if "://" not in text:
         return text
-    return _HIDDEN_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
+    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
 class Described:
-    """Records the arguments of its construction."""
+    """An object that records the arguments of its constructor."""
 
-    _given: tuple[tuple[Any, ...], dict[str, Any]]
+    _constructor_arguments: tuple[tuple[Any, ...], dict[str, Any]]
     configured: Any = None
-    """What a configuration said of this object, references and all; `None` if none did."""
+    """The description in the configuration that made this object, with references unresolved.
+
+    `None` if no configuration made it.
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self._given = (args, kwargs)
+        self._constructor_arguments = (args, kwargs)
         return self
 
     def clone(self) -> Self:
-        """Another instance, made with the same arguments."""
-        args, kwargs = self._given
-        made = type(self)(*args, **kwargs)
-        made.configured = self.configured
-        return made
+        """Return a new instance with the same arguments."""
+        args, kwargs = self._constructor_arguments
+        copy = type(self)(*args, **kwargs)
+        copy.configured = self.configured
+        return copy
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments by name, as given; those left to their defaults are not in it.
+        """The arguments by name, as given; omitted arguments are not included.
 
-        What the signature takes as `*names` stands under that name, as a tuple.
+        The values of a variadic parameter `*names` are a tuple under that name.
         """
-        args, kwargs = self._given
+        args, kwargs = self._constructor_arguments
         bound = inspect.signature(type(self)).bind(*args, **kwargs)
-        found = dict(bound.arguments)
+        arguments = dict(bound.arguments)
         for name, parameter in bound.signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
-                found.update(found.pop(name, {}))
-        return found
+                arguments.update(arguments.pop(name, {}))
+        return arguments
 
     def __repr__(self) -> str:
-        given = ", ".join(
+        arguments = ", ".join(
             f"{name}={redacted_repr(name, value)}" for name, value in self.arguments.items()
         )
-        return f"{type(self).__name__}({given})"
+        return f"{type(self).__name__}({arguments})"

@@ -266,7 +266,7 @@ class ValueCodec:
             if safe is None:
                 kind = DecryptionError if steps[:1] == bytes((codec.ENCRYPTED,)) else CorruptEntry
                 raise kind(
-                    f"the entry is {codec.named(steps)}, and no layer of this stack undoes that: "
+                    f"the entry is {codec.describe(steps)}, and no layer of this stack undoes that: "
                     f"it reads {self.serializer.name}"
                 )
             loads = safe.loads
@@ -274,10 +274,10 @@ class ValueCodec:
             return loads(body)
         except RecursionError:
             raise CorruptEntry(
-                f"the entry's body is {codec.named(steps or self.tag)} that is nested more deeply "
+                f"the entry's body is {codec.describe(steps or self.tag)} that is nested more deeply "
                 "than Python's recursion limit allows from here: read it from a shallower call"
             ) from None
         except Exception as error:
             raise CorruptEntry(
-                f"the entry's body is not {codec.named(steps or self.tag)} ({type(error).__name__})"
+                f"the entry's body is not {codec.describe(steps or self.tag)} ({type(error).__name__})"
             ) from None

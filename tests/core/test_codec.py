@@ -22,7 +22,7 @@ def test_steps_are_told_apart_even_when_unknown(run: list[bytes]) -> None:
 @given(st.binary(max_size=40))
 def test_any_bytes_can_be_named_and_gone_through(data: bytes) -> None:
     assert b"".join(codec.steps(data)) == data
-    assert codec.named(data)
+    assert codec.describe(data)
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_a_step_takes_as_many_bytes_as_its_tag_says(tag: int, argument: bytes) -
 
 def test_what_an_error_calls_them() -> None:
     run = codec.step(codec.ENCRYPTED, b"\x00\x01\x02\x03") + codec.ZSTD + codec.JSON
-    assert codec.named(run) == "encryption with key id 00010203 over zstd over JSON"
-    assert codec.named(b"") == "nothing"
+    assert codec.describe(run) == "encryption with key id 00010203 over zstd over JSON"
+    assert codec.describe(b"") == "nothing"

@@ -60,7 +60,7 @@ async def test_values_come_back_wherever_the_layer_stands(name: Any, outside: bo
     found = (await store.base.read(None, ["k"]))[0]
     assert found is not None
     assert (
-        codec.named(found.codec)
+        codec.describe(found.codec)
         == {
             "json": "JSON",
             "msgpack": "MessagePack",

@@ -1,16 +1,16 @@
-"""Dictionaries at rest: in a collection of their own, beside the entries that need them.
+"""Stored dictionaries: records in a collection of their own, next to the entries that need them.
 
-Two kinds of record lie in the collection `RESERVED`, each a MessagePack map compressed with
-zstd, dictionary-less:
+The collection `RESERVED` holds two kinds of record, each a MessagePack map compressed with
+zstd without a dictionary:
 
-- under `dictionary-` and the id in hex, the dictionary itself. The id is the beginning of the
-  dictionary's SHA-256, so an id can never come to mean something else, and an entry opens
-  wherever it has been copied to within the store.
-- under `primary-` and a hash of the collection's name, which dictionary new entries of the
-  collection are compressed with, and which it has had.
+- `dictionary-` followed by the id in hex: the dictionary. The id is the beginning of the
+  dictionary's SHA-256, so an id never changes its meaning, and an entry can be read wherever
+  it has been copied to within the store.
+- `primary-` followed by a hash of the collection's name: the dictionary that new entries of the
+  collection are compressed with, and all that the collection has had.
 
-Going through the part inside the compression layer, records are encrypted, prefixed and
-replicated as entries are.
+Records pass through the parts inside the compression layer, so they are encrypted, prefixed and
+replicated like entries.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ from kvwrap.errors import ConfigurationError, CorruptEntry, StoreUnavailable
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 
 RESERVED = "kvwrap.dictionaries"
-"""The collection that dictionaries lie in."""
+"""Collection that holds the dictionaries."""
 
-_ATTEMPTS = 100
-_LARGEST = 64 * 2**20
+_MAX_ATTEMPTS = 100
+_MAX_RECORD_SIZE = 64 * 2**20
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A dictionary; see `kvwrap.layers.compression.dictionaries.DictionaryInfo` for the fields."""
+class DictionaryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dictionary as stored.
+
+    `kvwrap.layers.compression.dictionaries.DictionaryInfo` documents the fields.
+    """
 
     dictionary: bytes
     collection: Collection
@@ -49,29 +52,35 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     retired_at: float | None = None
 
 
-class Primary(msgspec.Struct, frozen=True):
-    """Which dictionary a collection is written with, if any, and all that it has had."""
+class PrimaryRecord(msgspec.Struct, frozen=True):
+    """The dictionary that a collection is written with.
+
+    Attributes:
+        collection: The collection; None is the default collection.
+        current: Id of the dictionary for new entries; None to compress without one.
+        all: Ids of all dictionaries that the collection has had, oldest first.
+    """
 
     collection: Collection
     current: bytes | None = None
     all: tuple[bytes, ...] = ()
 
 
-R = TypeVar("R", Record, Primary)
+R = TypeVar("R", DictionaryRecord, PrimaryRecord)
 
 
 def dictionary_id(dictionary: bytes) -> bytes:
-    """What stands for a dictionary in the codec of entries."""
+    """Return the four bytes that stand for a dictionary in the codec of entries."""
     return hashlib.sha256(dictionary).digest()[:4]
 
 
 def dictionary_key(identity: bytes) -> str:
-    """Where the dictionary lies."""
+    """Return the key of a dictionary's record, given the dictionary's id."""
     return "dictionary-" + identity.hex()
 
 
 def primary_key(collection: Collection) -> str:
-    """Where the collection's `Primary` lies."""
+    """Return the key of a collection's `PrimaryRecord`."""
     name = b"" if collection is None else b"c" + collection.encode()
     return "primary-" + hashlib.sha256(name).hexdigest()[:32]
 
@@ -87,130 +96,157 @@ class DictionaryStore:
         return Zstd()
 
     @property
-    def compares(self) -> bool:
-        """Whether a change of a record can be made safe against another process's."""
+    def compares_versions(self) -> bool:
+        """True if an update of a record can be made safe against concurrent updates."""
         return Capability.COMPARE_AND_PUT in self._inner.capabilities
 
-    async def records(self, identities: Iterable[bytes]) -> dict[bytes, Record]:
-        """Those of these dictionaries that there are."""
+    async def read_dictionaries(self, identities: Iterable[bytes]) -> dict[bytes, DictionaryRecord]:
+        """Read the records of these dictionaries, by id. Those that are not stored are left out."""
         wanted = list(identities)
-        found = await self._read([dictionary_key(each) for each in wanted])
+        entries = await self._read([dictionary_key(identity) for identity in wanted])
         return {
-            identity: self._opened(entry, dictionary_key(identity), Record)
-            for identity, entry in zip(wanted, found, strict=True)
+            identity: self._decode(entry, dictionary_key(identity), DictionaryRecord)
+            for identity, entry in zip(wanted, entries, strict=True)
             if entry is not None
         }
 
-    async def primary(self, collection: Collection) -> Primary | None:
-        """What this collection is written with."""
+    async def read_primary(self, collection: Collection) -> PrimaryRecord | None:
+        """Read the primary of a collection. Returns None if it never had one."""
         key = primary_key(collection)
-        entry = (await self._read([key]))[0]
-        return None if entry is None else self._opened(entry, key, Primary)
+        (entry,) = await self._read([key])
+        return None if entry is None else self._decode(entry, key, PrimaryRecord)
 
-    async def everything(self) -> tuple[dict[bytes, tuple[Record, int]], list[Primary]]:
-        """All dictionaries with the versions of their records, and all primaries."""
-        records: dict[bytes, tuple[Record, int]] = {}
+    async def read_all(
+        self,
+    ) -> tuple[dict[bytes, tuple[DictionaryRecord, int]], list[PrimaryRecord]]:
+        """Read all dictionaries with the versions of their records, and all primaries."""
+        dictionaries: dict[bytes, tuple[DictionaryRecord, int]] = {}
         primaries = []
         async for page in pages(self._inner, RESERVED):
             for key, entry in zip(page.keys, await self._read(page.keys), strict=True):
                 if entry is not None and key.startswith("dictionary-"):
                     identity = bytes.fromhex(key.removeprefix("dictionary-"))
-                    records[identity] = self._opened(entry, key, Record), entry.version
+                    record = self._decode(entry, key, DictionaryRecord)
+                    dictionaries[identity] = record, entry.version
                 elif entry is not None and key.startswith("primary-"):
-                    primaries.append(self._opened(entry, key, Primary))
-        return records, primaries
+                    primaries.append(self._decode(entry, key, PrimaryRecord))
+        return dictionaries, primaries
 
-    async def change(
-        self, key: str, kind: type[R], make: Callable[[R | None], R | None], now: float
+    async def update(
+        self, key: str, kind: type[R], change: Callable[[R | None], R | None], now: float
     ) -> R | None:
-        """Put what `make` gives for the record there is, atomically if the store can.
+        """Replace a record by the one that `change` returns for it, atomically if possible.
 
-        `make` may be called again and gives `None` to leave things as they are.
+        The update is atomic if the store can compare versions. `change` may then be called
+        several times. It gets None if there is no record, and returns None to leave the record
+        unchanged.
+
+        Args:
+            key: Key of the record.
+            kind: Class of the record.
+            change: Returns the new record for the current one.
+            now: Creation time of the new record, in Unix seconds.
+
+        Returns:
+            The record that is stored afterwards, or None if there is none.
+
+        Raises:
+            StoreUnavailable: Other writers changed the record during each of 100 attempts.
         """
-        for _ in range(_ATTEMPTS):
-            entry = (await self._read([key]))[0]
-            old = None if entry is None else self._opened(entry, key, kind)
-            new = make(old)
+        for _ in range(_MAX_ATTEMPTS):
+            (entry,) = await self._read([key])
+            old = None if entry is None else self._decode(entry, key, kind)
+            new = change(old)
             if new is None:
                 return old
-            expected = [ABSENT if entry is None else entry.version] if self.compares else None
-            put = self._closed(new, now)
-            if (await self._inner.write(RESERVED, [key], [put], expected))[0]:
+            version = ABSENT if entry is None else entry.version
+            expected = [version] if self.compares_versions else None
+            replacement = self._encode(new, now)
+            if (await self._inner.write(RESERVED, [key], [replacement], expected))[0]:
                 return new
         raise StoreUnavailable(
-            f"the record changed under {_ATTEMPTS} attempts to change it",
+            "a record must stay unchanged while it is updated; other writers changed it during "
+            f"each of {_MAX_ATTEMPTS} attempts. Train again when fewer processes do",
             store=self._inner.name,
             collection=RESERVED,
             key=key,
         )
 
-    async def keep(self, identity: bytes, record: Record, now: float) -> Record:
-        """Put a dictionary, or give the one that is there another version; give back which.
+    async def put_dictionary(
+        self, identity: bytes, record: DictionaryRecord, now: float
+    ) -> DictionaryRecord:
+        """Store a dictionary, or give the stored one a new version and remove its retirement.
+
+        Returns:
+            The record that is stored afterwards.
 
         Raises:
             ConfigurationError: Another dictionary has this id.
         """
 
-        def made(old: Record | None) -> Record:
-            if old is None:
+        def unretired(stored: DictionaryRecord | None) -> DictionaryRecord:
+            if stored is None:
                 return record
-            if old.dictionary != record.dictionary:
+            if stored.dictionary != record.dictionary:
                 raise ConfigurationError(
-                    f"another dictionary has the id {identity.hex()}: train with another size"
+                    f"the id {identity.hex()} of the new dictionary must be unused, but another "
+                    "dictionary has it: train with another size"
                 )
-            # A new version, without the mark: whoever was about to delete it no longer can.
-            return msgspec.structs.replace(old, retired_at=None)
+            # A new version without the mark: a process about to delete the record no longer can.
+            return msgspec.structs.replace(stored, retired_at=None)
 
-        return await self.change(dictionary_key(identity), Record, made, now) or record
+        key = dictionary_key(identity)
+        return await self.update(key, DictionaryRecord, unretired, now) or record
 
-    async def check(self) -> None:
-        """See that what is put beside the entries stays there.
+    async def check_durable(self) -> None:
+        """Check that what is put into the reserved collection stays there.
 
         Raises:
-            ConfigurationError: A part inside lets entries expire, or keeps none.
+            ConfigurationError: A part inside makes entries expire, or does not keep them.
         """
         key = f"trial-{random.getrandbits(64):016x}"
         await self._inner.write(RESERVED, [key], [Entry(b"", codec.BYTES, 0.0, None, 0)])
-        entry = (await self._read([key]))[0]
+        (entry,) = await self._read([key])
         await self._inner.remove(RESERVED, [key])
         if entry is None or entry.expires_at is not None:
-            lost = "does not keep what is put" if entry is None else "gives every entry an end"
+            fault = "does not keep what is put" if entry is None else "makes every entry expire"
             raise ConfigurationError(
-                f"a dictionary must outlive the entries that need it, and a part inside this layer "
-                f"{lost}: put that part outside, as in "
+                "a dictionary must outlive the entries that need it, but a part inside this layer "
+                f"{fault}: move that part outside, as in "
                 ".clamp_ttl(...).compress(dictionaries=True)",
                 store=self._inner.name,
             )
 
     async def delete(self, identity: bytes, version: int) -> bool:
-        """Take a dictionary away if its record has not changed since; whether it is gone."""
+        """Delete a dictionary if its record still has this version. Returns True if it had."""
         return (await self._inner.remove(RESERVED, [dictionary_key(identity)], [version]))[0]
 
     async def _read(self, keys: Iterable[str]) -> list[Entry | None]:
-        wanted = list(keys)
-        return await self._inner.read(RESERVED, wanted) if wanted else []
+        batch = list(keys)
+        return await self._inner.read(RESERVED, batch) if batch else []
 
-    def _closed(self, record: Record | Primary, now: float) -> Entry:
+    def _encode(self, record: DictionaryRecord | PrimaryRecord, now: float) -> Entry:
         body = self._zstd.compress(msgspec.msgpack.encode(record))
         return Entry(body, codec.ZSTD + codec.MSGPACK, now, None, random.getrandbits(64))
 
-    def _opened(self, entry: Entry, key: str, kind: type[R]) -> R:
-        why = f"it is {codec.named(entry.codec)}"
+    def _decode(self, entry: Entry, key: str, kind: type[R]) -> R:
+        problem = f"it is {codec.describe(entry.codec)}"
         if entry.codec == codec.ZSTD + codec.MSGPACK:
             try:
-                body = self._zstd.decompress(entry.body, _LARGEST)
+                body = self._zstd.decompress(entry.body, _MAX_RECORD_SIZE)
                 record = msgspec.msgpack.decode(body, type=kind)
             except (CorruptEntry, msgspec.MsgspecError, UnicodeDecodeError):
-                why = "it is broken"
+                problem = "it was altered or truncated"
             else:
-                named = key
-                if isinstance(record, Record):
-                    named = dictionary_key(dictionary_id(record.dictionary))
-                if named == key:
+                own_key = key
+                if isinstance(record, DictionaryRecord):
+                    own_key = dictionary_key(dictionary_id(record.dictionary))
+                if own_key == key:
                     return record
-                why = f"it is that of {named}"
+                problem = f"it belongs to the key {own_key}"
         raise CorruptEntry(
-            f"the record of a compression dictionary cannot be read: {why}",
+            "the record of a compression dictionary must be zstd over MessagePack, stored under "
+            f"its own key; {problem}. Restore it from a backup",
             store=self._inner.name,
             collection=RESERVED,
             key=key,
