@@ -1,4 +1,4 @@
-"""Calls held back while the backend is down."""
+"""Stop calling a backend that is down."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ from kvwrap.layers.shared.breaker import Breaker, BreakerState, Outcome
 T = TypeVar("T")
 
 _NOT_DOWN = (CircuitOpen, RateLimited, StoreFull)
-"""Not counted unless asked for by name: they do not say that the backend is down."""
+"""Counted only if `on` names them: they do not mean that the backend is down."""
 
 
 class CircuitBreaker(Around):
-    """Holds calls back, with `CircuitOpen`, after the backend has failed several times.
+    """Rejects calls with `CircuitOpen` after the backend has failed several times.
 
-    Closed, it lets every call through and counts failures in a row. At `failures` it
-    opens: for `open_for` seconds calls fail at once. Then it is half-open: one call goes
-    through as a probe, and whether it succeeds closes the breaker or opens it for as long
-    again; the others are held back meanwhile. (Nygard, "Release It!"; see
+    Closed, it lets every call through and counts consecutive failures. At `failures` it
+    opens, and for `open_for` seconds calls fail at once. Then it is half-open: one call goes
+    through as a probe, and all others still fail. A successful probe closes the breaker, and
+    a failed one opens it again for `open_for` seconds. (Nygard, "Release It!"; see
     `kvwrap.layers.shared.breaker`.)
 
     Args:
-        failures: How many failures in a row open it.
+        failures: Number of consecutive failures that open it.
         open_for: How long it stays open, in seconds.
-        on: The errors that are failures of the backend. `CircuitOpen`, `RateLimited` and
-            `StoreFull` count only if they are named themselves. Any other error, and
-            cancellation, changes nothing; a probe that ends so makes room for the next.
+        on: The errors that count as failures of the backend. `CircuitOpen`, `RateLimited`
+            and `StoreFull` count only if they are named themselves. Any other error, and
+            cancellation, changes nothing. If a probe ends so, the next call is the probe.
 
-    A backend that hangs fails only if something ends the waiting: a `Timeout` inside.
+    A backend that hangs counts as failed only if a time limit ends the call: put a
+    `Timeout` inside.
     """
 
     traits = frozenset({"breaks"})
+    finding_codes = frozenset({"breaker-inside-timeout", "breaker-outside-retry"})
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class CircuitBreaker(Around):
 
     @property
     def state(self) -> BreakerState:
-        """Closed, open or half-open; one whose time is over is open until the next call."""
+        """Closed, open or half-open. After `open_for`, it stays open until the next call."""
         return self._breaker.state
 
     @property
@@ -71,23 +73,23 @@ class CircuitBreaker(Around):
         return self._breaker.opened
 
     async def around(self, call: Call[T]) -> T:
-        return await self._breaker.call(call, lambda: self._held_back(call), self._judge)
+        return await self._breaker.call(call, lambda: self._rejection(call), self._judge)
 
     def _judge(self, error: Exception) -> Outcome:
         if isinstance(error, self.on) and matches(error, self.on, _NOT_DOWN):
             return Outcome.DOWN
         return Outcome.UNKNOWN
 
-    def _held_back(self, call: Call[T]) -> CircuitOpen:
+    def _rejection(self, call: Call[T]) -> CircuitOpen:
         if self._breaker.state is BreakerState.HALF_OPEN:
-            why = "the probe after an outage is under way"
+            reason = "the probe after an outage is still running"
         else:
-            why = (
-                f"the backend failed {self.failures} times in a row or its probe did, and is tried "
-                f"again in {self._breaker.seconds_left:.3g} s"
+            reason = (
+                f"the backend failed {self.failures} times in a row, or its probe failed; it is "
+                f"tried again in {self._breaker.seconds_left:.3g} s"
             )
         return CircuitOpen(
-            f"{call.operation} was held back: {why}",
+            f"{call.operation} was rejected: {reason}",
             store=self.name,
             collection=call.collection,
             key=call.keys[0] if len(call.keys) == 1 else None,
@@ -101,14 +103,14 @@ class CircuitBreaker(Around):
         if "retries" in inside:
             yield Finding(
                 "breaker-outside-retry",
-                "CircuitBreaker stands outside Retry, so that it counts one failure for all "
-                "attempts together: a dead backend is called many times more before it opens.",
-                "Put .circuit_breaker() after .retry(), which does not try again while it is open.",
+                "CircuitBreaker is outside Retry. All attempts together count as one failure, so a "
+                "failing backend is called many more times before the breaker opens.",
+                "Put .circuit_breaker() after .retry(), which stops when the breaker opens.",
             )
         if "times_out" in outside and "times_out" not in inside:
             yield Finding(
                 "breaker-inside-timeout",
-                "CircuitBreaker stands inside Timeout, so that a call which takes too long is "
-                "cancelled before the breaker can count it: a backend that hangs never opens it.",
+                "CircuitBreaker is inside Timeout. The timeout cancels a hanging call before the "
+                "breaker can count it, so a hanging backend never opens the breaker.",
                 "Put .timeout() after .circuit_breaker().",
             )

@@ -1,4 +1,4 @@
-"""A value for what is missing."""
+"""Return a default value for missing keys."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ from kvwrap.layers.base import (
     checked_names,
     checked_ttl,
     codec,
+    take,
 )
 
 
 class DefaultValue(Layer):
-    """A key without a value reads as if this value were there. Nothing is written for it.
+    """Reads every missing key as if it had this value. Nothing is written for it.
 
-    So `get`, `require` and `ttl` give the default and `exists` says True for every key,
-    and `get_or_put` never calls its factory. What is enumerated (`keys`, `scan`, `items`)
-    is only what is stored, `delete` and `expire` say False for what is not, and
-    `put_if_absent` puts. `increment` and `compare_and_put` begin from the default, atomically.
+    For a missing key, `get`, `require` and `ttl` return the default, `exists` returns True,
+    and `get_or_put` never calls its factory. Enumerations (`keys`, `scan`, `items`) return
+    only what is stored. `delete` and `expire` return False, and `put_if_absent` puts.
+    `increment` and `compare_and_put` begin from the default, atomically.
 
     Args:
-        value: The default: a JSON value, or one that MessagePack holds besides.
-        collections: The collections whose keys it is for, `None` among them for the default
-            one; all if left out.
-        ttl: The seconds left that `ttl` tells for it, counted anew at every read; `None` is
-            never. Caches outside go by it.
+        value: The default: a JSON value, or one that only MessagePack supports.
+        collections: The collections that it applies to; `None` among them is the default
+            collection. By default all collections.
+        ttl: The remaining seconds (or a `timedelta`) that `ttl` reports for the default, the
+            same at every read; `None` is no expiry. Caches outside use it.
 
     Raises:
-        ConfigurationError: `collections` is no sequence of names.
-        SerializationError: Neither JSON nor MessagePack can bring the value back as it is.
+        ConfigurationError: `collections` is not a sequence of names.
+        SerializationError: Neither JSON nor MessagePack restores the value unchanged.
     """
 
     traits = frozenset({"defaults"})
+    finding_codes = frozenset(
+        {"default-inside-cache", "default-inside-copies", "default-inside-encryption"}
+    )
 
     def __init__(
         self,
@@ -57,8 +61,11 @@ class DefaultValue(Layer):
         if collections is not None:
             self._collections = frozenset(checked_names(collections, "collections", default=True))
             if not self._collections:
-                raise ConfigurationError("a default for no collection at all would never be read")
-        # In bytes from the start: what a caller does to one default changes no other.
+                raise ConfigurationError(
+                    "`collections` must have at least one name; got none. Omit it to apply the "
+                    "default to all collections"
+                )
+        # Kept as bytes, so that a caller who changes one default changes no other.
         try:
             self._body, self._codec = JSON.dumps(value), codec.JSON
         except SerializationError:
@@ -67,13 +74,13 @@ class DefaultValue(Layer):
         self._version = random.getrandbits(64)
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        found = await self.inner.read(collection, keys)
-        if None not in found or not self._applies_to(collection):
-            return found
+        entries = await self.inner.read(collection, keys)
+        if None not in entries or not self._applies_to(collection):
+            return entries
         now = self.clock.time()
-        end = None if self._ttl is None else now + self._ttl
-        default = Entry(self._body, self._codec, now, end, self._version)
-        return [default if entry is None else entry for entry in found]
+        expires_at = None if self._ttl is None else now + self._ttl
+        default = Entry(self._body, self._codec, now, expires_at, self._version)
+        return [default if entry is None else entry for entry in entries]
 
     def _applies_to(self, collection: Collection) -> bool:
         return self._collections is None or collection in self._collections
@@ -86,7 +93,7 @@ class DefaultValue(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         if expected is not None:
-            # Who has read the default expects it; inside, there is nothing.
+            # A caller that read the default expects its version. Inside, the key is absent.
             expected = [ABSENT if version == self._version else version for version in expected]
         return self.inner.write(collection, keys, entries, expected)
 
@@ -98,15 +105,15 @@ class DefaultValue(Layer):
     ) -> list[bool]:
         if expected is None or self._version not in expected:
             return await self.inner.remove(collection, keys, expected)
-        # `pop` and `move` of a default: it was there to read, and there is nothing to take away.
-        real = [place for place, version in enumerate(expected) if version != self._version]
+        # `pop` or `move` of a default, which could be read, so True. Nothing is stored for it.
+        stored = [index for index, version in enumerate(expected) if version != self._version]
         removed = [True] * len(keys)
-        if real:
-            answers = await self.inner.remove(
-                collection, [keys[place] for place in real], [expected[place] for place in real]
+        if stored:
+            results = await self.inner.remove(
+                collection, take(keys, stored), take(expected, stored)
             )
-            for place, answer in zip(real, answers, strict=True):
-                removed[place] = answer
+            for index, result in zip(stored, results, strict=True):
+                removed[index] = result
         return removed
 
     def findings(
@@ -116,22 +123,22 @@ class DefaultValue(Layer):
             if "encrypts" in layer.traits:
                 yield Finding(
                     "default-inside-encryption",
-                    f"DefaultValue stands inside {layer.name}, which refuses the default, since it "
-                    "is not encrypted: every missing key would be an error.",
+                    f"DefaultValue is inside {layer.name}, and the default is not encrypted, so "
+                    "every missing key would raise an error.",
                     "Put .default_value() before .encrypt().",
                     fatal=True,
                 )
         if any("caches" in layer.traits for layer in above):
             yield Finding(
                 "default-inside-cache",
-                "DefaultValue stands inside a cache, which keeps the default as if it had been "
-                "put, and goes on serving it when another process puts a value.",
+                "DefaultValue is inside a cache. The cache keeps the default as if it had been "
+                "put, and serves it after another process has put a value.",
                 "Put .default_value() before the cache.",
             )
         if any("spreads" in layer.traits or "mirrors" in layer.traits for layer in above):
             yield Finding(
                 "default-inside-copies",
-                "DefaultValue stands inside a layer that compares or repairs copies, and the "
-                "default would count as an entry that the others lack.",
-                "Put .default_value() before it.",
+                "DefaultValue is inside a layer that compares or repairs copies. The default "
+                "looks like an entry that the other stores lack.",
+                "Put .default_value() before that layer.",
             )

@@ -1,4 +1,4 @@
-"""Key names that the backend cannot read."""
+"""Replace keys by hashes, so that the backend cannot read them."""
 
 from __future__ import annotations
 
@@ -24,74 +24,79 @@ from kvwrap.layers.base import (
     with_callers_names,
 )
 
-_SHORTEST = 16
-_REMEMBERED = 1024
-_DIGEST = 16
-_LENGTH = 22
-_FOR_NAMES = bytes.maketrans(b"+/", b"-_")
+_MIN_SECRET_BYTES = 16
+_CACHED_COLLECTIONS = 1024
+_DIGEST_BYTES = 16
+_NAME_LENGTH = 22
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Secret(Protocol):
-    """A key that says its bytes when asked, as `kvwrap.keyring.Key` does."""
+    """A key whose bytes are hidden until `reveal` is called, such as `kvwrap.keyring.Key`."""
 
     def reveal(self) -> bytes:
-        """The bytes."""
+        """Return the bytes."""
 
 
 class HashedKey(Layer):
     """Replaces every key by a keyed hash, so that the backend learns no key's name.
 
-    The hash is BLAKE2b (RFC 7693) under the secret, of 128 bits, written as 22 letters, digits,
-    `-` and `_`. It takes the collection in, so that one key looks different in every collection.
-    Among a million million keys the chance that any two have one hash is below one in 10^14.
-    What was put under a key can be got with that key and this secret only: keys cannot be
-    enumerated, and with another secret, everything is gone.
+    The hash is BLAKE2b (RFC 7693), keyed with the secret. Its 128 bits are written as 22
+    letters, digits, `-` and `_`. The collection's name is part of the input, so one key looks
+    different in every collection. Among 10^12 keys, the probability that any two have the
+    same hash is below 1 in 10^14. An entry is found only with its key and this secret. Keys
+    cannot be enumerated, and with another secret no entry is found.
 
     Args:
-        secret: At least 16 bytes, or text of as many, or a `Key`. The same for ever: it cannot
-            be rotated, so not a keyring. It may be a key that serves encryption too.
-        collections: Whether the names of collections are hashed as well. The default
-            collection, which has none, stays what it is.
+        secret: At least 16 bytes, or text that is at least 16 bytes long, or a `Key`. It
+            cannot be rotated, and therefore cannot be a keyring. It may be a key that is
+            also used for encryption.
+        collections: Whether the names of collections are hashed too. The default collection
+            has no name to hash.
     """
 
     traits = frozenset({"hashes_keys", "renames"})
+    finding_codes = frozenset({"hashed-keys-outside-routing", "keys-hashed-twice"})
 
     def __init__(self, secret: bytes | str | Secret, *, collections: bool = False) -> None:
-        # Derived, so that what is hashed here tells nothing about another use of the secret.
-        self._key = hashlib.blake2b(_bytes(secret), digest_size=32, person=b"kvwrap names")
-        self._hides_collections = checked_flag(collections, "collections")
-        self._keys_of = lru_cache(_REMEMBERED)(self._begun)
-        self._there = lru_cache(_REMEMBERED)(self._made_there)
+        # A derived key, so that the hashes reveal nothing about another use of the secret.
+        self._key = hashlib.blake2b(_secret_bytes(secret), digest_size=32, person=b"kvwrap names")
+        self._hashes_collections = checked_flag(collections, "collections")
+        self._key_hash = lru_cache(_CACHED_COLLECTIONS)(self._start_hash)
+        self._target = lru_cache(_CACHED_COLLECTIONS)(self._map_collection)
 
-    def _begun(self, collection: Collection) -> Any:
-        """The hash after the collection's name, to go on from with a key."""
+    def _start_hash(self, collection: Collection) -> Any:
+        """Return the hash state after the collection's name. A key is added to a copy of it."""
         name = b"" if collection is None else b"c" + collection.encode()
-        start = len(name).to_bytes(8) + name
-        return self._hash(start, b"kvwrap key")
+        return self._hash(len(name).to_bytes(8) + name, b"kvwrap key")
 
-    def _hash(self, start: bytes, person: bytes) -> Any:
+    def _hash(self, data: bytes, person: bytes) -> Any:
         return hashlib.blake2b(
-            start, key=self._key.digest(), digest_size=_DIGEST, person=person, usedforsecurity=True
+            data,
+            key=self._key.digest(),
+            digest_size=_DIGEST_BYTES,
+            person=person,
+            usedforsecurity=True,
         )
 
-    def _made_there(self, collection: Collection) -> Collection:
-        if collection is None or not self._hides_collections:
+    def _map_collection(self, collection: Collection) -> Collection:
+        if collection is None or not self._hashes_collections:
             return collection
-        return _text(self._hash(collection.encode(), b"kvwrap coll.").digest())
+        return _name(self._hash(collection.encode(), b"kvwrap coll.").digest())
 
-    def _hashed(self, collection: Collection, keys: Sequence[str]) -> list[str]:
+    def _hash_keys(self, collection: Collection, keys: Sequence[str]) -> list[str]:
         names = []
-        start = self._keys_of(collection)
+        collection_state = self._key_hash(collection)
         for key in keys:
-            state = start.copy()
+            state = collection_state.copy()
             state.update(key.encode())
-            names.append(_text(state.digest()))
+            names.append(_name(state.digest()))
         return names
 
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
-        return self.inner.read(self._there(collection), self._hashed(collection, keys))
+        return self.inner.read(self._target(collection), self._hash_keys(collection, keys))
 
     def write(
         self,
@@ -100,8 +105,8 @@ class HashedKey(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        names = self._hashed(collection, keys)
-        call = self.inner.write(self._there(collection), names, entries, expected)
+        names = self._hash_keys(collection, keys)
+        call = self.inner.write(self._target(collection), names, entries, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def remove(
@@ -110,34 +115,34 @@ class HashedKey(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        names = self._hashed(collection, keys)
-        call = self.inner.remove(self._there(collection), names, expected)
+        names = self._hash_keys(collection, keys)
+        call = self.inner.remove(self._target(collection), names, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        names = self._hashed(collection, keys)
-        call = self.inner.touch(self._there(collection), names, expires)
+        names = self._hash_keys(collection, keys)
+        call = self.inner.touch(self._target(collection), names, expires)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        raise self.unsupported("enumerate keys, of which the backend holds only hashes")
+        raise self.unsupported("enumerate keys: the backend holds only their hashes")
 
     async def list_collections(self) -> list[Collection]:
-        if self._hides_collections:
-            raise self.unsupported("enumerate collections, of which the backend holds only hashes")
+        if self._hashes_collections:
+            raise self.unsupported("enumerate collections: the backend holds only their hashes")
         return await self.inner.list_collections()
 
     async def drop(self, collection: Collection) -> bool:
-        return await self.inner.drop(self._there(collection))
+        return await self.inner.drop(self._target(collection))
 
     @property
     def capabilities(self) -> Capabilities:
-        lost = {Capability.KEYS, Capability.RANGE}
-        if self._hides_collections:
-            lost.add(Capability.COLLECTIONS)
-        return self.inner.capabilities - lost
+        removed = {Capability.KEYS, Capability.RANGE}
+        if self._hashes_collections:
+            removed.add(Capability.COLLECTIONS)
+        return self.inner.capabilities - removed
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -145,38 +150,40 @@ class HashedKey(Layer):
         if any("hashes_keys" in layer.traits for layer in above):
             yield Finding(
                 "keys-hashed-twice",
-                "Keys are hashed by a layer further out already.",
-                "Leave one .hash_keys(...).",
+                "The keys are already hashed by an outer layer.",
+                "Remove one .hash_keys(...).",
             )
-        hashed = {"key", "collection"} if self._hides_collections else {"key"}
+        hashed = {"key", "collection"} if self._hashes_collections else {"key"}
         for layer in below:
-            described = layer.arguments if "spreads" in layer.traits else {}
-            if "routes" in described and described.get("by", "collection") in hashed:
+            arguments = layer.arguments if "spreads" in layer.traits else {}
+            if "routes" in arguments and arguments.get("by", "collection") in hashed:
                 yield Finding(
                     "hashed-keys-outside-routing",
-                    f"{layer.name} chooses a store by names, and sees only their hashes.",
-                    "Put it outside, and .hash_keys(...) over each of its stores.",
+                    f"{layer.name} chooses a store by name, but sees only hashes of names.",
+                    f"Put {layer.name} outside .hash_keys(...), and .hash_keys(...) over each of "
+                    "its stores.",
                 )
 
 
-def _bytes(secret: object) -> bytes:
-    found: object = secret
+def _secret_bytes(secret: object) -> bytes:
+    value: object = secret
     if isinstance(secret, str):
-        found = secret.encode()
+        value = secret.encode()
     elif callable(reveal := getattr(secret, "reveal", None)):
-        found = reveal()
-    if not isinstance(found, bytes | bytearray | memoryview):
+        value = reveal()
+    if not isinstance(value, bytes | bytearray | memoryview):
         raise ConfigurationError(
-            "the secret is bytes, text or one Key (a keyring's primary key changes, and with it "
-            f"every name would), not {type(secret).__name__}"
+            f"`secret` must be bytes, text or one Key; got {type(secret).__name__} (not a keyring "
+            "either: every name would change with its primary key)"
         )
-    if len(bytes(found)) < _SHORTEST:
+    value = bytes(value)
+    if len(value) < _MIN_SECRET_BYTES:
         raise ConfigurationError(
-            f"the secret has at least {_SHORTEST} bytes, as from secrets.token_bytes(32), "
-            f"not {len(bytes(found))}"
+            f"`secret` must have at least {_MIN_SECRET_BYTES} bytes, as from "
+            f"secrets.token_bytes(32); got {len(value)} bytes"
         )
-    return bytes(found)
+    return value
 
 
-def _text(digest: bytes) -> str:
-    return b2a_base64(digest, newline=False)[:_LENGTH].translate(_FOR_NAMES).decode()
+def _name(digest: bytes) -> str:
+    return b2a_base64(digest, newline=False)[:_NAME_LENGTH].translate(_URL_SAFE).decode()

@@ -1,4 +1,4 @@
-"""The layer that changes nothing, to begin one's own from."""
+"""A layer that changes nothing: the base class for your own layers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from kvwrap.layers.base import Layer
 
 
 class Passthrough(Layer):
-    """Forwards everything, at no cost: the base for layers of one's own.
+    """Forwards everything, without overhead: the base class for your own layers.
 
-    State only the primitives that you change, of those that `kvwrap.core.primitives` lists.
+    Implement only the primitives that you change, out of the ten in `kvwrap.core.primitives`.
     A change to `read` changes `get`, `get_many`, `ttl`, `exists`, `items` and every other
     method that reads:
 

@@ -1,4 +1,4 @@
-"""Collections under a prefix of their own, so that several programs can share a backend."""
+"""Add a prefix to collection names, so that several programs can share a backend."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from kvwrap.layers.base import Collection, Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):
-    """Puts every collection under a name that begins with `prefix`.
+    """Adds `prefix` to the name of every collection.
 
-    The default collection lies in the one called like the prefix itself. `collections`
-    gives the names back without the prefix, and `destroy` drops what lies under it and
-    nothing else. No prefix may be the beginning of another one used in the same backend, so
-    end it with a separator.
+    The default collection is stored in the collection whose name is the prefix itself.
+    `collections` returns the names without the prefix. `destroy` drops the collections with
+    the prefix and nothing else. No prefix may be the beginning of another one used in the
+    same backend: end it with a separator.
 
     Args:
         prefix: At least one character.

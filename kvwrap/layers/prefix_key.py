@@ -1,4 +1,4 @@
-"""Keys under a prefix, so that several programs can share collections."""
+"""Add a prefix to keys, so that several programs can share collections."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from kvwrap.layers.base import (
 
 
 class PrefixKey(Renaming):
-    """Puts `prefix` in front of every key, in every collection.
+    """Adds `prefix` to every key, in every collection.
 
-    Enumeration gives the keys back without it, and those of others not at all; `destroy`
-    drops what bears the prefix and nothing else. No prefix may be the beginning of another
-    one used in the same backend, so end it with a separator that keys do not begin with.
+    Enumerations return keys without the prefix, and never the keys of other programs.
+    `destroy` drops the keys with the prefix and nothing else. No prefix may be the beginning
+    of another one used in the same backend: end it with a separator with which no key begins.
 
     Args:
         prefix: At least one character.
     """
+
+    finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
 
     def __init__(self, prefix: str) -> None:
         self.prefix = checked_prefix(prefix)
@@ -37,15 +39,17 @@ class PrefixKey(Renaming):
 
     @property
     def capabilities(self) -> Capabilities:
-        """As inside; which collections hold the prefix's keys is known only from keys."""
-        found = super().capabilities
-        if Capability.KEYS not in found:
-            found -= {Capability.COLLECTIONS}
-        return found
+        """As for `Renaming`. Collections are enumerated by their keys, so that needs `KEYS`."""
+        capabilities = super().capabilities
+        if Capability.KEYS not in capabilities:
+            capabilities -= {Capability.COLLECTIONS}
+        return capabilities
 
     async def list_collections(self) -> list[Collection]:
         if Capability.KEYS not in self.inner.capabilities:
-            raise self.unsupported("tell its collections from others without enumerating keys")
+            raise self.unsupported(
+                "enumerate its collections over a store that cannot enumerate keys"
+            )
         return [name for name in await self.inner.list_collections() if await holds_any(self, name)]
 
     def findings(

@@ -1,4 +1,4 @@
-"""A store that only reads."""
+"""Refuse every change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kvwrap.layers.base import (
     Store,
 )
 
-_WRITING = frozenset(
+_WRITE_CAPABILITIES = frozenset(
     {
         Capability.COMPARE_AND_PUT,
         Capability.DESTROY,
@@ -28,25 +28,26 @@ _WRITING = frozenset(
 
 
 class ReadOnly(Layer):
-    """Refuses every change with `ReadOnlyViolation`; reads and enumerates as before.
+    """Refuses every change with `ReadOnlyViolation`; forwards reads and enumerations.
 
     Args:
-        on_write: "raise", or "ignore": then `put` does nothing, `delete` and `expire` say
-            that nothing was there, and `destroy` and `cull` do nothing. What depends on a
-            version (`put_if_absent`, `compare_and_put`, `increment`) is refused even so,
-            since every answer would be a lie.
+        on_write: "raise", or "ignore" to drop changes silently. Then `put` does nothing,
+            `delete` and `expire` return False, and `destroy` and `cull` do nothing.
+            Operations that depend on a version (`put_if_absent`, `compare_and_put`,
+            `increment`) are refused even then, because any result would be false.
     """
 
     traits = frozenset({"guards"})
+    finding_codes = frozenset({"journal-outside-read-only"})
 
     def __init__(self, *, on_write: Literal["raise", "ignore"] = "raise") -> None:
         if on_write not in ("raise", "ignore"):
-            raise ConfigurationError(f"on_write is 'raise' or 'ignore', not {on_write!r}")
+            raise ConfigurationError(f"`on_write` must be 'raise' or 'ignore'; got {on_write!r}")
         self._ignores = on_write == "ignore"
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.inner.capabilities - _WRITING
+        return self.inner.capabilities - _WRITE_CAPABILITIES
 
     async def write(
         self,
@@ -77,22 +78,22 @@ class ReadOnly(Layer):
         return [False] * len(keys)
 
     async def drop(self, collection: Collection) -> bool:
-        return self._nothing("drop", collection)
+        return self._drop_change("drop", collection)
 
     async def drop_all(self) -> bool:
-        return self._nothing("drop_all")
+        return self._drop_change("drop_all")
 
     async def sweep(self) -> None:
-        self._nothing("sweep")
+        self._drop_change("sweep")
 
-    def _nothing(self, operation: str, collection: Collection = None) -> bool:
+    def _drop_change(self, operation: str, collection: Collection = None) -> bool:
         if not self._ignores:
             self._refuse(operation, collection)
         return False
 
     def _refuse(self, operation: str, collection: Collection, keys: Sequence[str] = ()) -> NoReturn:
         raise ReadOnlyViolation(
-            f"{operation} is refused: this store only reads",
+            f"{operation} was refused: this store is read-only",
             store=self.name,
             collection=collection,
             key=keys[0] if len(keys) == 1 else None,
@@ -104,7 +105,7 @@ class ReadOnly(Layer):
         if any("journals" in layer.traits for layer in above):
             yield Finding(
                 "journal-outside-read-only",
-                "ReadOnly stands inside a layer that acknowledges writes before the backend has "
-                "them, so that writes are taken and then never arrive.",
-                "Put .read_only() first.",
+                "ReadOnly is inside a layer that acknowledges writes before the backend has them, "
+                "so writes are acknowledged and never arrive.",
+                "Put .read_only() before that layer.",
             )

@@ -1,4 +1,4 @@
-"""One of several stores, by collection or key."""
+"""Keep each entry in a store that is chosen by its collection or key."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from kvwrap.layers.base import (
 )
 
 Choose = Callable[[Collection, str], str | None]
-"""Says by which route an entry goes, given its collection and key; `None` is the inner store."""
+"""Returns the route of an entry, from its collection and key; `None` is the inner store."""
 
 
 class Routing(Partitioning):
-    """Keeps each entry in the store that its collection or key names; all others in the inner one.
+    """Keeps each entry in the store of its route, and entries without a route in the inner store.
 
     Args:
-        routes: Stores by pattern (`*`, `?` and `[…]` as in file names, capitals count); the
-            first that matches is the route. With `choose`, stores by the names that it gives.
-        by: What the patterns are matched with. By `"collection"`, the default collection,
-            which has no name, is always in the inner store.
-        choose: Chooses the route of every entry, in place of patterns. It must give the same
-            answer for the same names every time.
+        routes: Stores by pattern (`*`, `?` and `[…]` as in file names, case-sensitive). The
+            first matching pattern is the route. With `choose`, stores by route name.
+        by: What patterns are matched against: `"collection"` or `"key"`. By collection, the
+            default collection is always in the inner store, because it has no name.
+        choose: Returns the route of an entry, instead of patterns. It must always return
+            the same route for the same arguments.
 
     Raises:
-        ConfigurationError: There are no routes, or `by` is neither word. Also in use, where
-            `choose` names no route.
+        ConfigurationError: There are no routes, or `by` is another word. Also raised by
+            operations, if `choose` returns the name of no route.
 
     >>> from kvwrap import MemoryStore, stack
     >>> store = stack().route({"sessions": MemoryStore, "log-*": MemoryStore}).over(MemoryStore())
@@ -51,9 +51,12 @@ class Routing(Partitioning):
         choose: Choose | None = None,
     ) -> None:
         if not routes or not isinstance(routes, Mapping):
-            raise ConfigurationError("routes are stores by pattern, at least one")
+            raise ConfigurationError(
+                "`routes` must be a mapping of at least one pattern to a store, such as "
+                f"{{'log-*': MemoryStore}}; got {_describe(routes)}"
+            )
         if by not in ("collection", "key"):
-            raise ConfigurationError(f"routes go by 'collection' or by 'key', not by {by!r}")
+            raise ConfigurationError(f"`by` must be 'collection' or 'key'; got {by!r}")
         self._sources = checked_sources(routes, "routes")
         self._by_key = by == "key"
         self._choose = checked_call(choose, "choose")
@@ -75,7 +78,7 @@ class Routing(Partitioning):
 
     def store_for(self, collection: Collection, key: str) -> Primitives:
         if self._choose is None:
-            return self._matching(key if self._by_key else collection)
+            return self._match(key if self._by_key else collection)
         chosen = self._choose(collection, key)
         if chosen is None:
             return self.inner
@@ -83,7 +86,7 @@ class Routing(Partitioning):
             return self._routes[chosen]
         except KeyError:
             raise ConfigurationError(
-                f"the route {str(chosen)!r} was chosen, and there is only "
+                f"`choose` must return a route or None; got {str(chosen)!r}, and the routes are "
                 f"{', '.join(map(repr, self._routes))}",
                 store=self.name,
                 collection=collection,
@@ -93,11 +96,15 @@ class Routing(Partitioning):
     def store_for_collection(self, collection: Collection) -> Primitives | None:
         if self._by_key or self._choose is not None:
             return None
-        return self._matching(collection)
+        return self._match(collection)
 
-    def _matching(self, name: str | None) -> Primitives:
+    def _match(self, name: str | None) -> Primitives:
         if name is not None:
-            for matches, store in self._patterns:
-                if matches(name):
+            for match, store in self._patterns:
+                if match(name):
                     return store
         return self.inner
+
+
+def _describe(routes: object) -> str:
+    return "an empty mapping" if isinstance(routes, Mapping) else type(routes).__name__

@@ -1,4 +1,4 @@
-"""How values become bytes."""
+"""Choose the serializer of a stack."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from kvwrap.layers.base import Capability, Finding, Layer, Serializer, Store, ch
 
 
 class Serialization(Layer):
-    """Chooses the serializer of a stack, which the store's own would be otherwise.
+    """Chooses the serializer of a stack, instead of the store's own.
 
-    It has no place of its own: values are serialized once, before the outermost layer sees
-    them. A stack has one at most. Entries say how they were serialized: "json", "msgpack"
-    and "bytes" are read under any choice, others only where they were chosen.
+    Its position has no effect: values are serialized once, before the outermost layer
+    receives them. A stack has at most one. Entries record their serializer. "json",
+    "msgpack" and "bytes" are read under any choice, others only where they were chosen.
 
     Args:
         serializer: "json", "msgpack", "bytes" (values are bytes already), "pickle" (any
-            Python object, and any code of whoever can write to the backend), or an object
-            with `name`, `dumps` and `loads`; its name is what entries record.
+            Python object; anyone who can write to the backend can then run code in this
+            process), or an object with `name`, `dumps` and `loads`. Entries record its name.
 
     Raises:
-        SerializationError: On writing, for a value that would not come back as it is.
+        SerializationError: On writing, for a value that would not be restored unchanged.
         CorruptEntry: On reading, for an entry of a serializer that this stack does not have.
     """
 
     traits = frozenset({"serializes"})
+    finding_codes = frozenset({"pickle-unprotected"})
     serializer: Serializer
 
     def __init__(
@@ -43,8 +44,8 @@ class Serialization(Layer):
         ):
             yield Finding(
                 "pickle-unprotected",
-                "Whoever can write to the backend can run any code in this process, since reading "
-                "a pickle does what the pickle says.",
-                "Add .encrypt(keyring), which opens nothing that was written without its keys, or "
-                "choose .serialize('msgpack').",
+                "Reading a pickle runs the code in it, so anyone who can write to the backend can "
+                "run code in this process.",
+                "Add .encrypt(keyring), which refuses everything that was written without its "
+                "keys, or use .serialize('msgpack').",
             )

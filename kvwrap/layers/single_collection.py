@@ -1,4 +1,4 @@
-"""All collections in one, for backends that have but one, or few."""
+"""Keep all collections in one, for backends that have only one or few."""
 
 from __future__ import annotations
 
@@ -21,68 +21,75 @@ from kvwrap.layers.base import (
     pages,
 )
 
-_REMEMBERED = 1024
+_CACHED_PREFIXES = 1024
 
 
 class SingleCollection(Renaming):
-    """Keeps every collection in the one given, with its name and a separator before its keys.
+    """Keeps every collection in one, with the collection's name and a separator before its keys.
 
-    The keys of the default collection begin with the separator itself. A collection's name
-    in which the separator occurs, or that runs into it, is percent-encoded as far as needed,
-    so that no two keys of different collections can meet. The collection given is this
-    layer's alone: `destroy` drops it whole.
+    The keys of the default collection begin with the separator. A collection's name is
+    percent-encoded as far as needed if it contains the separator or a percent sign, or if its
+    end would form a separator with the one that follows. So keys of different collections
+    never collide. The collection given belongs to this layer alone: `destroy` drops it whole.
 
     Args:
-        collection: Where everything lies; `None` is the store's default collection.
-        separator: Stands between the collection's name and the key; does not begin with a
-            percent sign, a digit or one of the letters A to F.
+        collection: The collection that holds everything; `None` is the store's default
+            collection.
+        separator: Text between the collection's name and the key. It must not begin with a
+            percent sign, a digit or a letter from A to F.
     """
+
+    finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
         self.collection = None if collection is None else checked_name(collection, "a collection")
         self.separator = checked_prefix(separator)
         if separator[0] in "%0123456789ABCDEF":
             raise ConfigurationError(
-                "a separator does not begin with a percent sign, a digit or one of A to F, which "
-                f"stand in encoded names: not {separator!r}"
+                "`separator` must not begin with a percent sign, a digit or a letter from A to F, "
+                f"because encoded names contain these; got {separator!r}"
             )
-        self._prefix = lru_cache(_REMEMBERED)(self._made_prefix)
+        self._prefix = lru_cache(_CACHED_PREFIXES)(self._make_prefix)
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return self.collection, self._prefix(collection)
 
-    def _made_prefix(self, collection: Collection) -> str:
-        # The separator must not be found before the place where it is put: then the first one
-        # in a key tells where the collection's name ends, whatever the key itself is.
+    def _make_prefix(self, collection: Collection) -> str:
+        # The separator must not occur before the position where it is put. So the first one in
+        # a key always ends the collection's name, whatever the key contains.
         name, separator = collection or "", self.separator
         if "%" in name or (name + separator).find(separator) < len(name):
-            mark = separator[0]
-            name = name.replace("%", "%25").replace(mark, _encoded(mark))
+            first = separator[0]
+            name = name.replace("%", "%25").replace(first, _percent_encode(first))
         return name + separator
 
     async def list_collections(self) -> list[Collection]:
-        """The collections that keys are found of; all keys are listed for it."""
-        found: dict[Collection, None] = {}
+        """List the collections that have keys. Reads the names of all keys."""
+        names: dict[Collection, None] = {}
         async for page in pages(self.inner, self.collection):
-            for key in page.keys:
-                name, separator, rest = key.partition(self.separator)
-                if separator and rest:
-                    found[unquote(name) or None] = None
-        return list(found)
+            for stored_key in page.keys:
+                name, separator, key = stored_key.partition(self.separator)
+                if separator and key:
+                    names[unquote(name) or None] = None
+        return list(names)
 
     @property
     def capabilities(self) -> Capabilities:
         inside = self.inner.capabilities
-        found = inside - {
+        capabilities = inside - {
             Capability.COLLECTIONS,
             Capability.DESTROY,
             Capability.DESTROY_COLLECTION,
         }
         if Capability.KEYS in inside:
-            found |= {Capability.COLLECTIONS, Capability.DESTROY_COLLECTION, Capability.DESTROY}
+            capabilities |= {
+                Capability.COLLECTIONS,
+                Capability.DESTROY_COLLECTION,
+                Capability.DESTROY,
+            }
         elif Capability.DESTROY_COLLECTION in inside:
-            found |= {Capability.DESTROY}
-        return found
+            capabilities |= {Capability.DESTROY}
+        return capabilities
 
     async def drop_all(self) -> bool:
         if Capability.DESTROY_COLLECTION in self.inner.capabilities:
@@ -95,5 +102,5 @@ class SingleCollection(Renaming):
         yield from key_prefix_outside_hashed_keys(self, below)
 
 
-def _encoded(character: str) -> str:
+def _percent_encode(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode())

@@ -1,4 +1,4 @@
-"""A span for every operation."""
+"""Create an OpenTelemetry span for every operation."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
-"""The semantic conventions that the spans follow."""
+"""Version of the semantic conventions that the spans follow."""
 
 _SYSTEMS = {"dynamodb": "aws.dynamodb", "postgres": "postgresql"}
-"""Names that the conventions have for systems that kvwrap's stores call otherwise."""
+"""Names of systems in the conventions, by kvwrap's names, where these differ."""
 
 
 class Tracing(Around):
-    """Makes an OpenTelemetry span of every operation, under the database conventions.
+    """Creates an OpenTelemetry span for every operation, following the database conventions.
 
-    Spans are called "read sessions", after the operation (see `kvwrap.core.primitives`) and
-    the collection, and have the attributes `db.system.name`, `db.operation.name`,
-    `db.collection.name`, for batches `db.operation.batch.size`, for reads `kvwrap.hits`,
-    and `error.type` where the operation failed (semantic conventions 1.44.0, "Database
-    client spans"; a batch of one is a single operation). They are of kind CLIENT, or
-    INTERNAL where the backend is this process's memory. The current span is the parent,
-    and they are current themselves while the layers inside, and the driver, are at work.
+    A span is named after the operation (see `kvwrap.core.primitives`) and the collection, as
+    in "read sessions". Its attributes are `db.system.name`, `db.operation.name` and
+    `db.collection.name`, for batches `db.operation.batch.size`, for reads `kvwrap.hits`, and
+    `error.type` if the operation failed (semantic conventions 1.44.0, "Database client
+    spans"; a batch of one is a single operation). Its kind is CLIENT, or INTERNAL if the
+    backend is this process's memory. Its parent is the current span. It is itself current
+    while the layers inside and the driver run.
 
     Args:
-        tracer: Where spans come from; the global provider's tracer "kvwrap" if left out.
-        db_system: The value of `db.system.name`; found from the backend if left out.
-        keys: Whether the names of keys are put into spans, as `kvwrap.keys`. Without them,
-            errors are told by their class alone, since their text names the key.
+        tracer: Creates the spans; by default the global provider's tracer "kvwrap".
+        db_system: The value of `db.system.name`; by default derived from the backend.
+        keys: Whether spans contain the names of keys, as `kvwrap.keys`. If not, a span
+            has only the class of an error, because the error's message names the key.
 
     Raises:
         ConfigurationError: opentelemetry-api is not installed.
@@ -48,11 +48,16 @@ class Tracing(Around):
         self, tracer: Tracer | None = None, *, db_system: str | None = None, keys: bool = False
     ) -> None:
         if db_system is not None and (type(db_system) is not str or not db_system):
-            raise ConfigurationError(f"db_system is a name as in 'redis', not {db_system!r}")
+            raise ConfigurationError(
+                f"`db_system` must be a name such as 'redis'; got {db_system!r}"
+            )
         self._api = need("opentelemetry.trace", extra="opentelemetry", wanted_by="Tracing")
         self._context = need("opentelemetry.context", extra="opentelemetry", wanted_by="Tracing")
         if tracer is not None and not hasattr(tracer, "start_as_current_span"):
-            raise ConfigurationError(f"a tracer of OpenTelemetry is wanted, not {tracer!r}")
+            raise ConfigurationError(
+                f"`tracer` must be an OpenTelemetry tracer, as from trace.get_tracer('app'); got "
+                f"{type(tracer).__name__}"
+            )
         self._tracer = tracer or self._api.get_tracer("kvwrap", schema_url=SCHEMA)
         self._db_system = db_system
         self._keys = checked_flag(keys, "keys")
@@ -63,25 +68,25 @@ class Tracing(Around):
             base = base.inner
         system = base.name.removesuffix("Store").lower()
         self._system = self._db_system or _SYSTEMS.get(system, system)
-        elsewhere = base.capabilities & {Capability.PERSISTENT, Capability.SHARED}
+        is_external = base.capabilities & {Capability.PERSISTENT, Capability.SHARED}
         kinds = self._api.SpanKind
-        self._kind = kinds.CLIENT if elsewhere else kinds.INTERNAL
+        self._kind = kinds.CLIENT if is_external else kinds.INTERNAL
 
     async def around(self, call: Call[T]) -> T:
         collection, keys = call.collection, call.keys
-        batch = len(keys) > 1
-        operation = f"BATCH {call.operation}" if batch else call.operation
+        is_batch = len(keys) > 1
+        operation = f"BATCH {call.operation}" if is_batch else call.operation
         attributes: dict[str, Any] = {
             "db.system.name": self._system,
             "db.operation.name": operation,
         }
         if collection is not None:
             attributes["db.collection.name"] = collection
-        if batch:
+        if is_batch:
             attributes["db.operation.batch.size"] = len(keys)
         if self._keys and keys:
             attributes["kvwrap.keys"] = list(keys)
-        # By hand what `start_as_current_span` does by a generator, at half its cost.
+        # This is what `start_as_current_span` does with a generator, which costs twice as much.
         span = self._tracer.start_span(
             operation if collection is None else f"{operation} {collection}",
             kind=self._kind,
@@ -91,7 +96,7 @@ class Tracing(Around):
         try:
             result = await call()
         except BaseException as error:
-            span.set_attribute("error.type", _qualified(type(error)))
+            span.set_attribute("error.type", _qualified_name(type(error)))
             span.set_status(self._api.StatusCode.ERROR, str(error) if self._keys else None)
             if self._keys:
                 span.record_exception(error)
@@ -105,6 +110,6 @@ class Tracing(Around):
             span.end()
 
 
-def _qualified(kind: type[BaseException]) -> str:
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+def _qualified_name(cls: type[BaseException]) -> str:
+    module = cls.__module__
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
