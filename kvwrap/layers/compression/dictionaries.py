@@ -1,10 +1,11 @@
-"""The dictionaries of one running compression layer: which there are, and which to write with.
+"""The dictionaries of one running compression layer: those loaded, and each collection's primary.
 
-The life of a dictionary: `train` puts it and makes it the collection's primary. The one before
-is *retired*: marked with the time, no longer written with once every process has looked again
-(they do at least every `refresh` seconds), and read as before. `prune` deletes what has been
-retired for long and is used by no entry of the store, and only if its record is still the
-one it looked at: making a dictionary primary again gives its record a new version first.
+The life cycle of a dictionary: `train` stores it and makes it the collection's primary, which new
+entries are compressed with. The previous primary is *retired*: its record is marked with the time.
+Processes stop writing with it when they look again, which each does at least every `refresh`
+seconds, and continue to read with it. `prune` deletes a dictionary that was retired long enough
+ago and that no entry of the store uses, and only if its record still has the version that `prune`
+read. Making a dictionary primary again gives its record a new version first.
 """
 
 from __future__ import annotations
@@ -23,30 +24,31 @@ from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 from kvwrap.layers.compression.records import (
     RESERVED,
+    DictionaryRecord,
     DictionaryStore,
-    Primary,
-    Record,
+    PrimaryRecord,
     dictionary_id,
     dictionary_key,
     primary_key,
 )
-from kvwrap.layers.compression.training import trained
+from kvwrap.layers.compression.training import train_dictionary
 
-_MOST_COLLECTIONS = 10_000
+_MAX_COLLECTIONS = 10_000
 
 
 class DictionaryInfo(msgspec.Struct, frozen=True):
-    """What is known of a dictionary.
+    """A dictionary, without its content.
 
     Attributes:
-        id: What entries name it by, in hex.
-        collection: What it was trained on; `None` is the default collection.
-        created_at: When, seconds since 1970-01-01 UTC.
-        size: Its length in bytes.
-        samples: How many values it was trained and tried on.
-        ratio: Bytes of values compressed with it, to those without.
-        primary: Whether new entries of the collection asked about are compressed with it.
-        retired_at: When it was taken out of use for new entries, if it was.
+        id: Id that entries name it by, in hex.
+        collection: Collection that it was trained on; None is the default collection.
+        created_at: Time of its training, in Unix seconds.
+        size: Size in bytes.
+        samples: Number of values that it was trained and measured on.
+        ratio: Size of values compressed with it, divided by their size compressed without it.
+        primary: True if new entries of the collection asked about are compressed with it.
+        retired_at: Time since which new entries are not compressed with it, in Unix seconds;
+            None if it is in use.
     """
 
     id: str
@@ -60,12 +62,12 @@ class DictionaryInfo(msgspec.Struct, frozen=True):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What `prune` found, by id.
+    """The retired dictionaries that `prune` found, by id in hex.
 
     Attributes:
-        deleted: Those that it deleted.
-        in_use: How many entries use each of those that have been retired for long enough.
-        waiting: Those retired too lately to be deleted.
+        deleted: Dictionaries that were deleted.
+        in_use: Number of entries that use each dictionary that was retired long enough ago.
+        waiting: Dictionaries that were retired too recently to be deleted.
     """
 
     deleted: tuple[str, ...]
@@ -73,114 +75,148 @@ class Pruned(msgspec.Struct, frozen=True):
     waiting: tuple[str, ...]
 
 
-class Loaded(Zstd):
-    """A dictionary ready for use, with the step that its entries bear."""
+class LoadedDictionary(Zstd):
+    """A dictionary ready for use.
+
+    Attributes:
+        step: The step that stands for it in the codec of entries.
+    """
 
     def __init__(self, identity: bytes, dictionary: bytes, level: int | None) -> None:
         super().__init__(level, dictionary)
-        self.identity = identity
         self.step = codec.step(codec.ZSTD_DICTIONARY, identity)
 
 
 class Dictionaries:
-    """Dictionaries by id, and each collection's primary as it was when last looked at."""
+    """Loads, trains, retires and deletes dictionaries.
+
+    Args:
+        inner: The part inside the compression layer.
+        clock: Source of the time.
+        level: Level of zstd; None for its default.
+        refresh: Seconds after which the primary of a collection is looked up again.
+
+    Attributes:
+        loaded: Dictionaries ready for use, by id.
+        primaries: Dictionary that each collection is written with, as it was last looked up.
+            Collections without one are not in it.
+    """
 
     def __init__(self, inner: Primitives, clock: Clock, level: int | None, refresh: float) -> None:
-        self.loaded: dict[bytes, Loaded] = {}
-        self.primaries: dict[Collection, Loaded] = {}
+        self.loaded: dict[bytes, LoadedDictionary] = {}
+        self.primaries: dict[Collection, LoadedDictionary] = {}
         self._inner = inner
         self._clock = clock
         self._level = level
-        self._refresh = refresh
-        self._shelf = DictionaryStore(inner)
-        self._looked: dict[Collection, float] = {}
+        self._refresh_interval = refresh
+        self._store = DictionaryStore(inner)
+        self._looked_up_at: dict[Collection, float] = {}
         self._locks = KeyedLocks()
 
-    async def refreshed(self, collection: Collection) -> None:
-        """See that the collection's primary is known as it was `refresh` seconds ago at most."""
+    @property
+    def idle(self) -> bool:
+        """True while no primary is being looked up."""
+        return not self._locks
+
+    async def refresh(self, collection: Collection) -> None:
+        """Look up the collection's primary, unless that was done within `refresh` seconds."""
         if not self._is_fresh(collection):
             async with self._locks.hold(collection):
                 if not self._is_fresh(collection):
-                    await self._look(collection)
+                    await self._look_up_primary(collection)
 
     def _is_fresh(self, collection: Collection) -> bool:
-        looked = self._looked.get(collection)
-        return looked is not None and self._clock.monotonic() - looked < self._refresh
+        looked_up_at = self._looked_up_at.get(collection)
+        return (
+            looked_up_at is not None
+            and self._clock.monotonic() - looked_up_at < self._refresh_interval
+        )
 
-    async def _look(self, collection: Collection) -> None:
-        began = self._clock.monotonic()
-        primary = await self._shelf.primary(collection)
+    async def _look_up_primary(self, collection: Collection) -> None:
+        started_at = self._clock.monotonic()
+        primary = await self._store.read_primary(collection)
         current = None if primary is None else primary.current
         if current is not None:
             await self.load((current,))
-        self._set(collection, None if current is None else self.loaded.get(current), began)
+        loaded = None if current is None else self.loaded.get(current)
+        self._set_primary(collection, loaded, started_at)
 
-    def _set(self, collection: Collection, primary: Loaded | None, looked: float) -> None:
-        if len(self._looked) >= _MOST_COLLECTIONS:
-            self._looked.clear()
+    def _set_primary(
+        self, collection: Collection, primary: LoadedDictionary | None, looked_up_at: float
+    ) -> None:
+        if len(self._looked_up_at) >= _MAX_COLLECTIONS:
+            self._looked_up_at.clear()
             self.primaries.clear()
         if primary is None:
             self.primaries.pop(collection, None)
         else:
             self.primaries[collection] = primary
-        self._looked[collection] = looked
+        self._looked_up_at[collection] = looked_up_at
 
     async def load(self, identities: Iterable[bytes]) -> None:
-        """Have these at hand; those that there are not stay missing."""
-        missing = {each for each in identities if each not in self.loaded}
+        """Load the dictionaries of these ids. Those that are not stored stay missing."""
+        missing = {identity for identity in identities if identity not in self.loaded}
         if missing:
-            for identity, record in (await self._shelf.records(missing)).items():
-                self.loaded[identity] = Loaded(identity, record.dictionary, self._level)
+            records = await self._store.read_dictionaries(missing)
+            for identity, record in records.items():
+                self.loaded[identity] = LoadedDictionary(identity, record.dictionary, self._level)
 
     async def train(
         self, collection: Collection, samples: list[bytes], size: int
     ) -> DictionaryInfo:
-        """Train on these samples, keep the dictionary, and make it the collection's primary."""
+        """Train on these samples, store the dictionary, and make it the collection's primary."""
         level = Zstd.default if self._level is None else self._level
-        # In a thread, since it takes tens of milliseconds; cancelled, nothing has been kept.
-        dictionary, ratio = await asyncio.to_thread(trained, samples, size, level)
+        # In a thread, since it takes tens of milliseconds. If it is cancelled, nothing is stored.
+        dictionary, ratio = await asyncio.to_thread(train_dictionary, samples, size, level)
         identity, now = dictionary_id(dictionary), self._clock.time()
-        record = Record(dictionary, collection, now, len(samples), ratio)
-        # From keep() on in an order that loses nothing wherever it is cut off: a dictionary lies
-        # there before anything names it, and is marked as retired before another takes over.
-        await self._shelf.check()
-        record = await self._shelf.keep(identity, record, now)
-        self.loaded[identity] = Loaded(identity, dictionary, self._level)
-        await self._promote(collection, identity)
-        # Again, for a `prune` that saw it before it was named: either that one now finds
-        # another version than it saw and deletes nothing, or it has, and this undoes it.
-        await self._shelf.keep(identity, record, now)
+        record = DictionaryRecord(dictionary, collection, now, len(samples), ratio)
+        # From put_dictionary() on, the order loses nothing wherever it is interrupted: a dictionary
+        # is stored before anything refers to it, and is marked as retired before another one
+        # becomes primary.
+        await self._store.check_durable()
+        record = await self._store.put_dictionary(identity, record, now)
+        self.loaded[identity] = LoadedDictionary(identity, dictionary, self._level)
+        await self._make_primary(collection, identity)
+        # Once more, for a `prune` that read the record before anything referred to it: it either
+        # finds another version than it read and deletes nothing, or it has already deleted the
+        # record, and this restores it.
+        await self._store.put_dictionary(identity, record, now)
         return self._info(identity, record, identity)
 
     async def retire(self, collection: Collection) -> bool:
-        """Have no primary for this collection; whether there was one."""
-        return await self._promote(collection, None)
+        """Remove the primary of this collection. Returns True if it had one."""
+        return await self._make_primary(collection, None)
 
-    async def _promote(self, collection: Collection, identity: bytes | None) -> bool:
-        now, began = self._clock.time(), self._clock.monotonic()
-        before = await self._shelf.primary(collection)
-        current = None if before is None else before.current
+    async def _make_primary(self, collection: Collection, identity: bytes | None) -> bool:
+        """Replace the primary of a collection, by none for None. Returns True if it had one."""
+        now, started_at = self._clock.time(), self._clock.monotonic()
+        previous = await self._store.read_primary(collection)
+        current = None if previous is None else previous.current
         if current is not None and current != identity:
-            mark = partial(_marked, now=now)
-            await self._shelf.change(dictionary_key(current), Record, mark, now)
+            await self._mark_retired(current, now)
 
-        def made(old: Primary | None) -> Primary | None:
-            old = old or Primary(collection)
+        def replaced(old: PrimaryRecord | None) -> PrimaryRecord | None:
+            old = old or PrimaryRecord(collection)
             if old.current == identity:
                 return None
             known = old.all if identity is None or identity in old.all else (*old.all, identity)
-            return Primary(collection, identity, known)
+            return PrimaryRecord(collection, identity, known)
 
-        await self._shelf.change(primary_key(collection), Primary, made, now)
-        self._set(collection, None if identity is None else self.loaded[identity], began)
+        await self._store.update(primary_key(collection), PrimaryRecord, replaced, now)
+        loaded = None if identity is None else self.loaded[identity]
+        self._set_primary(collection, loaded, started_at)
         return current is not None
 
-    async def listed(self, collection: Collection) -> list[DictionaryInfo]:
-        """The dictionaries that this collection has had, oldest first."""
-        primary = await self._shelf.primary(collection)
+    async def _mark_retired(self, identity: bytes, now: float) -> None:
+        change = partial(_retired, now=now)
+        await self._store.update(dictionary_key(identity), DictionaryRecord, change, now)
+
+    async def history(self, collection: Collection) -> list[DictionaryInfo]:
+        """Read which dictionaries this collection has had, oldest first."""
+        primary = await self._store.read_primary(collection)
         if primary is None:
             return []
-        records = await self._shelf.records(primary.all)
+        records = await self._store.read_dictionaries(primary.all)
         return [
             self._info(identity, records[identity], primary.current)
             for identity in primary.all
@@ -188,7 +224,7 @@ class Dictionaries:
         ]
 
     @staticmethod
-    def _info(identity: bytes, record: Record, current: bytes | None) -> DictionaryInfo:
+    def _info(identity: bytes, record: DictionaryRecord, current: bytes | None) -> DictionaryInfo:
         return DictionaryInfo(
             identity.hex(),
             record.collection,
@@ -201,63 +237,62 @@ class Dictionaries:
         )
 
     async def prune(self, grace: float) -> Pruned:
-        """Delete what has been retired for `grace` seconds and is used by no entry."""
+        """Delete what was retired at least `grace` seconds ago and is not used by any entry."""
         now = self._clock.time()
-        records, primaries = await self._shelf.everything()
+        records, primaries = await self._store.read_all()
         current = {primary.current for primary in primaries}
-        ripe: dict[bytes, int] = {}
+        candidates: dict[bytes, int] = {}
         waiting = []
         for identity, (record, version) in records.items():
             if identity in current:
                 continue
             if record.retired_at is None:
-                # Left behind by a `train` that was cut off, or about to be made primary.
-                mark = partial(_marked, now=now)
-                await self._shelf.change(dictionary_key(identity), Record, mark, now)
+                # Left behind by an interrupted `train`, or about to become primary.
+                await self._mark_retired(identity, now)
                 waiting.append(identity)
             elif now - record.retired_at < grace:
                 waiting.append(identity)
             else:
-                ripe[identity] = version
-        used = await self._used() if ripe else {}
+                candidates[identity] = version
+        uses = await self._count_uses() if candidates else {}
         deleted = [
             identity
-            for identity, version in ripe.items()
-            if identity not in used and await self._shelf.delete(identity, version)
+            for identity, version in candidates.items()
+            if identity not in uses and await self._store.delete(identity, version)
         ]
         for primary in primaries:
-            if gone := set(primary.all) & set(deleted):
-                change = partial(_without, gone=gone)
+            if removed := set(primary.all) & set(deleted):
+                change = partial(_without, removed=removed)
                 key = primary_key(primary.collection)
-                await self._shelf.change(key, Primary, change, now)
+                await self._store.update(key, PrimaryRecord, change, now)
         return Pruned(
             tuple(identity.hex() for identity in deleted),
-            {identity.hex(): used[identity] for identity in ripe if identity in used},
+            {identity.hex(): uses[identity] for identity in candidates if identity in uses},
             tuple(identity.hex() for identity in waiting),
         )
 
-    async def _used(self) -> dict[bytes, int]:
-        """How many entries of the whole store need each dictionary."""
-        used: dict[bytes, int] = {}
+    async def _count_uses(self) -> dict[bytes, int]:
+        """Count the entries of the whole store that need each dictionary."""
+        uses: dict[bytes, int] = {}
         for collection in await self._inner.list_collections():
             if collection == RESERVED:
                 continue
             async for page in pages(self._inner, collection):
                 entries = await self._inner.read(collection, page.keys) if page.keys else []
                 for entry in entries:
-                    # Wherever in the codec, since there may be another compression outside.
+                    # At any position in the codec: there may be another compression outside.
                     for step in codec.steps(entry.codec) if entry is not None else ():
                         if step[0] == codec.ZSTD_DICTIONARY:
-                            used[step[1:]] = used.get(step[1:], 0) + 1
-        return used
+                            uses[step[1:]] = uses.get(step[1:], 0) + 1
+        return uses
 
 
-def _marked(record: Record | None, now: float) -> Record | None:
+def _retired(record: DictionaryRecord | None, now: float) -> DictionaryRecord | None:
     return None if record is None else msgspec.structs.replace(record, retired_at=now)
 
 
-def _without(primary: Primary | None, gone: set[bytes]) -> Primary | None:
+def _without(primary: PrimaryRecord | None, removed: set[bytes]) -> PrimaryRecord | None:
     if primary is None:
         return None
-    kept = tuple(each for each in primary.all if each not in gone)
-    return msgspec.structs.replace(primary, all=kept)
+    remaining = tuple(identity for identity in primary.all if identity not in removed)
+    return msgspec.structs.replace(primary, all=remaining)

@@ -1,4 +1,4 @@
-"""Values made smaller."""
+"""Compression of values."""
 
 from __future__ import annotations
 
@@ -23,42 +23,43 @@ from kvwrap.layers.base import (
     codec,
 )
 from kvwrap.layers.compression.algorithms.base import Algorithm
-from kvwrap.layers.compression.algorithms.lookup import NAMES, algorithm
+from kvwrap.layers.compression.algorithms.lookup import NAMES, make_algorithm
 from kvwrap.layers.compression.dictionaries import Dictionaries, DictionaryInfo, Pruned
 from kvwrap.layers.compression.records import RESERVED
 from kvwrap.layers.compression.reserved import ReservedCollection
-from kvwrap.layers.compression.sampling import sampled
+from kvwrap.layers.compression.sampling import sample_values
 
-_WITH_DICTIONARY = bytes((codec.ZSTD_DICTIONARY,))
+_DICTIONARY_TAG = bytes((codec.ZSTD_DICTIONARY,))
 _DAY = 86_400.0
 
 
 class Compression(ReservedCollection):
     """Compresses values on writing, where that makes them smaller.
 
-    Each entry says how it was compressed, and entries of all four algorithms are read
-    whichever is chosen, as are entries that are not compressed: the layer can be added to
-    a store that holds data, and changed later.
+    Each entry states how it was compressed. Entries of all four algorithms are read, whichever
+    is chosen, and so are entries that are not compressed. The layer can therefore be added to a
+    store that holds data, and its arguments can be changed later.
 
     Args:
         algorithm: "zstd", "gzip", "lz4" or "brotli"; the last two need the extra of their name.
-        level: How hard to try, on the algorithm's own scale; by default 3 for zstd, 6 for gzip,
-            0 for lz4 and 5 for brotli.
-        min_size: Values of fewer bytes are left as they are.
-        max_size: The most bytes that an entry may decompress to, so that a small forged one
-            does not fill the memory. Larger values are stored uncompressed.
-        dictionaries: Whether new entries are compressed with the dictionaries trained for
-            their collections (zstd only); see `train`. Entries that were are read in any case.
-        refresh: Seconds after which a process looks whether a collection has got another
-            dictionary.
+        level: Compression level, on the algorithm's own scale; by default 3 for zstd, 6 for
+            gzip, 0 for lz4 and 5 for brotli.
+        min_size: Smaller values, in bytes, are stored uncompressed.
+        max_size: Maximum number of bytes that an entry may decompress to, so that a small forged
+            one does not fill the memory. Larger values are stored uncompressed.
+        dictionaries: True to compress new entries with the dictionaries trained for their
+            collections (zstd only); see `train`. Entries compressed with a dictionary are read
+            in any case.
+        refresh: Seconds after which a process checks whether a collection has a new dictionary.
         legacy: Readers of what other libraries compressed, from `kvwrap.integrations`.
 
     Raises:
-        CorruptEntry: On reading, for an entry that is altered, truncated or larger than
-            `max_size`, or whose dictionary is lost.
+        CorruptEntry: On reading, for an entry that was altered or truncated, that decompresses to
+            more than `max_size` bytes, or whose dictionary is not stored any more.
     """
 
     traits = frozenset({"compresses"})
+    finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})
 
     def __init__(
         self,
@@ -73,14 +74,18 @@ class Compression(ReservedCollection):
     ) -> None:
         for name, size, least in (("min_size", min_size, 0), ("max_size", max_size, 1)):
             if type(size) is not int or size < least:
-                raise ConfigurationError(f"{name} is a whole number from {least}, not {size!r}")
+                raise ConfigurationError(
+                    f"`{name}` must be a number of bytes, an integer of at least {least}; "
+                    f"got {size!r}"
+                )
         if dictionaries and algorithm != "zstd":
             raise ConfigurationError(
-                f"{algorithm} has no dictionaries: choose algorithm='zstd', or dictionaries=False"
+                f"`dictionaries=True` requires algorithm='zstd'; got {algorithm!r}. Choose zstd, "
+                "or dictionaries=False"
             )
-        self._writes = _algorithm(algorithm, level)
-        self._compress = self._writes.compress
-        self._reads: dict[bytes, Algorithm] = {self._writes.step: self._writes}
+        self._algorithm = make_algorithm(algorithm, level)
+        self._compress = self._algorithm.compress
+        self._readers: dict[bytes, Algorithm] = {self._algorithm.step: self._algorithm}
         self._level = level
         self._min_size = min_size
         self._max_size = max_size
@@ -90,10 +95,15 @@ class Compression(ReservedCollection):
 
     def on_bind(self) -> None:
         super().on_bind()
-        level = self._level if self._writes.name == "zstd" else None
+        level = self._level if self._algorithm.name == "zstd" else None
         self._dictionaries = Dictionaries(self.inner, self.clock, level, self._refresh)
         self._primaries = self._dictionaries.primaries
-        self._waits_to_encode = self.uses_dictionaries
+        self._prepares_encode = self.uses_dictionaries
+
+    @property
+    def idle(self) -> bool:
+        """True while no dictionary is being looked up."""
+        return self._dictionaries.idle
 
     # -- one entry ---------------------------------------------------------------------
 
@@ -103,47 +113,48 @@ class Compression(ReservedCollection):
             return entry
         primary = self._primaries.get(collection) if self._primaries else None
         if primary is None:
-            step, made = self._writes.step, self._compress(body)
+            step, compressed = self._algorithm.step, self._compress(body)
         else:
-            step, made = primary.step, primary.compress(body)
-        if len(made) + len(step) >= len(body):
+            step, compressed = primary.step, primary.compress(body)
+        if len(compressed) + len(step) >= len(body):
             return entry
-        return entry.with_body(made, step + entry.codec)
+        return entry.with_body(compressed, step + entry.codec)
 
     def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         steps = entry.codec
-        first = steps[:1]
+        tag = steps[:1]
         try:
-            if first in NAMES:
-                reader = self._reads.get(first) or self._reader(first)
+            if tag in NAMES:
+                reader = self._readers.get(tag) or self._add_reader(tag)
                 return entry.with_body(reader.decompress(entry.body, self._max_size), steps[1:])
-            if first == _WITH_DICTIONARY:
-                dictionary = self._dictionaries.loaded.get(steps[1:5]) or _lost(steps[1:5])
+            if tag == _DICTIONARY_TAG:
+                identity = steps[1:5]
+                dictionary = self._dictionaries.loaded.get(identity) or _raise_lost(identity)
                 return entry.with_body(dictionary.decompress(entry.body, self._max_size), steps[5:])
             for legacy in self._legacy:
-                read = legacy.read(entry, collection, key)
-                if read is not None:
-                    return read
+                decoded = legacy.read(entry, collection, key)
+                if decoded is not None:
+                    return decoded
         except CorruptEntry as error:
             error.store, error.collection, error.key = self.name, collection, key
             raise
         return entry
 
-    def _reader(self, step: bytes) -> Algorithm:
-        self._reads[step] = _algorithm(NAMES[step])
-        return self._reads[step]
+    def _add_reader(self, step: bytes) -> Algorithm:
+        self._readers[step] = make_algorithm(NAMES[step])
+        return self._readers[step]
 
     async def prepare_encode(self, collection: Collection) -> None:
         if self.uses_dictionaries:
-            await self._dictionaries.refreshed(collection)
+            await self._dictionaries.refresh(collection)
 
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
-        unknown = set()
+        needed = set()
         for entry in entries:
-            if entry is not None and entry.codec[:1] == _WITH_DICTIONARY:
-                unknown.add(entry.codec[1:5])
-        if unknown:
-            await self._dictionaries.load(unknown)
+            if entry is not None and entry.codec[:1] == _DICTIONARY_TAG:
+                needed.add(entry.codec[1:5])
+        if needed:
+            await self._dictionaries.load(needed)
 
     # -- dictionaries ------------------------------------------------------------------
 
@@ -155,20 +166,22 @@ class Compression(ReservedCollection):
         size: int = 16 * 1024,
         rng: random.Random | None = None,
     ) -> DictionaryInfo:
-        """Train a dictionary on a collection, and compress what is put there with it from now on.
+        """Train a dictionary on a collection, and compress new entries of the collection with it.
 
-        Other processes follow within `refresh` seconds. What the collection holds already stays
-        as it is, until it is put again or `kvwrap.rewrite` goes over it.
+        Other processes follow within `refresh` seconds. Existing entries stay as they are until
+        they are put again or rewritten by `kvwrap.rewrite`.
 
         Args:
             collection: Its name as this layer sees it: inside layers that rename.
-            samples: Values like those to come, in place of the collection's own; `bytes` are
-                taken for serialized values, all else is serialized as JSON.
-            size: The most bytes of the dictionary; values are collected up to 128 times it.
-            rng: Chooses which of the collection's values to learn from.
+            samples: Values to train on instead of the collection's own, similar to those that
+                will be put. `bytes` are taken for serialized values; other values are serialized
+                as JSON.
+            size: Maximum size of the dictionary in bytes. Values of up to 128 times this size are
+                collected for the training.
+            rng: Chooses which of the collection's values to train on.
 
         Raises:
-            ConfigurationError: The layer is not to use dictionaries, or a part inside lets
+            ConfigurationError: The layer has `dictionaries=False`, or a part inside it makes
                 entries expire.
             InvalidValue: The samples are too few or too small, or have nothing in common.
             UnsupportedOperation: The store cannot enumerate keys, and there are no `samples`.
@@ -176,61 +189,67 @@ class Compression(ReservedCollection):
         self.check_collection(collection)
         if not self.uses_dictionaries:
             raise ConfigurationError(
-                "this layer would not use the dictionary: write .compress(dictionaries=True)",
+                "train() requires a layer that compresses with dictionaries: write "
+                ".compress(dictionaries=True)",
                 store=self.name,
             )
         if type(size) is not int or not 256 <= size <= 2**24:
-            raise ConfigurationError(f"size is from 256 bytes to 16 MiB, not {size!r}")
+            raise ConfigurationError(
+                f"`size` must be an integer from 256 to {2**24} (bytes); got {size!r}"
+            )
         if samples is not None:
-            taken = [s if isinstance(s, bytes) else JSON.dumps(s) for s in samples]
+            bodies = [s if isinstance(s, bytes) else JSON.dumps(s) for s in samples]
         elif Capability.KEYS in self.inner.capabilities:
-            taken = await sampled(self, collection, size, rng or random.Random())
+            bodies = await sample_values(self, collection, size, rng or random.Random())
         else:
             raise self.unsupported(
-                "sample a collection whose keys the store cannot enumerate: give train() samples="
+                "sample a collection, since the store cannot enumerate keys: pass samples= to "
+                "train()"
             )
         try:
-            return await self._dictionaries.train(collection, taken, size)
+            return await self._dictionaries.train(collection, bodies, size)
         except InvalidValue as error:
             error.store, error.collection = self.name, collection
             raise
 
     async def dictionaries(self, collection: Collection = None) -> list[DictionaryInfo]:
-        """The dictionaries that this collection has had and that are still there, oldest first."""
-        return await self._dictionaries.listed(collection)
+        """Read which dictionaries this collection has had and are still stored, oldest first."""
+        return await self._dictionaries.history(collection)
 
     async def retire(self, collection: Collection = None) -> bool:
-        """Compress new entries of this collection without a dictionary; whether it had one.
+        """Compress new entries of this collection without a dictionary. Returns True if it had one.
 
         Other processes follow within `refresh` seconds. Nothing is deleted; see `prune`.
         """
         return await self._dictionaries.retire(collection)
 
     async def prune(self, *, grace: TTL = _DAY) -> Pruned:
-        """Delete the dictionaries that no entry of the store uses and none will.
+        """Delete the dictionaries that no entry of the store uses and no process writes with.
 
-        Deleted is what was retired (by another `train`, or by `retire`) at least `grace` ago
-        and is named by none of the store's entries, all of which are read for it.
+        These are the dictionaries that were retired (by another `train`, or by `retire`) at least
+        `grace` seconds ago and that no entry of the store names. All entries are read to find out.
 
         Args:
-            grace: Seconds within which every process has learnt that a dictionary was
-                retired, and whatever it was writing has arrived: more than twice the largest
+            grace: Seconds within which every process has noticed that a dictionary was retired,
+                and whatever it was writing has arrived. Choose more than twice the largest
                 `refresh`, and more than a journal or a near store inside may lag behind.
 
         Raises:
+            ConfigurationError: `grace` is less than twice this layer's `refresh`.
             UnsupportedOperation: The store cannot enumerate its entries, or cannot compare
                 versions, without which no deletion is safe.
         """
-        wanted = {Capability.KEYS, Capability.COLLECTIONS, Capability.COMPARE_AND_PUT}
-        if not wanted <= self.inner.capabilities:
+        needed = {Capability.KEYS, Capability.COLLECTIONS, Capability.COMPARE_AND_PUT}
+        if not needed <= self.inner.capabilities:
             raise self.unsupported(
-                "tell which dictionaries are unused: the store cannot "
-                + ", ".join(sorted(wanted - self.inner.capabilities))
+                "tell which dictionaries are unused: the store lacks the capabilities "
+                + ", ".join(sorted(needed - self.inner.capabilities))
             )
         seconds = checked_ttl(grace)
         if seconds < 2 * self._refresh:
             raise ConfigurationError(
-                f"grace is at least twice refresh={self._refresh:g} seconds, not {seconds:g}"
+                f"`grace` must be at least twice refresh={self._refresh:g} seconds; "
+                f"got {seconds:g} seconds"
             )
         return await self._dictionaries.prune(seconds)
 
@@ -242,25 +261,22 @@ class Compression(ReservedCollection):
         if any("encrypts" in layer.traits for layer in above):
             yield Finding(
                 "compression-inside-encryption",
-                "What is encrypted looks random and does not get smaller.",
+                "Encrypted values look random, so compression does not make them smaller.",
                 "Put .compress() before .encrypt().",
             )
         if any("compresses" in layer.traits for layer in above):
             yield Finding(
                 "compressed-twice",
-                "Values are compressed by a layer further out, and will not get smaller again.",
-                "Leave one .compress(); it reads what any of them wrote.",
-                # Two of them would keep their dictionaries in one collection, and hide it.
+                "An outer layer has already compressed the values; they do not get smaller again.",
+                "Keep one .compress(); it reads what either of them wrote.",
+                # Two layers with dictionaries would share the reserved collection, and hide it.
                 fatal=any(getattr(layer, "uses_dictionaries", False) for layer in above),
             )
 
 
-def _lost(identity: bytes) -> NoReturn:
+def _raise_lost(identity: bytes) -> NoReturn:
     raise CorruptEntry(
-        f"the entry needs the compression dictionary {identity.hex()}, which is not in the "
-        f"collection {RESERVED!r} beside it: it was deleted, or the entry comes from another store"
+        f"the entry needs the compression dictionary {identity.hex()}, which the collection "
+        f"{RESERVED!r} of its store does not hold: it was deleted, or the entry was copied from "
+        "another store. Copy the dictionary from there, or restore it from a backup"
     )
-
-
-_algorithm = algorithm
-"""By another name, since the constructor has a parameter of this one."""

@@ -1,4 +1,4 @@
-"""A transform that has a collection of its own inside, for dictionaries, and hides it."""
+"""A transform with a reserved collection inside, which it hides from everything above."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from kvwrap.layers.compression.records import RESERVED
 
 
 class ReservedCollection(Transform):
-    """Keeps the collection `RESERVED` out of sight and out of harm's way.
+    """Hides the collection `RESERVED` and refuses every operation on it.
 
     Attributes:
-        uses_dictionaries: Whether this layer writes with dictionaries; another process may
-            in any case.
+        uses_dictionaries: True if this layer writes with dictionaries. Other processes may write
+            with them in any case.
     """
 
     reserved = (RESERVED,)
     uses_dictionaries = False
 
     def check_collection(self, collection: Collection) -> None:
-        """Raise `InvalidKey` for the collection that is not the user's."""
+        """Raise InvalidKey for the reserved collection."""
         if collection == RESERVED:
-            raise self._refusal()
+            raise self._reserved_error()
 
-    def _refusal(self) -> InvalidKey:
+    def _reserved_error(self) -> InvalidKey:
         return InvalidKey(
-            "compression dictionaries lie in this collection: choose another name",
+            "this collection is reserved for compression dictionaries: choose another name",
             store=self.name,
             collection=RESERVED,
         )
 
-    async def _refused(self) -> NoReturn:
-        # Raised when awaited, as everything is: others may have been called to be sent together.
-        raise self._refusal()
+    async def _refuse(self) -> NoReturn:
+        # Raised when it is awaited, as every operation does: the caller may have created the
+        # coroutines of several operations to run them together.
+        raise self._reserved_error()
 
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
         if collection == RESERVED:
-            return self._refused()
+            return self._refuse()
         return super().read(collection, keys)
 
     def write(
@@ -55,7 +56,7 @@ class ReservedCollection(Transform):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         if collection == RESERVED:
-            return self._refused()
+            return self._refuse()
         return super().write(collection, keys, entries, expected)
 
     def remove(
@@ -65,33 +66,30 @@ class ReservedCollection(Transform):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         if collection == RESERVED:
-            return self._refused()
+            return self._refuse()
         return self.inner.remove(collection, keys, expected)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
         if collection == RESERVED:
-            return self._refused()
+            return self._refuse()
         return self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        if collection == RESERVED:
-            raise self._refusal()
+        self.check_collection(collection)
         return await self.inner.list_keys(collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
         return [name for name in await self.inner.list_collections() if name != RESERVED]
 
     async def drop(self, collection: Collection) -> bool:
-        if collection == RESERVED:
-            raise self._refusal()
+        self.check_collection(collection)
         return await self.inner.drop(collection)
 
     async def drop_all(self) -> bool:
-        """Drop everything but dictionaries, with which other processes may be writing."""
-        inside = self.inner.capabilities
-        if Capability.COLLECTIONS not in inside:
+        """Drop everything but the dictionaries, since other processes may be writing with them."""
+        if Capability.COLLECTIONS not in self.inner.capabilities:
             if self.uses_dictionaries:
                 raise self.unsupported(
                     "destroy everything but its dictionaries: the store cannot enumerate "
@@ -105,8 +103,8 @@ class ReservedCollection(Transform):
 
     @property
     def capabilities(self) -> Capabilities:
-        inside = self.inner.capabilities
-        if self.uses_dictionaries:
-            wanted = {Capability.COLLECTIONS, Capability.DESTROY_COLLECTION}
-            return inside if wanted <= inside else inside - {Capability.DESTROY}
-        return inside
+        capabilities = self.inner.capabilities
+        needed = {Capability.COLLECTIONS, Capability.DESTROY_COLLECTION}
+        if self.uses_dictionaries and not needed <= capabilities:
+            return capabilities - {Capability.DESTROY}
+        return capabilities

@@ -1,4 +1,4 @@
-"""Choosing which values of a collection to learn from."""
+"""Choosing the values of a collection that a dictionary is trained on."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ import random
 
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, Primitives
-from kvwrap.layers.compression.training import MOST_FOR_SIZE
+from kvwrap.layers.compression.training import SAMPLES_TO_SIZE
 
-_MOST = 4_000
-_AT_ONCE = 100
+_MAX_KEYS = 4_000
+_BATCH_SIZE = 100
 
 
-async def sampled(
+async def sample_values(
     part: Primitives, collection: Collection, size: int, rng: random.Random
 ) -> list[bytes]:
-    """Serialized values for a dictionary of this size, each as likely to be among them.
+    """Read serialized values for a dictionary of this size, chosen at random.
 
-    All keys are listed, and few values read: enough, and no more than fit memory easily.
+    Each value of the collection is equally likely to be chosen. All keys are listed, but only as
+    many values are read as the training needs, so that they fit in memory.
     """
-    keys = await _chosen(part, collection, rng)
+    keys = await _choose_keys(part, collection, rng)
     rng.shuffle(keys)
     samples: list[bytes] = []
-    missing = MOST_FOR_SIZE * size
-    while keys and missing > 0:
-        batch, keys = keys[:_AT_ONCE], keys[_AT_ONCE:]
+    missing_bytes = SAMPLES_TO_SIZE * size
+    while keys and missing_bytes > 0:
+        batch, keys = keys[:_BATCH_SIZE], keys[_BATCH_SIZE:]
         for entry in await part.read(collection, batch):
-            if entry is not None and missing > 0:
+            if entry is not None and missing_bytes > 0:
                 samples.append(entry.body)
-                missing -= len(entry.body)
+                missing_bytes -= len(entry.body)
     return samples
 
 
-async def _chosen(part: Primitives, collection: Collection, rng: random.Random) -> list[str]:
-    """Keys drawn evenly from all pages (reservoir sampling; Vitter's algorithm R)."""
+async def _choose_keys(part: Primitives, collection: Collection, rng: random.Random) -> list[str]:
+    """Choose keys uniformly from all pages (reservoir sampling; Vitter's algorithm R)."""
     chosen: list[str] = []
     seen = 0
     async for page in pages(part, collection):
         for key in page.keys:
             seen += 1
-            if len(chosen) < _MOST:
+            if len(chosen) < _MAX_KEYS:
                 chosen.append(key)
-            elif (place := rng.randrange(seen)) < _MOST:
-                chosen[place] = key
+            elif (index := rng.randrange(seen)) < _MAX_KEYS:
+                chosen[index] = key
     return chosen

@@ -1,4 +1,4 @@
-"""Making a dictionary out of samples."""
+"""Training a dictionary on samples."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import NamedTuple
 from kvwrap.errors import InvalidValue
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 
-MOST_FOR_SIZE = 128
-"""Samples are collected up to so many times the dictionary's size, as zstd's authors advise."""
+SAMPLES_TO_SIZE = 128
+"""Ratio of the bytes of samples collected to the dictionary's size, as zstd's authors advise."""
 
-_FEWEST = 10
-_LONGEST = 128 * 1024
-_WAY_OUT = "Put more entries into it first, or give train() more of samples="
+_MIN_SAMPLES = 10
+_MAX_SAMPLE_SIZE = 128 * 1024
+_HINT = "Put more entries into the collection first, or pass more samples= to train()"
 
 
-class Trained(NamedTuple):
-    """A dictionary, and what it is worth."""
+class TrainedDictionary(NamedTuple):
+    """A dictionary, with the size of values compressed with it divided by that without it."""
 
     dictionary: bytes
     ratio: float
 
 
-def trained(samples: Sequence[bytes], size: int, level: int) -> Trained:
-    """A zstd dictionary of at most `size` bytes, tried on samples that it was not made of.
+def train_dictionary(samples: Sequence[bytes], size: int, level: int) -> TrainedDictionary:
+    """Train a zstd dictionary of at most `size` bytes, and measure what it saves.
+
+    It is measured on samples that it was not trained on, if there are at least 40.
 
     The algorithm is fastCover of the zstd library (after Liao, Petri, Moffat and Wirth,
     "Effective construction of relative Lempel-Ziv dictionaries").
@@ -34,31 +36,33 @@ def trained(samples: Sequence[bytes], size: int, level: int) -> Trained:
     """
     import zstandard
 
-    samples = [sample[:_LONGEST] for sample in samples if sample]
-    if len(samples) < _FEWEST:
+    samples = [sample[:_MAX_SAMPLE_SIZE] for sample in samples if sample]
+    if len(samples) < _MIN_SAMPLES:
         raise InvalidValue(
-            f"a dictionary is trained on at least {_FEWEST} values, better on a hundred and more, "
-            f"and there are {len(samples)}. {_WAY_OUT}"
+            f"training a dictionary requires at least {_MIN_SAMPLES} values, better 100 or more; "
+            f"got {len(samples)}. {_HINT}"
         )
-    # Every fourth is kept out to be tried on, unless they are few.
-    tried = samples[::4] if len(samples) >= 4 * _FEWEST else samples
-    learnt = [s for i, s in enumerate(samples) if i % 4] if tried is not samples else samples
+    training = evaluation = samples
+    if len(samples) >= 4 * _MIN_SAMPLES:
+        # Every fourth sample is reserved for the measurement.
+        evaluation = samples[::4]
+        training = [sample for index, sample in enumerate(samples) if index % 4]
     try:
-        dictionary = zstandard.train_dictionary(size, list(learnt), level=level).as_bytes()
+        dictionary = zstandard.train_dictionary(size, list(training), level=level).as_bytes()
     except zstandard.ZstdError:
         raise InvalidValue(
-            f"the {len(learnt)} values, of {sum(map(len, learnt))} bytes in all, are too few or "
-            f"too small to train a dictionary on. {_WAY_OUT}"
+            f"the {len(training)} values, {sum(map(len, training))} bytes in total, are too few or "
+            f"too small to train a dictionary on. {_HINT}"
         ) from None
-    with_it, without = Zstd(level, dictionary), Zstd(level)
-    ratio = _total(with_it, tried) / _total(without, tried)
+    with_dictionary, without = Zstd(level, dictionary), Zstd(level)
+    ratio = _total_size(with_dictionary, evaluation) / _total_size(without, evaluation)
     if ratio >= 1:
         raise InvalidValue(
-            "the values have too little in common: with a dictionary they would be no smaller. "
+            "the values have too little in common: a dictionary would not make them smaller. "
             "Leave this collection without one"
         )
-    return Trained(dictionary, ratio)
+    return TrainedDictionary(dictionary, ratio)
 
 
-def _total(zstd: Zstd, samples: Sequence[bytes]) -> int:
+def _total_size(zstd: Zstd, samples: Sequence[bytes]) -> int:
     return sum(min(len(sample), len(zstd.compress(sample))) for sample in samples)

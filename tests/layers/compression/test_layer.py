@@ -1,4 +1,4 @@
-"""Compression: what is compressed and what is not, and bytes that are not to be trusted."""
+"""Compression: which values are compressed, and stored bytes that are broken or hostile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.serializer import JSON
 from kvwrap.integrations.py_key_value import PyKeyValueCompression
-from kvwrap.layers.compression.algorithms.lookup import NAMES, algorithm
+from kvwrap.layers.compression.algorithms.lookup import NAMES, make_algorithm
 
 ALGORITHMS = list(NAMES.values())
 VALUE = {"name": "Ada Lovelace", "lines": [f"line {n} of many that are alike" for n in range(200)]}
@@ -72,7 +72,7 @@ async def test_every_algorithm_reads_what_the_others_wrote(name: Any) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 async def test_levels_are_the_algorithms_own(name: Any) -> None:
-    levels = type(algorithm(name)).levels
+    levels = type(make_algorithm(name)).levels
     for level in (levels[0], levels[-1]):
         store = Compression(name, level=level).over(MemoryStore())
         await store.put("k", VALUE)
@@ -83,7 +83,7 @@ async def test_levels_are_the_algorithms_own(name: Any) -> None:
             Compression(name, level=level)
 
 
-async def test_what_does_not_shrink_or_is_small_stays_as_it_is() -> None:
+async def test_small_and_incompressible_values_are_stored_uncompressed() -> None:
     store = stack().compress(min_size=100).serialize("bytes").over(MemoryStore())
     for value in (b"a" * 99, os.urandom(5_000)):
         await store.put("k", value)
@@ -94,7 +94,7 @@ async def test_what_does_not_shrink_or_is_small_stays_as_it_is() -> None:
     assert (await stored(store)).codec == codec.ZSTD + codec.BYTES
 
 
-async def test_what_could_not_be_read_again_is_not_compressed() -> None:
+async def test_values_over_max_size_are_not_compressed() -> None:
     store = Compression(max_size=500).over(MemoryStore())
     for size, steps in ((498, codec.ZSTD + codec.JSON), (499, codec.JSON)):
         await store.put("k", "a" * size)
@@ -104,16 +104,16 @@ async def test_what_could_not_be_read_again_is_not_compressed() -> None:
 
 @pytest.mark.parametrize("step", NAMES)
 async def test_a_bomb_is_not_unpacked(step: bytes) -> None:
-    bomb = algorithm(NAMES[step]).compress(bytes(2_000_000))
+    bomb = make_algorithm(NAMES[step]).compress(bytes(2_000_000))
     store = Compression(max_size=1_999_999).over(MemoryStore())
     await store.base.write(None, ["k"], [entry(bomb, step)])
     with pytest.raises(CorruptEntry, match="max_size=1999999") as caught:
         await store.get("k")
     assert caught.value.key == "k"
-    assert algorithm(NAMES[step]).decompress(bomb, 2_000_000) == bytes(2_000_000)
+    assert make_algorithm(NAMES[step]).decompress(bomb, 2_000_000) == bytes(2_000_000)
 
 
-async def test_a_frame_that_does_not_tell_its_size_is_read_within_the_bound() -> None:
+async def test_a_frame_that_does_not_state_its_size_is_read_up_to_max_size() -> None:
     silent = zstandard.ZstdCompressor(write_content_size=False).compress(PLAIN)
     assert zstandard.frame_content_size(silent) == -1
     base = MemoryStore()
@@ -125,7 +125,7 @@ async def test_a_frame_that_does_not_tell_its_size_is_read_within_the_bound() ->
 
 @pytest.mark.parametrize("step", NAMES)
 async def test_truncated_and_extended_frames_are_corrupt(step: bytes) -> None:
-    frame = algorithm(NAMES[step]).compress(PLAIN)
+    frame = make_algorithm(NAMES[step]).compress(PLAIN)
     store = Compression().over(MemoryStore())
     broken = [frame[:length] for length in range(len(frame))]
     for body in (*broken, frame + b"x", frame + frame, b"not a frame at all"):
@@ -136,16 +136,16 @@ async def test_truncated_and_extended_frames_are_corrupt(step: bytes) -> None:
 
 
 @pytest.mark.parametrize("step", NAMES)
-def test_altered_frames_never_raise_what_is_the_librarys(step: bytes) -> None:
+def test_altered_frames_never_raise_errors_of_the_library(step: bytes) -> None:
     rng = random.Random(7)
-    made = algorithm(NAMES[step])
-    frame = made.compress(PLAIN)
+    algorithm = make_algorithm(NAMES[step])
+    frame = algorithm.compress(PLAIN)
     refused = 0
     for _ in range(2_000):
         altered = bytearray(frame)
         altered[rng.randrange(len(frame))] ^= 1 << rng.randrange(8)
         try:
-            made.decompress(bytes(altered), 100_000)
+            algorithm.decompress(bytes(altered), 100_000)
         except CorruptEntry:
             refused += 1
     assert refused > 200
@@ -153,8 +153,8 @@ def test_altered_frames_never_raise_what_is_the_librarys(step: bytes) -> None:
 
 @given(st.binary(max_size=3_000), st.sampled_from(ALGORITHMS))
 def test_any_bytes_come_back(data: bytes, name: str) -> None:
-    made = algorithm(name)
-    assert made.decompress(made.compress(data), len(data)) == data
+    algorithm = make_algorithm(name)
+    assert algorithm.decompress(algorithm.compress(data), len(data)) == data
 
 
 @pytest.mark.parametrize(("name", "module"), [("lz4", "lz4.frame"), ("brotli", "brotli")])
@@ -182,7 +182,7 @@ async def test_a_missing_package_is_named_with_its_extra(
         {"algorithm": "gzip", "dictionaries": True},
     ],
 )
-def test_what_cannot_work_is_refused(arguments: dict[str, Any]) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Compression(**arguments)
 
@@ -194,14 +194,14 @@ def test_an_unknown_algorithm_gets_a_suggestion() -> None:
         Compression(refresh=0)
 
 
-async def test_sealed_and_compressed_takes_at_most_64_bytes_more_than_compressed() -> None:
+async def test_encrypted_and_compressed_takes_at_most_64_bytes_more_than_compressed() -> None:
     store = stack().compress().encrypt(Keyring({"2024": b"k" * 32})).over(MemoryStore())
     await store.put("k", VALUE, ttl=100)
     smallest = len(zstandard.ZstdCompressor(level=3).compress(PLAIN))
     assert len((await stored(store)).to_bytes(None, "k")) <= smallest + 64
 
 
-async def test_what_py_key_value_compressed_is_read_and_written_anew() -> None:
+async def test_values_that_py_key_value_compressed_are_read_and_rewritten() -> None:
     packed = zlib.compress(PLAIN, 1, wbits=31)
     value = {
         "__compressed_data__": base64.b64encode(packed).decode(),
@@ -221,7 +221,7 @@ async def test_what_py_key_value_compressed_is_read_and_written_anew() -> None:
     assert caught.value.key == "k"
 
 
-def test_known_mistakes_are_told() -> None:
+def test_known_mistakes_are_reported() -> None:
     keyring = Keyring({"k": b"k" * 32})
     with pytest.warns(StackWarning, match="compression-inside-encryption"):
         stack().encrypt(keyring).compress().over(MemoryStore())

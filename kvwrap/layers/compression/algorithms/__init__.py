@@ -1,1 +1,1 @@
-"""Compression algorithms, one a file."""
+"""Compression algorithms, one per file."""

@@ -1,4 +1,4 @@
-"""What the compression layer asks of an algorithm."""
+"""The interface that the compression layer expects of an algorithm."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from kvwrap.errors import CorruptEntry
 
 
 class Algorithm(ABC):
-    """One way to compress, at one level.
+    """A compression algorithm at one level.
 
-    An instance is used by one event loop at a time, so it may keep what is costly to make.
+    An instance is used by one event loop at a time, so it may keep what is expensive to create.
 
     Args:
-        level: One of `levels`; `default` is the one that suits most values.
+        level: A member of `levels`; None for `default`.
+
+    Attributes:
+        name: Name of the algorithm, as the layer's argument `algorithm` takes it.
+        levels: The algorithm's own scale of levels.
+        default: The level that suits most values.
+        step: The step that stands for the algorithm in a codec (see `kvwrap.core.codec`).
     """
 
     name: ClassVar[str]
@@ -27,21 +33,28 @@ class Algorithm(ABC):
 
     @abstractmethod
     def compress(self, data: bytes) -> bytes:
-        """The data as one whole frame, which may be longer than the data."""
+        """Compress the data into one whole frame, which may be longer than the data."""
 
     @abstractmethod
     def decompress(self, data: bytes, limit: int) -> bytes:
-        """What `compress` was given; raises `CorruptEntry` for anything else, and over `limit`."""
+        """Decompress a frame that `compress` returned.
+
+        Raises:
+            CorruptEntry: The data is not one whole frame, or it decompresses to more than
+                `limit` bytes.
+        """
 
 
-def broken(name: str) -> CorruptEntry:
-    """The error for data that is no whole frame of this algorithm."""
-    return CorruptEntry(f"the entry's body is not one whole {name} frame: altered or truncated")
+def broken_frame(name: str) -> CorruptEntry:
+    """Return the error for data that is not one whole frame of this algorithm."""
+    return CorruptEntry(
+        f"the entry's body must be one whole {name} frame; it was altered or truncated"
+    )
 
 
 def too_large(limit: int) -> CorruptEntry:
-    """The error for a frame that holds more than it may."""
+    """Return the error for a frame that decompresses to more than `limit` bytes."""
     return CorruptEntry(
-        f"the entry's body would be over max_size={limit} bytes once decompressed: if it is meant, "
-        "give Compression a larger max_size"
+        f"the entry's body would decompress to more than max_size={limit} bytes; if a value of "
+        "that size is expected, give Compression a larger max_size"
     )

@@ -1,17 +1,17 @@
-"""Gzip (RFC 1952), of the standard library."""
+"""Gzip (RFC 1952), from the standard library."""
 
 from __future__ import annotations
 
 import zlib
 
 from kvwrap.core import codec
-from kvwrap.layers.compression.algorithms.base import Algorithm, broken, too_large
+from kvwrap.layers.compression.algorithms.base import Algorithm, broken_frame, too_large
 
-_WINDOW = 16 + zlib.MAX_WBITS
+_GZIP_FORMAT = 16 + zlib.MAX_WBITS
 
 
 class Gzip(Algorithm):
-    """What every language and tool can read; slower and larger than zstd."""
+    """Readable by every language and tool; slower and larger than zstd."""
 
     name = "gzip"
     step = codec.GZIP
@@ -19,16 +19,16 @@ class Gzip(Algorithm):
     default = 6
 
     def compress(self, data: bytes) -> bytes:
-        return zlib.compress(data, self.level, wbits=_WINDOW)
+        return zlib.compress(data, self.level, wbits=_GZIP_FORMAT)
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        frame = zlib.decompressobj(_WINDOW)
+        stream = zlib.decompressobj(_GZIP_FORMAT)
         try:
-            plain = frame.decompress(data, limit + 1)
+            plain = stream.decompress(data, limit + 1)
         except zlib.error:
-            raise broken(self.name) from None
+            raise broken_frame(self.name) from None
         if len(plain) > limit:
             raise too_large(limit)
-        if not frame.eof or frame.unused_data:
-            raise broken(self.name)
+        if not stream.eof or stream.unused_data:
+            raise broken_frame(self.name)
         return plain

@@ -1,4 +1,4 @@
-"""The algorithms that there are, by name."""
+"""The compression algorithms by name."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from kvwrap.layers.compression.algorithms.gzip import Gzip
 from kvwrap.layers.compression.algorithms.lz4 import LZ4
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 
-_KNOWN: dict[str, type[Algorithm]] = {each.name: each for each in (Zstd, Gzip, LZ4, Brotli)}
+_CLASSES: dict[str, type[Algorithm]] = {cls.name: cls for cls in (Zstd, Gzip, LZ4, Brotli)}
 
-NAMES = {each.step: name for name, each in _KNOWN.items()}
+NAMES = {cls.step: name for name, cls in _CLASSES.items()}
 """Names of algorithms by their step in a codec."""
 
 
-def algorithm(name: str, level: int | None = None) -> Algorithm:
-    """The algorithm of this name.
+def make_algorithm(name: str, level: int | None = None) -> Algorithm:
+    """Create the algorithm of this name.
 
     Raises:
-        ConfigurationError: There is none, it has no such level, or its package is missing.
+        ConfigurationError: No algorithm has this name, it has no such level, or its package is
+            not installed.
     """
-    if name not in list(_KNOWN):
-        raise ConfigurationError(f"no compression is called {name!r}: {suggest(str(name), _KNOWN)}")
-    levels = _KNOWN[name].levels
+    if name not in list(_CLASSES):
+        raise ConfigurationError(
+            f"`algorithm` must be the name of a compression algorithm; got {name!r}: "
+            f"{suggest(str(name), _CLASSES)}"
+        )
+    levels = _CLASSES[name].levels
     if level is not None and (type(level) is not int or level not in levels):
         raise ConfigurationError(
-            f"a level of {name} is a whole number from {levels[0]} to {levels[-1]}, not {level!r}"
+            f"the level of {name} must be an integer from {levels[0]} to {levels[-1]}; "
+            f"got {level!r}"
         )
-    return _KNOWN[name](level)
+    return _CLASSES[name](level)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from kvwrap.core import codec
 from kvwrap.core.optional import need
-from kvwrap.layers.compression.algorithms.base import Algorithm, broken, too_large
+from kvwrap.layers.compression.algorithms.base import Algorithm, broken_frame, too_large
 
 
 class LZ4(Algorithm):
-    """The fastest to read; the least small."""
+    """The fastest to read; the largest output of the four."""
 
     name = "lz4"
     step = codec.LZ4
@@ -20,22 +20,22 @@ class LZ4(Algorithm):
         self._frame = need("lz4.frame", extra="lz4", wanted_by="lz4 compression")
 
     def compress(self, data: bytes) -> bytes:
-        made: bytes = self._frame.compress(data, compression_level=self.level)
-        return made
+        frame: bytes = self._frame.compress(data, compression_level=self.level)
+        return frame
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         try:
-            # 0 where the frame does not say. The library takes memory for as much as it may
-            # give, so it is told as little as will do.
+            # The size is 0 if the frame does not state it. The library allocates memory for the
+            # maximum that it is given, so the maximum is as low as possible.
             size: int = self._frame.get_frame_info(data)["content_size"]
             if size > limit:
                 raise too_large(limit)
-            frame = self._frame.LZ4FrameDecompressor()
-            plain: bytes = frame.decompress(data, (size or limit) + 1)
+            stream = self._frame.LZ4FrameDecompressor()
+            plain: bytes = stream.decompress(data, (size or limit) + 1)
         except (RuntimeError, EOFError):
-            raise broken(self.name) from None
+            raise broken_frame(self.name) from None
         if len(plain) > limit:
             raise too_large(limit)
-        if not frame.eof or frame.unused_data:
-            raise broken(self.name)
+        if not stream.eof or stream.unused_data:
+            raise broken_frame(self.name)
         return plain

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from kvwrap.core import codec
-from kvwrap.layers.compression.algorithms.base import Algorithm, broken, too_large
+from kvwrap.layers.compression.algorithms.base import Algorithm, broken_frame, too_large
 
 
 class Zstd(Algorithm):
-    """The default: fast both ways, and small.
+    """The default: fast to write and to read, and small.
 
-    Frames carry the size of their content, so that reading allocates once and knows its
-    bound beforehand, and neither checksum nor dictionary id, since the entry has both.
+    Frames state the size of their content, so that reading allocates once and checks the limit
+    beforehand. They contain neither a checksum nor a dictionary id, since the entry has both.
+
+    Args:
+        level: A member of `levels`; None for `default`.
+        dictionary: A trained dictionary, as bytes; None to compress without one.
     """
 
     name = "zstd"
@@ -22,17 +26,17 @@ class Zstd(Algorithm):
         import zstandard
 
         super().__init__(level)
-        trained = None
+        prepared = None
         if dictionary is not None:
-            trained = zstandard.ZstdCompressionDict(
+            prepared = zstandard.ZstdCompressionDict(
                 dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT
             )
-            trained.precompute_compress(level=self.level)
-        # Contexts are kept: making one costs more than compressing a small value.
+            prepared.precompute_compress(level=self.level)
+        # The contexts are kept: creating one costs more than compressing a small value.
         self._compress = zstandard.ZstdCompressor(
-            level=self.level, dict_data=trained, write_dict_id=False
+            level=self.level, dict_data=prepared, write_dict_id=False
         ).compress
-        self._decompress = zstandard.ZstdDecompressor(dict_data=trained).decompress
+        self._decompress = zstandard.ZstdDecompressor(dict_data=prepared).decompress
         self._content_size = zstandard.frame_content_size
         self._error = zstandard.ZstdError
 
@@ -41,12 +45,12 @@ class Zstd(Algorithm):
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         try:
-            # -1 where the frame does not say: then the library takes the limit for a bound.
+            # The size is -1 if the frame does not state it; the library then enforces the limit.
             if (size := self._content_size(data)) > limit:
                 raise too_large(limit)
             plain: bytes = self._decompress(
                 data, max_output_size=limit if size < 0 else 0, allow_extra_data=False
             )
         except self._error:
-            raise broken(self.name) from None
+            raise broken_frame(self.name) from None
         return plain
