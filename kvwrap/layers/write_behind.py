@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -24,18 +25,20 @@ from kvwrap.layers.base import (
 )
 from kvwrap.layers.shared.journal.change import Refused
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
-from kvwrap.layers.shared.journal.journal import Journal, overlay
+from kvwrap.layers.shared.journal.journal import Journal, read_with_pending
 from kvwrap.layers.shared.journal.sender import Sender
+
+_log = logging.getLogger("kvwrap.write_behind")
 
 
 class WriteBehindSnapshot(msgspec.Struct, frozen=True):
-    """What a `WriteBehind` layer has done since it was made.
+    """Counts of a `WriteBehind` layer since it was put over its store.
 
     Attributes:
-        pending: Changes acknowledged and not sent yet.
-        sent: Changes sent.
-        failures: Calls that the backend did not answer; the changes stayed pending.
-        refused: Changes that the backend refused, set aside in the journal.
+        pending: Number of changes acknowledged and not sent yet.
+        sent: Number of changes sent.
+        failures: Number of calls that the backend did not answer; their changes stayed pending.
+        refused: Number of changes that the backend refused, set aside in the journal.
     """
 
     pending: int
@@ -47,29 +50,31 @@ class WriteBehindSnapshot(msgspec.Struct, frozen=True):
 class WriteBehind(Layer):
     """Acknowledges a write when it is in a local journal on the disk, and sends it later.
 
-    Writes go out in the order in which they were accepted, of several to one key only the
-    newest. What was acknowledged and not sent when the process ended, however it ended, is
-    sent when the journal is opened again. Reads see what is pending. What depends on the
-    backend's state (conditional writes, `expire`, enumerations, `destroy`) first waits
-    until what is pending has been sent.
+    Changes are sent in the order in which they were accepted, of several to one key only the
+    newest. Changes that had not been sent when the process ended, however it ended, are sent
+    when the journal is opened again. Reads see pending changes. Operations that depend on the
+    backend's state (conditional writes, `expire`, enumerations, `destroy`) first wait until
+    the pending changes have been sent.
 
     Args:
-        journal: The journal's file, for this stack in this process alone.
-        max_pending: The most changes pending; a write beyond waits for room.
-        max_wait: How long it waits, seconds, before it raises `StoreFull`; 0 is not at all.
+        journal: The journal's file, for one stack in one process.
+        max_pending: The most changes pending; a further write waits for room.
+        max_wait: Seconds that a write waits for room before it raises `StoreFull`; 0 does not
+            wait.
         batch: The most changes sent in one call.
-        retry_after: Seconds until what the backend did not answer is sent again; doubles
-            with every failure, up to 30.
-        close_within: How long closing may send what is pending, seconds. The rest stays in
+        retry_after: Seconds to wait after a call that the backend did not answer. Doubles with
+            every failure, up to 30 or to `retry_after` if that is longer.
+        shutdown_timeout: Seconds that closing may send pending changes. The others stay in
             the journal.
 
     Raises:
-        ConfigurationError: An argument is out of bounds; on opening, when another process
-            or stack has the journal open, or the file is something else.
-        StoreFull: On writing, when there was no room within `max_wait`.
+        ConfigurationError: An argument is out of bounds. On opening: another process or stack
+            has the journal open, or the file is not a journal.
+        StoreFull: On writing: there was no room within `max_wait`.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"journals"})
+    finding_codes = frozenset({"guard-inside-write-behind", "plaintext-journal", "two-journals"})
 
     def __init__(
         self,
@@ -94,10 +99,11 @@ class WriteBehind(Layer):
             self._journal,
             self.inner,
             self.clock,
+            log=_log,
             owner=self.name,
-            batch=self._batch,
+            batch_size=self._batch,
             pause=self._retry_after,
-            longest_pause=max(30.0, self._retry_after),
+            max_pause=max(30.0, self._retry_after),
         )
 
     async def setup(self) -> None:
@@ -110,37 +116,49 @@ class WriteBehind(Layer):
         finally:
             await self._journal.close()
 
-    # -- for those who watch it --------------------------------------------------------
+    # -- observing and controlling -----------------------------------------------------
 
     @property
     def pending(self) -> int:
-        """How many acknowledged changes have not been sent yet."""
+        """Number of acknowledged changes that have not been sent yet."""
         return len(self._journal.pending)
 
+    @property
+    def idle(self) -> bool:
+        """True while nothing is being committed to the journal or sent from it."""
+        return self._sender.idle and self._journal.idle
+
     def snapshot(self) -> WriteBehindSnapshot:
-        """Counts, as they are now."""
+        """Return the current counts."""
         sender = self._sender
         return WriteBehindSnapshot(self.pending, sender.sent, sender.failures, sender.refused)
 
     async def flush(self) -> None:
-        """Send now what is pending now; raises `StoreUnavailable` if the backend fails."""
+        """Send the changes that are pending now.
+
+        Raises:
+            StoreUnavailable: The backend does not answer; the changes stay pending.
+        """
         await self.ready()
         await self._sender.flush()
 
     async def refused(self) -> list[Refused]:
-        """What the backend refused (a value over its limit, say), oldest first."""
+        """Return the changes that the backend refused, oldest first (a value over its limit)."""
         await self.ready()
         return await self._journal.refused()
 
     async def retry_refused(self) -> int:
-        """Send again what was refused, unless its key was written since; how much it was."""
+        """Send the refused changes again, except those whose key was written since.
+
+        Returns their number.
+        """
         await self.ready()
-        again = await self._journal.retry_refused()
+        count = await self._journal.retry_refused()
         self._sender.start()
-        return again
+        return count
 
     async def discard_refused(self) -> int:
-        """Give up what was refused; how much it was."""
+        """Delete the refused changes. Returns their number."""
         await self.ready()
         return await self._journal.discard_refused()
 
@@ -150,7 +168,7 @@ class WriteBehind(Layer):
         await self.ready()
         if not self._journal.pending:
             return await self.inner.read(collection, keys)
-        return await overlay(self._journal, self.clock, self.inner.read, collection, keys)
+        return await read_with_pending(self._journal, self.clock, self.inner.read, collection, keys)
 
     async def write(
         self,
@@ -161,7 +179,7 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._sender.send_first(collection, keys)
+            await self._sender.flush_if_pending(collection, keys)
             return await self.inner.write(collection, keys, entries, expected)
         await self._accept(collection, keys, entries)
         return [True] * len(keys)
@@ -174,24 +192,24 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._sender.send_first(collection, keys)
+            await self._sender.flush_if_pending(collection, keys)
             return await self.inner.remove(collection, keys, expected)
         try:
-            there = [entry is not None for entry in await self.read(collection, keys)]
+            existed = [entry is not None for entry in await self.read(collection, keys)]
         except StoreUnavailable:
-            # Nobody can tell now; the removal is accepted all the same.
+            # The state of keys without a pending change is unknown; the removal is accepted.
             pending = self._journal.pending
             now = self.clock.time()
             changes = [pending.get((collection, key)) for key in keys]
-            there = [change is None or change.live(now) is not None for change in changes]
+            existed = [change is None or change.live(now) is not None for change in changes]
         await self._accept(collection, keys, [None] * len(keys))
-        return first_of_each(keys, there)
+        return first_of_each(keys, existed)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         await self.ready()
-        await self._sender.send_first(collection, keys)
+        await self._sender.flush_if_pending(collection, keys)
         return await self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
@@ -218,12 +236,12 @@ class WriteBehind(Layer):
             collection,
             keys,
             entries,
-            limit=self._max_pending,
-            wait=self._max_wait,
-            until="the backend",
+            max_pending=self._max_pending,
+            max_wait=self._max_wait,
+            retry_when="when the backend answers",
         )
 
-    # -- what is said of its place -----------------------------------------------------
+    # -- findings and notes ------------------------------------------------------------
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -233,9 +251,12 @@ class WriteBehind(Layer):
             if "guards" in layer.traits:
                 yield Finding(
                     "guard-inside-write-behind",
-                    f"What {layer.name} refuses has been acknowledged by {self.name} already.",
+                    f"{self.name} has already acknowledged a write that {layer.name} refuses.",
                     f"Put {layer.name} before {self.name}, so that the caller gets the refusal.",
                 )
 
     def notes(self) -> Iterable[str]:
-        yield "a write is acknowledged when it is in the journal; others see it when it is sent"
+        yield (
+            "a write is acknowledged when it is in the journal; other processes see it when it is "
+            "sent"
+        )

@@ -1,5 +1,6 @@
-"""Another store that answers while the inner one fails."""
+"""A second store that answers while the inner one is unavailable."""
 
-from kvwrap.layers.fallback.layer import Fallback, FallbackSnapshot
+from kvwrap.layers.fallback.layer import Fallback
+from kvwrap.layers.fallback.snapshot import FallbackSnapshot
 
 __all__ = ["Fallback", "FallbackSnapshot"]

@@ -1,4 +1,4 @@
-"""What is read of a store, or of another one while the first is out of reach."""
+"""Reads from one store, or from another while the first is unavailable."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ _LISTING = {Capability.KEYS, Capability.RANGE, Capability.COLLECTIONS}
 
 
 class _Cursor(msgspec.Struct, frozen=True):
-    """Which store an enumeration was begun in, and its cursor."""
+    """The cursor of one of the two stores, and whether it is the other store's."""
 
-    other: bool
+    of_other: bool
     cursor: object
 
 
 class Failover:
-    """Reads one of two stores. An enumeration begun in one is never ended in the other.
+    """Reads from the inner store, and from the other one while it is unavailable.
+
+    An enumeration that began in one store never continues in the other.
 
     Args:
         inner: The store to read.
-        guard: What `inner` is asked through.
-        other: The store to read in its place, and to enumerate if it can all that `inner` can.
-        owner: Who speaks in errors.
+        guard: The circuit breaker around `inner`.
+        other: The store to read instead. It is enumerated only if it has every capability of
+            `inner` for enumerations.
+        owner: The name of the layer, for errors.
 
     Attributes:
-        served: How many keys, pages and lists the other store has given.
+        fallback_reads: Number of keys, pages and lists of names that the other store answered.
     """
 
     def __init__(self, inner: Primitives, guard: Guard, other: Primitives, *, owner: str) -> None:
@@ -43,55 +46,59 @@ class Failover:
         self._owner = owner
 
     @property
-    def has_other(self) -> bool:
-        """Whether the other store can be enumerated in the inner one's place."""
+    def can_list_other(self) -> bool:
+        """True if the other store can be enumerated instead of the inner one."""
         return _LISTING & self._inner.capabilities <= self._other.capabilities
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        """The primitive; raises `StoreUnavailable` where neither answers."""
+        """Read these keys from one of the two stores.
+
+        Raises:
+            StoreUnavailable: Neither store answers.
+        """
         try:
             return await self._call(self._inner.read, collection, keys)
         except StoreUnavailable as outage:
             try:
-                found = await self._other.read(collection, keys)
+                entries = await self._other.read(collection, keys)
             except StoreUnavailable as error:
                 raise StoreUnavailable(
                     f"neither the inner store nor the fallback answers ({outage.message})",
                     store=self._owner,
                 ) from error
         self.fallback_reads += len(keys)
-        return found
+        return entries
 
-    async def keys(
+    async def list_keys(
         self, collection: Collection, key_range: KeyRange, cursor: object, *, of_other: bool = False
     ) -> Page:
-        """A page of keys; `of_other` has a new enumeration begin in the other store."""
+        """Return a page of keys; with `of_other`, begin an enumeration in the other store."""
         assert cursor is None or isinstance(cursor, _Cursor)
-        inside = None
+        store_cursor = None
         if cursor is not None:
-            of_other, inside = cursor.other, cursor.cursor
+            of_other, store_cursor = cursor.of_other, cursor.cursor
         if not of_other:
             try:
-                page = await self._call(self._inner.list_keys, collection, key_range, inside)
-                return _page(page, other=False)
+                page = await self._call(self._inner.list_keys, collection, key_range, store_cursor)
+                return _with_cursor(page, of_other=False)
             except StoreUnavailable:
-                if cursor is not None or not self.has_other:
+                if cursor is not None or not self.can_list_other:
                     raise
-        page = await self._other.list_keys(collection, key_range, inside)
+        page = await self._other.list_keys(collection, key_range, store_cursor)
         self.fallback_reads += 1
-        return _page(page, other=True)
+        return _with_cursor(page, of_other=True)
 
-    async def collections(self, *, of_other: bool = False) -> list[Collection]:
-        """The collections; `of_other` has the other store asked alone."""
+    async def list_collections(self, *, of_other: bool = False) -> list[Collection]:
+        """Return the collections; with `of_other`, ask only the other store."""
         if not of_other:
             try:
                 return await self._call(self._inner.list_collections)
             except StoreUnavailable:
-                if not self.has_other:
+                if not self.can_list_other:
                     raise
         self.fallback_reads += 1
         return await self._other.list_collections()
 
 
-def _page(page: Page, *, other: bool) -> Page:
-    return Page(page.keys, None if page.cursor is None else _Cursor(other, page.cursor))
+def _with_cursor(page: Page, *, of_other: bool) -> Page:
+    return Page(page.keys, None if page.cursor is None else _Cursor(of_other, page.cursor))

@@ -1,4 +1,4 @@
-"""A second store that is kept up to date as well as it can be."""
+"""A second store that receives copies of writes, without failing them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from kvwrap.layers.shared.guard import Guard
 
 P = ParamSpec("P")
 
-_log = logging.getLogger("kvwrap.copies")
+_log = logging.getLogger("kvwrap.fallback")
 
 
 class Mirror:
-    """Does to a store what has been done to another; what it misses is counted and logged.
+    """Repeats in a store what another store has carried out; counts and logs failed copies.
+
+    Args:
+        store: The store that receives the copies.
+        guard: The circuit breaker around `store`.
+        owner: The name of the layer, for the log.
 
     Attributes:
-        store: The store that gets the copies.
-        missed: How many copies it did not take.
+        store: The store that receives the copies.
+        copy_failures: Number of calls with copies that failed.
     """
 
     def __init__(self, store: Primitives, guard: Guard, *, owner: str) -> None:
@@ -31,41 +36,46 @@ class Mirror:
         self._guard = guard
         self._owner = owner
 
-    async def do(
-        self, call: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
+    async def call(
+        self, primitive: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Call a primitive of the store; only what is no error of kvwrap's comes out."""
+        """Call a primitive of the store. An error of kvwrap is counted and logged, not raised."""
         try:
-            await self._guard.call(call, *args, **kwargs)
+            await self._guard.call(primitive, *args, **kwargs)
         except KvwrapError as error:
             self.copy_failures += 1
             _log.warning("%s: the fallback missed a write: %s", self._owner, type(error).__name__)
 
-    async def put(
+    async def copy(
         self,
         collection: Collection,
         keys: Sequence[str],
         entries: Sequence[Entry | None],
-        done: Sequence[bool],
+        succeeded: Sequence[bool],
     ) -> None:
-        """Let the store have the entries that are done, and nothing where there is `None`."""
-        changed = {key: entry for key, entry, was in zip(keys, entries, done, strict=True) if was}
-        kept = {key: entry for key, entry in changed.items() if entry is not None}
-        gone = [key for key, entry in changed.items() if entry is None]
-        if kept:
-            await self.do(self.store.write, collection, list(kept), list(kept.values()), None)
-        if gone:
-            await self.do(self.store.remove, collection, gone, None)
+        """Write the entries whose write succeeded; remove the keys whose entry is `None`."""
+        changed = {
+            key: entry for key, entry, done in zip(keys, entries, succeeded, strict=True) if done
+        }
+        written = {key: entry for key, entry in changed.items() if entry is not None}
+        removed = [key for key, entry in changed.items() if entry is None]
+        if written:
+            await self.call(
+                self.store.write, collection, list(written), list(written.values()), None
+            )
+        if removed:
+            await self.call(self.store.remove, collection, removed, None)
 
     async def touch(
         self,
         collection: Collection,
         keys: Sequence[str],
         expires: Sequence[float | None],
-        done: Sequence[bool],
+        succeeded: Sequence[bool],
     ) -> None:
-        """Let the store give these ends to the entries that are done."""
-        places = indexes_of(done)
-        if places:
-            names, ends = take(keys, places), take(expires, places)
-            await self.do(self.store.touch, collection, names, ends)
+        """Set the expiry times of the entries whose touch succeeded."""
+        indexes = indexes_of(succeeded)
+        if indexes:
+            await self.call(
+                self.store.touch, collection, take(keys, indexes), take(expires, indexes)
+            )

@@ -1,40 +1,46 @@
-"""What is accepted while the store that it belongs to is out of reach."""
+"""Changes accepted while the inner store is unavailable."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Primitives
 from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
-from kvwrap.layers.shared.journal.journal import Journal, overlay
+from kvwrap.layers.shared.journal.journal import Journal, Read, read_with_pending
 from kvwrap.layers.shared.journal.sender import Sender
 
-_log = logging.getLogger("kvwrap.journal")
-_BATCH = 500
+_log = logging.getLogger("kvwrap.fallback")
+_BATCH_SIZE = 500
 
 
 class OutageJournal:
-    """A journal for outages, and the sender that empties it when they are over.
+    """A journal for outages, and the sender that replays it when they are over.
 
     Args:
         path: The journal's file.
-        guard: What knows whether the target is to be left alone.
-        target: Where the changes belong.
-        other: A store that has accepted changes too; after a restart it gets them again.
-        pause: Seconds between attempts to reach the target.
-        barrier: Seconds that it must have been back before anything is sent.
+        guard: The circuit breaker around `inner`.
+        inner: The store that the changes are for.
+        other: The store that has copies of the changes; it receives them again on opening.
+        clock: The source of the time.
+        owner: The name of the layer, for errors and the log.
+        pause: Seconds between attempts to reach `inner`.
+        recovery_delay: Seconds to wait between the first answer of `inner` and the replay.
         max_pending: The most changes pending.
+
+    Attributes:
+        journal: The journal.
+        sender: The task that replays it.
     """
 
     def __init__(
         self,
         path: str,
         guard: Guard,
-        target: Primitives,
+        inner: Primitives,
         other: Primitives,
         clock: Clock,
         *,
@@ -46,24 +52,30 @@ class OutageJournal:
         self.journal = Journal(path, owner=owner)
         self.sender = Sender(
             self.journal,
-            _Guarded(guard, target),
+            _GuardedTarget(guard, inner),
             clock,
+            log=_log,
             owner=owner,
-            batch=_BATCH,
+            batch_size=_BATCH_SIZE,
             pause=pause,
-            longest_pause=pause,
-            before=self._back,
+            max_pause=pause,
+            await_target=self._wait_for_recovery,
         )
         self._guard = guard
-        self._target = target
+        self._inner = inner
         self._other = other
         self._clock = clock
         self._owner = owner
         self._recovery_delay = recovery_delay
         self._max_pending = max_pending
 
+    @property
+    def idle(self) -> bool:
+        """True while nothing is being committed or sent."""
+        return self.sender.idle and self.journal.idle
+
     async def open(self) -> None:
-        """Load what was accepted before the last end, and go on sending it."""
+        """Load the changes that an earlier process accepted, and start to send them."""
         await self.journal.open()
         for change in self.journal.pending.values():
             try:
@@ -77,63 +89,66 @@ class OutageJournal:
         self.sender.start()
 
     async def close(self) -> None:
-        """Let go of the journal; what is pending stays in it."""
+        """Stop sending and close the journal; pending changes stay in it."""
         try:
             await self.sender.stop(0)
         finally:
             await self.journal.close()
 
-    async def _back(self) -> None:
-        await self._guard.call(self._target.ping)
+    async def _wait_for_recovery(self) -> None:
+        await self._guard.call(self._inner.ping)
         if self._recovery_delay:
             await self._clock.sleep(self._recovery_delay)
 
     async def accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> None:
-        """Acknowledge these changes, which are then on the disk."""
+        """Accept these changes; they are on the disk when this returns.
+
+        Raises:
+            StoreFull: The journal has no room for them.
+        """
         await self.sender.accept(
             collection,
             keys,
             entries,
-            limit=self._max_pending,
-            wait=0,
-            until="the end of the outage",
+            max_pending=self._max_pending,
+            max_wait=0,
+            retry_when="after the outage",
         )
 
-    async def queues(
+    async def must_queue(
         self, collection: Collection, keys: Sequence[str], expected: Sequence[object] | None
     ) -> bool:
-        """Whether a write has to queue behind those that are pending.
+        """Return True if a write must queue behind pending changes.
 
-        One that depends on what is there waits until nothing is pending for its keys.
+        A conditional write never queues: this first sends the pending changes of its keys.
         """
         if expected is None:
             return self.journal.size > 0
-        await self.sender.send_first(collection, keys)
+        await self.sender.flush_if_pending(collection, keys)
         return False
 
     @staticmethod
-    def accepts(expected: Sequence[object] | None, error: StoreUnavailable) -> bool:
-        """Whether a write at which the target failed so is one to accept in its place."""
+    def can_accept(expected: Sequence[object] | None, error: StoreUnavailable) -> bool:
+        """Return True if the journal may accept a write that failed with this error."""
         return expected is None and not isinstance(error, RateLimited | StoreFull)
 
-    async def over(
-        self,
-        read: Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]],
-        collection: Collection,
-        keys: Sequence[str],
+    async def read(
+        self, read: Read, collection: Collection, keys: Sequence[str]
     ) -> list[Entry | None]:
-        """What `read` gives, under what is pending."""
-        return await overlay(self.journal, self._clock, read, collection, keys)
+        """Read these keys: from the pending changes, and through `read` the keys without one."""
+        if not self.journal.pending:
+            return await read(collection, keys)
+        return await read_with_pending(self.journal, self._clock, read, collection, keys)
 
 
-class _Guarded:
-    """The target as the sender sees it."""
+class _GuardedTarget:
+    """The inner store as the sender sees it: behind its circuit breaker."""
 
-    def __init__(self, guard: Guard, target: Primitives) -> None:
+    def __init__(self, guard: Guard, inner: Primitives) -> None:
         self._guard = guard
-        self._target = target
+        self._inner = inner
 
     async def write(
         self,
@@ -142,7 +157,7 @@ class _Guarded:
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._guard.call(self._target.write, collection, keys, entries, expected)
+        return await self._guard.call(self._inner.write, collection, keys, entries, expected)
 
     async def remove(
         self,
@@ -150,4 +165,4 @@ class _Guarded:
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._guard.call(self._target.remove, collection, keys, expected)
+        return await self._guard.call(self._inner.remove, collection, keys, expected)

@@ -1,1 +1,1 @@
-"""Acknowledged changes in a local file, and the task that sends them."""
+"""A journal of acknowledged changes in a local file, and the task that sends them."""

@@ -1,4 +1,4 @@
-"""A change that has been accepted, and one that the backend refused."""
+"""An accepted change, and a change that the backend refused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from kvwrap.core.primitives import Collection, QualifiedKey
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What is to be under a key: an entry, or nothing where `entry` is `None`.
+    """An accepted change of one key.
 
     Attributes:
-        number: Higher than that of every change accepted before.
+        number: The sequence number; higher than that of every change accepted before.
+        collection: The collection of the key.
+        key: The key.
+        entry: The entry to write; `None` removes the key.
     """
 
     number: int
@@ -21,21 +24,21 @@ class Change(msgspec.Struct, frozen=True):
     entry: Entry | None
 
     @property
-    def qualified(self) -> QualifiedKey:
-        """Where it belongs."""
+    def qualified_key(self) -> QualifiedKey:
+        """The collection and the key."""
         return (self.collection, self.key)
 
     def live(self, now: float) -> Entry | None:
-        """The entry, unless it has expired."""
+        """Return the entry, or None if it has expired or the change is a removal."""
         return live(self.entry, now)
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A change that was accepted, and that the backend would not take when it was sent.
+    """A change that was accepted, and that the backend refused when it was sent.
 
     Attributes:
-        collection: Its collection.
-        key: Its key.
+        collection: The collection of the key.
+        key: The key.
         reason: The name of the error that the backend raised.
     """
 

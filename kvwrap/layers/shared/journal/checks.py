@@ -1,4 +1,4 @@
-"""Where a journal may be: as a file, and in a stack."""
+"""Checks of a journal's path and of its position in a stack."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from kvwrap.layers.shared.findings import encrypted_below
 
 
 def checked_path(journal: object) -> str:
-    """The path of a journal; raises `ConfigurationError` for what is none."""
-    if not isinstance(journal, str | os.PathLike) or not os.fspath(journal):
-        raise ConfigurationError(f"a journal is the path of a file, not {journal!r}")
-    path = os.fspath(journal)
-    if not isinstance(path, str) or path.startswith(":"):
-        raise ConfigurationError(f"a journal is the path of a file, not {journal!r}")
+    """Return the path of a journal; raise `ConfigurationError` for anything else."""
+    path = os.fspath(journal) if isinstance(journal, str | os.PathLike) else None
+    # SQLite keeps a database whose name begins with a colon (":memory:") in memory.
+    if not isinstance(path, str) or not path or path.startswith(":"):
+        raise ConfigurationError(
+            f"`journal` must be the path of a file on the disk, such as 'writes.journal'; "
+            f"got {journal!r}"
+        )
     return path
 
 
 def journal_findings(layer: Layer, path: str, below: Sequence[Layer]) -> Iterator[Finding]:
-    """What can be said of a journal's place, whichever layer keeps it."""
+    """Yield the findings about the journal of any layer that has one."""
     if encrypted_below(below):
         yield Finding(
             "plaintext-journal",
-            f"{layer.name} lies outside the encryption, so its journal {path!r} holds in "
+            f"{layer.name} is outside the encryption, so its journal {path!r} holds in "
             "plaintext what the backend holds encrypted.",
             f"Put {layer.name} after the encryption in the stack.",
         )
@@ -34,6 +36,7 @@ def journal_findings(layer: Layer, path: str, below: Sequence[Layer]) -> Iterato
         if "journals" in other.traits:
             yield Finding(
                 "two-journals",
-                f"{other.name} acknowledges for the backend, so {layer.name} never sees it fail.",
-                "Leave one of the two.",
+                f"{other.name} acknowledges writes instead of the backend, so {layer.name} never "
+                "sees the backend fail.",
+                "Remove one of the two.",
             )

@@ -1,4 +1,4 @@
-"""The journal as layers use it: what is pending in memory, and the same on the disk."""
+"""The journal as layers use it: pending changes in memory, and the same changes on the disk."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from kvwrap.layers.shared.journal.file import JournalFile
 
 T = TypeVar("T")
 
+Read = Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]]
+"""The primitive `read` of a store or layer."""
+
 
 class Journal:
-    """Accepts changes durably, newest per key, and keeps them until they are forgotten.
+    """Accepts changes durably, keeps the newest per key, and holds them until they are sent.
 
     Changes that are accepted at the same time share one commit. Memory follows the disk:
-    what `pending` shows has been committed.
+    every change in `pending` has been committed.
 
     Args:
         path: The file.
-        owner: Who speaks in errors.
+        owner: The name of the layer, for errors.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, owner: str) -> None:
@@ -35,19 +38,30 @@ class Journal:
         self._owner = owner
         self._file: JournalFile | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._number = 0
-        self._waiting: list[tuple[list[Change], asyncio.Future[None]]] = []
+        self._last_number = 0
+        self._uncommitted: list[tuple[list[Change], asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
         self.pending: dict[QualifiedKey, Change] = {}
-        """What has been accepted and not forgotten, in the order of acceptance."""
+        """Changes accepted and not sent yet, in the order of acceptance."""
 
     @property
     def size(self) -> int:
-        """How many changes are pending or about to be."""
-        return len(self.pending) + sum(len(changes) for changes, _ in self._waiting)
+        """Number of changes that are pending or being committed."""
+        return len(self.pending) + sum(len(changes) for changes, _ in self._uncommitted)
+
+    @property
+    def idle(self) -> bool:
+        """True while nothing is being committed."""
+        task = self._committing
+        return task is None or task.done() or task.get_loop().is_closed()
 
     async def open(self) -> None:
-        """Take the file and load what is pending; raises `ConfigurationError` if it is taken."""
+        """Open the file and load its pending changes.
+
+        Raises:
+            ConfigurationError: Another process or stack has the file open, or it is not a
+                journal.
+        """
         thread = ThreadPoolExecutor(1, thread_name_prefix="kvwrap-journal")
 
         def load() -> tuple[JournalFile, list[Change], int]:
@@ -60,19 +74,19 @@ class Journal:
 
         opening = asyncio.get_running_loop().run_in_executor(thread, load)
         try:
-            self._file, changes, self._number = await asyncio.shield(opening)
+            self._file, changes, self._last_number = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(_close_unwanted)
+            opening.add_done_callback(_close_opened)
             thread.shutdown(wait=False)
             raise
         except BaseException:
             thread.shutdown(wait=False)
             raise
         self._thread = thread
-        self.pending = {change.qualified: change for change in changes}
+        self.pending = {change.qualified_key: change for change in changes}
 
     async def close(self) -> None:
-        """Commit what is being accepted, and let go of the file."""
+        """Commit the changes that are being accepted, then close the file."""
         if self._committing is not None and is_running(self._committing):
             await asyncio.wait([self._committing])
         file, self._file = self._file, None
@@ -85,104 +99,103 @@ class Journal:
     async def accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> None:
-        """Keep these changes, all or none; they are on the disk when this returns.
+        """Accept these changes, all or none; they are on the disk when this returns.
 
-        Cancelled while it waits for its turn, it accepts nothing; later, it may have.
+        If the call is cancelled before its commit begins, nothing is accepted. If it is
+        cancelled later, the changes may have been accepted.
         """
         changes = []
         for key, entry in zip(keys, entries, strict=True):
-            self._number += 1
-            changes.append(Change(self._number, collection, key, entry))
-        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((changes, accepted))
+            self._last_number += 1
+            changes.append(Change(self._last_number, collection, key, entry))
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._uncommitted.append((changes, committed))
         if not is_running(self._committing):
             self._committing = asyncio.create_task(self._commit())
-        await accepted
+        await committed
 
     async def _commit(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting, []
-            # Whoever was cancelled meanwhile no longer wants it.
-            group = [(changes, accepted) for changes, accepted in group if not accepted.done()]
-            changes = [change for each, _ in group for change in each]
+        while self._uncommitted:
+            group, self._uncommitted = self._uncommitted, []
+            # A caller that was cancelled in the meantime does not want its changes any more.
+            group = [(changes, committed) for changes, committed in group if not committed.done()]
+            changes = [change for accepted, _ in group for change in accepted]
             try:
-                await self._do(lambda file, changes=changes: file.accept(changes))  # type: ignore[misc]  # a default binds it
+                await self._in_thread(lambda file, changes=changes: file.accept(changes))  # type: ignore[misc]  # a default binds it
             except BaseException as error:
-                for _, accepted in group:
-                    if not accepted.done():
+                for _, committed in group:
+                    if not committed.done():
                         if isinstance(error, Exception):
-                            accepted.set_exception(error)
+                            committed.set_exception(error)
                         else:
-                            accepted.cancel()
+                            committed.cancel()
                 if not isinstance(error, Exception):
                     raise
                 continue
             for change in changes:
-                self.pending.pop(change.qualified, None)
-                self.pending[change.qualified] = change
-            for _, accepted in group:
-                if not accepted.done():
-                    accepted.set_result(None)
+                self.pending.pop(change.qualified_key, None)
+                self.pending[change.qualified_key] = change
+            for _, committed in group:
+                if not committed.done():
+                    committed.set_result(None)
 
     async def forget(self, changes: Sequence[Change]) -> None:
-        """Strike out what has been sent; what was accepted later for its key stays."""
+        """Delete changes that were sent; a change accepted later for the same key stays."""
         if changes:
-            await self._do(lambda file: file.forget([change.number for change in changes]))
+            await self._in_thread(lambda file: file.forget([change.number for change in changes]))
             for change in changes:
-                self._strike(change)
+                self._remove_pending(change)
 
     async def refuse(self, change: Change, reason: str) -> None:
-        """Set aside what the backend does not take; it stays in the file."""
-        await self._do(lambda file: file.refuse(change.number, reason))
-        self._strike(change)
+        """Set aside a change that the backend refused; it stays in the file."""
+        await self._in_thread(lambda file: file.refuse(change.number, reason))
+        self._remove_pending(change)
 
-    def _strike(self, change: Change) -> None:
-        if self.pending.get(change.qualified) is change:
-            del self.pending[change.qualified]
+    def _remove_pending(self, change: Change) -> None:
+        if self.pending.get(change.qualified_key) is change:
+            del self.pending[change.qualified_key]
 
     async def refused(self) -> list[Refused]:
-        """What has been set aside, oldest first."""
-        return await self._do(lambda file: file.refused())
+        """Return the refused changes, oldest first."""
+        return await self._in_thread(lambda file: file.refused())
 
     async def discard_refused(self) -> int:
-        """Give up what has been set aside; how much it was."""
-        return await self._do(lambda file: file.discard_refused())
+        """Delete the refused changes. Returns their number."""
+        return await self._in_thread(lambda file: file.discard_refused())
 
     async def retry_refused(self) -> int:
-        """Make pending again what was set aside; how much it was.
+        """Make the refused changes pending again. Returns their number.
 
-        What was accepted later for a key has replaced what was set aside before.
+        A change that was accepted later for the same key has replaced the refused one.
         """
-        again = await self._do(lambda file: file.retry_refused())
-        known = self.pending
-        for change in again:
-            known.setdefault(change.qualified, change)
-        self.pending = dict(sorted(known.items(), key=lambda item: item[1].number))
-        return len(again)
+        changes = await self._in_thread(lambda file: file.retry_refused())
+        pending = self.pending
+        for change in changes:
+            pending.setdefault(change.qualified_key, change)
+        self.pending = dict(sorted(pending.items(), key=lambda item: item[1].number))
+        return len(changes)
 
-    async def _do(self, work: Callable[[JournalFile], T]) -> T:
+    async def _in_thread(self, call: Callable[[JournalFile], T]) -> T:
         file, thread = self._file, self._thread
         if file is None or thread is None:
-            raise StoreUnavailable("the journal is closed", store=self._owner)
-        return await asyncio.get_running_loop().run_in_executor(thread, work, file)
+            raise StoreUnavailable(
+                "the journal is closed; open the store before using it", store=self._owner
+            )
+        return await asyncio.get_running_loop().run_in_executor(thread, call, file)
 
 
-def _close_unwanted(opening: asyncio.Future[tuple[JournalFile, list[Change], int]]) -> None:
+def _close_opened(opening: asyncio.Future[tuple[JournalFile, list[Change], int]]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result()[0].close()
 
 
-async def overlay(
-    journal: Journal,
-    clock: Clock,
-    read: Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]],
-    collection: Collection,
-    keys: Sequence[str],
+async def read_with_pending(
+    journal: Journal, clock: Clock, read: Read, collection: Collection, keys: Sequence[str]
 ) -> list[Entry | None]:
-    """What a read must give: what is pending, and `read`'s answer for the other keys."""
+    """Read these keys: from the pending changes, and through `read` the keys without one."""
     pending = journal.pending
     changes = [pending.get((collection, key)) for key in keys]
-    rest = [key for key, change in zip(keys, changes, strict=True) if change is None]
-    stored = iter(await read(collection, rest) if rest else ())
+    unchanged = [key for key, change in zip(keys, changes, strict=True) if change is None]
+    stored = iter(await read(collection, unchanged) if unchanged else ())
     now = clock.time()
     return [next(stored) if change is None else change.live(now) for change in changes]

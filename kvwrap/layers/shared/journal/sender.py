@@ -1,4 +1,4 @@
-"""Sends what a journal holds, oldest first, until nothing is pending."""
+"""Sends the changes of a journal, oldest first, until none is pending."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running, wait_for
@@ -16,11 +16,9 @@ from kvwrap.errors import KvwrapError, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.journal import Journal
 
-_log = logging.getLogger("kvwrap.journal")
-
 
 class Target(Protocol):
-    """Where changes belong: a store, a layer, or a guard around one."""
+    """Receives the changes: a store, a layer, or a guard around one."""
 
     async def write(
         self,
@@ -29,7 +27,7 @@ class Target(Protocol):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        """As in `Primitives`."""
+        """Write entries, as `Primitives.write` does."""
 
     async def remove(
         self,
@@ -37,25 +35,34 @@ class Target(Protocol):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        """As in `Primitives`."""
+        """Remove keys, as `Primitives.remove` does."""
 
 
 class Sender:
-    """Works in the background while anything is pending.
+    """Sends pending changes in a background task that runs while there are any.
 
-    Neighbours in the journal go out in one call if they are of one collection and kind.
-    It stops at the first call that the target does not answer, and tries again after a
-    pause that doubles. What the target answers with a refusal is set aside, so that one
-    entry does not keep all others. A change may be sent twice, never not at all.
+    Consecutive changes go out in one call if they are of one collection and kind (write or
+    removal). Sending stops at the first call that the target does not answer, and starts
+    again after a pause, which doubles with every failure. A change that the target refuses
+    is set aside, so that it does not hold up the others. A change may be sent twice, but is
+    never lost.
 
     Args:
-        journal: What to send.
-        target: Where to.
-        clock: Where the time comes from.
-        batch: The most changes in a call.
-        pause: Seconds to wait after a failure, at first.
-        longest_pause: And at most.
-        before: Awaited before the first call and after each failure; raises to put off.
+        journal: The changes to send.
+        target: The receiver of the changes.
+        clock: The source of the time.
+        log: The logger of the layer.
+        owner: The name of the layer, for errors and the log.
+        batch_size: The most changes in one call.
+        pause: Seconds to wait after the first failure.
+        max_pause: The longest pause, seconds.
+        await_target: Awaited before the first call and after each failure. If it raises,
+            sending is postponed as after a failed call.
+
+    Attributes:
+        sent: Number of changes sent.
+        failures: Number of calls that the target did not answer.
+        refused: Number of changes set aside.
     """
 
     def __init__(
@@ -64,55 +71,67 @@ class Sender:
         target: Target,
         clock: Clock,
         *,
+        log: logging.Logger,
         owner: str,
-        batch: int,
+        batch_size: int,
         pause: float,
-        longest_pause: float,
-        before: Callable[[], Awaitable[None]] | None = None,
+        max_pause: float,
+        await_target: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self.sent = 0
+        self.failures = 0
+        self.refused = 0
         self._journal = journal
         self._target = target
         self._clock = clock
+        self._log = log
         self._owner = owner
-        self._batch = batch
+        self._batch_size = batch_size
         self._pause = pause
-        self._longest = longest_pause
-        self._before = before
+        self._max_pause = max_pause
+        self._await_target = await_target
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._flushing: list[tuple[int, asyncio.Future[None]]] = []
-        self.sent = 0
-        """How many changes have been sent."""
-        self.failures = 0
-        """How many calls the target did not answer."""
-        self.refused = 0
-        """How many changes have been set aside."""
+        self._flush_waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    @property
+    def idle(self) -> bool:
+        """True while the sending task does not run."""
+        task = self._task
+        return task is None or task.done() or task.get_loop().is_closed()
 
     def start(self) -> None:
-        """Be at work if anything is pending."""
+        """Start the sending task if changes are pending and it does not run."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            # What another loop left behind when it was stopped is not waited for any more.
+            # Another loop was stopped in the middle: its waiters will never be resumed.
             self._loop = loop
-            self._hurry, self._moved = asyncio.Event(), asyncio.Event()
-            self._flushing = []
+            self._retry_now, self._progress = asyncio.Event(), asyncio.Event()
+            self._flush_waiters = []
         if self._journal.pending and not is_running(self._task):
             self._task = asyncio.create_task(self._run())
 
     async def flush(self) -> None:
-        """Send now what is pending now.
+        """Send the changes that are pending now, without waiting for the end of a pause.
 
         Raises:
-            StoreUnavailable: The target does not answer; all that was not sent is pending.
+            StoreUnavailable: The target does not answer; changes that were not sent stay
+                pending.
         """
         if not self._journal.pending:
             return
         last = next(reversed(self._journal.pending.values())).number
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.start()
-        self._flushing.append((last, sent))
-        self._hurry.set()
+        self._flush_waiters.append((last, sent))
+        self._retry_now.set()
         await sent
+
+    async def flush_if_pending(self, collection: Collection, keys: Sequence[str]) -> None:
+        """Flush if a change of one of these keys is pending."""
+        pending = self._journal.pending
+        if pending and any((collection, key) in pending for key in keys):
+            await self.flush()
 
     async def accept(
         self,
@@ -120,61 +139,58 @@ class Sender:
         keys: Sequence[str],
         entries: Sequence[Entry | None],
         *,
-        limit: int,
-        wait: float,
-        until: str,
+        max_pending: int,
+        max_wait: float,
+        retry_when: str,
     ) -> None:
-        """Take these changes into the journal, and go on sending.
+        """Accept these changes into the journal, and start to send them.
 
         Args:
-            limit: The most changes pending.
-            wait: Seconds to wait for room.
-            until: What ends the waiting, for the error.
+            collection: The collection of the keys.
+            keys: The keys to change.
+            entries: The entry to write per key; `None` removes the key.
+            max_pending: The most changes pending.
+            max_wait: Seconds to wait for room.
+            retry_when: When there will be room again, for the error.
 
         Raises:
-            StoreFull: There was no room in time.
+            StoreFull: There was no room within `max_wait`; nothing was accepted.
         """
-        if not await self._room(collection, keys, limit, wait):
+        if not await self._wait_for_room(collection, keys, max_pending, max_wait):
             raise StoreFull(
-                f"{self._journal.size} writes wait for {until}, and there is room for {limit}: "
-                "nothing was accepted",
+                f"the journal is full: {self._journal.size} changes are pending, and at most "
+                f"{max_pending} may be (`max_pending`); nothing was accepted, retry {retry_when}",
                 store=self._owner,
                 collection=collection,
             )
         await self._journal.accept(collection, keys, entries)
         self.start()
 
-    async def send_first(self, collection: Collection, keys: Sequence[str]) -> None:
-        """Have what is pending for these keys sent before something that depends on it."""
-        pending = self._journal.pending
-        if pending and any((collection, key) in pending for key in keys):
-            await self.flush()
-
-    async def _room(
-        self, collection: Collection, keys: Sequence[str], limit: int, seconds: float
+    async def _wait_for_room(
+        self, collection: Collection, keys: Sequence[str], max_pending: int, seconds: float
     ) -> bool:
-        """Wait until changes of these keys have room; whether it came to that in time.
+        """Wait until the journal has room for changes of these keys. Returns False after this time.
 
-        A key that has a change pending needs none, and an empty journal has room for any.
+        A key with a pending change needs no room, and an empty journal has room for any batch.
         """
         journal = self._journal
 
-        def is_room() -> bool:
+        def has_room() -> bool:
             new = sum((collection, key) not in journal.pending for key in keys)
-            return not new or not journal.size or journal.size + new <= limit
+            return not new or not journal.size or journal.size + new <= max_pending
 
         async def wait() -> None:
-            while not is_room():
+            while not has_room():
                 self.start()
-                self._moved.clear()
-                await self._moved.wait()
+                self._progress.clear()
+                await self._progress.wait()
 
-        return is_room() or (seconds > 0 and await wait_for(self._clock, seconds, wait()))
+        return has_room() or (seconds > 0 and await wait_for(self._clock, seconds, wait()))
 
     async def stop(self, seconds: float) -> None:
-        """Send what is pending, for so many seconds or until a failure; then be at work no more."""
+        """Send pending changes for this time or until a failure, then end the sending task."""
         try:
-            # Whatever kept it from being sent has been logged, and it stays in the journal.
+            # The error was counted or logged; the changes stay in the journal.
             with suppress(Exception):
                 await wait_for(self._clock, seconds, self.flush())
         finally:
@@ -186,37 +202,43 @@ class Sender:
     async def _run(self) -> None:
         loop = self._loop
         pause = self._pause
-        begun = False
+        is_ready = False
         try:
             while self._journal.pending:
                 try:
-                    if self._before is not None and not begun:
-                        await self._before()
-                    begun = True
+                    if self._await_target is not None and not is_ready:
+                        await self._await_target()
+                    is_ready = True
                     await self._send_next()
                 except Exception as error:
-                    begun = False
+                    is_ready = False
                     self.failures += 1
-                    self._settle(error)
+                    self._notify_waiters(error)
                     if not isinstance(error, KvwrapError):
-                        _log.exception("%s: sending failed, and is tried again", self._owner)
-                    self._hurry.clear()
-                    await wait_for(self._clock, pause, self._hurry.wait())
-                    pause = min(2 * pause, self._longest)
+                        self._log.exception(
+                            "%s: sending failed; it is retried after a pause", self._owner
+                        )
+                    self._retry_now.clear()
+                    await wait_for(self._clock, pause, self._retry_now.wait())
+                    pause = min(2 * pause, self._max_pause)
                 else:
                     pause = self._pause
-                    self._settle(None)
+                    self._notify_waiters(None)
         finally:
-            # Nobody waits for a sender that has been stopped.
+            # In another loop, nobody waits for this task any more.
             if loop is self._loop:
-                self._settle(StoreUnavailable("sending was stopped", store=self._owner))
+                self._notify_waiters(
+                    StoreUnavailable(
+                        "sending was stopped; the changes stay in the journal", store=self._owner
+                    )
+                )
 
-    def _settle(self, error: Exception | None) -> None:
-        """Tell those who wait in `flush` and `room` what has come of it."""
+    def _notify_waiters(self, error: Exception | None) -> None:
+        """Resolve the waiters of `flush` that this outcome concerns; wake those for room."""
         pending = self._journal.pending
         oldest = next(iter(pending.values())).number if pending else None
-        waiting, self._flushing = self._flushing, []
-        for last, sent in waiting:
+        waiters, self._flush_waiters = self._flush_waiters, []
+        for last, sent in waiters:
             if sent.done():
                 continue
             if oldest is None or last < oldest:
@@ -224,76 +246,77 @@ class Sender:
             elif error is not None:
                 sent.set_exception(error)
             else:
-                self._flushing.append((last, sent))
-        self._moved.set()
+                self._flush_waiters.append((last, sent))
+        self._progress.set()
 
     async def _send_next(self) -> None:
-        changes, removes = self._next()
+        changes, are_removals = self._next_batch()
         try:
-            await self._send(changes, removes)
+            await self._send(changes, are_removals)
         except StoreUnavailable as error:
-            done = set(error.succeeded or ())
-            await self._sent([change for change in changes if change.key in done])
+            succeeded = set(error.succeeded or ())
+            await self._mark_sent([change for change in changes if change.key in succeeded])
             raise
         except KvwrapError as error:
             if len(changes) == 1:
                 await self._set_aside(changes[0], error)
                 return
         else:
-            await self._sent(changes)
+            await self._mark_sent(changes)
             return
-        # One of them is refused: find out which.
+        # The target refused one of them: send each alone to find out which.
         for change in changes:
             try:
-                await self._send([change], self._removes(change))
+                await self._send([change], self._is_removal(change))
             except StoreUnavailable:
                 raise
             except KvwrapError as error:
                 await self._set_aside(change, error)
             else:
-                await self._sent([change])
+                await self._mark_sent([change])
 
-    def _next(self) -> tuple[list[Change], bool]:
-        """The oldest changes that can go out in one call, and whether it removes."""
-        found: list[Change] = []
-        removes = False
+    def _next_batch(self) -> tuple[list[Change], bool]:
+        """Return the oldest changes that fit into one call, and whether they are removals."""
+        batch: list[Change] = []
+        are_removals = False
         for change in self._journal.pending.values():
-            if not found:
-                removes = self._removes(change)
+            if not batch:
+                are_removals = self._is_removal(change)
             elif (
-                len(found) == self._batch
-                or change.collection != found[0].collection
-                or self._removes(change) != removes
+                len(batch) == self._batch_size
+                or change.collection != batch[0].collection
+                or self._is_removal(change) != are_removals
             ):
                 break
-            found.append(change)
-        return found, removes
+            batch.append(change)
+        return batch, are_removals
 
-    def _removes(self, change: Change) -> bool:
-        # What has expired before it was sent is sent as a removal: an older entry under
-        # its key must not be seen again.
+    def _is_removal(self, change: Change) -> bool:
+        # An entry that expired before it was sent is sent as a removal: an older entry under
+        # its key must not become visible again.
         entry = change.entry
         return entry is None or (
             entry.expires_at is not None and entry.expires_at <= self._clock.time()
         )
 
-    async def _send(self, changes: Sequence[Change], removes: bool) -> None:
+    async def _send(self, changes: Sequence[Change], are_removals: bool) -> None:
         collection, keys = changes[0].collection, [change.key for change in changes]
-        if removes:
+        if are_removals:
             await self._target.remove(collection, keys, None)
         else:
             entries = [change.entry for change in changes if change.entry is not None]
             await self._target.write(collection, keys, entries, None)
 
-    async def _sent(self, changes: Sequence[Change]) -> None:
+    async def _mark_sent(self, changes: Sequence[Change]) -> None:
         await self._journal.forget(changes)
         self.sent += len(changes)
 
     async def _set_aside(self, change: Change, error: KvwrapError) -> None:
         await self._journal.refuse(change, type(error).__name__)
         self.refused += 1
-        _log.error(
-            "%s: an accepted change was refused with %s and is set aside: collection %r, key %r",
+        self._log.error(
+            "%s: the backend refused an accepted change with %s; it is set aside in the journal: "
+            "collection %r, key %r",
             self._owner,
             type(error).__name__,
             change.collection,
@@ -301,5 +324,4 @@ class Sender:
         )
 
     def __repr__(self) -> str:
-        state: Any = "at work" if self._task is not None and not self._task.done() else "idle"
-        return f"<Sender of {self._owner}, {state}>"
+        return f"<Sender of {self._owner}, {'idle' if self.idle else 'running'}>"

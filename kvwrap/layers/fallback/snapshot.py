@@ -1,0 +1,30 @@
+"""State and counts of a `Fallback` layer."""
+
+from __future__ import annotations
+
+import msgspec
+
+from kvwrap.layers.shared.breaker import BreakerState
+
+
+class FallbackSnapshot(msgspec.Struct, frozen=True):
+    """State and counts of a `Fallback` layer since it was put over its store.
+
+    Attributes:
+        state: The circuit breaker's state: `open` or `half_open` in an outage.
+        outages: How often the breaker has opened.
+        fallback_reads: Number of keys, pages and lists of names that the other store answered.
+        copy_failures: Number of copies that the other store did not take (`writes="both"` and
+            `"journal"`).
+        pending: Number of changes accepted in an outage and not sent to the inner store yet.
+        replayed: Number of changes accepted in an outage and sent since.
+        refused: Number of changes accepted in an outage that the inner store refused afterwards.
+    """
+
+    state: BreakerState
+    outages: int
+    fallback_reads: int
+    copy_failures: int
+    pending: int = 0
+    replayed: int = 0
+    refused: int = 0
