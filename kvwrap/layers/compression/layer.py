@@ -60,6 +60,7 @@ class Compression(ReservedCollection):
 
     traits = frozenset({"compresses"})
     finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})
+    finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})
 
     def __init__(
         self,
