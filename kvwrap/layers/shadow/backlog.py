@@ -1,4 +1,4 @@
-"""Calls that nobody waits for, done one after the other by one task."""
+"""A queue of calls that nobody waits for, worked off in order by one task."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running, wait_for
 from kvwrap.core.primitives import QualifiedKey
 
-_log = logging.getLogger("kvwrap.backlog")
+_log = logging.getLogger("kvwrap.shadow")
 
 
 class Backlog:
-    """A queue with a limit, and the task that works it off in its order.
+    """A bounded queue of calls, and the task that makes them in order.
 
     Args:
-        limit: The most calls that wait; further ones are dropped.
-        owner: Who speaks in the log.
+        limit: The most calls in the queue; further calls are dropped.
+        owner: The name of the layer, for the log.
 
     Attributes:
-        dropped: How many calls were dropped.
-        errors: How many calls failed, by the error's name. Each kind is logged once.
-        waiting: How many calls that wait concern a slot.
+        dropped: Number of calls dropped.
+        errors: Number of calls failed, by the error's name. The first of each name is logged.
+        waiting: Number of calls, queued or running, that concern a key; only keys with any.
     """
 
     def __init__(self, limit: int, *, owner: str) -> None:
@@ -39,10 +39,18 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def idle(self) -> bool:
+        """True while no call is queued or running."""
+        worker = self._worker
+        return not self._queue and (
+            worker is None or worker.done() or worker.get_loop().is_closed()
+        )
+
     def add(
         self, call: Callable[[], Awaitable[None]], qualified_keys: Sequence[QualifiedKey] = ()
     ) -> None:
-        """Have it done when its turn comes, unless too many wait."""
+        """Queue a call that concerns these keys, or drop it if the queue is full."""
         if len(self._queue) >= self._limit:
             self.dropped += 1
             return
@@ -60,26 +68,30 @@ class Backlog:
             try:
                 await call()
             except Exception as error:
-                self.failed(error)
+                self.record_failure(error)
             finally:
                 count_down(self.waiting, qualified_keys)
 
-    def failed(self, error: Exception) -> None:
-        """Count an error, and log the first of its kind."""
+    def record_failure(self, error: Exception) -> None:
+        """Count an error, and log the first of its name."""
         kind = type(error).__name__
         self.errors[kind] += 1
         if self.errors[kind] == 1:
-            _log.warning("%s: a call failed with %s; further ones are counted", self._owner, kind)
+            _log.warning(
+                "%s: a call to the shadow failed with %s; further ones are counted, not logged",
+                self._owner,
+                kind,
+            )
 
     async def drain(self) -> None:
-        """Wait until all is done."""
+        """Wait until the queue is empty and the last call has ended."""
         self._start()
         while (worker := self._worker) is not None and is_running(worker):
             await asyncio.wait((worker,))
             self._start()
 
     async def stop(self, clock: Clock, seconds: float) -> None:
-        """Work for so many seconds more; drop what is left."""
+        """Make queued calls for at most this time; cancel the running one and drop the others."""
         try:
             await wait_for(clock, seconds, self.drain())
         finally:
@@ -93,8 +105,8 @@ class Backlog:
 
 
 def count_down(counter: Counter[QualifiedKey], qualified_keys: Sequence[QualifiedKey]) -> None:
-    """Take one off for each slot, and forget those at nought."""
-    for qualified in qualified_keys:
-        counter[qualified] -= 1
-        if not counter[qualified]:
-            del counter[qualified]
+    """Subtract one for each key, and delete the keys that reach zero."""
+    for qualified_key in qualified_keys:
+        counter[qualified_key] -= 1
+        if not counter[qualified_key]:
+            del counter[qualified_key]

@@ -1,4 +1,4 @@
-"""Calls that change entries: what they leave behind, and which of them ran into one another."""
+"""Calls that change entries: their outcome per key, and which of them overlapped."""
 
 from __future__ import annotations
 
@@ -9,56 +9,70 @@ from typing import Final
 from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.layers.shadow.backlog import count_down
 
-AS_IT_WAS: Final = object()
-"""In place of an entry: the call has left what was there."""
+UNCHANGED: Final = object()
+"""In place of an entry: the call did not change the key."""
 
 
 class Change:
-    """A call that changes entries, and what it has left under those keys of which that is sure."""
+    """A call that changes entries, with its outcome for each key whose outcome is certain.
+
+    Attributes:
+        collection: The collection of the keys.
+        keys: The keys, each once.
+        qualified_keys: The keys with their collection.
+        outcomes: By key: the entry after the call, `None` if it was removed, or `UNCHANGED`.
+            A key is missing while its outcome is uncertain.
+    """
 
     def __init__(self, collection: Collection, keys: Sequence[str]) -> None:
         self.collection = collection
         self.keys = list(dict.fromkeys(keys))
         self.qualified_keys = [(collection, key) for key in self.keys]
-        self.left: dict[str, object] = {}
+        self.outcomes: dict[str, object] = {}
 
     @property
-    def left_all(self) -> bool:
-        """Whether the call is known to have changed nothing."""
-        left = self.left.values()
-        return len(left) == len(self.keys) and all(each is AS_IT_WAS for each in left)
+    def changed_nothing(self) -> bool:
+        """True if the call is known to have changed no key."""
+        outcomes = self.outcomes.values()
+        return len(outcomes) == len(self.keys) and all(outcome is UNCHANGED for outcome in outcomes)
 
-    def to(self, key: str, left: object) -> None:
-        """The call has left this entry, nothing (`None`), or what was there."""
-        if left is not AS_IT_WAS or key not in self.left:
-            self.left[key] = left
+    def record(self, key: str, outcome: object) -> None:
+        """Record the outcome for a key: an entry, `None` (removed), or `UNCHANGED`.
+
+        Of a key that occurs several times, the last occurrence that changed it counts.
+        """
+        if outcome is not UNCHANGED or key not in self.outcomes:
+            self.outcomes[key] = outcome
 
 
 class Changes:
-    """The changes that are under way."""
+    """The changes in progress."""
 
     def __init__(self) -> None:
-        self._under_way: Counter[QualifiedKey] = Counter()
+        self._in_progress: Counter[QualifiedKey] = Counter()
         self._overlapping: set[QualifiedKey] = set()
 
-    def __contains__(self, qualified: QualifiedKey) -> bool:
-        return qualified in self._under_way
+    def __contains__(self, qualified_key: QualifiedKey) -> bool:
+        return qualified_key in self._in_progress
+
+    def __len__(self) -> int:
+        return len(self._in_progress)
 
     def begin(self, collection: Collection, keys: Sequence[str]) -> Change:
-        """A call begins that changes these keys; to be ended, whatever becomes of it."""
+        """Begin a change of these keys. The caller must pass it to `end`, also after an error."""
         change = Change(collection, keys)
-        for qualified in change.qualified_keys:
-            self._under_way[qualified] += 1
-            if self._under_way[qualified] > 1:
-                self._overlapping.add(qualified)
+        for qualified_key in change.qualified_keys:
+            self._in_progress[qualified_key] += 1
+            if self._in_progress[qualified_key] > 1:
+                self._overlapping.add(qualified_key)
         return change
 
     def end(self, change: Change) -> None:
-        """It has ended; of keys that others changed at the same time nothing is sure."""
-        for qualified in change.qualified_keys:
-            if qualified in self._overlapping:
-                change.left.pop(qualified[1], None)
-        count_down(self._under_way, change.qualified_keys)
+        """End a change; delete its outcomes for keys that other calls changed meanwhile."""
+        for qualified_key in change.qualified_keys:
+            if qualified_key in self._overlapping:
+                change.outcomes.pop(qualified_key[1], None)
+        count_down(self._in_progress, change.qualified_keys)
         self._overlapping.difference_update(
-            [qualified for qualified in change.qualified_keys if qualified not in self._under_way]
+            [key for key in change.qualified_keys if key not in self._in_progress]
         )

@@ -1,4 +1,4 @@
-"""What two stores have differently under one key."""
+"""The difference between the entries that two stores have under one key."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import msgspec
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.primitives import Collection
 
-_SAME_END = 2.0
-"""Expiries that differ by no more, in seconds, are the same: some backends round to seconds."""
+_EXPIRY_TOLERANCE = 2.0
+"""Seconds by which equal expiry times may differ: some backends round to seconds."""
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One entry that the two stores have differently.
+    """A key under which the two stores have different entries.
 
     Attributes:
-        kind: `missing` or `extra` in the shadow, or another `value` or `expiry` there.
-        collection: Its collection.
-        key: Its key.
+        kind: `missing` (only in the inner store), `extra` (only in the shadow), `value` or
+            `expiry`.
+        collection: The collection of the key.
+        key: The key.
     """
 
     kind: str
@@ -27,16 +28,17 @@ class Difference(msgspec.Struct, frozen=True):
     key: str
 
 
-def difference(one: Entry | None, other: Entry | None, now: float) -> str | None:
-    """The `kind` of the difference, as `Difference` has it; `None` where there is none.
+def difference(inner: Entry | None, shadow: Entry | None, now: float) -> str | None:
+    """Return the `kind` of the `Difference` between two entries, or `None` if they are equal.
 
-    What has expired in the first store by now may be gone from the other, or not.
+    An entry of the inner store that has expired by `now` counts as equal: the shadow may have
+    deleted it already, or not.
     """
-    if one is not None and live(one, now) is None:
+    if inner is not None and live(inner, now) is None:
         return None
-    if one is None or other is None:
-        return None if one is other else "extra" if one is None else "missing"
-    if one.body != other.body or one.codec != other.codec:
+    if inner is None or shadow is None:
+        return None if inner is shadow else "extra" if inner is None else "missing"
+    if inner.body != shadow.body or inner.codec != shadow.codec:
         return "value"
-    ends = [math.inf if e.expires_at is None else e.expires_at for e in (one, other)]
-    return None if ends[0] == ends[1] or abs(ends[0] - ends[1]) <= _SAME_END else "expiry"
+    ends = [math.inf if e.expires_at is None else e.expires_at for e in (inner, shadow)]
+    return None if ends[0] == ends[1] or abs(ends[0] - ends[1]) <= _EXPIRY_TOLERANCE else "expiry"

@@ -1,4 +1,4 @@
-"""Traffic mirrored to a second store, and what that store answers differently."""
+"""Traffic mirrored to a second store, whose answers are compared."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from kvwrap.layers.base import (
     checked_source,
 )
 from kvwrap.layers.shadow.backlog import Backlog
-from kvwrap.layers.shadow.changes import AS_IT_WAS, Change, Changes
+from kvwrap.layers.shadow.changes import UNCHANGED, Change, Changes
 from kvwrap.layers.shadow.difference import Difference, difference
 from kvwrap.layers.shared.findings import plaintext_second_stores
 
 _log = logging.getLogger("kvwrap.shadow")
-_KEPT = 100
+_LAST_DIFFERENCES = 100
 
 
 class ShadowSnapshot(msgspec.Struct, frozen=True):
-    """What a `Shadow` layer has met since it was made.
+    """Counts of a `Shadow` layer since it was put over its store.
 
     Attributes:
-        mirrored: Writing calls that the shadow has carried out.
-        compared: Entries read from both stores.
-        differences: How many of them differed, by kind.
-        last: The last hundred that did.
-        errors: Calls that the shadow failed at, by the error's name.
-        dropped: Calls not mirrored or compared because too many were waiting.
-        pending: Calls that wait.
+        mirrored: Number of writing calls that the shadow has carried out.
+        compared: Number of entries read from both stores.
+        differences: Number of entries that differed, by kind.
+        last: The last hundred differences, oldest first.
+        errors: Number of calls to the shadow that failed, by the error's name.
+        dropped: Number of calls not mirrored or compared because the queue was full.
+        pending: Number of calls in the queue.
     """
 
     mirrored: int
@@ -58,23 +58,23 @@ class ShadowSnapshot(msgspec.Struct, frozen=True):
 
 
 class Shadow(Layer):
-    """Does in a second store what was done in the inner one, and compares what reads give.
+    """Mirrors writes to a second store, and compares the results of reads.
 
-    Callers get the inner store's answer and never wait for the shadow: what is to be done
-    there waits in a queue, which one task works off in its order. If the queue is full, the
-    newest call is dropped and counted. Where it is not sure what a write has left in the
-    inner store, because it failed or another one to the same key was under way, the shadow
-    is given what the inner store has then. A difference is looked at again before it is
-    reported, and an entry that still changes is not compared.
+    Callers get the inner store's results and never wait for the shadow. Calls to the shadow
+    wait in a queue, which one task works off in order. If the queue is full, the newest call is
+    dropped and counted. The outcome of a write is uncertain if it failed, or if another write
+    to the same key was in progress; the shadow then receives what the inner store has at that
+    time. A difference is checked a second time before it is reported, and an entry that still
+    changes is not compared.
 
     Args:
         other: The second store, the shadow.
         sample: The share of reads that are compared, from 0 to 1. Writes are all mirrored.
-        on_difference: Called with every `Difference`; they are logged if left out. What it
-            raises is logged.
-        max_pending: The most calls that wait.
-        close_within: How long closing may work off the queue, seconds.
-        rng: Where the randomness of the sample comes from.
+        on_difference: Called with every `Difference`; without it, differences are logged. An
+            error that it raises is logged.
+        max_pending: The most calls in the queue.
+        shutdown_timeout: Seconds that closing may work off the queue.
+        rng: The source of randomness for the sample.
 
     Raises:
         ConfigurationError: An argument is out of bounds.
@@ -94,10 +94,13 @@ class Shadow(Layer):
         rng: random.Random | None = None,
     ) -> None:
         if on_difference is not None and not callable(on_difference):
-            raise ConfigurationError("on_difference is called with every difference")
+            raise ConfigurationError(
+                "`on_difference` must be a function that takes a Difference; got "
+                f"{type(on_difference).__name__}"
+            )
         self._source = checked_source(other, "other")
         self._sample = checked_share(sample, "sample")
-        self._report = on_difference
+        self._on_difference = on_difference
         self._max_pending = checked_count(max_pending, "max_pending")
         self._shutdown_timeout = checked_seconds(shutdown_timeout, "shutdown_timeout", zero=True)
         self._random = checked_rng(rng).random
@@ -108,24 +111,29 @@ class Shadow(Layer):
         self._changes = Changes()
         self._mirrored = self._compared = 0
         self._differences: Counter[str] = Counter()
-        self._last: deque[Difference] = deque(maxlen=_KEPT)
+        self._last: deque[Difference] = deque(maxlen=_LAST_DIFFERENCES)
 
     async def setup(self) -> None:
         try:
             await super().setup()
         except KvwrapError as error:
-            # The shadow is never in the way, not even here; its store opens when it can.
-            self._backlog.failed(error)
+            # The shadow never fails the stack, not even here; its store opens when it can.
+            self._backlog.record_failure(error)
 
     async def teardown(self) -> None:
         await self._backlog.stop(self.clock, self._shutdown_timeout)
         with suppress(KvwrapError):
             await super().teardown()
 
-    # -- for those who watch it --------------------------------------------------------
+    # -- observing and controlling -----------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """True while no change is in progress, and no call to the shadow is queued or running."""
+        return self._backlog.idle and not self._changes
 
     def snapshot(self) -> ShadowSnapshot:
-        """Counts, as they are now."""
+        """Return the current counts."""
         return ShadowSnapshot(
             self._mirrored,
             self._compared,
@@ -137,16 +145,16 @@ class Shadow(Layer):
         )
 
     async def drain(self) -> None:
-        """Wait until nothing waits any more."""
+        """Wait until the queue is empty and its last call has ended."""
         await self._backlog.drain()
 
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        found = await self.inner.read(collection, keys)
+        entries = await self.inner.read(collection, keys)
         if self._sample and (self._sample == 1 or self._random() < self._sample):
-            self._backlog.add(lambda: self._compare(collection, keys, found))
-        return found
+            self._backlog.add(lambda: self._compare(collection, keys, entries))
+        return entries
 
     async def write(
         self,
@@ -155,10 +163,10 @@ class Shadow(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        with self._changing(collection, keys) as change:
+        with self._track(collection, keys) as change:
             written = await self.inner.write(collection, keys, entries, expected)
-            for key, entry, done in zip(keys, entries, written, strict=True):
-                change.to(key, entry if done else AS_IT_WAS)
+            for key, entry, succeeded in zip(keys, entries, written, strict=True):
+                change.record(key, entry if succeeded else UNCHANGED)
         return written
 
     async def remove(
@@ -167,97 +175,96 @@ class Shadow(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        with self._changing(collection, keys) as change:
+        with self._track(collection, keys) as change:
             removed = await self.inner.remove(collection, keys, expected)
-            for key, done in zip(keys, removed, strict=True):
-                change.to(key, None if done or expected is None else AS_IT_WAS)
+            for key, succeeded in zip(keys, removed, strict=True):
+                change.record(key, None if succeeded or expected is None else UNCHANGED)
         return removed
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        # What it leaves is known to the inner store alone.
-        with self._changing(collection, keys):
+        # Only the inner store knows the entries afterwards.
+        with self._track(collection, keys):
             return await self.inner.touch(collection, keys, expires)
 
     async def drop(self, collection: Collection) -> bool:
         dropped = await self.inner.drop(collection)
-        self._mirror(lambda: self._shadow.drop(collection))
+        self._enqueue(lambda: self._shadow.drop(collection))
         return dropped
 
     async def drop_all(self) -> bool:
         dropped = await self.inner.drop_all()
-        self._mirror(self._shadow.drop_all)
+        self._enqueue(self._shadow.drop_all)
         return dropped
 
     # -- the queue ---------------------------------------------------------------------
 
     @contextmanager
-    def _changing(self, collection: Collection, keys: Sequence[str]) -> Iterator[Change]:
-        """Mirror what becomes of these keys when the block ends, however it ends."""
+    def _track(self, collection: Collection, keys: Sequence[str]) -> Iterator[Change]:
+        """Queue the mirroring of these keys when the block ends, also with an error."""
         change = self._changes.begin(collection, keys)
         try:
             yield change
         finally:
             self._changes.end(change)
-            if not change.left_all:
-                self._backlog.add(lambda: self._carry_out(change), change.qualified_keys)
+            if not change.changed_nothing:
+                self._backlog.add(lambda: self._mirror_change(change), change.qualified_keys)
 
-    async def _carry_out(self, change: Change) -> None:
-        left = dict(change.left)
-        unknown = [key for key in change.keys if key not in left]
-        if unknown:
-            found = await self.inner.read(change.collection, unknown)
-            left.update(zip(unknown, found, strict=True))
-        entries = {key: entry for key, entry in left.items() if isinstance(entry, Entry)}
-        gone = [key for key, entry in left.items() if entry is None]
-        if entries:
-            names, copies = list(entries), list(entries.values())
-            await self._shadow.write(change.collection, names, copies, None)
-        if gone:
-            await self._shadow.remove(change.collection, gone, None)
+    async def _mirror_change(self, change: Change) -> None:
+        outcomes = dict(change.outcomes)
+        uncertain = [key for key in change.keys if key not in outcomes]
+        if uncertain:
+            entries = await self.inner.read(change.collection, uncertain)
+            outcomes.update(zip(uncertain, entries, strict=True))
+        written = {key: entry for key, entry in outcomes.items() if isinstance(entry, Entry)}
+        removed = [key for key, entry in outcomes.items() if entry is None]
+        if written:
+            await self._shadow.write(change.collection, list(written), list(written.values()), None)
+        if removed:
+            await self._shadow.remove(change.collection, removed, None)
         self._mirrored += 1
 
-    def _mirror(self, call: Callable[[], Awaitable[Any]]) -> None:
-        async def mirrored() -> None:
+    def _enqueue(self, call: Callable[[], Awaitable[Any]]) -> None:
+        async def mirror() -> None:
             await call()
             self._mirrored += 1
 
-        self._backlog.add(mirrored)
+        self._backlog.add(mirror)
 
     # -- comparing ---------------------------------------------------------------------
 
     async def _compare(
-        self, collection: Collection, keys: Sequence[str], found: Sequence[Entry | None]
+        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> None:
-        mirrored = await self._shadow.read(collection, keys)
+        shadowed = await self._shadow.read(collection, keys)
         self._compared += len(keys)
-        # What expired while the call waited is not in the shadow any more, and rightly so.
+        # An entry that expired while the call waited is rightly gone from the shadow.
         now = self.clock.time()
-        doubtful = [
+        suspects = [
             key
-            for key, one, other in zip(keys, found, mirrored, strict=True)
-            if difference(one, other, now) and not self._is_changing(collection, key)
+            for key, entry, shadow in zip(keys, entries, shadowed, strict=True)
+            if difference(entry, shadow, now) and not self._is_changing(collection, key)
         ]
-        if not doubtful:
+        if not suspects:
             return
         # Once more, since either may have changed between the two reads.
-        found = await self.inner.read(collection, doubtful)
-        mirrored = await self._shadow.read(collection, doubtful)
+        entries = await self.inner.read(collection, suspects)
+        shadowed = await self._shadow.read(collection, suspects)
         now = self.clock.time()
-        for key, one, other in zip(doubtful, found, mirrored, strict=True):
-            kind = difference(one, other, now)
+        for key, entry, shadow in zip(suspects, entries, shadowed, strict=True):
+            kind = difference(entry, shadow, now)
             if kind and not self._is_changing(collection, key):
-                self._tell(Difference(kind, collection, key))
+                self._report(Difference(kind, collection, key))
 
     def _is_changing(self, collection: Collection, key: str) -> bool:
-        qualified = (collection, key)
-        return qualified in self._backlog.waiting or qualified in self._changes
+        qualified_key = (collection, key)
+        return qualified_key in self._backlog.waiting or qualified_key in self._changes
 
-    def _tell(self, found: Difference) -> None:
+    def _report(self, found: Difference) -> None:
         self._differences[found.kind] += 1
         self._last.append(found)
-        if self._report is None:
+        if self._on_difference is None:
             _log.warning(
                 "%s: the shadow differs: %s, collection %r, key %r",
                 self.name,
@@ -267,11 +274,11 @@ class Shadow(Layer):
             )
             return
         try:
-            self._report(found)
+            self._on_difference(found)
         except Exception:
             _log.exception("%s: on_difference failed", self.name)
 
-    # -- its place ---------------------------------------------------------------------
+    # -- findings ----------------------------------------------------------------------
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -281,7 +288,7 @@ class Shadow(Layer):
             if "caches" in layer.traits:
                 yield Finding(
                     "cache-inside-shadow",
-                    f"{self.name} compares what {layer.name} remembers, and not what the "
-                    "backend has.",
+                    f"{self.name} compares the entries that {layer.name} holds, not those of the "
+                    "backend.",
                     f"Put {layer.name} before {self.name}.",
                 )
