@@ -32,7 +32,7 @@ class _Placeholder:
 
     def __set_name__(self, owner: type[Stack], name: str) -> None:
         LAYERS[name] = self.layer
-        setattr(owner, name, _builder_method(name, self.layer))
+        setattr(owner, name, _builder_method(owner, name, self.layer))
 
 
 def _adds(layer: Callable[P, Layer]) -> Callable[Concatenate[Stack, P], Stack]:
@@ -40,7 +40,7 @@ def _adds(layer: Callable[P, Layer]) -> Callable[Concatenate[Stack, P], Stack]:
     return cast("Callable[Concatenate[Stack, P], Stack]", _Placeholder(layer))
 
 
-def _builder_method(name: str, layer: type[Layer]) -> Callable[..., Stack]:
+def _builder_method(owner: type[Stack], name: str, layer: type[Layer]) -> Callable[..., Stack]:
     """Return a function with the name of the method and the signature and docs of the layer."""
     signature = inspect.signature(layer)
 
@@ -58,7 +58,8 @@ def _builder_method(name: str, layer: type[Layer]) -> Callable[..., Stack]:
         "__name__": name,
         "__qualname__": f"Stack.{name}",
         "__doc__": layer.__doc__,
-        "__wrapped__": layer.__init__,  # where `inspect` finds the source
+        "__annotations__": {**layer.__init__.__annotations__, "return": owner},
+        "__wrapped__": layer.__init__,  # source code and names in annotations are found there
         "__signature__": signature.replace(
             parameters=[stack_itself, *signature.parameters.values()], return_annotation="Stack"
         ),

@@ -75,6 +75,13 @@ def test_its_names_are_suggested_too(installed):
         store_from_url("drawr://left")
 
 
+def test_codes_of_its_findings_can_be_silenced(installed):
+    assert "kvwrap_shout" not in sys.modules
+    assert stack().silence("shouted-twice").silenced == {"shouted-twice"}
+    with pytest.raises(ConfigurationError, match="did you mean 'shouted-twice'"):
+        stack().silence("shouted-twise")
+
+
 def test_what_cannot_be_loaded_says_whose_it_is(installed):
     with pytest.raises(ConfigurationError, match=r"layers\[0\].*'broken'.*kvwrap_shout:NotThere"):
         from_config({"store": "memory://", "layers": ["broken"]})

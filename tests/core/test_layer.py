@@ -93,7 +93,7 @@ async def test_one_stack_over_two_stores_has_two_states() -> None:
 
 
 def test_stacks_join_and_never_change() -> None:
-    one, two = stack(Counting("one")).silence("x"), stack(Counting("two"), Passthrough())
+    one, two = stack(Counting("one")).silence("retry-twice"), stack(Counting("two"), Passthrough())
     joined = one + two
     assert [repr(layer) for layer in joined] == [
         *("Counting(title='one')", "Counting(title='two')", "Passthrough()"),
@@ -102,7 +102,7 @@ def test_stacks_join_and_never_change() -> None:
     assert one.layer(Passthrough()) != one
     assert joined == stack(Counting("one"), Counting("two"), Passthrough())
     assert hash(joined) == hash(stack(Counting("one"), Counting("two"), Passthrough()))
-    assert joined.silenced == {"x"}
+    assert joined.silenced == {"retry-twice"}
     assert stack() != 1
     assert repr(stack(Passthrough())) == "stack(Passthrough())"
     with pytest.raises(TypeError):

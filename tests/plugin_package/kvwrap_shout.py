@@ -22,6 +22,8 @@ class DrawerStore(MemoryStore):
 class Shout(Passthrough):
     """Puts values in capitals, with marks after them."""
 
+    finding_codes = frozenset({"shouted-twice"})
+
     def __init__(self, *, marks: int = 1) -> None:
         if marks < 0:
             raise ConfigurationError("marks are 0 or more")

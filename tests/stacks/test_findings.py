@@ -24,6 +24,7 @@ from kvwrap import (
     stack,
 )
 from kvwrap.core.findings import Finding
+from kvwrap.core.layer import Layer, layers_of
 
 ROOT = Path(__file__).parents[2]
 KEYS = Keyring({"k": b"k" * 32})
@@ -129,6 +130,29 @@ def test_every_finding_is_documented():
     codes = [code for code, *_ in rows]
     assert codes == sorted(WRONG)
     assert all(cell.strip() for row in rows for cell in row)
+
+
+def declared(cls=Layer):
+    """Return the codes that kvwrap's layers of this class and below declare."""
+    own = cls.finding_codes if cls.__module__.startswith("kvwrap.") else frozenset()
+    return own.union(*map(declared, cls.__subclasses__()))
+
+
+def test_every_finding_is_declared_by_a_layer():
+    assert declared() == set(WRONG)
+
+
+@pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
+@pytest.mark.parametrize("code", sorted(set(WRONG) - FATAL))
+def test_a_layer_declares_what_it_reports(code, tmp_path):
+    layers = layers_of(built(code, tmp_path)[0])
+    reported = set()
+    for index, layer in enumerate(layers):
+        base = OVER.get(code, SharedMemory)()
+        found = {each.code for each in layer.findings(layers[:index], layers[index + 1 :], base)}
+        assert found <= type(layer).finding_codes
+        reported |= found
+    assert code in reported
 
 
 @pytest.mark.parametrize("code", sorted(set(WRONG) - FATAL))

@@ -21,6 +21,18 @@ from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.layer_fixtures import LayerFixtures
 
 
+def all_traits(layer: type[Layer] = Layer) -> frozenset[str]:
+    """Return the traits of this class and all its subclasses."""
+    return layer.traits.union(*map(all_traits, layer.__subclasses__()))
+
+
+class AllTraits(Passthrough):
+    """A neighbour that has every trait, so that a layer reports what it can."""
+
+    def __init__(self) -> None:
+        type(self).traits = all_traits()
+
+
 class Description(LayerFixtures):
     """A layer's description is a value. Its instances are opened and closed with the stack."""
 
@@ -86,6 +98,17 @@ class Description(LayerFixtures):
                 assert repr(second.base) in text
             for note in running.notes():
                 assert note in text
+
+    async def test_findings_have_declared_codes(self, store: Store) -> None:
+        running = layers_of(store)
+        neighbours = (AllTraits().bind(store),)
+        for index, layer in enumerate(running):
+            for above, below in (
+                (running[:index], running[index + 1 :]),
+                (neighbours, neighbours),
+            ):
+                found = {each.code for each in layer.findings(above, below, store.base)}
+                assert found <= layer.finding_codes, f"declare {found} in `finding_codes`"
 
     async def test_unchanged_primitives_are_bound_through(self, store: Store) -> None:
         for part in layers_of(store):
