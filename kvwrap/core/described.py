@@ -11,10 +11,10 @@ import inspect
 import re
 from typing import Any, Self
 
-_SECRET = r"[\w-]*(?:password|passphrase|secret|token|api_?key|credential)[\w-]*"
-_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+_SENSITIVE = r"[\w-]*(?:password|passphrase|secret|token|api_?key|credential)[\w-]*"
+_SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
 _USERINFO = re.compile(r"://[^\s'\"]*@")
-_SECRET_QUERY = re.compile(rf"([?&]{_SECRET}=)[^&\s'\"]+", re.IGNORECASE)
+_SENSITIVE_QUERY = re.compile(rf"([?&]{_SENSITIVE}=)[^&\s'\"]+", re.IGNORECASE)
 
 
 def redacted_repr(name: str, value: Any) -> str:
@@ -23,7 +23,7 @@ def redacted_repr(name: str, value: Any) -> str:
     Hidden are the values of parameters whose names are those of secrets, such as `password`.
     In every URL, user and password and the query parameters of such names are hidden too.
     """
-    if value is not None and _SECRET_NAME.fullmatch(name):
+    if value is not None and _SENSITIVE_NAME.fullmatch(name):
         return "***"
     return redact(repr(value))
 
@@ -32,7 +32,7 @@ def redact(text: str) -> str:
     """Return the text without the secrets of the URLs in it."""
     if "://" not in text:
         return text
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
+    return _SENSITIVE_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
 class Described:

@@ -1,4 +1,4 @@
-"""A stack as a tree."""
+"""The tree of a stack."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def explain(chain: Chain) -> str:
     """
     lines = list(_tree(chain))
     lines.append("can: " + (", ".join(sorted(chain.capabilities)) or "get, put and delete only"))
-    for place, finding in _findings(chain):
-        lines += [f"! {finding.code}: {place}{finding.message}", f"  {finding.hint}"]
+    for roles, finding in _findings(chain):
+        lines += [f"! {finding.code}: {roles}{finding.message}", f"  {finding.hint}"]
     return "\n".join(lines)
 
 
@@ -41,16 +41,16 @@ def _tree(chain: Chain) -> Iterator[str]:
         for note in layer.notes():
             yield f"{margin}│  · {note}"
         for role, second in layer.second_stores:
-            first, *rest = _tree(second)
+            first, *others = _tree(second)
             yield f"{margin}├─ {role}: {first}"
-            yield from (f"{margin}│  {line}" for line in rest)
+            yield from (f"{margin}│  {line}" for line in others)
     depth = len(layers)
     yield "   " * (depth - 1) + ("└─ " if depth else "") + base.summary
 
 
-def _findings(chain: Chain, place: str = "") -> Iterator[tuple[str, Finding]]:
-    """Iterate over the findings of a chain and of its second stores, with the role of these."""
+def _findings(chain: Chain, roles: str = "") -> Iterator[tuple[str, Finding]]:
+    """Iterate over the findings of a chain and of its second stores, with the roles of these."""
     for finding in chain.findings:
-        yield place, finding
+        yield roles, finding
     for role, second in _branches(chain):
-        yield from _findings(second, f"{place}{role}: ")
+        yield from _findings(second, f"{roles}{role}: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -12,14 +11,14 @@ from kvwrap.core.basic import ValueHook
 from kvwrap.core.capability import Capabilities
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
-from kvwrap.core.findings import Finding
+from kvwrap.core.findings import Finding, warn
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.nested import Nested
 from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.registry import as_store
 from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, StackWarning, UnsupportedOperation
+from kvwrap.errors import ConfigurationError, UnsupportedOperation
 
 
 class Layer(Nested):
@@ -70,7 +69,7 @@ class Layer(Nested):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, pickled or not, is the description again: what runs stays where it runs.
-        args, kwargs = self._given
+        args, kwargs = self._constructor_arguments
         return _made, (type(self), args, kwargs, self.configured)
 
     # -- putting it over a store -------------------------------------------------------
@@ -249,7 +248,7 @@ class LayeredStore(Store):
                 if finding.code in silenced:
                     continue
                 if place < len(self._own):
-                    warnings.warn(str(finding), StackWarning, stacklevel=4)
+                    warn(finding)
                 yield finding
 
     @property

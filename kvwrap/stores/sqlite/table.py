@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Final
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, end_of, live
+from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.errors import ConfigurationError, ValueTooLarge
@@ -125,7 +125,8 @@ class Table:
                 collection=collection,
                 key=key,
             )
-        return end_of(entry.expires_at) or None, signed(entry.version), data, collection or "", key
+        expiry = expiry_ms(entry.expires_at) or None
+        return expiry, signed(entry.version), data, collection or "", key
 
     def remove(
         self,
