@@ -1,1 +1,1 @@
-"""Programs that use kvwrap, each run by the tests."""
+"""Example programs, each run by the tests."""

@@ -1,12 +1,12 @@
-"""A layered store built in code: sessions, compressed and encrypted in a SQLite file.
+"""Build a layered store in code: sessions, compressed and encrypted in a SQLite file.
 
     python -m examples.layered_store [FILE]
 
-Its keys are in the environment variable SESSION_KEYS (`kvwrap keygen` prints one); without it
-they are made anew, and a FILE of an earlier run cannot be read.
+The encryption keys are read from the environment variable SESSION_KEYS (`kvwrap keygen` prints a
+key). Without it a new key is generated, and a FILE of an earlier run cannot be read.
 
-Reads come from memory for half a minute, lifetimes stay between a minute and a day, and
-whoever opens the file sees neither names of users nor what they did.
+Reads are served from memory for 30 seconds, and ttls are limited to between one minute and one
+day. In the file, names of users are readable only in keys, and what they did is not readable.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from kvwrap import Keyring, MemoryStore, SQLiteStore, Statistics, stack
 
 
 async def main(path: Path) -> None:
-    """Log three users in, look at their sessions, and say what happened where."""
-    kept = "SESSION_KEYS" in os.environ
-    keyring = Keyring.from_env("SESSION_KEYS") if kept else Keyring.generate("2026")
+    """Log in three users, read their sessions, and print where the reads were answered."""
+    has_keys = "SESSION_KEYS" in os.environ
+    keyring = Keyring.from_env("SESSION_KEYS") if has_keys else Keyring.generate("2026")
     sessions = (
         stack()
         .statistics(name="sessions")
@@ -36,23 +36,23 @@ async def main(path: Path) -> None:
     )
     async with sessions:
         for number, user in enumerate(("ada", "grace", "edsger")):
-            seen = ["/", "/docs", "/cart"] * (number + 20)
-            value = {"user": user, "seen": seen}
+            pages = ["/", "/docs", "/cart"] * (number + 20)
+            value = {"user": user, "pages": pages}
             await sessions.put(f"session:{user}", value, collection="web", ttl=1_800)
 
         session = await sessions.require("session:ada", collection="web")
-        print(f"ada has been on {len(session['seen'])} pages")
+        print(f"ada has visited {len(session['pages'])} pages")
         print(f"grace is logged in: {await sessions.exists('session:grace', collection='web')}")
-        print(f"nobody is not: {await sessions.get('session:nobody', collection='web')}")
+        print(f"session of nobody: {await sessions.get('session:nobody', collection='web')}")
         print(f"logins today: {await sessions.increment('logins', 3)}")
 
         reads = sessions.find(Statistics).snapshot().reads
         print(f"{reads.hits} hits and {reads.misses} misses\n")
         print(sessions.explain())
 
-    at_rest = path.read_bytes()
-    assert b"ada" not in at_rest.replace(b"session:ada", b""), "a name is readable in the file"
-    print(f"\n{path.name} holds {len(at_rest)} bytes, and no name but those of the keys")
+    content = path.read_bytes()
+    assert b"ada" not in content.replace(b"session:ada", b""), "a user name is readable in the file"
+    print(f"\n{path.name} has {len(content)} bytes; user names are readable only in keys")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The examples run as a reader would run them, each in a process of its own."""
+"""The examples run as a reader would run them, each in a separate process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: str, timeout: int = 100) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-m", *arguments],
         cwd=ROOT,
         capture_output=True,
@@ -20,15 +20,15 @@ def run(*arguments: str, timeout: int = 100) -> str:
         timeout=timeout,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def test_layered_store(tmp_path: Path) -> None:
     printed = run("examples.layered_store", str(tmp_path / "sessions.db"))
-    assert "ada has been on 60 pages" in printed
-    assert "nobody is not: None" in printed
-    assert "no name but those of the keys" in printed
+    assert "ada has visited 60 pages" in printed
+    assert "session of nobody: None" in printed
+    assert "user names are readable only in keys" in printed
 
 
 def test_encryption_is_added_to_a_redis_that_holds_plain_data(redis_url: str) -> None:
@@ -36,7 +36,7 @@ def test_encryption_is_added_to_a_redis_that_holds_plain_data(redis_url: str) ->
     assert "'email': 'user7@example.org'" in printed
     assert "rewrite: " in printed
     assert "kvwrap_operations" in printed
-    assert "plain data is refused now" in printed
+    assert "plain entries are now refused" in printed
 
 
 def test_a_tiered_cache_is_shared_by_two_processes(redis_url: str) -> None:

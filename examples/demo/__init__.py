@@ -1,1 +1,1 @@
-"""The main job from end to end: `make demo`."""
+"""A demonstration of a complete stack: `make demo`."""

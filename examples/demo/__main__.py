@@ -1,8 +1,8 @@
-"""Thirteen thousand records through a whole stack, with the backend stopped on the way.
+"""Write and read 13,000 records through a complete stack, with the backend stopped in between.
 
     python -m examples.demo [--reads N] [--backend own-redis|redis|sqlite]
 
-Exits with 1 if any value differs from its source.
+Exits with 1 if a value differs from its source.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kvwrap import Compression, Fallback, Keyring, MemoryStore, SQLiteStore, Sta
 
 
 def layers(folder: Path) -> Stack:
-    """The stack of the main job; the statistics in its middle see what each step makes."""
+    """Build the stack. Statistics between its layers count the bytes after each step."""
     near = stack().statistics(name="memory")
     return (
         stack()
@@ -42,12 +42,12 @@ def layers(folder: Path) -> Stack:
     )
 
 
-async def job(
+async def run(
     records: Records, reads: int, backend: Backend, folder: Path, console: Console
 ) -> Outcome:
-    """Fill, read, stop the backend, read, start it, read, and compare everything."""
-    seen = Comparison(records)
-    bars = Progress(
+    """Fill, read, stop the backend, read, start it, read, and compare every value."""
+    comparison = Comparison(records)
+    progress = Progress(
         TextColumn("{task.description:<22}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -56,59 +56,64 @@ async def job(
     )
     async with layers(folder).over(backend.store) as store:
         fallback = store.find(Fallback)
-        with bars:
-            bar = bars.add_task("training", total=2)
+        with progress:
+            bar = progress.add_task("training", total=2)
             for name in ("languages", "subdivisions"):
                 samples = [
                     record for (collection, _), record in records.items() if collection == name
                 ]
-                # The layer sees collections as the prefix outside it has renamed them.
+                # Compression is inside the prefix layer: it sees collections with their prefix.
                 await store.find(Compression).train(f"iso-{name}", samples=samples)
-                bars.advance(bar)
+                progress.advance(bar)
 
-            bar = bars.add_task("writing", total=len(records))
-            await fill(store, records, lambda done: bars.advance(bar, done))
+            def advance(count: int) -> None:
+                progress.advance(bar, count)
 
-            began = time.perf_counter()
-            first, down = reads * 2 // 5, reads // 5
-            bar = bars.add_task("reading", total=first)
-            await read(store, records, first, seen, lambda done: bars.advance(bar, done))
+            bar = progress.add_task("writing", total=len(records))
+            await fill(store, records, advance)
+
+            start = time.perf_counter()
+            reads_before, outage_reads = reads * 2 // 5, reads // 5
+            bar = progress.add_task("reading", total=reads_before)
+            await read(store, records, reads_before, comparison, advance)
 
             backend.stop()
             before = fallback.snapshot().fallback_reads
-            bar = bars.add_task("reading, backend down", total=down)
-            await read(store, records, down, seen, lambda done: bars.advance(bar, done))
+            bar = progress.add_task("reading, backend down", total=outage_reads)
+            await read(store, records, outage_reads, comparison, advance)
             fallback_reads = fallback.snapshot().fallback_reads - before
             backend.start()
 
-            last = reads - first - down
-            bar = bars.add_task("reading, backend back", total=last)
-            await read(store, records, last, seen, lambda done: bars.advance(bar, done))
-            seconds = time.perf_counter() - began
+            reads_after = reads - reads_before - outage_reads
+            bar = progress.add_task("reading, backend back", total=reads_after)
+            await read(store, records, reads_after, comparison, advance)
+            seconds = time.perf_counter() - start
 
-            bar = bars.add_task("comparing", total=len(records))
-            await compare_all(store, records, seen, lambda done: bars.advance(bar, done))
+            bar = progress.add_task("comparing", total=len(records))
+            await compare_all(store, records, comparison, advance)
         return Outcome(
             store=store,
             backend=backend.name,
             reads=reads,
             seconds=seconds,
-            at_rest=await backend.at_rest(),
+            stored_bytes=await backend.stored_bytes(),
             entries=len(records),
-            outage_reads=down,
-            served_by_fallback=fallback_reads,
-            seen=seen,
+            outage_reads=outage_reads,
+            fallback_reads=fallback_reads,
+            comparison=comparison,
         )
 
 
 def main() -> int:
-    """Do the job and show what came of it; 1 if any value differs from its source."""
+    """Run the demonstration and show the results. Returns 1 if a value differs from its source."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--reads", type=int, default=100_000, help="default: 100,000")
+    parser.add_argument(
+        "--reads", type=int, default=100_000, help="number of reads; default: 100,000"
+    )
     parser.add_argument(
         "--backend",
         choices=["own-redis", "redis", "sqlite"],
-        help="its own Redis, the one at REDIS_URL, or SQLite; default: the first that there is",
+        help="a Redis of its own, the one at REDIS_URL, or SQLite; default: the first available",
     )
     arguments = parser.parse_args()
     console = Console()
@@ -116,13 +121,13 @@ def main() -> int:
         backend = choose(arguments.backend, Path(name))
         try:
             records = all_records()
-            console.print(f"{len(records):,} records of pycountry into {backend.name}")
-            outcome = asyncio.run(job(records, arguments.reads, backend, Path(name), console))
+            console.print(f"{len(records):,} records of pycountry, stored in {backend.name}")
+            outcome = asyncio.run(run(records, arguments.reads, backend, Path(name), console))
         finally:
             backend.close()
     console.print()
     show(console, outcome)
-    return 1 if outcome.seen.different else 0
+    return 1 if outcome.comparison.different else 0
 
 
 if __name__ == "__main__":

@@ -1,42 +1,44 @@
-"""The backend under the stack: a Redis, or a SQLite file; all can be stopped."""
+"""Backends for the demonstration, which it can stop and start: a Redis, or a SQLite file."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import redis.asyncio
 
 from kvwrap import RedisStore, SQLiteStore, Store, StoreUnavailable
-from kvwrap.layers.base.around import Around, Call, T
+from kvwrap.layers.base import Around, Call
 from kvwrap.testing.servers import RedisServer, find_server
+
+T = TypeVar("T")
 
 NAMESPACE = "kvwrap-demo"
 
 
 class Backend(Protocol):
-    """Where the entries are, for the demo to stop and start."""
+    """A store of entries that the demonstration can stop and start."""
 
     name: str
     store: Store
 
     def stop(self) -> None:
-        """Make every call to it fail."""
+        """Make every call fail."""
 
     def start(self) -> None:
-        """Let it answer again, with all that it held."""
+        """Answer calls again, with the same data."""
 
     def close(self) -> None:
-        """Let go of what it took."""
+        """Release its resources."""
 
-    async def at_rest(self) -> int:
-        """The bytes that its entries take up."""
+    async def stored_bytes(self) -> int:
+        """Return the bytes that its entries occupy."""
 
 
 class Switch(Around):
-    """Fails every call while it is off: a stopped backend, for one that has no server."""
+    """Fails every call while it is off: simulates a stopped backend without a server to stop."""
 
     def __init__(self) -> None:
         self.on = True
@@ -48,7 +50,7 @@ class Switch(Around):
 
 
 class OwnRedis:
-    """A Redis server on a free loopback port, which keeps what it acknowledged."""
+    """A Redis server on a free loopback port, which persists every write before it answers."""
 
     def __init__(self) -> None:
         self.server = RedisServer("--appendonly", "yes", "--appendfsync", "always").start()
@@ -64,12 +66,12 @@ class OwnRedis:
     def close(self) -> None:
         self.server.stop()
 
-    async def at_rest(self) -> int:
-        return await unwrap(self.server.url)
+    async def stored_bytes(self) -> int:
+        return await entry_bytes(self.server.url)
 
 
-class ReachedRedis:
-    """A Redis that was there before, behind a switch; what the demo puts there goes at the end."""
+class ExistingRedis:
+    """A Redis that already runs, behind a switch. `close` deletes the demonstration's entries."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -84,18 +86,18 @@ class ReachedRedis:
         self._switch.on = True
 
     def close(self) -> None:
-        asyncio.run(self._clean())
+        asyncio.run(self._delete_entries())
 
-    async def _clean(self) -> None:
+    async def _delete_entries(self) -> None:
         async with RedisStore(self.url, namespace=NAMESPACE) as store:
             await store.destroy()
 
-    async def at_rest(self) -> int:
-        return await unwrap(self.url)
+    async def stored_bytes(self) -> int:
+        return await entry_bytes(self.url)
 
 
-async def unwrap(url: str) -> int:
-    """The bytes of all the demo's entries in a Redis."""
+async def entry_bytes(url: str) -> int:
+    """Return the total size in bytes of the demonstration's entries in a Redis."""
     async with redis.asyncio.Redis.from_url(url) as client:
         names = [name async for name in client.scan_iter(match=f"{NAMESPACE}:*", count=1000)]
         async with client.pipeline(transaction=False) as pipe:
@@ -120,31 +122,31 @@ class SQLiteBackend:
         self._switch.on = True
 
     def close(self) -> None:
-        """The store closes its file itself."""
+        """Do nothing: the store closes its file."""
 
-    async def at_rest(self) -> int:
+    async def stored_bytes(self) -> int:
         return self.path.stat().st_size
 
 
 def choose(kind: str | None, folder: Path) -> Backend:
-    """The backend asked for; if none was, a Redis if one can be started or reached, else SQLite."""
+    """Create the backend of this kind; by default a Redis if one is available, otherwise SQLite."""
     if kind == "own-redis" or (kind is None and find_server("redis-server")):
         return OwnRedis()
     url = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
     if kind == "redis" or (kind is None and answers(url)):
-        return ReachedRedis(url)
+        return ExistingRedis(url)
     return SQLiteBackend(folder)
 
 
 def answers(url: str) -> bool:
-    """Whether there is a Redis at this URL."""
+    """Ask the Redis at this URL. Returns False if it does not answer."""
 
-    async def ask() -> None:
+    async def check() -> None:
         async with RedisStore(url, timeout=1.0) as store:
             await store.check()
 
     try:
-        asyncio.run(ask())
+        asyncio.run(check())
     except StoreUnavailable:
         return False
     return True

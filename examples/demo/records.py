@@ -1,4 +1,4 @@
-"""The input: the ISO databases that pycountry ships."""
+"""The input: the ISO databases of pycountry."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DATABASES = {
 
 
 def all_records() -> Records:
-    """Every record, under the code that its standard gives it."""
+    """Return every record, with its code in the standard as its key."""
     return {
-        # A subdivision's parent is an object beside its code, which is kept.
+        # Omit a subdivision's parent, an object: its code is a field of its own.
         (name, getattr(record, code)): {k: v for k, v in record if isinstance(v, str | None)}
         for name, (database, code) in DATABASES.items()
         for record in database

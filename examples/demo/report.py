@@ -1,4 +1,4 @@
-"""The demo's last screen."""
+"""The report that the demonstration prints at its end."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from kvwrap.layers.statistics.counts import Counts
 
 
 class Outcome(NamedTuple):
-    """What there is to tell besides what the layers counted."""
+    """Results of a run that the layers do not count."""
 
     store: Store
     backend: str
     reads: int
     seconds: float
-    at_rest: int
+    stored_bytes: int
     entries: int
-    served_by_fallback: int
+    fallback_reads: int
     outage_reads: int
-    seen: Comparison
+    comparison: Comparison
 
 
 def show(console: Console, outcome: Outcome) -> None:
-    """The chain, the tiers, the bytes, the outage and the comparison."""
-    counted = {
+    """Print the stack, reads by tier, bytes, the outage and the comparison."""
+    snapshots = {
         layer.label: layer.snapshot()
         for layer in outcome.store.layers
         if isinstance(layer, Statistics)
@@ -40,29 +40,29 @@ def show(console: Console, outcome: Outcome) -> None:
     console.print(
         _tiers(
             {
-                "the whole stack": counted["application"].reads,
+                "the whole stack": snapshots["application"].reads,
                 "memory": near.reads,
-                "backend or fallback": counted["raw"].reads,
+                "backend or fallback": snapshots["raw"].reads,
             }
         )
     )
-    raw = counted["raw"].writes.bytes_written
-    compressed = counted["compressed"].writes.bytes_written
+    raw = snapshots["raw"].writes.bytes_written
+    compressed = snapshots["compressed"].writes.bytes_written
     console.print()
     console.print(
         f"{outcome.entries:,} entries in {outcome.backend}: {raw:,} bytes raw, "
-        f"{compressed:,} compressed ({compressed / raw:.0%}), {outcome.at_rest:,} at rest with "
-        "headers, nonces and tags"
+        f"{compressed:,} compressed ({compressed / raw:.0%}), {outcome.stored_bytes:,} stored with "
+        "headers, nonces and authentication tags"
     )
     console.print(
         f"{outcome.reads:,} reads in {outcome.seconds:.1f} s: "
-        f"{outcome.reads / outcome.seconds:,.0f} reads a second"
+        f"{outcome.reads / outcome.seconds:,.0f} reads per second"
     )
     console.print(
         f"backend stopped for {outcome.outage_reads:,} reads: "
-        f"{outcome.served_by_fallback:,} of them served by the fallback, the others from memory"
+        f"{outcome.fallback_reads:,} of them served by the fallback, the others from memory"
     )
-    equal, different = outcome.seen.equal, outcome.seen.different
+    equal, different = outcome.comparison.equal, outcome.comparison.different
     verdict = "[green]all equal" if not different else f"[red]{len(different):,} DIFFERENT"
     console.print(f"{equal + len(different):,} values compared with their source: {verdict}")
     for collection, key in different[:10]:
@@ -75,9 +75,9 @@ def _tiers(reads: Mapping[str, Counts]) -> Table:
     for column in ("keys", "found", "calls", "p50", "p95", "p99"):
         table.add_column(column, justify="right")
     for name, counts in reads.items():
-        shares = (counts.latency.p50, counts.latency.p95, counts.latency.p99)
-        took = (f"{seconds * 1e6:,.0f} us" for seconds in shares)
+        percentiles = (counts.latency.p50, counts.latency.p95, counts.latency.p99)
+        latencies = (f"{seconds * 1e6:,.0f} us" for seconds in percentiles)
         table.add_row(
-            name, f"{counts.keys:,}", f"{counts.hit_rate:.1%}", f"{counts.calls:,}", *took
+            name, f"{counts.keys:,}", f"{counts.hit_rate:.1%}", f"{counts.calls:,}", *latencies
         )
     return table

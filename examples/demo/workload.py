@@ -1,4 +1,4 @@
-"""What the demo does with the store: fill it, read it in a skewed pattern, compare everything."""
+"""The workload: fill the store, read it with a skewed distribution, compare every value."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from examples.demo.records import Records
 from kvwrap import Store
 
 Progress = Callable[[int], None]
-"""Told how many records or reads were done since it was last told."""
+"""Called with the number of records or reads completed since its last call."""
 
 BATCH = 100
 TASKS = 8
 
 
 class Comparison:
-    """Counts values that were compared with their source."""
+    """Counts values that are equal to their source, and lists those that differ."""
 
     def __init__(self, source: Records) -> None:
         self.source = source
@@ -25,7 +25,7 @@ class Comparison:
         self.different: list[tuple[str, str]] = []
 
     def check(self, collection: str, key: str, value: object) -> None:
-        """Compare what the store gave with the record."""
+        """Compare a value from the store with its record."""
         if value == self.source[collection, key]:
             self.equal += 1
         else:
@@ -33,7 +33,7 @@ class Comparison:
 
 
 async def fill(store: Store, records: Records, progress: Progress) -> None:
-    """Put every record, a batch at a time."""
+    """Put every record, in batches."""
     for collection, keys in batches(records):
         values = [records[collection, key] for key in keys]
         await store.put_many(keys, values, collection=collection, ttl=3_600)
@@ -41,49 +41,51 @@ async def fill(store: Store, records: Records, progress: Progress) -> None:
 
 
 async def read(
-    store: Store, records: Records, reads: int, seen: Comparison, progress: Progress
+    store: Store, records: Records, reads: int, comparison: Comparison, progress: Progress
 ) -> None:
-    """Read so many values, popular ones more often, by several tasks, some reads in batches."""
+    """Make `reads` reads by several tasks, popular keys more often, some of them in batches."""
     names = list(records)
     random.Random(0).shuffle(names)
 
     async def task(number: int) -> None:
         rng = random.Random(number)
-        left = reads // TASKS
-        while left > 0:
-            # Popularity falls off as in Zipf's law: rank 1 is read twice as often as rank 2.
-            picked = names[min(int(len(names) ** rng.random()), len(names)) - 1]
+        remaining = reads // TASKS
+        while remaining > 0:
+            # Popularity follows Zipf's law: rank 1 is read twice as often as rank 2.
+            collection, key = names[min(int(len(names) ** rng.random()), len(names)) - 1]
             if rng.random() < 0.98:
-                seen.check(*picked, await store.get(picked[1], collection=picked[0]))
+                comparison.check(collection, key, await store.get(key, collection=collection))
                 done = 1
             else:
-                keys = [picked[1]]
-                while len(keys) < min(20, left):
-                    collection, key = names[int(len(names) ** rng.random()) - 1]
-                    if collection == picked[0]:
-                        keys.append(key)
-                values = await store.get_many(keys, collection=picked[0])
+                keys = [key]
+                while len(keys) < min(20, remaining):
+                    other_collection, other_key = names[int(len(names) ** rng.random()) - 1]
+                    if other_collection == collection:
+                        keys.append(other_key)
+                values = await store.get_many(keys, collection=collection)
                 for key, value in zip(keys, values, strict=True):
-                    seen.check(picked[0], key, value)
+                    comparison.check(collection, key, value)
                 done = len(keys)
-            left -= done
+            remaining -= done
             progress(done)
 
     await asyncio.gather(*(task(number) for number in range(TASKS)))
 
 
-async def compare_all(store: Store, records: Records, seen: Comparison, progress: Progress) -> None:
-    """Read every record once more, and compare it."""
+async def compare_all(
+    store: Store, records: Records, comparison: Comparison, progress: Progress
+) -> None:
+    """Read every record once more and compare it with its source."""
     for collection, keys in batches(records):
         values = await store.get_many(keys, collection=collection)
         for key, value in zip(keys, values, strict=True):
-            seen.check(collection, key, value)
+            comparison.check(collection, key, value)
         progress(len(keys))
 
 
 def batches(records: Records) -> Iterator[tuple[str, list[str]]]:
-    """The keys of each collection, in batches."""
+    """Yield the keys of each collection, in batches."""
     for collection in dict.fromkeys(collection for collection, _ in records):
-        keys = [key for there, key in records if there == collection]
+        keys = [key for name, key in records if name == collection]
         for start in range(0, len(keys), BATCH):
             yield collection, keys[start : start + BATCH]
