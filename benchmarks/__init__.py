@@ -1,1 +1,1 @@
-"""Ratios of kvwrap against what it stands beside: `make bench` prints the table."""
+"""Benchmarks that compare kvwrap with other libraries: `make bench` prints the table."""

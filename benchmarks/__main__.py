@@ -1,4 +1,4 @@
-"""Prints the table; with `--write`, puts it into the documentation as well."""
+"""Print the table of benchmarks; with `--write`, also write it to docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ TABLE_STARTS = "<!-- table -->\n"
 
 
 async def measure(console: Console) -> list[Row]:
-    """All rows, one kind after the other."""
-    found: list[Row] = []
+    """Measure all rows, one module after the other."""
+    rows: list[Row] = []
     with console.status("measuring") as status:
-        for source in (memory, pipeline, dictionary, coalesce):
-            async for row in source.rows():
-                found.append(row)
-                status.update(f"measured: {row.what}")
-    return found
+        for module in (memory, pipeline, dictionary, coalesce):
+            async for row in module.rows():
+                rows.append(row)
+                status.update(f"measured: {row.name}")
+    return rows
 
 
 def main() -> int:
-    """Exit with 0 whatever the figures are: they are to be read, not to pass or fail."""
+    """Print the table. Returns 0 whatever the results are: they are to be read by people."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
     arguments = parser.parse_args()
     table = markdown(asyncio.run(measure(Console(stderr=True))))
-    made = f"CPython {platform.python_version()}, {platform.machine()}; " + ", ".join(
+    versions = f"CPython {platform.python_version()}, {platform.machine()}; " + ", ".join(
         f"{name} {version(name)}" for name in ("py-key-value-aio", "redis", "msgspec")
     )
     print(table)
-    print(f"\n{made}")
+    print(f"\n{versions}")
     if arguments.write:
-        head, _, _ = PAGE.read_text().partition(TABLE_STARTS)
-        PAGE.write_text(f"{head}{TABLE_STARTS}\n{table}\n\nMeasured with {made}.\n")
+        introduction, _, _ = PAGE.read_text().partition(TABLE_STARTS)
+        PAGE.write_text(f"{introduction}{TABLE_STARTS}\n{table}\n\nMeasured with {versions}.\n")
     return 0
 
 

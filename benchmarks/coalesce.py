@@ -1,4 +1,4 @@
-"""`Coalesce` over a real Redis, beside single GETs of the driver."""
+"""`Coalesce` over a real Redis, compared with single GETs of the driver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = 256
 
 
 async def rows() -> AsyncIterator[Row]:
-    """64 tasks that read 256 keys, each task one key at a time."""
+    """Measure 64 tasks that read 256 keys, each task one key at a time."""
     with RedisServer() as server:
         client = redis.asyncio.Redis.from_url(server.url)
         async with stack().coalesce().over(RedisStore(server.url)) as store:
@@ -44,7 +44,7 @@ async def rows() -> AsyncIterator[Row]:
         await client.aclose()
     times = 1 / measured.ratio
     yield Row(
-        "`Coalesce` over Redis: reads a second by 64 tasks, against single GETs",
+        "`Coalesce` over Redis: reads per second by 64 tasks, compared with single GETs",
         f"{1e6 / measured.ours:,.0f}/s",
         f"{1e6 / measured.theirs:,.0f}/s",
         f"{times:.1f} times",

@@ -1,4 +1,4 @@
-"""A trained dictionary, beside zstd without one."""
+"""Compression with a trained dictionary, compared with zstd without one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CITIES = ("Lisbon", "Nairobi", "Osaka", "Quito", "Tromsø", "Wellington")
 
 
 def account(number: int) -> dict[str, Any]:
-    """A record of about 380 bytes of JSON, alike in shape and different in what it says."""
+    """Return a record of about 380 bytes of JSON: the same fields, with different values."""
     rng = random.Random(number)
     return {
         "id": f"acct_{rng.getrandbits(64):016x}",
@@ -34,9 +34,9 @@ def account(number: int) -> dict[str, Any]:
 
 
 async def rows() -> AsyncIterator[Row]:
-    """Bytes at rest, and the time of put and get, with a dictionary and without."""
-    with_one, without = MemoryStore(), MemoryStore()
-    trained = stack().compress(min_size=0, dictionaries=True).over(with_one)
+    """Measure stored bytes, and the times of put and get, with a dictionary and without."""
+    with_dictionary, without = MemoryStore(), MemoryStore()
+    trained = stack().compress(min_size=0, dictionaries=True).over(with_dictionary)
     plain = stack().compress(min_size=0).over(without)
     names = [f"account:{number}" for number in range(2_000)]
     for store in (trained, plain):
@@ -48,17 +48,17 @@ async def rows() -> AsyncIterator[Row]:
     await plain.put_many(fresh, values)
     assert await trained.get_many(fresh) == values
     sizes = []
-    for backend in (with_one, without):
+    for backend in (with_dictionary, without):
         entries = await backend.read(None, fresh)
         sizes.append(sum(len(entry.body) for entry in entries if entry) / len(fresh))
-    share = sizes[0] / sizes[1]
+    fraction = sizes[0] / sizes[1]
     yield Row(
-        "a trained dictionary on 380-byte values: bytes, against zstd without",
+        "a trained dictionary on 380-byte values: bytes, compared with zstd without",
         f"{sizes[0]:.0f} bytes",
         f"{sizes[1]:.0f} bytes",
-        f"{share:.0%}",
+        f"{fraction:.0%}",
         "at most 45%",
-        share <= 0.45,
+        fraction <= 0.45,
     )
 
     def putting(store: Store) -> Work:
@@ -77,4 +77,4 @@ async def rows() -> AsyncIterator[Row]:
 
     for name, work in (("put", putting), ("get", getting)):
         measured = await pair(work(trained), work(plain), COUNT // 4, COUNT // 4)
-        yield ratio(f"the same: {name}, against zstd without", measured, 1.0, "1.00")
+        yield ratio(f"the same: {name}, compared with zstd without", measured, 1.0, "1.00")

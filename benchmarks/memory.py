@@ -1,4 +1,4 @@
-"""`MemoryStore`, bare and under layers, beside py-key-value's."""
+"""`MemoryStore`, without and with layers, compared with py-key-value's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNT = 4000
 
 
 def getting(store: Any, **arguments: Any) -> Work:
-    """Gets one key over and over."""
+    """Return work that gets one key repeatedly."""
 
     async def work(count: int) -> None:
         get = store.get
@@ -33,7 +33,7 @@ def getting(store: Any, **arguments: Any) -> Work:
 
 
 def putting(store: Any, **arguments: Any) -> Work:
-    """Puts one key over and over, with a ttl."""
+    """Return work that puts one key repeatedly, with a ttl."""
 
     async def work(count: int) -> None:
         put = store.put
@@ -44,14 +44,14 @@ def putting(store: Any, **arguments: Any) -> Work:
 
 
 async def rows() -> AsyncIterator[Row]:
-    """Bare, then under four layers, then what each kind of layer costs beyond its own work."""
+    """Measure the store without layers, with four, and the overhead of each kind of layer."""
     ours, theirs = MemoryStore(), TheirMemoryStore()
-    for bare_store in (ours, theirs):
-        await putting(bare_store)(1)
+    for memory in (ours, theirs):
+        await putting(memory)(1)
     put = await pair(putting(ours), putting(theirs), COUNT, COUNT // 10)
     get = await pair(getting(ours), getting(theirs), COUNT, COUNT // 10)
-    yield ratio("`MemoryStore` get, against py-key-value's", get, 1 / 15, "1/15")
-    yield ratio("`MemoryStore` put with ttl, against py-key-value's", put, 1 / 15, "1/15")
+    yield ratio("`MemoryStore` get, compared with py-key-value's", get, 1 / 15, "1/15")
+    yield ratio("`MemoryStore` put with ttl, compared with py-key-value's", put, 1 / 15, "1/15")
 
     layered = (
         stack()
@@ -70,28 +70,32 @@ async def rows() -> AsyncIterator[Row]:
             max_ttl=60,
         )
     )
-    for layers in (layered, wrapped):
-        await putting(layers)(1)
+    for store in (layered, wrapped):
+        await putting(store)(1)
     put = await pair(putting(layered), putting(wrapped), COUNT, COUNT // 10)
     get = await pair(getting(layered), getting(wrapped), COUNT, COUNT // 10)
-    yield ratio("four layers over it: get, against the same four wrappers", get, 1 / 12, "1/12")
-    yield ratio("four layers over it: put, against the same four wrappers", put, 1 / 12, "1/12")
+    yield ratio(
+        "four layers over it: get, compared with the same four wrappers", get, 1 / 12, "1/12"
+    )
+    yield ratio(
+        "four layers over it: put, compared with the same four wrappers", put, 1 / 12, "1/12"
+    )
 
     bare = MemoryStore()
     await putting(bare)(1)
-    for name, layers_over, operation, at_most in LAYERS:
-        store = layers_over.over(MemoryStore())
+    for name, layers, work, at_most in LAYERS:
+        store = layers.over(MemoryStore())
         await putting(store)(1)
-        measured = await pair(operation(store), operation(bare), COUNT, COUNT)
+        measured = await pair(work(store), work(bare), COUNT, COUNT)
         yield difference(name, measured, at_most)
 
     clamping = stack().clamp_ttl(maximum=60).over(MemoryStore())
     measured = await pair(putting(clamping), putting_and_clamping(bare), COUNT, COUNT)
-    yield difference("`TTLClamp`: put over the maximum, beyond the clamping itself", measured, 0.4)
+    yield difference("`TTLClamp`: put over the maximum, beyond the clamping", measured, 0.4)
 
 
 def putting_and_clamping(store: MemoryStore) -> Work:
-    """Puts, and clamps an entry beside it: a layer's own work without the layer."""
+    """Return work that puts and also clamps a ttl, as the layer does, but without the layer."""
     clamped = TTLClamp(maximum=60).clamped
     entry = Entry(b"", b"", 0.0, 300.0, 1)
     now = 0.0
@@ -107,9 +111,9 @@ def putting_and_clamping(store: MemoryStore) -> Work:
 
 
 LAYERS: list[tuple[str, Stack, Any, float]] = [
-    ("`Passthrough`: get beyond the bare store's", stack(Passthrough()), getting, 0.1),
-    ("`TTLClamp`, which leaves reads alone: get", stack().clamp_ttl(maximum=60), getting, 0.1),
-    ("`Validate`, which leaves reads alone: get", stack().validate(dict), getting, 0.1),
+    ("`Passthrough`: get, beyond the store without layers", stack(Passthrough()), getting, 0.1),
+    ("`TTLClamp`, which does not change reads: get", stack().clamp_ttl(maximum=60), getting, 0.1),
+    ("`Validate`, which does not change reads: get", stack().validate(dict), getting, 0.1),
     ("`TTLClamp`: put within its bounds", stack().clamp_ttl(maximum=600), putting, 0.4),
     ("`PrefixCollection`: get", stack().prefix_collection("app-"), getting, 0.4),
     ("`PrefixCollection`: put", stack().prefix_collection("app-"), putting, 0.4),

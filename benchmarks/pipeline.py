@@ -1,4 +1,4 @@
-"""Compression and encryption, beside the same library calls made directly."""
+"""Compression and encryption, compared with direct calls of the same libraries."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WORDS = ("layer", "store", "entry", "keyring", "ttl", "stack", "collection", "ca
 
 
 def document(size: int) -> dict[str, Any]:
-    """A mapping of about so many bytes of JSON: a few fields, and prose."""
+    """Return a mapping of about `size` bytes of JSON: a few fields, and prose."""
     rng = random.Random(1)
     text = " ".join(rng.choice(WORDS) for _ in range(size // 6))
     return {"id": 7, "title": "How layers compose", "tags": ["a", "b"], "text": text[: size - 90]}
 
 
 async def rows() -> AsyncIterator[Row]:
-    """Put and get of a 14 KB mapping, and the bytes that it takes at rest."""
+    """Measure put and get of a 14 KB mapping, and the bytes that it occupies when stored."""
     value = document(14_000)
     key = os.urandom(32)
     backend = MemoryStore()
@@ -35,17 +35,17 @@ async def rows() -> AsyncIterator[Row]:
     cipher = AESGCM(key)
     compress = zstandard.ZstdCompressor(level=3).compress
     decompress = zstandard.ZstdDecompressor().decompress
-    held: dict[str, bytes] = {}
+    stored: dict[str, bytes] = {}
 
-    async def floor_put(count: int) -> None:
+    async def direct_put(count: int) -> None:
         for _ in range(count):
             nonce = os.urandom(12)
             body = compress(json.dumps(value).encode())
-            held["doc"] = nonce + cipher.encrypt(nonce, body, b"doc")
+            stored["doc"] = nonce + cipher.encrypt(nonce, body, b"doc")
 
-    async def floor_get(count: int) -> None:
+    async def direct_get(count: int) -> None:
         for _ in range(count):
-            data = held["doc"]
+            data = stored["doc"]
             json.loads(decompress(cipher.decrypt(data[:12], data[12:], b"doc")))
 
     def ours(operation: str) -> Work:
@@ -58,22 +58,22 @@ async def rows() -> AsyncIterator[Row]:
 
         return work
 
-    await floor_put(1)
+    await direct_put(1)
     await ours("put")(1)
     assert await store.get("doc") == value
-    put = await pair(ours("put"), floor_put, COUNT // 4, COUNT // 4)
-    get = await pair(ours("get"), floor_get, COUNT // 4, COUNT // 4)
-    yield ratio("compress + encrypt 14 KB: put, against the bare calls", put, 1.4, "1.40")
-    yield ratio("compress + encrypt 14 KB: get, against the bare calls", get, 1.4, "1.40")
+    put = await pair(ours("put"), direct_put, COUNT // 4, COUNT // 4)
+    get = await pair(ours("get"), direct_get, COUNT // 4, COUNT // 4)
+    yield ratio("compress + encrypt 14 KB: put, compared with direct calls", put, 1.4, "1.40")
+    yield ratio("compress + encrypt 14 KB: get, compared with direct calls", get, 1.4, "1.40")
 
     entry = (await backend.read(None, ["doc"]))[0]
     assert entry is not None
-    at_rest = len(entry.to_bytes(None, "doc"))
+    stored_size = len(entry.to_bytes(None, "doc"))
     compressed = len(compress(json.dumps(value, separators=(",", ":")).encode()))
-    more = at_rest - compressed
+    more = stored_size - compressed
     yield Row(
-        "the same at rest, beyond the compressed value",
-        f"{at_rest} bytes",
+        "the same when stored, beyond the compressed value",
+        f"{stored_size} bytes",
         f"{compressed} bytes",
         f"+{more} bytes",
         "at most +64 bytes",

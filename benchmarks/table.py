@@ -1,4 +1,4 @@
-"""Rows of the table, and the table."""
+"""The rows of the table, and the table as Markdown."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from benchmarks.timing import Pair
 
 
 class Row(NamedTuple):
-    """One comparison: what was measured, both sides, the figure and what it should be."""
+    """One comparison: what was measured, both sides, the result and its target."""
 
-    what: str
+    name: str
     ours: str
     theirs: str
-    figure: str
-    bound: str
-    holds: bool
+    result: str
+    target: str
+    met: bool
 
 
-def ratio(what: str, measured: Pair, at_most: float, shown: str) -> Row:
-    """A row whose figure is the ratio ours / theirs."""
+def ratio(name: str, measured: Pair, at_most: float, target: str) -> Row:
+    """Return a row whose result is the ratio ours / theirs."""
     inverse = measured.ratio < 0.5
-    figure = f"1/{1 / measured.ratio:.1f}" if inverse else f"{measured.ratio:.2f}"
+    result = f"1/{1 / measured.ratio:.1f}" if inverse else f"{measured.ratio:.2f}"
     return Row(
-        what,
+        name,
         f"{measured.ours:.2f} us",
         f"{measured.theirs:.2f} us",
-        figure,
-        f"at most {shown}",
+        result,
+        f"at most {target}",
         measured.ratio <= at_most,
     )
 
 
-def difference(what: str, measured: Pair, at_most: float) -> Row:
-    """A row whose figure is the time that ours takes more."""
+def difference(name: str, measured: Pair, at_most: float) -> Row:
+    """Return a row whose result is the difference ours - theirs, in microseconds."""
     return Row(
-        what,
+        name,
         f"{measured.ours:.2f} us",
         f"{measured.theirs:.2f} us",
         f"{measured.difference:+.2f} us",
@@ -46,19 +46,19 @@ def difference(what: str, measured: Pair, at_most: float) -> Row:
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = [
-        "| what | kvwrap | beside it | figure | wanted | holds |",
+        "| benchmark | kvwrap | compared with | result | target | met |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = (
-            row.what,
+            row.name,
             row.ours,
             row.theirs,
-            row.figure,
-            row.on_bind,
-            "yes" if row.holds else "NO",
+            row.result,
+            row.target,
+            "yes" if row.met else "NO",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Two things timed in turn, in one process, so that the machine's moods hit both alike."""
+"""Time two functions alternately in one process, so that the machine's load affects both."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 Work = Callable[[int], Awaitable[None]]
-"""Does the thing so many times."""
+"""Runs an operation this number of times."""
 
 ROUNDS = 21
+"""Rounds that are measured; one more precedes them, unmeasured."""
 
 
 class Pair(NamedTuple):
-    """Medians over the rounds: microseconds each, and the ratio and difference round by round."""
+    """Medians over the rounds: microseconds per operation, and each round's ratio and difference."""
 
     ours: float
     theirs: float
@@ -24,7 +25,7 @@ class Pair(NamedTuple):
 
 
 async def timed(work: Work, count: int) -> float:
-    """Microseconds each, with the garbage collector held off."""
+    """Return the microseconds per operation, with the garbage collector disabled."""
     gc.collect()
     gc.disable()
     try:
@@ -36,18 +37,18 @@ async def timed(work: Work, count: int) -> float:
 
 
 async def pair(ours: Work, theirs: Work, ours_count: int, theirs_count: int) -> Pair:
-    """The two in turn, which goes first changing every round, after one round unmeasured."""
+    """Time both alternately. The order changes every round; a first round is not measured."""
     await timed(ours, max(1, ours_count // 5))
     await timed(theirs, max(1, theirs_count // 5))
     rounds: list[tuple[float, float]] = []
-    for number in range(ROUNDS):
-        if number % 2:
-            b = await timed(theirs, theirs_count)
-            a = await timed(ours, ours_count)
+    for round_number in range(ROUNDS):
+        if round_number % 2:
+            their_time = await timed(theirs, theirs_count)
+            our_time = await timed(ours, ours_count)
         else:
-            a = await timed(ours, ours_count)
-            b = await timed(theirs, theirs_count)
-        rounds.append((a, b))
+            our_time = await timed(ours, ours_count)
+            their_time = await timed(theirs, theirs_count)
+        rounds.append((our_time, their_time))
     return Pair(
         statistics.median(a for a, _ in rounds),
         statistics.median(b for _, b in rounds),
