@@ -16,7 +16,7 @@ ROUNDS = 21
 
 
 class Pair(NamedTuple):
-    """Medians over the rounds: microseconds per operation, and each round's ratio and difference."""
+    """Medians over the rounds: microseconds per operation, and ratio and difference per round."""
 
     ours: float
     theirs: float
