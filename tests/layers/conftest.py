@@ -12,11 +12,13 @@ from tests.layers.faulty import FaultyStore
 
 @pytest.fixture
 async def backend(clock: ManualClock) -> AsyncIterator[FaultyStore]:
+    """Return the store under a stack."""
     async with FaultyStore(clock=clock) as opened:
         yield opened
 
 
 @pytest.fixture
 async def other(clock: ManualClock) -> AsyncIterator[FaultyStore]:
+    """Return a second store."""
     async with FaultyStore(clock=clock) as opened:
         yield opened

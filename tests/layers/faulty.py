@@ -1,4 +1,4 @@
-"""A memory store that fails, refuses or waits when a test says so."""
+"""A memory store whose calls fail, are refused or wait, as a test decides."""
 
 from __future__ import annotations
 
@@ -11,75 +11,67 @@ from kvwrap.core.primitives import PRIMITIVES
 
 
 class FaultyStore(MemoryStore):
-    """As `MemoryStore`, with every primitive counted and under the test's control.
+    """A `MemoryStore` that records the calls of every primitive, and fails on request.
 
     Attributes:
-        down: Raised by every call while it is set; `True` raises `StoreUnavailable`.
-        refuse: Keys whose write raises the error they stand for.
-        gate: Calls wait for it while it is cleared.
-        calls: The calls begun, as (primitive, collection, keys).
-        done: Those that ended well.
+        down: While set, every call raises it; `True` raises `StoreUnavailable`.
+        write_errors: Errors by key. A write of such a key raises its error.
+        gate: While it is cleared, calls wait.
+        calls: The calls that began, as (primitive, collection, keys).
+        completed: The calls that succeeded.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.down: bool | BaseException = False
-        self.refuse: dict[str, Exception] = {}
+        self.write_errors: dict[str, Exception] = {}
         self.gate = asyncio.Event()
         self.gate.set()
         self.calls: list[tuple[str, Any, tuple[str, ...]]] = []
-        self.done: list[tuple[str, Any, tuple[str, ...]]] = []
-        self.fail_next = 0
+        self.completed: list[tuple[str, Any, tuple[str, ...]]] = []
 
-    async def _controlled(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        about_keys = name in ("read", "write", "remove", "touch")
+    async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+        """Record the call, and make it unless it has to fail."""
+        has_keys = primitive in ("read", "write", "remove", "touch")
         call = (
-            name,
+            primitive,
             arguments[0] if arguments else None,
-            tuple(arguments[1]) if about_keys else (),
+            tuple(arguments[1]) if has_keys else (),
         )
         self.calls.append(call)
         await self.gate.wait()
-        if self.fail_next:
-            self.fail_next -= 1
-            raise StoreUnavailable("down for this call", store="faulty")
         if isinstance(self.down, BaseException):
             raise self.down
         if self.down:
             raise StoreUnavailable("down", store="faulty")
-        if name == "write":
+        if primitive == "write":
             for key in call[2]:
-                if key in self.refuse:
-                    raise self.refuse[key]
-        answer = await getattr(super(), name)(*arguments)
-        self.done.append(call)
-        return answer
+                if key in self.write_errors:
+                    raise self.write_errors[key]
+        result = await getattr(super(), primitive)(*arguments)
+        self.completed.append(call)
+        return result
 
-    def count(self, name: str) -> int:
-        """How many calls of a primitive were begun."""
-        return sum(call[0] == name for call in self.calls)
+    def count(self, primitive: str) -> int:
+        """Return the number of calls of a primitive that began."""
+        return sum(call[0] == primitive for call in self.calls)
 
     def written(self) -> list[str]:
-        """The keys written, in order."""
-        return [key for name, _, keys in self.done if name == "write" for key in keys]
+        """Return the keys that were written, in order."""
+        return [key for name, _, keys in self.completed if name == "write" for key in keys]
 
 
-def _controls(name: str) -> Any:
+def _controlled(name: str) -> Any:
     async def primitive(self: FaultyStore, *arguments: Any) -> Any:
-        return await self._controlled(name, arguments)
+        return await self.call(name, arguments)
 
     return primitive
 
 
 for _name in PRIMITIVES:
-    setattr(FaultyStore, _name, _controls(_name))
+    setattr(FaultyStore, _name, _controlled(_name))
 
 
-async def settle(turns: int = 50) -> None:
-    """Let other tasks run."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
-
-
-def names(count: int, stem: str = "k") -> Sequence[str]:
-    return [f"{stem}{number}" for number in range(count)]
+def numbered_keys(count: int, prefix: str = "k") -> Sequence[str]:
+    """Return keys such as "k0", "k1", "k2"."""
+    return [f"{prefix}{number}" for number in range(count)]

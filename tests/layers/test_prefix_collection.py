@@ -14,7 +14,7 @@ from kvwrap import (
     UnsupportedOperation,
     stack,
 )
-from tests.layers.without import Without
+from tests.layers.without_capabilities import WithoutCapabilities
 
 
 async def test_collections_bear_the_prefix_inside_and_not_outside() -> None:
@@ -46,7 +46,7 @@ async def test_destroy_drops_what_is_under_the_prefix_and_nothing_else() -> None
 
 async def test_dropped_key_by_key_where_collections_cannot_be_dropped_whole() -> None:
     base = MemoryStore()
-    less = Without(Capability.DESTROY_COLLECTION, Capability.DESTROY)
+    less = WithoutCapabilities(Capability.DESTROY_COLLECTION, Capability.DESTROY)
     store = stack().prefix_collection("app-").layer(less).over(base)
     await store.put_many([f"{n}" for n in range(1_200)], range(1_200), collection="users")
     assert {Capability.DESTROY, Capability.DESTROY_COLLECTION} <= store.capabilities
@@ -55,7 +55,7 @@ async def test_dropped_key_by_key_where_collections_cannot_be_dropped_whole() ->
 
 
 async def test_what_cannot_be_enumerated_cannot_be_destroyed() -> None:
-    less = Without(Capability.COLLECTIONS, Capability.KEYS)
+    less = WithoutCapabilities(Capability.COLLECTIONS, Capability.KEYS)
     store = stack().prefix_collection("app-").layer(less).over(MemoryStore())
     assert Capability.DESTROY not in store.capabilities
     assert Capability.DESTROY_COLLECTION in store.capabilities

@@ -17,7 +17,7 @@ from kvwrap import (
     UnsupportedOperation,
     stack,
 )
-from tests.layers.without import Without
+from tests.layers.without_capabilities import WithoutCapabilities
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
 
@@ -95,7 +95,7 @@ async def test_the_rest_works_under_the_right_names() -> None:
 
 async def test_without_keys_to_enumerate() -> None:
     base = MemoryStore()
-    store = stack().prefix_key("a/").layer(Without(Capability.KEYS)).over(base)
+    store = stack().prefix_key("a/").layer(WithoutCapabilities(Capability.KEYS)).over(base)
     lost = {Capability.COLLECTIONS, Capability.DESTROY, Capability.DESTROY_COLLECTION}
     assert not lost & store.capabilities
     with pytest.raises(UnsupportedOperation, match="PrefixKey"):

@@ -18,7 +18,7 @@ from kvwrap import (
     UnsupportedOperation,
     stack,
 )
-from tests.layers.without import Without
+from tests.layers.without_capabilities import WithoutCapabilities
 
 # The characters that could be mistaken for one another, and one that takes several bytes.
 tricky = st.text("_a%5F€", min_size=1, max_size=5)
@@ -81,7 +81,7 @@ async def test_destroy_drops_its_collection_and_no_other() -> None:
     await base.put("k", 1, collection="other")
     await base.put("k", 1)
     for less in ((), (Capability.DESTROY_COLLECTION,)):
-        store = stack().single_collection("all").layer(Without(*less)).over(base)
+        store = stack().single_collection("all").layer(WithoutCapabilities(*less)).over(base)
         await store.put("k", 1, collection="c")
         await store.put("k", 1)
         assert await store.destroy()
@@ -94,7 +94,12 @@ async def test_destroy_drops_its_collection_and_no_other() -> None:
 
 
 async def test_without_keys_to_enumerate() -> None:
-    store = stack().single_collection("all").layer(Without(Capability.KEYS)).over(MemoryStore())
+    store = (
+        stack()
+        .single_collection("all")
+        .layer(WithoutCapabilities(Capability.KEYS))
+        .over(MemoryStore())
+    )
     assert not {Capability.COLLECTIONS, Capability.DESTROY_COLLECTION} & store.capabilities
     assert Capability.DESTROY in store.capabilities
     await store.put("k", 1, collection="c")

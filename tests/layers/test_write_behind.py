@@ -28,7 +28,7 @@ from kvwrap import (
 from kvwrap.core.layer import Layer
 from kvwrap.layers.write_behind import WriteBehind
 from kvwrap.testing import ManualClock
-from tests.layers.faulty import FaultyStore, names
+from tests.layers.faulty import FaultyStore, numbered_keys
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_a_write_returns_before_the_backend_has_it(
 ) -> None:
     backend.gate.clear()
     await store.put("k", {"n": 1})
-    assert backend.done == []
+    assert backend.completed == []
     assert part(store).pending == 1
     backend.gate.set()
     await part(store).flush()
@@ -96,7 +96,7 @@ async def test_a_write_that_expires_before_it_is_sent_uncovers_nothing(
     assert await store.get("k") is None
     assert await backend.get("k") is None
     # A backend may not take an entry that has expired: it is told to remove what it has.
-    assert [call for call in backend.done if call[0] == "remove"] == [("remove", None, ("k",))]
+    assert [call for call in backend.completed if call[0] == "remove"] == [("remove", None, ("k",))]
 
 
 async def test_a_commit_is_on_the_disk_before_it_returns(store: Store) -> None:
@@ -235,13 +235,13 @@ async def test_a_full_journal_refuses_at_once_or_waits(
         await part(store).flush()
         assert await backend.keys() == ["a", "b", "d"]
         # A batch over the limit goes when nothing is before it.
-        await store.put_many(names(5), [0] * 5)
+        await store.put_many(numbered_keys(5), [0] * 5)
 
 
 async def test_what_the_backend_refuses_does_not_hold_up_the_rest(
     store: Store, backend: FaultyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend.refuse = {"big": ValueTooLarge("over the limit")}
+    backend.write_errors = {"big": ValueTooLarge("over the limit")}
     backend.gate.clear()
     await store.put("before", 1)
     await ManualClock.settle()
@@ -254,7 +254,7 @@ async def test_what_the_backend_refuses_does_not_hold_up_the_rest(
     assert part(store).snapshot().refused == 1
     assert "'big'" in caplog.text
     assert "secret-value" not in caplog.text
-    backend.refuse = {}
+    backend.write_errors = {}
     assert await part(store).retry_refused() == 1
     await part(store).flush()
     assert await backend.get("big") == "secret-value"
@@ -262,11 +262,11 @@ async def test_what_the_backend_refuses_does_not_hold_up_the_rest(
 
 
 async def test_a_newer_write_replaces_what_was_refused(store: Store, backend: FaultyStore) -> None:
-    backend.refuse = {"k": ValueTooLarge("over the limit")}
+    backend.write_errors = {"k": ValueTooLarge("over the limit")}
     await store.put("k", "big")
     await part(store).flush()
     assert len(await part(store).refused()) == 1
-    backend.refuse = {}
+    backend.write_errors = {}
     await store.put("k", "small")
     await part(store).flush()
     assert await part(store).retry_refused() == 0

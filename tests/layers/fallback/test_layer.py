@@ -35,7 +35,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.layers.fallback import Fallback
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.testing import ManualClock
-from tests.layers.faulty import FaultyStore, names
+from tests.layers.faulty import FaultyStore, numbered_keys
 
 
 def part(store: Store) -> Fallback:
@@ -140,7 +140,7 @@ async def test_when_neither_answers_both_are_told(backend: FaultyStore, other: F
 async def test_an_enumeration_stays_with_the_store_it_began_in(
     backend: FaultyStore, other: FaultyStore
 ) -> None:
-    keys = names(1200)
+    keys = numbered_keys(1200)
     await other.put_many(keys, [0] * 1200)
     store = Fallback(other).over(backend)
     backend.down = True
@@ -298,12 +298,12 @@ async def test_what_is_accepted_in_an_outage_is_seen_and_then_replayed(
     assert await store.collections() == ["new"]
     assert part(store).snapshot().pending == 4
     backend.down = False
-    backend.done.clear()
+    backend.completed.clear()
     await recovered(store, clock)
     assert await backend.get_many(["a", "b", "c"]) == [11, None, 3]
     assert await backend.ttl("d", collection="new") == (4, 989.0)
     # In the order of acceptance, and the newest of a key only.
-    changes = [(name, keys) for name, _, keys in backend.done if name in ("write", "remove")]
+    changes = [(name, keys) for name, _, keys in backend.completed if name in ("write", "remove")]
     assert changes == [("remove", ("b", "nothing")), ("write", ("d",)), ("write", ("a",))]
     snapshot = part(store).snapshot()
     assert (snapshot.pending, snapshot.replayed) == (0, 4)

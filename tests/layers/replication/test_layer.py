@@ -23,7 +23,7 @@ from kvwrap import (
 from kvwrap.core.layer import Layer
 from kvwrap.layers.replication import Replication
 from kvwrap.testing import ManualClock
-from tests.layers.faulty import FaultyStore, names
+from tests.layers.faulty import FaultyStore, numbered_keys
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_a_write_needs_its_quorum(parts: list[FaultyStore]) -> None:
 
 async def test_a_refusal_is_told_as_it_is(parts: list[FaultyStore]) -> None:
     store = over(parts)
-    parts[2].refuse = {"big": ValueTooLarge("over the limit")}
+    parts[2].write_errors = {"big": ValueTooLarge("over the limit")}
     with pytest.raises(ValueTooLarge):
         await store.put("big", 1)
 
@@ -232,7 +232,7 @@ async def test_enumerations_join_what_replicas_have(
     parts: list[FaultyStore], clock: ManualClock
 ) -> None:
     store = quorums(parts)
-    keys = names(700)
+    keys = numbered_keys(700)
     await store.put_many(keys[:400], [0] * 400, collection="c")
     parts[0].down = True
     await store.put_many(keys[400:], [0] * 300, collection="c")
@@ -265,8 +265,8 @@ async def test_repair_all_brings_everybody_up_to_date(
 ) -> None:
     store = over(parts, write_quorum=1, read_quorum=3, failures=99)
     parts[1].down = parts[2].down = True
-    await store.put_many(names(600), [7] * 600)
-    await store.put_many(names(3), [8] * 3, collection="c")
+    await store.put_many(numbered_keys(600), [7] * 600)
+    await store.put_many(numbered_keys(3), [8] * 3, collection="c")
     with pytest.raises(StoreUnavailable):
         await part(store).repair_all()
     parts[1].down = parts[2].down = False
