@@ -1,4 +1,4 @@
-"""The second half of the store interface: what is more than one get or put."""
+"""The second half of the store interface: conditional writes, and methods built on them."""
 
 from __future__ import annotations
 
@@ -18,50 +18,52 @@ from kvwrap.errors import InvalidValue, KeyNotFound
 
 
 class Versioned(NamedTuple):
-    """A value, and the version under which `compare_and_put` may replace it."""
+    """A value, and the version that `compare_and_put` needs to replace it."""
 
     value: Any
     version: int
 
 
 class AtomicMethods(BasicMethods):
-    """Methods that rest on conditional writes, and small ones beside them.
+    """Methods that need conditional writes, and related ones.
 
-    Those called atomic need `Capability.COMPARE_AND_PUT` and raise `UnsupportedOperation`
-    without it. They read, compute, and write if nothing came between, again and again
-    until it holds; tasks of one process take turns, so that only processes contend.
+    Atomic methods need `Capability.COMPARE_AND_PUT`, and raise `UnsupportedOperation`
+    without it. They read, compute, and write if the entry has not changed, and retry until
+    that succeeds. Tasks of one process take turns, so only processes contend.
     """
 
     capabilities: Capabilities = frozenset()
-    """What this store can do beyond get, put and delete; what is not in it is unsupported."""
+    """The abilities of this store beyond get, put and delete; all others are unsupported."""
     _locks: KeyedLocks
 
     async def exists(self, key: str, *, collection: str | None = None) -> bool:
-        """Whether there is a value, be it `None`."""
+        """Return True if the key has a value, including `None`."""
         collection = checked_collection(collection)
-        return await self._one(collection, checked_key(key)) is not None
+        return await self._read_one(collection, checked_key(key)) is not None
 
     async def require(self, key: str, *, collection: str | None = None) -> Any:
-        """The value; raises `KeyNotFound` where there is none."""
+        """Return the value; raises `KeyNotFound` if there is no value."""
         collection, key = checked_collection(collection), checked_key(key)
-        entry = await self._one(collection, key)
+        entry = await self._read_one(collection, key)
         if entry is None:
-            raise KeyNotFound("there is no value", store=self.name, collection=collection, key=key)
-        return self._value(entry, collection, key)
+            raise KeyNotFound(
+                "the key has no value", store=self.name, collection=collection, key=key
+            )
+        return self._to_value(entry, collection, key)
 
     async def pop(self, key: str, default: Any = None, *, collection: str | None = None) -> Any:
-        """Take the value away and give it back, or `default` where there is none.
+        """Delete the entry and return its value, or `default` if there is no value.
 
-        With `Capability.COMPARE_AND_PUT` one of several callers gets a value, and a value
-        put meanwhile is not lost; without it, both are a matter of luck.
+        With `Capability.COMPARE_AND_PUT`, exactly one of several callers gets a value, and a
+        value put meanwhile is not lost. Without it, neither is guaranteed.
         """
         collection, key = checked_collection(collection), checked_key(key)
         for attempt in ATTEMPTS:
             await backoff(attempt)
-            entry = await self._one(collection, key)
+            entry = await self._read_one(collection, key)
             if entry is None:
                 return default
-            value = self._value(entry, collection, key)  # before what cannot be read is gone
+            value = self._to_value(entry, collection, key)  # an unreadable entry is not deleted
             expected = [entry.version] if self._compares else None
             if (await self.remove(collection, (key,), expected))[0]:
                 return value
@@ -72,19 +74,19 @@ class AtomicMethods(BasicMethods):
     async def put_if_absent(
         self, key: str, value: Any, *, collection: str | None = None, ttl: TTL | None = None
     ) -> bool:
-        """Put the value where there is none, atomically; whether it was put."""
+        """Put the value if the key has none, atomically. Returns True if it was put."""
         collection, key = checked_collection(collection), checked_key(key)
         now = self.clock.time()
-        entry = self._entry(value, expiry(now, ttl), now, collection, key)
+        entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
         return (await self.write(collection, (key,), (entry,), (ABSENT,)))[0]
 
     async def get_versioned(self, key: str, *, collection: str | None = None) -> Versioned | None:
-        """The value with its version, or `None` where there is none."""
+        """Return the value with its version, or `None` if there is no value."""
         collection, key = checked_collection(collection), checked_key(key)
-        entry = await self._one(collection, key)
+        entry = await self._read_one(collection, key)
         if entry is None:
             return None
-        return Versioned(self._value(entry, collection, key), entry.version)
+        return Versioned(self._to_value(entry, collection, key), entry.version)
 
     async def compare_and_put(
         self,
@@ -95,16 +97,19 @@ class AtomicMethods(BasicMethods):
         collection: str | None = None,
         ttl: TTL | None = None,
     ) -> bool:
-        """Replace the value that had this version, atomically; whether it was still there.
+        """Replace the value if it still has this version, atomically. Returns True if it had.
 
         Args:
             version: From `get_versioned`, of the same key.
         """
         if type(version) is not int:
-            raise InvalidValue(f"a version is what get_versioned gave, not {version!r}")
+            raise InvalidValue(
+                "`version` must be an int, the `version` of what get_versioned returned; "
+                f"got {type(version).__name__}"
+            )
         collection, key = checked_collection(collection), checked_key(key)
         now = self.clock.time()
-        entry = self._entry(value, expiry(now, ttl), now, collection, key)
+        entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
         return (await self.write(collection, (key,), (entry,), (version,)))[0]
 
     async def increment(
@@ -116,55 +121,64 @@ class AtomicMethods(BasicMethods):
         initial: int = 0,
         ttl: TTL | None = None,
     ) -> int:
-        """Add `delta` to the integer under the key, atomically, and give back the sum.
+        """Add `delta` to the integer under the key, atomically. Returns the sum.
 
-        Where there is none, `initial` is added to, and the entry made lives for `ttl`;
-        one that is there keeps its own end.
+        If there is no value, the sum is `initial` plus `delta`, and the new entry has the
+        given `ttl`. An existing entry keeps its expiry time.
 
         Raises:
-            InvalidValue: The value there is not an integer.
+            InvalidValue: The stored value is not an integer.
         """
         collection, key = checked_collection(collection), checked_key(key)
-        if type(delta) is not int or type(initial) is not int:
-            raise InvalidValue("delta and initial are integers", collection=collection, key=key)
-        checked_end = expiry(self.clock.time(), ttl)
+        for name, number in (("delta", delta), ("initial", initial)):
+            if type(number) is not int:
+                raise InvalidValue(
+                    f"`{name}` must be an int; got {type(number).__name__}",
+                    store=self.name,
+                    collection=collection,
+                    key=key,
+                )
+        expires_at = expiry(self.clock.time(), ttl)
         async with self._locks.hold((collection, key)):
             for attempt in ATTEMPTS:
                 await backoff(attempt)
-                found = await self._one(collection, key)
+                current = await self._read_one(collection, key)
                 now = self.clock.time()
-                if found is None:
+                if current is None:
                     total = initial + delta
-                    entry = self._entry(total, checked_end, now, collection, key)
+                    entry = self._to_entry(total, expires_at, now, collection, key)
                 else:
-                    count = self._value(found, collection, key)
+                    count = self._to_value(current, collection, key)
                     if type(count) is not int:
                         raise InvalidValue(
-                            f"only integers are incremented, not {type(count).__name__}",
+                            "increment needs a stored value of type int; this one is of type "
+                            f"{type(count).__name__}",
                             store=self.name,
                             collection=collection,
                             key=key,
                         )
                     total = count + delta
-                    entry = self._entry(total, found.expires_at, now, collection, key)
-                expected = ABSENT if found is None else found.version
+                    entry = self._to_entry(total, current.expires_at, now, collection, key)
+                expected = ABSENT if current is None else current.version
                 if (await self.write(collection, (key,), (entry,), (expected,)))[0]:
                     return total
         raise conflict(self.name, collection, key)
 
     async def expire(self, key: str, ttl: TTL | None, *, collection: str | None = None) -> bool:
-        """Give the entry a new ttl, counted from now, `None` for never; whether there was one."""
+        """Set a new ttl, from now; `None` means no expiry. Returns True if an entry existed."""
         collection, key = checked_collection(collection), checked_key(key)
         return (await self.touch(collection, (key,), (expiry(self.clock.time(), ttl),)))[0]
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        """The primitive, by reading and writing, for stores that have nothing better.
+        """Do the primitive by reading and writing, for stores without a better way.
 
-        Where the store cannot compare versions, a write that comes between is lost.
+        If the store cannot compare versions, a write between the two is lost.
         """
-        return await touch_by_writing(self, collection, keys, expires, _renewed, owner=self.name)
+        return await touch_by_writing(
+            self, collection, keys, expires, _with_expiry, owner=self.name
+        )
 
     async def move(
         self,
@@ -174,28 +188,30 @@ class AtomicMethods(BasicMethods):
         collection: str | None = None,
         target_collection: str | None = None,
     ) -> bool:
-        """Put the value of `source` under `target`, with its ttl, and take `source` away.
+        """Put the value of `source` under `target`, with its ttl, and delete `source`.
 
-        What was under `target` is replaced. The target is written first, so an
-        interruption leaves both, never neither. `target_collection` is `collection` if
-        left out. Returns whether there was a source.
+        A value under `target` is replaced. The target is written first, so an interruption
+        leaves both, never neither. If omitted, `target_collection` is `collection`. Returns
+        True if the source existed.
         """
         collection = checked_collection(collection)
-        there = (
-            checked_collection(target_collection) if target_collection is not None else collection
-        )
+        if target_collection is None:
+            target_collection = collection
+        else:
+            target_collection = checked_collection(target_collection)
         source, target = checked_key(source), checked_key(target)
-        if (source, collection) == (target, there):
-            return await self._one(collection, source) is not None
+        if (source, collection) == (target, target_collection):
+            return await self._read_one(collection, source) is not None
         for attempt in ATTEMPTS:
             await backoff(attempt)
-            found = await self._one(collection, source)
-            if found is None:
+            current = await self._read_one(collection, source)
+            if current is None:
                 return False
-            value = self._value(found, collection, source)
-            entry = self._entry(value, found.expires_at, self.clock.time(), there, target)
-            await self.write(there, (target,), (entry,))
-            expected = [found.version] if self._compares else None
+            value = self._to_value(current, collection, source)
+            now = self.clock.time()
+            entry = self._to_entry(value, current.expires_at, now, target_collection, target)
+            await self.write(target_collection, (target,), (entry,))
+            expected = [current.version] if self._compares else None
             if (await self.remove(collection, (source,), expected))[0] or expected is None:
                 return True
         raise conflict(self.name, collection, source)
@@ -208,29 +224,30 @@ class AtomicMethods(BasicMethods):
         collection: str | None = None,
         ttl: TTL | None = None,
     ) -> Any:
-        """The value, or the factory's, put for `ttl` seconds; one factory call at a time.
+        """Return the value, or put the factory's result for `ttl` seconds and return that.
 
-        The factory may be async. If it raises, nothing is put, the caller gets the error,
-        and the next one waiting calls it again.
+        The factory may be async. One call runs at a time for a key in this process. If it
+        raises, nothing is put, the caller gets the exception, and the next waiting caller
+        calls the factory again.
         """
         collection, key = checked_collection(collection), checked_key(key)
         expiry(0.0, ttl)
-        entry = await self._one(collection, key)
+        entry = await self._read_one(collection, key)
         if entry is None:
             async with self._locks.hold((collection, key)):
-                entry = await self._one(collection, key)
+                entry = await self._read_one(collection, key)
                 if entry is None:
-                    made = factory()
-                    value = await made if isinstance(made, Awaitable) else made
+                    result = factory()
+                    value = await result if isinstance(result, Awaitable) else result
                     now = self.clock.time()
-                    entry = self._entry(value, expiry(now, ttl), now, collection, key)
+                    entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
                     await self.write(collection, (key,), (entry,))
-        return self._value(entry, collection, key)
+        return self._to_value(entry, collection, key)
 
     @property
     def _compares(self) -> bool:
         return Capability.COMPARE_AND_PUT in self.capabilities
 
 
-def _renewed(entry: Entry, expires_at: float | None) -> Entry:
+def _with_expiry(entry: Entry, expires_at: float | None) -> Entry:
     return entry.with_expiry(expires_at, random.getrandbits(64))

@@ -83,7 +83,7 @@ class Layer(Nested):
         part = self.clone()
         part.inner = inner
         part.clock = inner.clock
-        part.take_none()
+        part.clear_second_stores()
         for name in PRIMITIVES:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, getattr(inner, name))

@@ -1,4 +1,4 @@
-"""Opening and closing, counted: what is opened twice is closed with the second close."""
+"""Opening and closing, with a count of users: the last `close` tears down."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class _State(Enum):
 
 
 class Lifecycle:
-    """A part that may have to be set up before its first use and torn down after its last.
+    """A part that may need setup before its first use and teardown after its last.
 
-    Subclasses state what is to be done in `setup` and `teardown`, and await `ready()`
-    before they use what `setup` made: a part works without `async with` as well.
+    Subclasses implement `setup` and `teardown`, and await `ready()` before they use what
+    `setup` created. So a part also works without `async with`.
     """
 
     _state = _State.NEW
@@ -29,24 +29,24 @@ class Lifecycle:
 
     @property
     def is_open(self) -> bool:
-        """Whether `setup` has been done, and `teardown` not yet."""
+        """True from the end of `setup` until `teardown`."""
         return self._state is _State.OPEN
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has been closed, and not opened again."""
+        """True if the part has been closed and not opened again."""
         return self._state is _State.CLOSED
 
     @property
     def users(self) -> int:
-        """How many have opened it and not closed it yet."""
+        """Number of `open` calls without a matching `close`."""
         return self._users
 
     async def setup(self) -> None:
-        """Make what this part needs; called once before the first use."""
+        """Create what this part needs; called once, before the first use."""
 
     async def teardown(self) -> None:
-        """Let go of what `setup` made; called once, and only after `setup`."""
+        """Release what `setup` created; called once, and only after `setup`."""
 
     async def ready(self) -> None:
         """Set up at the first use.
@@ -57,26 +57,26 @@ class Lifecycle:
         if self._state is _State.OPEN:
             return
         if self._state is _State.CLOSED:
-            raise StoreUnavailable(f"{type(self).__name__} is closed")
+            raise self._closed()
         loop = asyncio.get_running_loop()
         if self._opening is None or self._opening[0] is not loop:
             self._opening = (loop, asyncio.Lock())
         async with self._opening[1]:
-            # Another task may have set it up, or closed it, while this one waited.
+            # While this task waited, another one may have set the part up or closed it.
             match self._state:
                 case _State.NEW:
                     await self.setup()
-                    if self.is_closed:  # while it was being set up
+                    if self.is_closed:  # during setup
                         await self.teardown()
-                        raise StoreUnavailable(f"{type(self).__name__} is closed")
+                        raise self._closed()
                     self._state = _State.OPEN
                 case _State.CLOSED:
-                    raise StoreUnavailable(f"{type(self).__name__} is closed")
+                    raise self._closed()
                 case _State.OPEN:
                     pass
 
     async def open(self) -> None:
-        """Set up now, and stay open until `close` has been called as often as `open`."""
+        """Set up now. The part stays open until `close` has been called as often as `open`."""
         if self._state is _State.CLOSED:
             self._state = _State.NEW
         self._users += 1
@@ -87,14 +87,18 @@ class Lifecycle:
             raise
 
     async def close(self) -> None:
-        """Undo one `open`; the last one lets go of everything. Closing twice does nothing."""
+        """Undo one `open`; the last `close` releases everything. Closing twice does nothing."""
         self._users = max(0, self._users - 1)
         if self._users:
             return
-        was, self._state = self._state, _State.CLOSED
+        previous, self._state = self._state, _State.CLOSED
         self._opening = None
-        if was is _State.OPEN:
+        if previous is _State.OPEN:
             await self.teardown()
+
+    def _closed(self) -> StoreUnavailable:
+        name = type(self).__name__
+        return StoreUnavailable(f"{name} is closed: open it again with `async with` or `open()`")
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -1,4 +1,4 @@
-"""Trying again where another writer came between a read and the write that rests on it."""
+"""Optimistic concurrency: retrying when another writer changed an entry after it was read."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import StoreUnavailable
 
 ATTEMPTS = range(1000)
-"""The numbers of attempts; a backend at which all are in vain is broken rather than busy."""
+"""The numbers of the attempts; a backend at which all of them fail is broken, not busy."""
 
 
 async def backoff(attempt: int) -> None:
-    """Wait for a short and random time before an attempt, from the third on."""
-    # No generator of attempts, which one that succeeds would leave unfinished: the event loop
-    # closes such ones by a task for each.
+    """Wait for a short random time before an attempt, from the third attempt on."""
+    # Not a generator of attempts: a caller that succeeds would leave it unfinished, and the
+    # event loop makes a task to close each of those.
     if attempt > 1:
         await asyncio.sleep(random.random() * min(attempt, 10) / 1000)
 
 
 def conflict(store: str, collection: Collection, key: str) -> StoreUnavailable:
-    """The error for when all attempts were in vain."""
+    """Return the error to raise when all attempts failed."""
     return StoreUnavailable(
-        f"the entry changed under {len(ATTEMPTS)} attempts to change it",
+        f"another writer changed the entry during each of {len(ATTEMPTS)} attempts to update it",
         store=store,
         collection=collection,
         key=key,
@@ -42,36 +42,36 @@ async def touch_by_writing(
     *,
     owner: str,
 ) -> list[bool]:
-    """The primitive `touch`, by reading and writing.
+    """Do the primitive `touch` by reading and writing.
 
-    Where `part` cannot compare versions, a write that comes between is lost.
+    If `part` cannot compare versions, a write between the two is lost.
 
     Args:
-        part: What reads and writes.
+        part: The part to read from and write to.
         collection: As for `touch`.
         keys: As for `touch`.
         expires: As for `touch`.
-        renewed: Makes the entry to write of the one read and its new end.
-        owner: Who speaks in errors.
+        renewed: Returns the entry to write, given the entry read and its new expiry time.
+        owner: The name of the store or layer for errors.
     """
     compares = Capability.COMPARE_AND_PUT in part.capabilities
-    ends = dict(zip(keys, expires, strict=True))
-    touched = dict.fromkeys(ends, False)
-    pending = list(ends)
+    expires_by_key = dict(zip(keys, expires, strict=True))
+    touched = dict.fromkeys(expires_by_key, False)
+    pending = list(expires_by_key)
     for attempt in ATTEMPTS:
         await backoff(attempt)
         entries = await part.read(collection, pending)
-        found = {key: entry for key, entry in zip(pending, entries) if entry is not None}
-        if not found:
+        existing = {key: entry for key, entry in zip(pending, entries) if entry is not None}
+        if not existing:
             break
         written = await part.write(
             collection,
-            list(found),
-            [renewed(entry, ends[key]) for key, entry in found.items()],
-            [entry.version for entry in found.values()] if compares else None,
+            list(existing),
+            [renewed(entry, expires_by_key[key]) for key, entry in existing.items()],
+            [entry.version for entry in existing.values()] if compares else None,
         )
-        touched.update(zip(found, written))
-        pending = [key for key in found if not touched[key]]
+        touched.update(zip(existing, written))
+        pending = [key for key in existing if not touched[key]]
         if not pending:
             break
     else:

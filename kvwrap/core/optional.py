@@ -1,4 +1,4 @@
-"""Packages that kvwrap can do without, loaded when they are first wanted."""
+"""Optional packages, imported at their first use."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from kvwrap.errors import ConfigurationError
 
 
 def need(module: str, *, extra: str, wanted_by: str) -> Any:
-    """The module, imported now.
+    """Import a module of an optional package, and return it.
 
     Args:
-        module: Its dotted name.
-        extra: The extra of kvwrap that installs it.
-        wanted_by: What cannot work without it, for the error.
+        module: The dotted name of the module.
+        extra: The extra of kvwrap that installs the package.
+        wanted_by: The name of the feature that needs the package, for the error.
 
     Raises:
-        ConfigurationError: It is not installed.
+        ConfigurationError: The package is not installed.
     """
     try:
         return importlib.import_module(module)

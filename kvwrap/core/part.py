@@ -1,4 +1,4 @@
-"""A part of a stack: a layer or a store, and what either says of itself."""
+"""Parts of a stack: the properties that layers and stores have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Part(Described, Lifecycle):
     """A part of a stack.
 
     Attributes:
-        traits: Properties that other layers and the findings look for, by name.
+        traits: Names of properties that other layers and the findings look for.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset()
@@ -27,31 +27,31 @@ class Part(Described, Lifecycle):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this part can do, together with everything under it."""
+        """The capabilities of this part together with everything under it."""
         raise NotImplementedError
 
     @property
     def summary(self) -> str:
-        """The line of this part in `explain()`."""
+        """The line for this part in `explain()`."""
         return repr(self)
 
     @property
     def second_stores(self) -> Sequence[tuple[str, Chain]]:
-        """The further stores of this part, each with its role."""
+        """The second stores of this part, each with its role."""
         return ()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of this part is in progress: no call, task, queue or lock."""
+        """True while nothing of this part is in progress: no call, task, queue or lock."""
         return True
 
     def notes(self) -> Iterable[str]:
-        """Return lines for `explain()`: consequences of this part's place in the stack."""
+        """Return lines for `explain()`: consequences of this part's position in the stack."""
         return ()
 
 
 class Chain(Protocol):
-    """A store as `explain` and `find` walk it: the parts from the outermost to the backend."""
+    """A store as `explain` and `find` see it: the parts from the outermost to the backend."""
 
     @property
     def name(self) -> str:
@@ -63,8 +63,8 @@ class Chain(Protocol):
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What is wrong with the stack."""
+        """The mistakes in the stack."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the whole chain can do."""
+        """The capabilities of the whole chain."""

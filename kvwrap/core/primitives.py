@@ -1,8 +1,8 @@
-"""The ten operations that a store does and a layer changes.
+"""The ten primitives: the operations that a store implements and a layer changes.
 
-Every method of the public interface is made of these, so a layer that changes
-`read` has changed `get`, `get_many`, `ttl`, `exists`, `items` and all the others
-that read. All take batches; names in them have been checked, values are entries.
+Every method of the public interface is built from these, so a layer that changes `read`
+changes `get`, `get_many`, `ttl`, `exists`, `items` and all other methods that read. All take
+batches. Their keys and collections have been checked, and values are entries.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Absent(Enum):
 
 
 ABSENT: Final = Absent.ABSENT
-"""In place of a version: the write is wanted only where there is no entry."""
+"""Instead of a version: the write happens only if there is no entry."""
 
 Expected = int | Absent | None
-"""What must be under a key for a write to happen: that version, nothing, or anything."""
+"""The condition of a write: the key has this version, or no entry, or anything (`None`)."""
 
 
 class KeyRange(msgspec.Struct, frozen=True):
-    """Which keys are asked for: those with the prefix, from `start` up to but not `end`.
+    """A range of keys: those with the prefix, from `start` up to but not including `end`.
 
     Keys compare by their code points.
     """
@@ -56,10 +56,10 @@ class KeyRange(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some of the keys asked for, and where to go on; a cursor of `None` is the end.
+    """Some of the requested keys, and the cursor of the next page; `None` ends the listing.
 
-    A page may be empty and yet not the last. The cursor is the store's own affair:
-    a layer hands it through unread, or wraps it. The page of a cursor can be asked for
+    A page may be empty and still not be the last. Only the store knows what its cursor
+    means: a layer passes it on unread, or wraps it. The page of a cursor can be requested
     again, as a retry does.
     """
 
@@ -68,26 +68,26 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Primitives(Protocol):
-    """What stores and running layers have in common.
+    """The operations that stores and running layers have in common.
 
-    A layer holds another `Primitives` as `inner`, which is a layer or a store: it
-    cannot tell, and need not.
+    A layer has another `Primitives` as `inner`, which is a layer or a store. It cannot
+    distinguish them, and need not.
     """
 
     @property
     def name(self) -> str:
-        """How errors and `explain()` call this part."""
+        """The name of this part in errors and in `explain()`."""
 
     @property
     def clock(self) -> Clock:
-        """Where this part takes the time from."""
+        """The time source of this part."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this part, with all that lies under it, can really do."""
+        """The capabilities that this part really has, together with everything under it."""
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        """The live entries under these keys, in their order; `None` where there is none."""
+        """Return the unexpired entry of each key, in the order of the keys; `None` if missing."""
 
     async def write(
         self,
@@ -96,11 +96,10 @@ class Primitives(Protocol):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        """Put each entry, and say for each whether it was put.
+        """Write each entry. Returns, per key, True if it was written.
 
-        With `expected`, each write happens, atomically for its key, only if what is
-        there now is as expected. Without, all happen. Where a key occurs twice, the
-        later entry stays.
+        With `expected`, each write is atomic for its key, and happens only if its condition
+        holds. Without `expected`, all happen. If a key occurs twice, the later entry wins.
         """
 
     async def remove(
@@ -109,33 +108,39 @@ class Primitives(Protocol):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        """Take entries away, and say for each whether a live one was there and is gone.
+        """Remove entries. Returns, per key, True if an unexpired entry existed and was removed.
 
-        `expected` as for `write`, versions or `None`.
+        `expected` as for `write`, with versions or `None`.
         """
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        """Give entries another end (a moment, or `None` for never); False where none was."""
+        """Set new expiry times: Unix seconds, or `None` for no expiry.
+
+        Returns, per key, True if an entry existed.
+        """
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        """One page of the live keys of a collection; the first has the cursor `None`."""
+        """Return one page of the unexpired keys of a collection.
+
+        The cursor of the first page is `None`.
+        """
 
     async def list_collections(self) -> list[Collection]:
-        """The collections that hold anything; `None` among them for the default one."""
+        """Return the collections that have entries; `None` is the default collection."""
 
     async def drop(self, collection: Collection) -> bool:
-        """Drop all entries of a collection; whether there was one."""
+        """Delete all entries of a collection. Returns True if there was one."""
 
     async def drop_all(self) -> bool:
-        """Drop all entries; whether there was one."""
+        """Delete all entries. Returns True if there was one."""
 
     async def sweep(self) -> None:
-        """Free what expired entries take up."""
+        """Free the space of expired entries."""
 
     async def ping(self) -> None:
-        """Reach the backend, or raise `StoreUnavailable`."""
+        """Check that the backend responds; raises `StoreUnavailable` if not."""
 
 
 PRIMITIVES: Final = (

@@ -266,8 +266,8 @@ class ValueCodec:
             if safe is None:
                 kind = DecryptionError if steps[:1] == bytes((codec.ENCRYPTED,)) else CorruptEntry
                 raise kind(
-                    f"the entry is {codec.describe(steps)}, and no layer of this stack undoes that: "
-                    f"it reads {self.serializer.name}"
+                    f"the entry is stored as {codec.describe(steps)}, and this stack reads only "
+                    f"{self.serializer.name}: add the layer that wrote it"
                 )
             loads = safe.loads
         try:

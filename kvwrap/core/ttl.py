@@ -1,40 +1,55 @@
-"""Lifetimes: what users may give for one, and how long it lasts."""
+"""Time to live: checks of ttl arguments, and expiry times."""
 
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import SupportsFloat
 
 from kvwrap.errors import InvalidTTL
 
 TTL = SupportsFloat | timedelta
-"""A lifetime: seconds above zero, or a `timedelta`."""
+"""A time to live: a number of seconds above 0, or a `timedelta`."""
 
 LATEST = (2**48 - 1) / 1000
-"""The last moment that an entry's header can hold, in the year 10889."""
+"""The latest expiry time that an entry's header can hold, in the year 10889."""
 
 
 def checked_ttl(ttl: object) -> float:
-    """Seconds; raises `InvalidTTL` for anything but a finite lifetime above zero."""
+    """Return a ttl in seconds.
+
+    Raises:
+        InvalidTTL: It is not a finite number of seconds above 0 or a timedelta above 0.
+    """
     if isinstance(ttl, timedelta):
         seconds = ttl.total_seconds()
     elif isinstance(ttl, SupportsFloat) and not isinstance(ttl, bool | str | bytes):
         try:
             seconds = float(ttl)
         except (TypeError, ValueError, OverflowError):
-            raise InvalidTTL("a ttl is a finite number of seconds above 0") from None
+            raise InvalidTTL(f"{_MUST}; got {type(ttl).__name__}") from None
     else:
-        raise InvalidTTL(f"a ttl is a number of seconds or a timedelta, not {type(ttl).__name__}")
+        raise InvalidTTL(f"{_MUST}; got {type(ttl).__name__}{_hint(ttl)}")
     if not 0 < seconds < math.inf:
-        raise InvalidTTL(f"a ttl is a finite number of seconds above 0, not {seconds!r}")
+        raise InvalidTTL(f"{_MUST}; got {seconds!r} (None means no expiry)")
     return seconds
 
 
+_MUST = "a ttl must be a finite number of seconds above 0, or a timedelta"
+
+
+def _hint(ttl: object) -> str:
+    if isinstance(ttl, str):
+        return ": write timedelta(minutes=5), or 300"
+    if isinstance(ttl, date):
+        return ": a ttl is a duration, such as the expiry time minus the current time"
+    return ""
+
+
 def expiry(now: float, ttl: TTL | None) -> float | None:
-    """When an entry made `now` with this ttl expires; `None` is never."""
+    """Return the expiry time of an entry written `now` with this ttl; `None` is never."""
     if ttl is None:
         return None
-    plain = (type(ttl) is float or type(ttl) is int) and 0 < ttl <= LATEST
-    end = now + (ttl if plain else checked_ttl(ttl))  # type: ignore[operator]  # a number if plain
-    return min(end, LATEST)
+    valid = (type(ttl) is float or type(ttl) is int) and 0 < ttl <= LATEST
+    expires_at = now + (ttl if valid else checked_ttl(ttl))  # type: ignore[operator]  # a number
+    return min(expires_at, LATEST)
