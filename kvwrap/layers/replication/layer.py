@@ -1,4 +1,4 @@
-"""Every entry in several stores, so that some may fail."""
+"""Every entry in several stores, so that some of them may fail."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from kvwrap.layers.shared.merging import MergeCursor
 
 
 class ReplicationSnapshot(msgspec.Struct, frozen=True):
-    """What a `Replication` layer has met since it was made.
+    """Counts of a `Replication` layer since it was put over its store.
 
     Attributes:
-        repaired: Copies replaced by a newer one.
-        failures: Calls failed, by the replica's name.
+        repaired: Number of copies replaced by a newer one.
+        failures: Number of failed calls, by the replica's name.
     """
 
     repaired: int
@@ -54,27 +54,27 @@ class ReplicationSnapshot(msgspec.Struct, frozen=True):
 class Replication(Layer):
     """Writes every entry to several stores, and reads it from one or more of them.
 
-    The store that the stack is over is the first replica, "0", and the one that decides
-    conditional writes. A write goes to all replicas at once and is acknowledged when all
-    have answered and at least `write_quorum` have taken it; a write that fails may still be
-    on some. A read asks `read_quorum` replicas, those in front first, and further ones where
-    they fail; of several copies the one made last wins, and replicas that were behind are
-    given it. With `read_quorum + write_quorum` above the number of replicas, a read sees
-    every acknowledged write.
+    The store under the stack is the first replica, "0", and decides conditional writes. A write
+    goes to all replicas at once. It is acknowledged when all have answered and at least
+    `write_quorum` have taken it. A write that fails may still be on some replicas. A read asks
+    `read_quorum` replicas, in order, and further ones if some fail. Of several copies the newest
+    wins (last write wins, by creation time), and replicas that were behind receive it (read
+    repair). If `read_quorum + write_quorum` is above the number of replicas, a read sees every
+    acknowledged write.
 
-    A removed entry leaves a tombstone for `tombstone_ttl`, so that a replica which missed
-    the removal does not bring the entry back. A replica that was away for longer is to be
-    emptied before it comes back. After `failures` in a row a replica is left alone for
-    `open_for` seconds.
+    A removed entry leaves a tombstone for `tombstone_ttl` seconds, so that a replica which
+    missed the removal does not restore the entry. A replica that was away for longer must be
+    emptied before it comes back. After `failures` failures in a row, a replica is not called
+    for `open_for` seconds.
 
     Args:
         replicas: The other stores, by name or in a sequence ("1", "2", …).
-        write_quorum: How many replicas must take a write; all if left out.
-        read_quorum: How many replicas a read asks.
-        repair: Whether replicas that are behind are given what a read found elsewhere.
-        tombstone_ttl: How long removals are remembered, seconds.
-        failures: After how many failures in a row a replica is left alone.
-        open_for: For how long, seconds.
+        write_quorum: Number of replicas that must take a write; all of them if it is `None`.
+        read_quorum: Number of replicas that a read asks.
+        repair: Whether replicas that are behind receive the newest copy that a read found.
+        tombstone_ttl: Seconds for which removals are remembered.
+        failures: The number of failures in a row after which a replica is not called.
+        open_for: Seconds for which it is not called.
 
     Raises:
         ConfigurationError: There are no other replicas, or a quorum is above their number.
@@ -97,18 +97,27 @@ class Replication(Layer):
         open_for: float = 10.0,
     ) -> None:
         if not isinstance(replicas, Mapping | list | tuple) or not replicas:
-            raise ConfigurationError("replicas are stores, at least one besides the inner")
+            raise ConfigurationError(
+                "`replicas` must be a sequence of stores, or a mapping such as {'1': store}, with "
+                f"at least one; got {type(replicas).__name__}{'' if replicas else ' without any'}"
+            )
         if not isinstance(replicas, Mapping):
-            replicas = {str(place): source for place, source in enumerate(replicas, 1)}
+            replicas = {str(number): source for number, source in enumerate(replicas, 1)}
         if "0" in replicas:
-            raise ConfigurationError("the replica '0' is the store that the stack is over")
+            raise ConfigurationError(
+                "`replicas` must not name a replica '0', which is the store under the stack; "
+                "choose another name"
+            )
         count = len(replicas) + 1
         self._write_quorum = count if write_quorum is None else write_quorum
         self._read_quorum = read_quorum
         for name in ("write_quorum", "read_quorum"):
             quorum = checked_count(getattr(self, f"_{name}"), name)
             if quorum > count:
-                raise ConfigurationError(f"{name}={quorum} is above the {count} replicas there are")
+                raise ConfigurationError(
+                    f"`{name}` must be at most {count}, the number of replicas with the store "
+                    f"under the stack; got {quorum}: lower it, or add replicas"
+                )
         self._sources = checked_sources(replicas, "replicas")
         self._repair = checked_flag(repair, "repair")
         self._tombstone_ttl = checked_seconds(tombstone_ttl, "tombstone_ttl")
@@ -133,37 +142,44 @@ class Replication(Layer):
             )
             for name, store in stores.items()
         ]
-        self._replicas = Quorum(
+        self._quorum = Quorum(
             replicas,
             owner=self.name,
             read_quorum=self._read_quorum,
             write_quorum=self._write_quorum,
         )
         # Writes of one key reach every replica in the same order.
-        self._order = KeyedLocks()
+        self._locks = KeyedLocks()
+
+    @property
+    def idle(self) -> bool:
+        """True while no write is in progress."""
+        return not self._locks
 
     def snapshot(self) -> ReplicationSnapshot:
-        """Counts, as they are now."""
+        """Return the current counts."""
         return ReplicationSnapshot(
-            self._replicas.repaired,
-            {replica.name: replica.failures for replica in self._replicas.all},
+            self._quorum.repaired,
+            {replica.name: replica.failures for replica in self._quorum.replicas},
         )
 
     @property
     def capabilities(self) -> Capabilities:
-        """What every replica can do; the first one alone compares versions."""
-        return self._replicas.capabilities
+        """The capabilities that every replica has; versions are compared by the first one alone."""
+        return self._quorum.capabilities
 
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         return [
             None if entry is None or is_tombstone(entry) else entry
-            for entry in await self._newest(collection, keys)
+            for entry in await self._read_newest(collection, keys)
         ]
 
-    async def _newest(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return await self._replicas.newest(collection, keys, self._read_quorum, repair=self._repair)
+    async def _read_newest(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        return await self._quorum.read_newest(
+            collection, keys, self._read_quorum, repair=self._repair
+        )
 
     # -- writing -----------------------------------------------------------------------
 
@@ -174,10 +190,10 @@ class Replication(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        async with self._in_order(collection, keys):
+        async with self._lock(collection, keys):
             if expected is not None:
-                return await self._replicas.compare(collection, keys, entries, expected)
-            await self._replicas.write(collection, keys, entries)
+                return await self._quorum.compare_and_write(collection, keys, entries, expected)
+            await self._quorum.write(collection, keys, entries)
         return [True] * len(keys)
 
     async def remove(
@@ -186,37 +202,37 @@ class Replication(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        async with self._in_order(collection, keys):
-            found = await self._newest(collection, keys)
+        async with self._lock(collection, keys):
+            entries = await self._read_newest(collection, keys)
             now = self.clock.time()
-            stones = [tombstone(entry, now, self._tombstone_ttl) for entry in found]
+            tombstones = [tombstone(entry, now, self._tombstone_ttl) for entry in entries]
             if expected is not None:
-                return await self._replicas.compare(collection, keys, stones, expected)
-            await self._replicas.write(collection, keys, stones)
+                return await self._quorum.compare_and_write(collection, keys, tombstones, expected)
+            await self._quorum.write(collection, keys, tombstones)
         return first_of_each(
-            keys, [entry is not None and not is_tombstone(entry) for entry in found]
+            keys, [entry is not None and not is_tombstone(entry) for entry in entries]
         )
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         def renewed(entry: Entry, expires_at: float | None) -> Entry:
-            made = next_timestamp(entry, self.clock.time())
-            return Entry(entry.body, entry.codec, made, expires_at, random.getrandbits(64))
+            created_at = next_timestamp(entry, self.clock.time())
+            return Entry(entry.body, entry.codec, created_at, expires_at, random.getrandbits(64))
 
         return await touch_by_writing(self, collection, keys, expires, renewed, owner=self.name)
 
-    def _in_order(
+    def _lock(
         self, collection: Collection, keys: Sequence[str]
     ) -> AbstractAsyncContextManager[None]:
-        # Sorted, so that no two batches wait for one another.
-        return self._order.hold_all((collection, key) for key in sorted(set(keys)))
+        # In sorted order, so that no two batches wait for each other.
+        return self._locks.hold_all((collection, key) for key in sorted(set(keys)))
 
     # -- enumerating, and whole collections --------------------------------------------
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
-            cursor = await self._replicas.listing(collection, key_range, self._read_quorum)
+            cursor = await self._quorum.list_keys(collection, key_range, self._read_quorum)
         assert isinstance(cursor, MergeCursor)
         page = await cursor.page()
         entries = await self.read(collection, page.keys) if page.keys else []
@@ -224,69 +240,70 @@ class Replication(Layer):
         return Page(live, page.cursor)
 
     async def list_collections(self) -> list[Collection]:
-        # A collection may have nothing but tombstones.
+        # A collection may hold only tombstones.
         return [
             name
-            for name in await self._replicas.collections(self._read_quorum)
+            for name in await self._quorum.list_collections(self._read_quorum)
             if await holds_any(self, name)
         ]
 
     async def drop(self, collection: Collection) -> bool:
-        held = await holds_any(self, collection) if Capability.KEYS in self.capabilities else None
-        calls = (replica.store.drop(collection) for replica in self._replicas.all)
-        # No tombstones are left behind here, so every replica has to take it.
-        dropped = await self._replicas.everywhere(calls)
-        return any(dropped) if held is None else held
+        can_list = Capability.KEYS in self.capabilities
+        existed = await holds_any(self, collection) if can_list else None
+        calls = (replica.store.drop(collection) for replica in self._quorum.replicas)
+        # This leaves no tombstones, so every replica has to take it.
+        dropped = await self._quorum.drop_everywhere(calls)
+        return any(dropped) if existed is None else existed
 
     async def drop_all(self) -> bool:
-        listed = Capability.COLLECTIONS in self.capabilities
-        held = await self.list_collections() if listed else None
-        dropped = await self._replicas.everywhere(
-            replica.store.drop_all() for replica in self._replicas.all
+        can_list = Capability.COLLECTIONS in self.capabilities
+        collections = await self.list_collections() if can_list else None
+        dropped = await self._quorum.drop_everywhere(
+            replica.store.drop_all() for replica in self._quorum.replicas
         )
-        return any(dropped) if held is None else bool(held)
+        return any(dropped) if collections is None else bool(collections)
 
     async def sweep(self) -> None:
         await gather(
             [
                 replica.store.sweep()
-                for replica in self._replicas.all
+                for replica in self._quorum.replicas
                 if Capability.CULL in replica.store.capabilities
             ]
         )
 
     async def ping(self) -> None:
-        calls = [(replica, replica.store.ping) for replica in self._replicas.all]
-        await self._replicas.answers(max(self._read_quorum, self._write_quorum), calls)
+        calls = [(replica, replica.store.ping) for replica in self._quorum.replicas]
+        await self._quorum.call_quorum(max(self._read_quorum, self._write_quorum), calls)
 
     async def repair_all(self) -> int:
-        """Bring every replica up to date with all others; how many copies were replaced.
+        """Bring every replica up to date with all others. Returns the number of replaced copies.
 
-        It may be stopped at any moment and begun again, while the store is in use.
+        It may be stopped at any moment and started again, while the store is in use.
 
         Raises:
             StoreUnavailable: A replica does not answer.
             UnsupportedOperation: A replica cannot enumerate its keys or collections.
         """
-        before = self._replicas.repaired
-        everyone = len(self._replicas.all)
-        for collection in await self._replicas.collections(everyone):
-            place: object = await self._replicas.listing(collection, KeyRange(), everyone)
-            while isinstance(place, MergeCursor):
-                page = await place.page()
+        before = self._quorum.repaired
+        count = len(self._quorum.replicas)
+        for collection in await self._quorum.list_collections(count):
+            cursor: object = await self._quorum.list_keys(collection, KeyRange(), count)
+            while isinstance(cursor, MergeCursor):
+                page = await cursor.page()
                 if page.keys:
-                    await self._replicas.newest(collection, page.keys, everyone, repair=True)
-                place = page.cursor
-        return self._replicas.repaired - before
+                    await self._quorum.read_newest(collection, page.keys, count, repair=True)
+                cursor = page.cursor
+        return self._quorum.repaired - before
 
-    # -- its place ---------------------------------------------------------------------
+    # -- findings ----------------------------------------------------------------------
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from plaintext_second_stores(self, below)
         yield from layer_under_one_store(self, below)
-        count = len(self._replicas.all)
+        count = len(self._quorum.replicas)
         if self._read_quorum + self._write_quorum <= count:
             yield Finding(
                 "quorums-do-not-overlap",

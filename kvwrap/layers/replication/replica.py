@@ -1,4 +1,4 @@
-"""One of several copies of a store, which copy of an entry is the newest, and tombstones."""
+"""One replica of a store, the order of copies by age, and tombstones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ _TOMBSTONE = codec.step(codec.OTHER_STEP, codec.fingerprint("kvwrap.tombstone"))
 
 
 class Replica:
-    """A store that may be down or behind.
+    """A store that may be unavailable or behind.
+
+    Args:
+        name: The name of the replica.
+        store: The store.
+        guard: The circuit breaker around the store.
 
     Attributes:
-        name: How it is told from the others.
-        store: The store itself.
-        failures: How many calls it failed at.
+        name: The name of the replica.
+        store: The store.
+        call: Calls a method of the store through its circuit breaker.
+        failures: Number of calls that failed.
     """
 
     def __init__(self, name: str, store: Primitives, guard: Guard) -> None:
@@ -35,29 +41,36 @@ class Replica:
         self,
         collection: Collection,
         keys: Sequence[str],
-        stale: Sequence[Entry | None],
+        current: Sequence[Entry | None],
         newest: Sequence[Entry | None],
     ) -> int:
-        """Replace what is older here than elsewhere; how many entries were replaced.
+        """Replace the copies that are older than the newest. Returns the number of replaced ones.
 
-        What has changed meanwhile is left alone, where the store can compare versions.
+        A copy that has changed meanwhile is left alone, if the store can compare versions. An
+        error is counted and not raised.
+
+        Args:
+            collection: The collection of the keys.
+            keys: The keys.
+            current: The copies that this replica has.
+            newest: The newest copies of all replicas.
         """
-        places = [
-            place
-            for place, (old, new) in enumerate(zip(stale, newest, strict=True))
+        behind = [
+            index
+            for index, (old, new) in enumerate(zip(current, newest, strict=True))
             if lww_key(old) < lww_key(new)
         ]
-        if not places:
+        if not behind:
             return 0
-        entries = [entry for place in places if (entry := newest[place]) is not None]
+        entries = [entry for index in behind if (entry := newest[index]) is not None]
         expected: list[Expected] | None = None
         if Capability.COMPARE_AND_PUT in self.store.capabilities:
             expected = [
-                ABSENT if (old := stale[place]) is None else old.version for place in places
+                ABSENT if (old := current[index]) is None else old.version for index in behind
             ]
         try:
             written = await self.call(
-                self.store.write, collection, [keys[place] for place in places], entries, expected
+                self.store.write, collection, [keys[index] for index in behind], entries, expected
             )
         except KvwrapError:
             self.failures += 1
@@ -66,25 +79,28 @@ class Replica:
 
 
 def lww_key(entry: Entry | None) -> tuple[int, int]:
-    """What makes one copy newer than another: when it was made, in milliseconds; then its version.
+    """Return the last-write-wins key of a copy: creation time in milliseconds, then version.
 
-    Versions are random, so of two writes in one millisecond either may be taken for the
-    newer, but by everybody the same.
+    The copy with the highest key is the newest. Versions are random, so of two writes in one
+    millisecond either may win, but the same one for every reader.
     """
     return (-1, -1) if entry is None else (int(entry.created_at * 1000), entry.version)
 
 
 def tombstone(over: Entry | None, now: float, ttl: float) -> Entry:
-    """What stands for a removed entry, so that a copy that missed the removal is told by it."""
-    made = next_timestamp(over, now)
-    return Entry(b"", _TOMBSTONE, made, min(made + ttl, LATEST), random.getrandbits(64))
+    """Return a tombstone that is newer than this entry and lives for `ttl` seconds.
+
+    It marks the key as removed for replicas that missed the removal.
+    """
+    created_at = next_timestamp(over, now)
+    return Entry(b"", _TOMBSTONE, created_at, min(created_at + ttl, LATEST), random.getrandbits(64))
 
 
 def is_tombstone(entry: Entry) -> bool:
-    """Whether this stands for a removed entry."""
+    """Return True if this entry marks its key as removed."""
     return entry.codec == _TOMBSTONE
 
 
 def next_timestamp(entry: Entry | None, now: float) -> float:
-    """A moment that is later than the entry's, and now if it can be."""
+    """Return `now`, or the next millisecond after the entry's creation time if that is later."""
     return now if entry is None else max(now, entry.created_at + 0.001)

@@ -1,4 +1,4 @@
-"""Keys spread over several stores by rendezvous hashing."""
+"""Keys distributed over several stores by rendezvous hashing."""
 
 from kvwrap.layers.sharding.layer import Sharding
 

@@ -1,4 +1,4 @@
-"""Entries spread over several stores by the hash of their key."""
+"""Entries distributed over several stores by the hash of their key."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ from kvwrap.layers.base import (
 )
 from kvwrap.layers.sharding.rendezvous import Rendezvous
 
-_ENTRIES = "entries"
+_MOVES = "moves"
+"""The name of the lock that moves and deletes of entries share."""
 
 
 class Sharding(Partitioning):
     """Keeps each entry in one of several stores, chosen by hashing its collection and key.
 
-    The store that the stack is over is a shard like the others. Entries belong to shards by
-    the shards' names (rendezvous hashing), so names must stay as they are, while stores may
-    move to other addresses.
+    The store under the stack is a shard like the others. Entries belong to the names of the
+    shards (rendezvous hashing). A name must never change; a shard may move to another address.
 
-    To add a shard, name it and say in `previous` which shards there were: reads look at the
-    new owner first and then at the previous one, writes go to the new owner, and
-    `find(Sharding).rebalance()` moves what is left. When it has ended, drop `previous`. To
-    take a shard away, list it in `retired` too, until it is empty.
+    To add a shard, name it in `shards` and list the shards before the change in `previous`.
+    Reads then ask the new owner first and the previous one second, and writes go to the new
+    owner. `find(Sharding).rebalance()` moves the entries that are still with a previous owner.
+    When it has ended, drop `previous`. To remove a shard, list it in `retired` too, until it is
+    empty.
 
     Args:
         shards: The other stores by name; in a sequence their names are "1", "2", ….
-        name: The name of the shard that the stack is over.
-        previous: The names of the shards that held the entries before a change.
-        retired: Names of shards that no entry belongs to any more.
+        name: The name of the shard under the stack.
+        previous: Names of the shards that held the entries before a change.
+        retired: Names of shards that own no keys any more.
 
     Raises:
-        ConfigurationError: There are no other shards, a name is there twice or unknown, or
-            a shard cannot compare versions while there is `previous`.
+        ConfigurationError: There are no other shards, a name is duplicate or unknown, or a
+            shard cannot compare versions while `previous` is set.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"spreads"})
@@ -63,40 +64,59 @@ class Sharding(Partitioning):
         retired: Sequence[str] = (),
     ) -> None:
         if not isinstance(shards, Mapping | list | tuple) or not shards:
-            raise ConfigurationError("shards are stores by name, at least one besides the inner")
+            raise ConfigurationError(
+                "`shards` must be a mapping such as {'b': store}, or a sequence of stores, with "
+                f"at least one; got {type(shards).__name__}{'' if shards else ' without any'}"
+            )
         if not isinstance(shards, Mapping):
-            shards = {str(place): shard for place, shard in enumerate(shards, 1)}
+            shards = {str(number): shard for number, shard in enumerate(shards, 1)}
         names: list[str] = [name, *shards]
         if len(checked_names(names, "names of shards")) > len(set(names)):
-            raise ConfigurationError(f"every shard has a name of its own, unlike {names!r}")
-        for given, what in ((previous or (), "previous"), (retired, "retired")):
-            if not set(checked_names(given, what)) <= set(names):
-                raise ConfigurationError(f"{what} lists names of shards out of {names!r}")
+            raise ConfigurationError(
+                f"every shard must have its own name; got {names!r}, of which the first is `name`: "
+                "rename one"
+            )
+        for given, argument in ((previous or (), "previous"), (retired, "retired")):
+            if not set(checked_names(given, argument)) <= set(names):
+                raise ConfigurationError(
+                    f"`{argument}` must list names out of {names!r}; got {given!r}: correct the "
+                    "name, or add the shard to `shards`"
+                )
         if previous is not None and not previous:
-            raise ConfigurationError("previous lists the shards there were, at least one")
+            raise ConfigurationError(
+                "`previous` must list at least one shard; got an empty sequence: leave it out if "
+                "the shards have not changed"
+            )
         if retired and previous is None:
-            raise ConfigurationError("a retired shard holds entries still: list it in previous")
-        owners = [each for each in names if each not in retired]
+            raise ConfigurationError(
+                "`retired` needs `previous`, because a retired shard still holds entries; list "
+                "the shards before the change in `previous`"
+            )
+        owners = [shard for shard in names if shard not in retired]
         if not owners:
-            raise ConfigurationError("at least one shard is not retired")
+            raise ConfigurationError(
+                f"at least one shard must own keys; got retired={retired!r}, which are all: keep "
+                "one"
+            )
         self._sources = checked_sources(shards, "shards")
         self._name = name
         self._owners = Rendezvous(owners)
-        self._previous = None if previous is None else Rendezvous(previous)
+        self._previous_owners = None if previous is None else Rendezvous(previous)
         self._shards: dict[str, Primitives] = {}
-        # While entries move: moving one and deleting it must not overlap, or it comes back.
-        self._moving = KeyedLocks()
+        # A move and a delete of one entry must not overlap, or the entry reappears.
+        self._locks = KeyedLocks()
 
     def on_bind(self) -> None:
         self._shards = {self._name: self.inner}
         for name, source in self._sources.items():
             self._shards[name] = self.second(f"shard {name!r}", source)
-        if self._previous is not None:
+        if self._previous_owners is not None:
             for name, store in self._shards.items():
                 if Capability.COMPARE_AND_PUT not in store.capabilities:
                     raise ConfigurationError(
-                        f"entries cannot move safely to or from shard {name!r}, which cannot "
-                        "compare versions",
+                        "with `previous`, every shard must be able to compare versions "
+                        f"(COMPARE_AND_PUT), so that entries are moved safely; shard {name!r} "
+                        "cannot: use another store for it",
                         store=self.name,
                     )
 
@@ -104,8 +124,13 @@ class Sharding(Partitioning):
     def stores(self) -> Sequence[Primitives]:
         return tuple(self._shards.values())
 
-    def shard_of(self, key: str, *, collection: Collection = None) -> str:
-        """The name of the shard that this key belongs to."""
+    @property
+    def idle(self) -> bool:
+        """True while no entry is being moved, and no delete waits for a move."""
+        return not self._locks
+
+    def shard_for(self, key: str, *, collection: Collection = None) -> str:
+        """Return the name of the shard that owns this key."""
         return self._owners.owner(collection, key)
 
     def store_for(self, collection: Collection, key: str) -> Primitives:
@@ -113,45 +138,44 @@ class Sharding(Partitioning):
 
     def reads_from(self, store: Primitives, collection: Collection, key: str) -> bool:
         return self.store_for(collection, key) is store or (
-            self._previous is not None and self._before(collection, key) is store
+            self._previous_owners is not None and self._previous_store(collection, key) is store
         )
 
     # -- while entries move ------------------------------------------------------------
 
-    def _before(self, collection: Collection, key: str) -> Primitives:
-        assert self._previous is not None
-        return self._shards[self._previous.owner(collection, key)]
+    def _previous_store(self, collection: Collection, key: str) -> Primitives:
+        assert self._previous_owners is not None
+        return self._shards[self._previous_owners.owner(collection, key)]
 
-    def _parts_before(
-        self, collection: Collection, keys: Sequence[str], places: Sequence[int]
+    def _partition_by_previous(
+        self, collection: Collection, keys: Sequence[str], indexes: Sequence[int]
     ) -> list[SubBatch]:
-        """The keys at these places that had another owner, by that one."""
-        found: dict[int, tuple[Primitives, list[int]]] = {}
-        for place in places:
-            store = self._before(collection, keys[place])
-            if store is not self.store_for(collection, keys[place]):
-                found.setdefault(id(store), (store, []))[1].append(place)
-        return list(found.values())
+        """Split the keys at these indexes by previous owner; leave out keys that kept theirs."""
+        by_store: dict[int, tuple[Primitives, list[int]]] = {}
+        for index in indexes:
+            store = self._previous_store(collection, keys[index])
+            if store is not self.store_for(collection, keys[index]):
+                by_store.setdefault(id(store), (store, []))[1].append(index)
+        return list(by_store.values())
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        found = await super().read(collection, keys)
-        if self._previous is None:
-            return found
-        found = list(found)
-        missing = [place for place, entry in enumerate(found) if entry is None]
-        parts = self._parts_before(collection, keys, missing)
-        for store, places in parts:
-            for place, entry in zip(
-                places, await store.read(collection, take(keys, places)), strict=True
-            ):
-                found[place] = entry
-        # What moved after its new owner was asked and before the previous one was.
-        moved = [place for _, places in parts for place in places if found[place] is None]
-        if moved:
-            again = await super().read(collection, take(keys, moved))
-            for place, entry in zip(moved, again, strict=True):
-                found[place] = entry
-        return found
+        entries = await super().read(collection, keys)
+        if self._previous_owners is None:
+            return entries
+        entries = list(entries)
+        missing = [index for index, entry in enumerate(entries) if entry is None]
+        sub_batches = self._partition_by_previous(collection, keys, missing)
+        for store, indexes in sub_batches:
+            previous = await store.read(collection, take(keys, indexes))
+            for index, entry in zip(indexes, previous, strict=True):
+                entries[index] = entry
+        # An entry may have moved between the read of its new owner and that of the previous one.
+        missing = [i for _, indexes in sub_batches for i in indexes if entries[i] is None]
+        if missing:
+            moved = await super().read(collection, take(keys, missing))
+            for index, entry in zip(missing, moved, strict=True):
+                entries[index] = entry
+        return entries
 
     async def write(
         self,
@@ -160,18 +184,18 @@ class Sharding(Partitioning):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        if self._previous is None:
+        if self._previous_owners is None:
             return await super().write(collection, keys, entries, expected)
         if expected is not None:
-            await self._bring(collection, keys)
+            await self._move_to_owners(collection, keys)
             return await super().write(collection, keys, entries, expected)
         try:
             written = await super().write(collection, keys, entries, None)
         except KvwrapError as error:
-            await self._remove_before(collection, error.succeeded or ())
+            await self._remove_from_previous(collection, error.succeeded or ())
             raise
-        # A copy left behind would be read again once the new one has expired.
-        await self._remove_before(collection, keys)
+        # A copy with the previous owner would be read again when the new one has expired.
+        await self._remove_from_previous(collection, keys)
         return written
 
     async def remove(
@@ -180,81 +204,87 @@ class Sharding(Partitioning):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        if self._previous is None:
+        if self._previous_owners is None:
             return await super().remove(collection, keys, expected)
         if expected is not None:
-            await self._bring(collection, keys)
+            await self._move_to_owners(collection, keys)
             return await super().remove(collection, keys, expected)
-        async with self._moving.hold(_ENTRIES):
+        async with self._locks.hold(_MOVES):
             try:
-                there = await self._remove_before(collection, keys)
+                from_previous = await self._remove_from_previous(collection, keys)
             except KvwrapError as error:
-                error.succeeded = ()  # where the keys belong now, they are still
+                error.succeeded = ()  # the new owners still have their entries
                 raise
-            removed = await super().remove(collection, keys, None)
-        return [a or b for a, b in zip(there, removed, strict=True)]
+            from_owners = await super().remove(collection, keys, None)
+        return [a or b for a, b in zip(from_previous, from_owners, strict=True)]
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        if self._previous is not None:
-            await self._bring(collection, keys)
+        if self._previous_owners is not None:
+            await self._move_to_owners(collection, keys)
         return await super().touch(collection, keys, expires)
 
-    async def _remove_before(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
+    async def _remove_from_previous(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> list[bool]:
         removed = [False] * len(keys)
-        parts = self._parts_before(collection, keys, range(len(keys)))
-        left = {keys[place] for _, places in parts for place in places}
-        for store, places in parts:
+        sub_batches = self._partition_by_previous(collection, keys, range(len(keys)))
+        pending = {keys[index] for _, indexes in sub_batches for index in indexes}
+        for store, indexes in sub_batches:
             try:
-                outcome = await store.remove(collection, take(keys, places), None)
+                outcomes = await store.remove(collection, take(keys, indexes), None)
             except KvwrapError as error:
-                add_succeeded(error, keys, [key for key in keys if key not in left])
+                add_succeeded(error, keys, [key for key in keys if key not in pending])
                 raise
-            for place, was in zip(places, outcome, strict=True):
-                removed[place] = was
-                left.discard(keys[place])
+            for index, outcome in zip(indexes, outcomes, strict=True):
+                removed[index] = outcome
+                pending.discard(keys[index])
         return removed
 
-    async def _bring(self, collection: Collection, keys: Sequence[str]) -> None:
-        """Have these keys with their new owners, before something depends on what is there."""
-        async with self._moving.hold(_ENTRIES):
-            for store, places in self._parts_before(collection, keys, range(len(keys))):
-                await self._move(store, collection, take(keys, places))
+    async def _move_to_owners(self, collection: Collection, keys: Sequence[str]) -> None:
+        """Move these keys to their new owners, before an operation that depends on their state."""
+        async with self._locks.hold(_MOVES):
+            for store, indexes in self._partition_by_previous(collection, keys, range(len(keys))):
+                await self._move(store, collection, take(keys, indexes))
 
     async def _move(self, source: Primitives, collection: Collection, keys: Sequence[str]) -> int:
-        """Move those of these keys that `source` has to where they belong; how many it had."""
-        held = {
+        """Move the entries that `source` has under these keys to their owners.
+
+        Returns the number of entries that it had.
+        """
+        entries = {
             key: entry
             for key, entry in zip(keys, await source.read(collection, keys), strict=True)
             if entry is not None
         }
-        if not held:
+        if not entries:
             return 0
-        names = list(held)
+        names = list(entries)
 
-        def call(target: Primitives, places: Sequence[int]) -> Coroutine[Any, Any, list[bool]]:
-            mine = [names[place] for place in places]
-            return _copy(target, collection, mine, [held[key] for key in mine])
+        def copy(target: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, list[bool]]:
+            batch = [names[index] for index in indexes]
+            return _copy(target, collection, batch, [entries[key] for key in batch])
 
-        await self.scatter_gather(names, self.partition(collection, names), call, changes=True)
-        # Only after the copy is there, and only what was copied: an interruption leaves both.
-        await source.remove(collection, names, [held[key].version for key in names])
+        await self.scatter_gather(names, self.partition(collection, names), copy, changes=True)
+        # Only after they are copied, and only those versions: an interruption leaves both copies.
+        await source.remove(collection, names, [entries[key].version for key in names])
         return len(names)
 
     async def rebalance(self, *, progress: Callable[[int], None] | None = None) -> int:
-        """Move every entry that lies in another shard than it belongs to; how many were moved.
+        """Move every entry that is not with its owner. Returns the number of moved entries.
 
-        It may be stopped at any moment and begun again, while the store is in use. What is
-        read, written and deleted meanwhile stays right, but let one process do it: a delete
-        in another, at the very moment in which the entry moves, may be undone.
+        It may be stopped at any moment and started again, while the store is in use. Reads,
+        writes and deletes in this process stay correct meanwhile. A delete in another process
+        may be undone, if it happens at the very moment in which the entry moves; so let one
+        process do it.
 
         Args:
             progress: Called after every page of keys with the number moved so far.
 
         Raises:
             UnsupportedOperation: A shard cannot enumerate its keys or collections.
-            StoreUnavailable: A shard failed; what has been moved stays moved.
+            StoreUnavailable: A shard failed; the entries moved so far stay moved.
         """
         moved = 0
         for source in self.stores:
@@ -262,7 +292,7 @@ class Sharding(Partitioning):
                 async for page in pages(source, collection):
                     away = [k for k in page.keys if self.store_for(collection, k) is not source]
                     if away:
-                        async with self._moving.hold(_ENTRIES):
+                        async with self._locks.hold(_MOVES):
                             moved += await self._move(source, collection, away)
                         if progress is not None:
                             progress(moved)
@@ -272,22 +302,22 @@ class Sharding(Partitioning):
 async def _copy(
     target: Primitives, collection: Collection, keys: Sequence[str], entries: Sequence[Entry]
 ) -> list[bool]:
-    """Put entries where there are none, or older ones, atomically each."""
-    put = await target.write(collection, keys, entries, [ABSENT] * len(keys))
-    rest = indexes_of([not done for done in put])
-    if rest:
-        there = await target.read(collection, take(keys, rest))
+    """Write entries where the target has none or an older one, each atomically."""
+    added = await target.write(collection, keys, entries, [ABSENT] * len(keys))
+    existing = indexes_of([not flag for flag in added])
+    if existing:
+        current = await target.read(collection, take(keys, existing))
         older = [
-            (place, found.version)
-            for place, found in zip(rest, there, strict=True)
-            if found is not None and found.created_at < entries[place].created_at
+            (index, entry.version)
+            for index, entry in zip(existing, current, strict=True)
+            if entry is not None and entry.created_at < entries[index].created_at
         ]
         if older:
-            places = [place for place, _ in older]
+            indexes = [index for index, _ in older]
             await target.write(
                 collection,
-                take(keys, places),
-                take(entries, places),
+                take(keys, indexes),
+                take(entries, indexes),
                 [version for _, version in older],
             )
-    return put
+    return added

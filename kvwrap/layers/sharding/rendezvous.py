@@ -1,4 +1,4 @@
-"""Which of several names a key belongs to, such that a new name takes only its share."""
+"""Rendezvous hashing: the owner of a key among several names."""
 
 from __future__ import annotations
 
@@ -7,33 +7,39 @@ from collections.abc import Sequence
 
 
 class Rendezvous:
-    """Highest random weight hashing (Thaler and Ravishankar, 1996).
+    """Highest random weight (HRW) hashing (Thaler and Ravishankar, 1996).
 
-    Every name draws a number for the key, a BLAKE2b hash of both, and the highest wins.
-    Shares differ by chance alone; a name that joins takes from each other its part, and
-    one that leaves gives its keys to all others; no key moves between those that stay.
+    Every name gets a score for the key, a BLAKE2b hash of both, and the name with the highest
+    score owns the key. Shares differ only by chance. A name that is added takes a part of the
+    keys of every other name, and the keys of a removed name are distributed over all others.
+    No key moves between the names that stay.
 
     Args:
-        names: What the keys are spread over, in any order.
+        names: The names that the keys are distributed over, in any order.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._draws = []
+        self._hashes = []
         for name in names:
             encoded = name.encode()
-            draw = hashlib.blake2b(b"%d:%b" % (len(encoded), encoded), digest_size=8)
-            self._draws.append((name, draw))
+            name_hash = hashlib.blake2b(b"%d:%b" % (len(encoded), encoded), digest_size=8)
+            self._hashes.append((name, name_hash))
 
     def owner(self, collection: str | None, key: str) -> str:
-        """The name that this key of this collection belongs to."""
+        """Return the name that owns this key of this collection."""
         name = b"" if collection is None else collection.encode()
-        # The length, plus one so that none differs from any, keeps ("ab", "c") from ("a", "bc").
-        qualified = b"%d:%b%b" % (0 if collection is None else len(name) + 1, name, key.encode())
-        best, owner = b"", ""
-        for candidate, draw in self._draws:
-            drawn = draw.copy()
-            drawn.update(qualified)
-            number = drawn.digest()
-            if number > best:
-                best, owner = number, candidate
+        # The length keeps ("ab", "c") apart from ("a", "bc"); plus one, so that the default
+        # collection (`None`) differs from every name.
+        qualified_key = b"%d:%b%b" % (
+            0 if collection is None else len(name) + 1,
+            name,
+            key.encode(),
+        )
+        highest, owner = b"", ""
+        for candidate, name_hash in self._hashes:
+            key_hash = name_hash.copy()
+            key_hash.update(qualified_key)
+            score = key_hash.digest()
+            if score > highest:
+                highest, owner = score, candidate
         return owner
