@@ -1,4 +1,4 @@
-"""So many operations at once, and no more."""
+"""Limit how many operations run at once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 class ConcurrencyLimit(Around):
-    """Lets at most `limit` operations run at once; the others wait, first come, first served.
+    """Lets at most `limit` operations run at once; others wait in order of arrival (a bulkhead).
 
-    A batch is one operation. An operation that is cancelled while it waits gives its place
-    up; one that is cancelled while it runs makes room.
+    A batch is one operation. An operation that is cancelled while it waits leaves the queue.
+    One that is cancelled while it runs frees its place.
 
     Args:
         limit: How many operations run at once.
-        wait: How long one waits for its turn, in seconds (of the event loop); then
-            `RateLimited` is raised, and nothing has been done. `None` waits as long as it
-            takes, 0 not at all.
+        wait: How long an operation waits for its turn, in seconds of the event loop. Then
+            `RateLimited` is raised, and nothing has been done. `None` waits without limit, 0
+            does not wait.
     """
 
     traits = frozenset({"limits_rate"})
@@ -31,10 +31,10 @@ class ConcurrencyLimit(Around):
     def __init__(self, limit: int, *, wait: float | None = None) -> None:
         self.limit = checked_count(limit, "limit")
         self.wait = None if wait is None else checked_seconds(wait, "wait", zero=True)
-        self._begin(None)
+        self._reset(None)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        # What another loop left behind when it was stopped holds no place any more.
+    def _reset(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        # Operations that an earlier event loop left unfinished hold no place any more.
         self._loop = loop
         self._places = asyncio.Semaphore(self.limit)
         self._active = 0
@@ -42,21 +42,26 @@ class ConcurrencyLimit(Around):
 
     @property
     def active(self) -> int:
-        """How many operations run at this moment."""
+        """Number of operations that run now."""
         return self._active
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """Number of operations that wait for their turn."""
         return self._waiting
+
+    @property
+    def idle(self) -> bool:
+        """True if no operation runs or waits for its turn."""
+        return not self._active and not self._waiting
 
     async def around(self, call: Call[T]) -> T:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._begin(loop)
+            self._reset(loop)
         places = self._places
         if places.locked():
-            await self._turn(places, call)
+            await self._wait_for_place(places, call)
         else:
             await places.acquire()
         self._active += 1
@@ -67,24 +72,23 @@ class ConcurrencyLimit(Around):
                 self._active -= 1
             places.release()
 
-    async def _turn(self, places: asyncio.Semaphore, call: Call[T]) -> None:
+    async def _wait_for_place(self, places: asyncio.Semaphore, call: Call[T]) -> None:
         if self.wait == 0:
-            raise self._refusal(call)
+            raise self._rejection(call)
         self._waiting += 1
-        limit = asyncio.timeout(self.wait)
         try:
-            async with limit:
+            async with asyncio.timeout(self.wait):
                 await places.acquire()
         except TimeoutError:
-            raise self._refusal(call) from None
+            raise self._rejection(call) from None
         finally:
             if places is self._places:
                 self._waiting -= 1
 
-    def _refusal(self, call: Call[T]) -> RateLimited:
+    def _rejection(self, call: Call[T]) -> RateLimited:
         return RateLimited(
-            f"{call.operation} found {self.limit} operations running and no room within "
-            f"{self.wait} s",
+            f"{call.operation} got no place within wait={self.wait} s, because "
+            f"limit={self.limit} operations are running",
             store=self.name,
             collection=call.collection,
             key=call.keys[0] if len(call.keys) == 1 else None,
@@ -96,7 +100,7 @@ class ConcurrencyLimit(Around):
         if any("retries" in layer.traits for layer in below):
             yield Finding(
                 "concurrency-limit-outside-retry",
-                "ConcurrencyLimit stands outside Retry, so that an operation keeps its place while "
-                "it only waits for its next attempt.",
+                "ConcurrencyLimit is outside Retry, so an operation occupies its place while it "
+                "only waits for its next attempt.",
                 "Put .limit_concurrency() after .retry().",
             )

@@ -1,4 +1,4 @@
-"""A line in the log for every operation."""
+"""Write a log record for every operation."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ _KEYS_SHOWN = 10
 
 
 class Logging(Around):
-    """Logs operations with the standard `logging`: what, where, how many keys, how long.
+    """Logs operations with the standard `logging`: operation, collection, keys, duration.
 
-    Every record has the fields `operation`, `collection`, `count` (keys concerned, or
-    given), `hits` (entries read, or keys changed; absent where that says nothing),
-    `seconds`, `error` (the class of the exception, or None) and, with `keys`, `keys` (the
-    first ten), for handlers that write structured logs. Values are never in it unless
-    `values` asks for them.
+    Every record has these fields, for handlers that write structured logs: `operation`,
+    `collection`, `count` (number of keys in the call or in the result), `hits` (number of
+    entries found, or of keys changed; absent if it has no meaning), `seconds`, `error` (name
+    of the exception's class, or None) and, with `keys`, `keys` (the first ten). Values are
+    never logged unless `values` is set.
 
     Args:
-        logger: A logger, or the name of one.
-        level: The level of ordinary records. What fails is logged as a warning; what is
-            cancelled, at `level`.
-        slow: Operations that take at least so many seconds are logged as warnings; `None`
-            for none.
-        values: Whether every value put or got is logged as well, as the user sees it and at
-            `level`, in a record with the fields `operation` ("put" or "get"), `collection`,
-            `keys` and `value`.
+        logger: A logger, or its name.
+        level: The level of ordinary records, as a number or a name. A failed operation is
+            logged as a warning, a cancelled one at `level`.
+        slow: Operations that take at least this many seconds are logged as warnings; `None`
+            for no such limit.
+        values: Whether every value put or got is logged too, as the user sees it, at `level`.
+            Its record has the fields `operation` ("put" or "get"), `collection`, `keys` and
+            `value`.
         keys: Whether the names of keys are logged.
 
     Raises:
         ConfigurationError: `level` is not the name or number of a level.
 
-    Where neither level nor slowness asks for a record, only the time is taken.
+    If no record is needed, because `level` is disabled and the operation was not slow, only
+    the time is measured.
     """
 
     traits = frozenset({"observes"})
@@ -65,11 +66,16 @@ class Logging(Around):
     ) -> None:
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
         if not isinstance(self._logger, logging.Logger):
-            raise ConfigurationError(f"a logger or the name of one is wanted, not {logger!r}")
-        known = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
-        if type(known) is not int or known < 1:
-            raise ConfigurationError(f"there is no logging level {level!r}")
-        self._level = known
+            raise ConfigurationError(
+                f"`logger` must be a logging.Logger or its name; got {type(logger).__name__}"
+            )
+        number = logging.getLevelNamesMapping().get(level) if isinstance(level, str) else level
+        if type(number) is not int or number < 1:
+            raise ConfigurationError(
+                "`level` must be the name or number of a logging level, such as 'INFO'; got "
+                f"{level!r}"
+            )
+        self._level = number
         self._slow = float("inf") if slow is None else checked_seconds(slow, "slow", zero=True)
         self._values = checked_flag(values, "values")
         self._keys = checked_flag(keys, "keys")
@@ -100,7 +106,7 @@ class Logging(Around):
         result: object = None,
         error: BaseException | None = None,
     ) -> None:
-        count, hits = _counted(call, result)
+        count, hits = _count(call, result)
         fields: dict[str, Any] = {
             "operation": call.operation,
             "collection": call.collection,
@@ -108,24 +114,24 @@ class Logging(Around):
             "seconds": seconds,
             "error": None if error is None else type(error).__name__,
         }
-        text = "%s in %r: %d keys"
-        more: list[Any] = [call.operation, call.collection, count]
+        message = "%s in %r: %d keys"
+        arguments: list[Any] = [call.operation, call.collection, count]
         if hits is not None:
             fields["hits"] = hits
-            text += ", %d hits"
-            more.append(hits)
+            message += ", %d hits"
+            arguments.append(hits)
         if self._keys and call.keys:
             fields["keys"] = shown = list(call.keys[:_KEYS_SHOWN])
-            text += ", %r"
-            more.append(shown)
-        text += ", %.6f s"
-        more.append(seconds)
+            message += ", %r"
+            arguments.append(shown)
+        message += ", %.6f s"
+        arguments.append(seconds)
         if error is not None:
-            text += ", failed with %s"
-            more.append(type(error).__name__)
-        self._logger.log(level, text, *more, extra=fields)
+            message += ", failed with %s"
+            arguments.append(type(error).__name__)
+        self._logger.log(level, message, *arguments, extra=fields)
 
-    # -- values, only where they are asked for -------------------------------------------
+    # -- values, only with `values` ------------------------------------------------------
 
     @property
     def put_hook(self) -> ValueHook | None:
@@ -150,25 +156,25 @@ class Logging(Around):
                 "keys": keys,
                 "value": value,
             }
-            text = "%s in %r: %r, value %r"
-            self._logger.log(self._level, text, operation, collection, keys, value, extra=fields)
+            message = "%s in %r: %r, value %r"
+            self._logger.log(self._level, message, operation, collection, keys, value, extra=fields)
         return value
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         if self._values:
-            secret = any("encrypts" in layer.traits for layer in (*above, *below))
+            encrypted = any("encrypts" in layer.traits for layer in (*above, *below))
             yield Finding(
                 "log-of-values",
-                "Logging writes the values themselves into the log"
-                + (", in the clear, though the stack encrypts them." if secret else "."),
-                "Leave values=True out, or silence this where the log is as safe as the store.",
+                "Logging writes values to the log"
+                + (", in plaintext, although the stack encrypts them." if encrypted else "."),
+                "Remove values=True. Silence this finding if the log is as safe as the store.",
             )
 
 
-def _counted(call: Call[Any], result: object) -> tuple[int, int | None]:
-    """How many keys an operation was about, or gave, and how many of them it found or changed."""
+def _count(call: Call[Any], result: object) -> tuple[int, int | None]:
+    """Return the number of keys in a call or its result, and how many it found or changed."""
     match call.operation, result:
         case "read", list():
             return len(result), len(result) - result.count(None)

@@ -1,4 +1,4 @@
-"""So many operations in a span of time, and no more."""
+"""Limit the rate of operations."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ T = TypeVar("T")
 
 
 class RateLimit(Around):
-    """Lets `operations` through in `per` seconds, after at most `burst` at once.
+    """Limits the rate with a token bucket: `operations` in `per` seconds, `burst` at once.
 
-    A token bucket, kept as one number by the generic cell rate algorithm (virtual
-    scheduling, ITU-T I.371): within any t seconds at most burst + t · operations / per go
-    through. Who has to wait reserves the next free moment, so turns come in order.
+    The bucket is kept as one number, by the generic cell rate algorithm (GCRA, virtual
+    scheduling, ITU-T I.371). Within any t seconds at most burst + t · operations / per
+    operations go through. An operation that must wait reserves the next free moment, so
+    turns come in order of arrival.
 
     Args:
-        operations: How many go through in `per` seconds.
-        per: Seconds.
-        burst: How many may go through at once after a pause; `operations` if left out.
-        wait: How long an operation may wait for its turn, in seconds; where it would have
-            to wait longer, `RateLimited` is raised at once and nothing is done. `None`
-            waits as long as it takes, 0 not at all.
+        operations: How many operations go through in `per` seconds.
+        per: The period, in seconds.
+        burst: How many may go through at once after a pause; by default `operations`, rounded
+            down, and at least 1.
+        wait: How long an operation may wait for its turn, in seconds. If it would have to
+            wait longer, `RateLimited` is raised at once and nothing is done. `None` waits
+            without limit, 0 does not wait.
         count_keys: Whether a batch counts as its number of keys, instead of as one. A batch
-            over `burst` waits for the whole burst, and those after it pay for the rest.
+            larger than `burst` waits for a full bucket, and later operations wait until the
+            rest is paid off.
 
-    Who is cancelled while waiting gives the reservation back, unless others have reserved
-    behind it: then that moment goes unused.
+    An operation that is cancelled while it waits returns its reservation, unless others have
+    reserved later moments already. In that case its moment passes unused.
     """
 
     traits = frozenset({"limits_rate"})
@@ -54,45 +57,54 @@ class RateLimit(Around):
         wait: float | None = None,
         count_keys: bool = False,
     ) -> None:
-        apart = checked_seconds(per, "per") / checked_number(operations, "operations")
-        self.interval = checked_seconds(apart, "per / operations")
+        interval = checked_seconds(per, "per") / checked_number(operations, "operations")
+        self.interval = checked_seconds(interval, "per / operations")
         if burst is None:
             burst = max(1, int(operations))
         self.burst = checked_count(burst, "burst")
         self.wait = None if wait is None else checked_seconds(wait, "wait", zero=True)
         self.count_keys = checked_flag(count_keys, "count_keys")
-        self._next = float("-inf")
+        self._full_at = float("-inf")
+        self._waiting = 0
+
+    @property
+    def idle(self) -> bool:
+        """True if no operation waits for its turn."""
+        return not self._waiting
 
     async def around(self, call: Call[T]) -> T:
-        weight = len(call.keys) or 1 if self.count_keys else 1
+        tokens = len(call.keys) or 1 if self.count_keys else 1
         now = self.clock.monotonic()
-        before = max(self._next, now)
-        # `before` is when the bucket would be full again; with `burst` tokens of room this
-        # operation may go that much earlier.
-        room = (self.burst - min(weight, self.burst)) * self.interval
-        seconds = before - now - room
+        full_at = max(self._full_at, now)
+        # At `full_at` the bucket is full again. This operation may go earlier: as soon as the
+        # bucket has its tokens.
+        early = (self.burst - min(tokens, self.burst)) * self.interval
+        seconds = full_at - now - early
         if seconds > 0:
             if self.wait is not None and seconds > self.wait:
                 raise RateLimited(
-                    f"{call.operation} would have to wait {seconds:.3g} s for its turn, and may "
-                    f"wait {self.wait} s",
+                    f"{call.operation} would have to wait {seconds:.3g} s for its turn; it may "
+                    f"wait for wait={self.wait} s",
                     store=self.name,
                     collection=call.collection,
                     key=call.keys[0] if len(call.keys) == 1 else None,
                 )
-            await self._turn(before, weight, seconds)
+            await self._wait_for_turn(full_at, tokens, seconds)
         else:
-            self._next = before + weight * self.interval
+            self._full_at = full_at + tokens * self.interval
         return await call()
 
-    async def _turn(self, before: float, weight: int, seconds: float) -> None:
-        self._next = mine = before + weight * self.interval
+    async def _wait_for_turn(self, full_at: float, tokens: int, seconds: float) -> None:
+        self._full_at = reserved = full_at + tokens * self.interval
+        self._waiting += 1
         try:
             await self.clock.sleep(seconds)
         except BaseException:
-            if self._next == mine:
-                self._next = before
+            if self._full_at == reserved:
+                self._full_at = full_at
             raise
+        finally:
+            self._waiting -= 1
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -100,7 +112,7 @@ class RateLimit(Around):
         if any("retries" in layer.traits for layer in below):
             yield Finding(
                 "rate-limit-outside-retry",
-                "RateLimit stands outside Retry, so that further attempts are not counted: a "
-                "failing backend gets several times the rate.",
+                "RateLimit is outside Retry, so further attempts are not counted: a failing "
+                "backend receives several times the rate.",
                 "Put .limit_rate() after .retry().",
             )

@@ -1,4 +1,4 @@
-"""Another attempt for what failed and may pass."""
+"""Repeat operations that failed with a transient error."""
 
 from __future__ import annotations
 
@@ -21,38 +21,39 @@ from kvwrap.layers.base import (
     checked_rng,
     checked_seconds,
     matches,
+    take,
 )
 
 T = TypeVar("T")
 
-_HELD_BACK = (CircuitOpen,)
-"""Not tried again unless asked for by name: a breaker is open so that nobody tries."""
+_ONLY_IF_NAMED = (CircuitOpen,)
+"""Retried only if `on` names it: a breaker opens to prevent further attempts."""
 
 
 class Retry(Around):
-    """Tries an operation again when the backend failed, after a growing, random wait.
+    """Repeats operations that failed, with exponential backoff and full jitter.
 
-    The wait before attempt n+1 is drawn evenly from 0 to `wait` · 2ⁿ⁻¹ seconds, at most
-    `max_wait` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015).
+    The wait before attempt n+1 is uniform in [0, `wait` · 2ⁿ⁻¹] seconds, and the upper bound
+    never exceeds `max_wait` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015).
 
-    A compare-and-put that failed may have happened all the same. It is not simply done
-    again: the entry is read first, and carries the version of this write (it happened:
-    success), or what the write expected (it did not: another attempt), or neither, and
-    then the error stands. So `increment` never counts twice. A `delete` done again may say
-    False of a key that the first attempt took away.
+    A conditional write that failed may have been carried out. It is never repeated blindly:
+    the entry is read first. If it has the version of this write, the write happened and
+    succeeds. If it has what the write expected, the write did not happen, and it is
+    attempted again. Otherwise the error is raised. So `increment` never counts twice. A
+    repeated `delete` may return False for a key that its own first attempt removed.
 
     Args:
-        attempts: How often an operation is tried at most, the first time included.
-        on: The errors that may pass. `CircuitOpen` counts only if it is named itself.
-        wait: The longest first wait, in seconds.
-        max_wait: The longest wait, in seconds.
-        timeout: Seconds after the first attempt beyond which no further one begins; `None` for
-            no such limit. An attempt that hangs is bounded by a `Timeout` inside.
-        rng: Where the randomness comes from.
+        attempts: The most attempts, including the first.
+        on: The errors that are retried. `CircuitOpen` is retried only if it is named itself.
+        wait: Upper bound of the first wait, in seconds.
+        max_wait: Upper bound of every wait, in seconds.
+        timeout: Seconds after the start of the first attempt after which no further attempt
+            begins; `None` for no limit. A `Timeout` inside bounds an attempt that hangs.
+        rng: Source of randomness; by default a new `random.Random`.
 
-    The error of the last attempt is raised as it is, with a note of how many there were.
-    Cancellation passes at once, in an attempt and in a wait.
+    The error of the last attempt is raised unchanged, with a note of how many attempts there
+    were. Cancellation takes effect at once, during an attempt and during a wait.
     """
 
     traits = frozenset({"retries"})
@@ -73,7 +74,9 @@ class Retry(Around):
         self.wait = checked_seconds(wait, "wait", zero=True)
         self.max_wait = checked_seconds(max_wait, "max_wait", zero=True)
         if self.max_wait < self.wait:
-            raise ConfigurationError(f"max_wait={max_wait} is below wait={wait}")
+            raise ConfigurationError(
+                f"`max_wait` must be at least `wait`; got max_wait={max_wait} and wait={wait}"
+            )
         self.timeout = None if timeout is None else checked_seconds(timeout, "timeout")
         self._uniform = checked_rng(rng).uniform
 
@@ -82,27 +85,27 @@ class Retry(Around):
         try:
             return await call()
         except self.on as error:
-            if self.attempts == 1 or not self._may_pass(error):
+            if self.attempts == 1 or not self._is_transient(error):
                 raise
             return await self._retry(call, began, error)
 
     async def _retry(self, call: Call[T], began: float, error: Exception) -> T:
-        """Make the attempts after the first, which ended in `error`."""
+        """Make the attempts after the first one, which failed with `error`."""
         succeeded = set(getattr(error, "succeeded", None) or ())
-        made = 1
-        while self._may_pass(error) and made < self.attempts:
-            longest = min(self.wait * 2.0 ** min(made - 1, 64), self.max_wait)
+        attempt = 1
+        while self._is_transient(error) and attempt < self.attempts:
+            longest = min(self.wait * 2.0 ** min(attempt - 1, 64), self.max_wait)
             pause = self._uniform(0.0, longest)
             if self.timeout is not None and self.clock.monotonic() - began + pause > self.timeout:
                 break
             await self.clock.sleep(pause)
-            made += 1
+            attempt += 1
             try:
                 if call.expected is None:
                     return await call()
-                rest = await self._not_done(call)
-                if rest is not None:
-                    result: T = await _call_rest(call, rest)
+                remaining = await self._find_remaining(call)
+                if remaining is not None:
+                    result: T = await _call_remaining(call, remaining)
                     return result
             except self.on as failure:
                 error = failure
@@ -110,36 +113,36 @@ class Retry(Around):
             else:
                 error.add_note("whether it happened is unknown: another write came after it")
                 break
-        error.add_note(f"{self.name} gave {call.operation} up after {made} attempts")
+        error.add_note(f"{self.name} gave up {call.operation} after {attempt} attempts")
         if succeeded:
-            # What one attempt has carried out stays so, whatever a later one met.
+            # Keys that one attempt changed stay changed, even if a later attempt failed.
             add_succeeded(error, call.keys, succeeded)
         raise error
 
-    async def _not_done(self, call: Call[Any]) -> list[int] | None:
-        """The places in the batch of a conditional operation that are as if it had not happened.
+    async def _find_remaining(self, call: Call[Any]) -> list[int] | None:
+        """Return the indexes of the keys for which a conditional operation has not happened.
 
-        None where that cannot be told of one of them.
+        Returns None if that cannot be determined for one of them.
         """
         entries: Sequence[Entry | None] = (
             call.arguments[2] if call.operation == "write" else [None] * len(call.keys)
         )
-        rest = []
-        found = await self.inner.read(call.collection, call.keys)
-        for place, (there, entry, expected) in enumerate(
-            zip(found, entries, call.expected or (), strict=True)
+        remaining = []
+        stored = await self.inner.read(call.collection, call.keys)
+        for index, (current, entry, expected) in enumerate(
+            zip(stored, entries, call.expected or (), strict=True)
         ):
-            version = None if there is None else there.version
+            version = None if current is None else current.version
             if entry is not None and version == entry.version:
                 continue
             if expected is None or version == (None if expected is ABSENT else expected):
-                rest.append(place)
+                remaining.append(index)
             else:
                 return None
-        return rest
+        return remaining
 
-    def _may_pass(self, error: BaseException) -> bool:
-        return isinstance(error, Exception) and matches(error, self.on, _HELD_BACK)
+    def _is_transient(self, error: Exception) -> bool:
+        return matches(error, self.on, _ONLY_IF_NAMED)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -147,25 +150,25 @@ class Retry(Around):
         if any("retries" in layer.traits for layer in above):
             yield Finding(
                 "retry-twice",
-                "There are two retry layers: every attempt of the outer one is tried again by the "
-                "inner one, so that the attempts multiply while the backend is down.",
-                "Leave one .retry().",
+                "There are two retry layers. The inner one repeats every attempt of the outer one, "
+                "so attempts multiply while the backend is down.",
+                "Remove one .retry().",
             )
         if any("journals" in layer.traits for layer in below):
             yield Finding(
                 "retry-outside-journal",
-                "Retry stands outside a layer that acknowledges before the backend has it, so that "
-                "it sees the journal's failures and never the backend's.",
-                "Put .retry() inside that layer.",
+                "Retry is outside a layer that acknowledges writes from a journal, so it sees the "
+                "journal's failures and never the backend's.",
+                "Put .retry() after that layer.",
             )
 
 
-async def _call_rest(call: Call[Any], places: Sequence[int]) -> Any:
-    """A conditional operation for these places of its batch; the others have happened."""
-    done = [True] * len(call.keys)
-    if places:
+async def _call_remaining(call: Call[Any], indexes: Sequence[int]) -> Any:
+    """Run a conditional operation for the keys at these indexes; for the others it happened."""
+    results = [True] * len(call.keys)
+    if indexes:
         collection, *batches = call.arguments
-        parts = [[batch[place] for place in places] for batch in batches]
-        for place, result in zip(places, await call.forward(collection, *parts), strict=True):
-            done[place] = result
-    return done
+        parts = [take(batch, indexes) for batch in batches]
+        for index, result in zip(indexes, await call.forward(collection, *parts), strict=True):
+            results[index] = result
+    return results

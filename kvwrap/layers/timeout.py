@@ -1,4 +1,4 @@
-"""An end to waiting."""
+"""Limit how long an operation may take."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ T = TypeVar("T")
 
 
 class Timeout(Around):
-    """Gives an operation up when it takes too long, and raises `StoreTimeout`.
+    """Cancels an operation that takes too long, and raises `StoreTimeout`.
 
-    The operation is cancelled, and what it was doing at the backend may happen all the
-    same. Time is the event loop's, measured by `asyncio.timeout`.
+    The backend may still carry out the operation that was cancelled. Time is the event
+    loop's, measured by `asyncio.timeout`.
 
     Args:
-        seconds: How long one operation may take; a batch is one, and so is a page of keys.
-        operations: Primitives that have another limit, by name, or none: `{"drop_all": None}`.
+        seconds: How long one operation may take. A batch is one operation, and so is a page
+            of keys.
+        operations: Seconds by the name of a primitive, for those with another limit; `None`
+            for no limit: `{"drop_all": None}`.
 
-    The caller's own cancellation, and a shorter timeout of its own, pass through as they
-    are.
+    The caller's cancellation, and a shorter timeout of the caller's own, pass through
+    unchanged.
     """
 
     traits = frozenset({"times_out"})
@@ -41,17 +43,20 @@ class Timeout(Around):
         self, seconds: float = 5.0, *, operations: Mapping[str, float | None] | None = None
     ) -> None:
         self.limit = checked_seconds(seconds, "seconds")
-        own = {} if operations is None else operations
-        if not isinstance(own, Mapping):
-            raise ConfigurationError("operations are seconds by the name of a primitive")
-        checked_operations(own)
-        self._own = {
+        limits = {} if operations is None else operations
+        if not isinstance(limits, Mapping):
+            raise ConfigurationError(
+                "`operations` must be a mapping of primitives to seconds such as "
+                f"{{'list_keys': 30}}; got {type(limits).__name__}"
+            )
+        checked_operations(limits)
+        self._limits = {
             name: None if value is None else checked_seconds(value, name)
-            for name, value in own.items()
+            for name, value in limits.items()
         }
 
     async def around(self, call: Call[T]) -> T:
-        seconds = self._own.get(call.operation, self.limit)
+        seconds = self._limits.get(call.operation, self.limit)
         if seconds is None:
             return await call()
         limit = asyncio.timeout(seconds)
@@ -59,7 +64,7 @@ class Timeout(Around):
             async with limit:
                 return await call()
         except TimeoutError as error:
-            # One that is not this layer's is the backend's, or another layer's, own.
+            # A timeout of the backend or of another layer passes unchanged.
             if isinstance(error, KvwrapError) or not limit.expired():
                 raise
             raise StoreTimeout(
@@ -73,18 +78,17 @@ class Timeout(Around):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         traits = [layer.traits for layer in below]
-        retries = [place for place, of in enumerate(traits) if "retries" in of]
-        if retries and not any("times_out" in of for of in traits[retries[-1] :]):
+        retries = [index for index, names in enumerate(traits) if "retries" in names]
+        if retries and not any("times_out" in names for names in traits[retries[-1] :]):
             yield Finding(
                 "timeout-outside-retry",
-                "Timeout stands outside Retry, so that its seconds are those of all attempts and "
-                "waits together: a first attempt that hangs leaves no time for a second.",
+                "Timeout is outside Retry, so it covers all attempts and waits together: a first "
+                "attempt that hangs leaves no time for a second.",
                 "Put .timeout() after .retry(), or one on each side.",
             )
-        if any("limits_rate" in of for of in traits):
+        if any("limits_rate" in names for names in traits):
             yield Finding(
                 "timeout-outside-limit",
-                "Timeout stands outside a limit, so that waiting for one's turn counts as the "
-                "backend being slow.",
-                "Put .timeout() after the limit; the limit's own wait= bounds the waiting.",
+                "Timeout is outside a limit, so waiting in the limit counts as a slow backend.",
+                "Put .timeout() after the limit. The limit's own wait= bounds the waiting.",
             )

@@ -1,4 +1,4 @@
-"""Lifetimes within bounds."""
+"""Keep every TTL within bounds."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ from kvwrap.layers.base import (
 
 
 class TTLClamp(Layer):
-    """Brings every ttl within bounds, and gives one to entries that have none.
+    """Keeps every TTL within bounds, and gives one to entries that have none.
 
     Args:
-        minimum: The shortest lifetime, in seconds.
-        maximum: The longest; an entry without a ttl gets it where there is no `default`.
-        default: The lifetime of entries put without a ttl, from `minimum` to `maximum`.
-        jitter: The share of a lifetime, from 0 to below 1, that is taken off at random, so
-            that entries put together do not expire together. Never below `minimum`.
-        rng: Where the randomness comes from.
+        minimum: The shortest TTL, in seconds or as a `timedelta`.
+        maximum: The longest TTL, likewise. It is also the TTL of entries put without one,
+            if there is no `default`.
+        default: The TTL of entries put without one, from `minimum` to `maximum`.
+        jitter: The share of a TTL, from 0 to below 1, up to which it is shortened at random,
+            so that entries put together do not expire together. Never below `minimum`.
+        rng: Source of randomness; by default a new `random.Random`.
 
     Raises:
-        InvalidTTL: A bound is no lifetime.
-        ConfigurationError: The bounds contradict each other, or `jitter` is no such share.
+        InvalidTTL: A bound is not a valid TTL.
+        ConfigurationError: The bounds contradict each other, or `jitter` is out of range.
 
-    `expire` is clamped as `put` is. What keeps the end that an entry has (`increment`)
-    keeps it to the moment. With `jitter`, every key of a batch draws its own.
+    `expire` is clamped like `put`. An operation that keeps an entry's expiry (`increment`)
+    keeps it exactly. With `jitter`, every key of a batch draws its own share.
     """
 
     finding_codes = frozenset({"expiry-without-end"})
@@ -62,13 +63,19 @@ class TTLClamp(Layer):
             ("default", self.default, default),
         ):
             if value is not None and value < self.minimum:
-                raise ConfigurationError(f"{name} {bound} is below minimum {minimum}")
+                raise ConfigurationError(
+                    f"`{name}` must be at least `minimum`; got {name}={bound} and minimum={minimum}"
+                )
         if self.maximum is not None and self.default is not None and self.default > self.maximum:
-            raise ConfigurationError(f"default {default} is above maximum {maximum}")
+            raise ConfigurationError(
+                f"`default` must be at most `maximum`; got default={default} and maximum={maximum}"
+            )
         self.jitter = checked_share(jitter, "jitter")
         if jitter == 1:
-            raise ConfigurationError("a jitter of 1 would leave nothing of a lifetime")
-        # What lies between these needs no second look; with jitter, everything does.
+            raise ConfigurationError(
+                "`jitter` must be below 1; got 1, which could shorten a TTL to nothing"
+            )
+        # A TTL between these stays as it is. With jitter, none does.
         self._least = self.minimum
         self._most = math.inf if self.maximum is None else self.maximum
         if self.jitter:
@@ -76,7 +83,7 @@ class TTLClamp(Layer):
         self._random = checked_rng(rng).random
 
     def clamped(self, ttl: float | None) -> float | None:
-        """The lifetime, in seconds, that an entry with this one gets."""
+        """Return the TTL, in seconds, for an entry with this one; `None` is no expiry."""
         if ttl is None:
             ttl = self.default
             if ttl is None:
@@ -87,10 +94,10 @@ class TTLClamp(Layer):
             ttl *= 1 - self.jitter * self._random()
         return max(ttl, self.minimum)
 
-    def _end(self, now: float, end: float | None) -> float | None:
-        if end is not None and self._least <= end - now <= self._most:
-            return end
-        ttl = self.clamped(None if end is None else end - now)
+    def _clamp_expiry(self, now: float, expires_at: float | None) -> float | None:
+        if expires_at is not None and self._least <= expires_at - now <= self._most:
+            return expires_at
+        ttl = self.clamped(None if expires_at is None else expires_at - now)
         return None if ttl is None else min(now + ttl, LATEST)
 
     def write(
@@ -100,20 +107,20 @@ class TTLClamp(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        # What is left now, not what there was when the entry was made: one that fills a
-        # cache may be old.
+        # The time left now counts, not the time since the entry was made: an entry that is
+        # written to a near store may be old.
         now = self.clock.time()
         least, most = self._least, self._most
         clamped = []
         for entry in entries:
             end = entry.expires_at
             within = end is not None and least <= end - now <= most
-            clamped.append(entry if within else entry.with_expiry(self._end(now, end)))
+            clamped.append(entry if within else entry.with_expiry(self._clamp_expiry(now, end)))
         if expected is None:
             return self.inner.write(collection, keys, clamped)
-        return self._write_where(collection, keys, entries, clamped, expected)
+        return self._write_conditionally(collection, keys, entries, clamped, expected)
 
-    async def _write_where(
+    async def _write_conditionally(
         self,
         collection: Collection,
         keys: Sequence[str],
@@ -121,10 +128,10 @@ class TTLClamp(Layer):
         clamped: list[Entry],
         expected: Sequence[Expected],
     ) -> list[bool]:
-        await self._keep_ends(collection, keys, entries, clamped, expected)
+        await self._keep_existing_expiry(collection, keys, entries, clamped, expected)
         return await self.inner.write(collection, keys, clamped, expected)
 
-    async def _keep_ends(
+    async def _keep_existing_expiry(
         self,
         collection: Collection,
         keys: Sequence[str],
@@ -132,29 +139,30 @@ class TTLClamp(Layer):
         clamped: list[Entry],
         expected: Sequence[Expected],
     ) -> None:
-        """Undo the clamping of what replaces a version and has the same end as that has."""
+        """Undo the clamping of each entry that has the same expiry as the one it replaces."""
         changed = [
-            place
-            for place, version in enumerate(expected)
+            index
+            for index, version in enumerate(expected)
             if type(version) is int
-            and entries[place].expires_at is not None
-            and entries[place].expires_at != clamped[place].expires_at
+            and entries[index].expires_at is not None
+            and entries[index].expires_at != clamped[index].expires_at
         ]
         if changed:
-            there = await self.inner.read(collection, [keys[place] for place in changed])
-            for place, entry in zip(changed, there, strict=True):
+            stored = await self.inner.read(collection, [keys[index] for index in changed])
+            for index, entry in zip(changed, stored, strict=True):
                 if (
                     entry is not None
-                    and entry.version == expected[place]
-                    and entry.expires_at == entries[place].expires_at
+                    and entry.version == expected[index]
+                    and entry.expires_at == entries[index].expires_at
                 ):
-                    clamped[place] = entries[place]
+                    clamped[index] = entries[index]
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         now = self.clock.time()
-        return await self.inner.touch(collection, keys, [self._end(now, end) for end in expires])
+        clamped = [self._clamp_expiry(now, expires_at) for expires_at in expires]
+        return await self.inner.touch(collection, keys, clamped)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -162,7 +170,7 @@ class TTLClamp(Layer):
         if not base.capabilities & {Capability.NATIVE_TTL, Capability.CULL}:
             yield Finding(
                 "expiry-without-end",
-                f"{base.name} never frees what has expired: such entries are no longer read, but "
-                "go on taking up room.",
-                "Use a backend that expires entries, or delete them yourself.",
+                f"{base.name} never frees expired entries: they are never returned, but they keep "
+                "occupying space.",
+                "Use a backend that expires entries, or delete them.",
             )

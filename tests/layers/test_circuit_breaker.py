@@ -1,4 +1,4 @@
-"""When CircuitBreaker opens, whom it holds back, and what closes it again."""
+"""When CircuitBreaker opens, which calls it rejects, and what closes it again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def state(store):
     return store.find(CircuitBreaker).state.value
 
 
-async def test_failures_in_a_row_open_it_and_then_nothing_reaches_the_backend(store):
+async def test_consecutive_failures_open_it_and_then_nothing_reaches_the_backend(store):
     await fail(store, 3)
     assert state(store) == "open"
     calls = store.find(Chaos).calls
@@ -61,7 +61,7 @@ async def test_a_success_between_failures_keeps_it_closed(store):
     assert state(store) == "closed"
 
 
-async def test_after_its_time_one_success_closes_it(store, clock):
+async def test_after_open_for_one_success_closes_it(store, clock):
     await fail(store, 3)
     clock.advance(29.9)
     with pytest.raises(CircuitOpen):
@@ -73,7 +73,7 @@ async def test_after_its_time_one_success_closes_it(store, clock):
     assert state(store) == "closed"
 
 
-async def test_a_probe_that_fails_opens_it_for_as_long_again(store, clock):
+async def test_a_probe_that_fails_opens_it_for_open_for_again(store, clock):
     await fail(store, 3)
     clock.advance(30)
     await fail(store)
@@ -87,7 +87,7 @@ async def test_a_probe_that_fails_opens_it_for_as_long_again(store, clock):
 
 
 async def slow_probe(store, clock):
-    """Open, waited for, and with a probe on its way."""
+    """Open the breaker, wait until it is half-open, and return the probe in flight."""
     await fail(store, 3)
     clock.advance(30)
     store.find(Slow).hold = True
@@ -114,7 +114,7 @@ def slow(clock):
     return layers.over(MemoryStore(clock=clock))
 
 
-async def test_a_single_probe_goes_and_the_others_are_held_back(slow, clock):
+async def test_a_single_probe_goes_and_others_are_rejected(slow, clock):
     probe = await slow_probe(slow, clock)
     for _ in range(3):
         with pytest.raises(CircuitOpen, match="probe"):
@@ -125,7 +125,7 @@ async def test_a_single_probe_goes_and_the_others_are_held_back(slow, clock):
     assert await slow.get("b") is None
 
 
-async def test_a_cancelled_probe_makes_room_for_the_next(slow, clock):
+async def test_after_a_cancelled_probe_the_next_call_is_the_probe(slow, clock):
     probe = await slow_probe(slow, clock)
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -134,7 +134,7 @@ async def test_a_cancelled_probe_makes_room_for_the_next(slow, clock):
     assert state(slow) == "closed"
 
 
-async def test_a_probe_that_says_nothing_of_the_backend_makes_room_too(clock):
+async def test_after_a_probe_that_says_nothing_about_the_backend_the_next_call_is_the_probe(clock):
     class Bad(Passthrough):
         async def write(self, *arguments):
             raise ValueTooLarge("no")
@@ -149,7 +149,7 @@ async def test_a_probe_that_says_nothing_of_the_backend_makes_room_too(clock):
     assert state(store) == "closed"
 
 
-async def test_what_was_under_way_when_it_opened_does_not_close_it(slow, clock):
+async def test_a_call_in_flight_when_it_opened_does_not_close_it(slow, clock):
     slow.find(Slow).hold = True
     old = asyncio.create_task(slow.get("a"))
     await clock.settle()
@@ -163,7 +163,7 @@ async def test_what_was_under_way_when_it_opened_does_not_close_it(slow, clock):
 @pytest.mark.parametrize(
     "kind", [CorruptEntry, ValueTooLarge, RateLimited, CircuitOpen, StoreFull, RuntimeError]
 )
-async def test_errors_that_are_no_failure_of_the_backend_do_not_count(clock, kind):
+async def test_errors_that_are_not_failures_of_the_backend_do_not_count(clock, kind):
     layers = stack().circuit_breaker(1).chaos(failure_rate=1, errors=kind)
     store = layers.over(MemoryStore(clock=clock))
     for _ in range(3):
@@ -172,7 +172,7 @@ async def test_errors_that_are_no_failure_of_the_backend_do_not_count(clock, kin
     assert state(store) == "closed"
 
 
-async def test_which_errors_count_can_be_said(clock):
+async def test_the_errors_that_count_can_be_chosen(clock):
     layers = (
         stack().circuit_breaker(1, on=StoreTimeout).chaos(failure_rate=1, errors=StoreUnavailable)
     )
@@ -197,23 +197,23 @@ async def test_inside_a_retry_it_ends_the_attempts(clock):
     assert store.find(Chaos).calls == 2
 
 
-async def test_each_store_has_a_breaker_of_its_own(clock):
+async def test_each_store_has_its_own_breaker(clock):
     layers = stack().circuit_breaker(3).chaos()
     one, other = (layers.over(MemoryStore(clock=clock)) for _ in range(2))
     await fail(one, 3)
     assert (state(one), state(other)) == ("open", "closed")
 
 
-def test_outside_a_retry_it_is_a_known_mistake():
+def test_outside_a_retry_it_is_reported():
     with pytest.warns(StackWarning, match="breaker-outside-retry"):
         stack().circuit_breaker().retry().over(MemoryStore())
 
 
-def test_inside_a_timeout_it_is_a_known_mistake():
+def test_inside_a_timeout_it_is_reported():
     with pytest.warns(StackWarning, match="breaker-inside-timeout"):
         stack().timeout().circuit_breaker().over(MemoryStore())
-    right = stack().timeout(30).retry().circuit_breaker().timeout(5).over(MemoryStore())
-    assert right.findings == ()
+    correct = stack().timeout(30).retry().circuit_breaker().timeout(5).over(MemoryStore())
+    assert correct.findings == ()
 
 
 @pytest.mark.parametrize(
@@ -227,6 +227,6 @@ def test_inside_a_timeout_it_is_a_known_mistake():
         {"on": BaseException},
     ],
 )
-def test_what_cannot_work_is_refused(options):
+def test_invalid_arguments_are_refused(options):
     with pytest.raises(ConfigurationError):
         CircuitBreaker(**options)

@@ -1,4 +1,4 @@
-"""How many operations ConcurrencyLimit lets run, in which order, and that no place is lost."""
+"""ConcurrencyLimit: number and order of operations, and that no place is lost."""
 
 from __future__ import annotations
 
@@ -21,41 +21,45 @@ from kvwrap import (
 from kvwrap.testing import ManualClock
 
 
-class Taking(Passthrough):
-    """Takes a second of the clock for a read, and keeps count."""
+class Slow(Passthrough):
+    """Takes a second of the clock for a read, and counts the reads in progress."""
 
     def __init__(self):
-        self.at_work = 0
+        self.running = 0
         self.most = 0
         self.order = []
 
     async def read(self, collection, keys):
         self.order.append(keys[0])
-        self.at_work += 1
-        self.most = max(self.most, self.at_work)
+        self.running += 1
+        self.most = max(self.most, self.running)
         try:
             await self.clock.sleep(1)
         finally:
-            self.at_work -= 1
+            self.running -= 1
         return await self.inner.read(collection, keys)
 
 
 def limited(clock, limit, **options):
-    return stack(ConcurrencyLimit(limit, **options), Taking()).over(MemoryStore(clock=clock))
+    return stack(ConcurrencyLimit(limit, **options), Slow()).over(MemoryStore(clock=clock))
 
 
-async def test_so_many_run_at_once_and_in_the_order_they_came(clock):
+async def test_as_many_as_the_limit_run_at_once_in_order_of_arrival(clock):
     store = limited(clock, 3)
     names = [str(number) for number in range(10)]
     tasks = [asyncio.create_task(store.get(name)) for name in names]
     await clock.settle()
     layer = store.find(ConcurrencyLimit)
     assert (layer.active, layer.waiting) == (3, 7)
+    assert not layer.idle
+    assert not store.idle
     await clock.run(10)
     await asyncio.gather(*tasks)
-    assert store.find(Taking).most == 3
-    assert store.find(Taking).order == names
+    assert store.find(Slow).most == 3
+    assert store.find(Slow).order == names
     assert (layer.active, layer.waiting) == (0, 0)
+    assert layer.idle
+    assert store.idle
 
 
 async def test_a_batch_is_one_operation(clock):
@@ -65,7 +69,7 @@ async def test_a_batch_is_one_operation(clock):
     assert await task == [None] * 3
 
 
-async def test_waiting_has_an_end(clock):
+async def test_an_operation_that_waits_too_long_is_refused(clock):
     store = limited(clock, 1, wait=0.01)
     first = asyncio.create_task(store.get("a"))
     await clock.settle()
@@ -74,11 +78,11 @@ async def test_waiting_has_an_end(clock):
     assert (caught.value.collection, caught.value.key) == ("c", "b")
     await clock.run(1)
     await first
-    assert store.find(Taking).order == ["a"]
+    assert store.find(Slow).order == ["a"]
     assert store.find(ConcurrencyLimit).waiting == 0
 
 
-async def test_waiting_may_be_not_at_all(clock):
+async def test_with_wait_0_nothing_waits(clock):
     store = limited(clock, 1, wait=0)
     first = asyncio.create_task(store.get("a"))
     await clock.settle()
@@ -91,7 +95,7 @@ async def test_waiting_may_be_not_at_all(clock):
     await second
 
 
-async def test_the_callers_timeout_while_waiting_is_the_callers(clock):
+async def test_a_timeout_of_the_caller_while_waiting_stays_a_plain_timeout_error(clock):
     store = limited(clock, 1, wait=60)
     first = asyncio.create_task(store.get("a"))
     await clock.settle()
@@ -103,7 +107,7 @@ async def test_the_callers_timeout_while_waiting_is_the_callers(clock):
     await first
 
 
-async def test_what_fails_makes_room(clock):
+async def test_an_operation_that_fails_frees_its_place(clock):
     store = stack(ConcurrencyLimit(1), Chaos(failure_rate=1)).over(MemoryStore(clock=clock))
     for _ in range(3):
         with pytest.raises(ConnectionError):
@@ -125,18 +129,18 @@ async def test_no_place_is_lost_to_cancellation_at_any_moment(limit, steps):
         tasks[number].cancel()
     await clock.run(20)
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert store.find(Taking).most <= limit
+    assert store.find(Slow).most <= limit
     layer = store.find(ConcurrencyLimit)
     assert (layer.active, layer.waiting) == (0, 0)
-    # All places are there: as many as the limit start at once.
+    # No place is lost: as many operations as the limit start at once.
     again = [asyncio.create_task(store.get(str(number))) for number in range(limit)]
     await clock.settle()
-    assert store.find(Taking).at_work == limit
+    assert store.find(Slow).running == limit
     await clock.run(1)
     await asyncio.gather(*again)
 
 
-def test_outside_a_retry_it_is_a_known_mistake():
+def test_outside_a_retry_it_is_reported():
     with pytest.warns(StackWarning, match="concurrency-limit-outside-retry"):
         stack().limit_concurrency(5).retry().over(MemoryStore())
 
@@ -145,6 +149,6 @@ def test_outside_a_retry_it_is_a_known_mistake():
     ("limit", "wait"),
     [(0, None), (-1, None), (1.5, None), (True, None), (1, -1), (1, float("nan")), (1, "1")],
 )
-def test_what_cannot_work_is_refused(limit, wait):
+def test_invalid_arguments_are_refused(limit, wait):
     with pytest.raises(ConfigurationError):
         ConcurrencyLimit(limit, wait=wait)

@@ -1,4 +1,4 @@
-"""Every layer's constructor refuses what cannot work, as soon as the stack is described."""
+"""Every layer's constructor refuses invalid arguments, before the stack is put over a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kvwrap import (
 from kvwrap.testing import ManualClock
 from tests.catalog import LAYERS
 
-NONSENSE: dict[str, Any] = {
+INVALID: dict[str, Any] = {
     "below zero": -1,
     "NaN": math.nan,
     "infinity": math.inf,
@@ -32,8 +32,8 @@ NONSENSE: dict[str, Any] = {
     "bytes": b"x",
     "an object": object(),
 }
-TAKES = {
-    # What is sense to these all the same.
+ACCEPTED = {
+    # Arguments for which these values are valid.
     "below zero": {"Chaos.seed", "Compression.level", "DefaultValue.value"},
     "NaN": set[str](),
     "an object": set[str](),
@@ -48,12 +48,12 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
-def test_nonsense_is_refused_by_a_typed_error(name: str, parameter: str) -> None:
+def test_an_invalid_value_is_refused_by_a_typed_error(name: str, parameter: str) -> None:
     cls = builder.LAYERS[name]
     given = next(x for x in LAYERS[name].make(ManualClock()) if type(x) is cls).arguments
-    for what, value in NONSENSE.items():
-        where = f"{cls.__name__}.{parameter}"
-        if where == "DefaultValue.value" and what in ("NaN", "infinity", "an object"):
+    for title, value in INVALID.items():
+        argument = f"{cls.__name__}.{parameter}"
+        if argument == "DefaultValue.value" and title in ("NaN", "infinity", "an object"):
             with pytest.raises(SerializationError):
                 cls(**{**given, parameter: value})
             continue
@@ -61,7 +61,7 @@ def test_nonsense_is_refused_by_a_typed_error(name: str, parameter: str) -> None
             cls(**{**given, parameter: value})
         except EXPECTED:
             continue
-        assert where in TAKES.get(what, {where}), f"{where} takes {what}"
+        assert argument in ACCEPTED.get(title, {argument}), f"{argument} accepts {title}"
 
 
 KEYS = Keyring({"k": b"k" * 32})
@@ -105,6 +105,6 @@ KEYS = Keyring({"k": b"k" * 32})
         lambda s: s.write_behind("journal", max_wait=10**400),
     ],
 )
-def test_what_cannot_work_is_refused_when_it_is_described(describe: Any) -> None:
+def test_invalid_arguments_are_refused_when_the_stack_is_described(describe: Any) -> None:
     with pytest.raises(ConfigurationError):
         describe(stack())

@@ -1,4 +1,4 @@
-"""What reads as the default, and what stays missing."""
+"""Which operations return the default, and which see a missing key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def store(base):
     return stack().default_value({"n": []}).over(base)
 
 
-async def test_what_is_missing_reads_as_the_default_and_what_is_there_as_itself(store):
+async def test_missing_keys_read_as_the_default_and_existing_ones_as_stored(store):
     await store.put("a", 1)
     assert await store.get("b") == {"n": []}
     assert await store.get_many(["a", "b"]) == [1, {"n": []}]
@@ -49,12 +49,12 @@ async def test_nothing_is_written_for_it(store, base):
     assert await store.expire("b", 5) is False
 
 
-async def test_no_caller_can_change_it_for_another(store):
+async def test_no_caller_can_change_the_default_of_another(store):
     (await store.get("a"))["n"].append(1)
     assert await store.get("a") == {"n": []}
 
 
-async def test_its_ttl_is_told_anew_at_every_read(base, clock):
+async def test_its_ttl_is_the_same_at_every_read(base, clock):
     store = stack().default_value(0, ttl=60).over(base)
     assert await store.ttl("a") == (0, 60)
     clock.advance(3600)
@@ -72,13 +72,13 @@ async def test_a_stored_none_is_not_missing(store):
     assert await store.get("a") is None
 
 
-async def test_put_if_absent_sees_that_it_is_absent(store):
+async def test_put_if_absent_sees_a_missing_key_as_absent(store):
     assert await store.put_if_absent("a", 1) is True
     assert await store.put_if_absent("a", 2) is False
     assert await store.get("a") == 1
 
 
-async def test_increments_begin_from_it_and_contend_rightly(base):
+async def test_concurrent_increments_begin_from_the_default(base):
     store = stack().default_value(10).over(base)
     totals = await asyncio.gather(*(store.increment("n") for _ in range(20)))
     assert sorted(totals) == list(range(11, 31))
@@ -92,18 +92,18 @@ async def test_a_default_read_with_its_version_can_be_replaced_once(store):
     assert await store.get("a") == 1
 
 
-async def test_pop_gives_the_default_and_takes_only_what_is_there(store):
+async def test_pop_returns_the_default_and_removes_only_stored_entries(store):
     assert await store.pop("a") == {"n": []}
     await store.put("a", 1)
     assert await store.pop("a") == 1
-    found = await store.get_versioned("b")
+    default = await store.get_versioned("b")
     await store.put("a", 1)
     version = (await store.get_versioned("a")).version
-    assert await store.remove(None, ["a", "b"], [version, found.version]) == [True, True]
+    assert await store.remove(None, ["a", "b"], [version, default.version]) == [True, True]
     assert await store.base.get("a") is None
 
 
-async def test_it_survives_any_serializer(base):
+async def test_it_works_with_any_serializer(base):
     for name in ("json", "msgpack", "pickle"):
         store = stack().default_value({"a": 1}).serialize(name).over(MemoryStore())
         assert await store.get("x") == {"a": 1}
@@ -111,12 +111,12 @@ async def test_it_survives_any_serializer(base):
     assert await store.get("x") == b"raw"
 
 
-async def test_compression_outside_leaves_it_alone(base):
+async def test_compression_outside_leaves_it_unchanged(base):
     store = stack().compress(min_size=0).default_value({"a": "b" * 500}).over(base)
     assert await store.get("x") == {"a": "b" * 500}
 
 
-async def test_it_may_be_for_some_collections_only(base):
+async def test_it_can_apply_to_some_collections_only(base):
     store = stack().default_value(0, collections=["counts", None]).over(base)
     assert await store.get("a", collection="counts") == 0
     assert await store.get("a") == 0
@@ -131,23 +131,23 @@ async def test_each_store_has_its_own_version():
     assert isinstance((await one.read(None, ["a"]))[0], Entry)
 
 
-def test_capabilities_are_kept(store, base):
+def test_capabilities_are_unchanged(store, base):
     assert store.capabilities == base.capabilities
     assert Capability.COMPARE_AND_PUT in store.capabilities
 
 
-def test_inside_encryption_it_cannot_work():
+def test_inside_encryption_it_is_refused():
     ring = Keyring({"k": Keyring.generate_key()})
     with pytest.raises(ConfigurationError, match="default-inside-encryption"):
         stack().encrypt(ring).default_value(0).over(MemoryStore())
 
 
-def test_inside_a_cache_it_is_a_known_mistake():
+def test_inside_a_cache_it_is_reported():
     with pytest.warns(StackWarning, match="default-inside-cache"):
         stack().read_through(MemoryStore()).default_value(0).over(MemoryStore())
 
 
-def test_what_cannot_work_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(SerializationError):
         DefaultValue(datetime(2020, 1, 1))
     with pytest.raises(InvalidTTL):

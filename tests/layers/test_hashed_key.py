@@ -25,7 +25,7 @@ from kvwrap.keyring.key import Key
 SECRET = bytes(range(32))
 
 
-async def test_the_backend_sees_short_names_that_tell_nothing() -> None:
+async def test_the_backend_sees_short_names_that_reveal_nothing() -> None:
     base = MemoryStore()
     store = HashedKey(SECRET).over(base)
     await store.put("ada@example.org", 1)
@@ -43,8 +43,8 @@ async def test_the_backend_sees_short_names_that_tell_nothing() -> None:
     assert await store.collections() == ["users"]
 
 
-async def test_the_hash_is_what_the_documentation_says() -> None:
-    """Programs in other languages find the entries too."""
+async def test_the_hash_is_as_documented() -> None:
+    """Programs in other languages can find the entries too."""
     base = MemoryStore()
     store = HashedKey(SECRET, collections=True).over(base)
     await store.put("key", 1, collection="there")
@@ -65,14 +65,14 @@ async def test_the_hash_is_what_the_documentation_says() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.binary(min_size=16))
-async def test_same_secret_same_name_and_other_secret_other_name(key: str, secret: bytes) -> None:
+async def test_a_name_depends_on_key_and_secret(key: str, secret: bytes) -> None:
     base = MemoryStore()
     await HashedKey(secret).over(base).put(key, 1)
     assert await HashedKey(secret).over(base).get(key) == 1
     assert await HashedKey(secret + b"x").over(base).get(key) is None
 
 
-async def test_names_run_together_do_not_meet() -> None:
+async def test_names_that_concatenate_to_the_same_text_do_not_collide() -> None:
     store = HashedKey(SECRET).over(MemoryStore())
     places = [("ab", "c"), ("a", "bc"), (None, "abc"), ("c", "ab"), (None, "cab")]
     for n, (collection, key) in enumerate(places):
@@ -81,7 +81,7 @@ async def test_names_run_together_do_not_meet() -> None:
         assert await store.get(key, collection=collection) == n
 
 
-async def test_collections_by_choice() -> None:
+async def test_collections_can_be_hashed_too() -> None:
     base = MemoryStore()
     store = HashedKey(SECRET, collections=True).over(base)
     await store.put("k", 1, collection="users")
@@ -97,7 +97,7 @@ async def test_collections_by_choice() -> None:
     assert await store.destroy()
 
 
-async def test_what_needs_no_names_works_and_enumeration_says_who_lacks_it() -> None:
+async def test_other_operations_work_and_enumeration_names_the_layer_that_refuses() -> None:
     base = MemoryStore()
     store = HashedKey(SECRET).over(base)
     assert store.capabilities == base.capabilities - {Capability.KEYS, Capability.RANGE}
@@ -112,7 +112,7 @@ async def test_what_needs_no_names_works_and_enumeration_says_who_lacks_it() -> 
             await refused
 
 
-async def test_a_secret_is_bytes_text_or_a_key_and_never_shown() -> None:
+async def test_a_secret_is_bytes_text_or_a_key_and_is_never_shown() -> None:
     base = MemoryStore()
     key = Key(SECRET)
     layers = [
@@ -125,20 +125,20 @@ async def test_a_secret_is_bytes_text_or_a_key_and_never_shown() -> None:
     assert await layers[1].over(base).get("k") == 1
     for layer in layers:
         store = layer.over(MemoryStore())
-        for shown in (repr(layer), store.explain(), repr(store)):
-            assert "a secret of text" not in shown
-            assert "ssss" not in shown
-            assert "\\x01\\x02" not in shown
+        for text in (repr(layer), store.explain(), repr(store)):
+            assert "a secret of text" not in text
+            assert "ssss" not in text
+            assert "\\x01\\x02" not in text
 
 
 @pytest.mark.parametrize("secret", [b"", b"s" * 15, "short", None, 5, Keyring({"k": SECRET})])
-def test_secrets_that_cannot_work_are_refused_and_not_told(secret: Any) -> None:
+def test_invalid_secrets_are_refused_and_not_shown(secret: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         HashedKey(secret)
     assert "short" not in str(caught.value)
 
 
-def test_known_mistakes_are_told() -> None:
+def test_known_mistakes_are_reported() -> None:
     route = {"user-*": MemoryStore}
     with pytest.warns(StackWarning, match="hashed-keys-outside-routing"):
         stack().hash_keys(SECRET).route(route, by="key").over(MemoryStore())

@@ -1,4 +1,4 @@
-"""Values over and under a limit."""
+"""Values over and under the limits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_over_the_limit_nothing_of_the_batch_is_written() -> None:
     assert await store.get("k") == FITS
 
 
-async def test_dropped_values_leave_nothing_in_their_place() -> None:
+async def test_a_dropped_value_leaves_no_entry() -> None:
     store = LimitSize(100, on_too_large="drop").over(MemoryStore())
     await store.put("k", "old")
     await store.put("k", TOO_LARGE)
@@ -45,26 +45,26 @@ async def test_dropped_values_leave_nothing_in_their_place() -> None:
     assert await store.get_many(["a", "b", "c"]) == [1, None, 3]
 
 
-async def test_of_a_key_that_occurs_twice_the_last_value_decides() -> None:
+async def test_for_a_key_that_occurs_twice_the_last_value_decides() -> None:
     store = LimitSize(100, on_too_large="drop").over(MemoryStore())
     await store.put_many(["a", "a", "b", "b"], [TOO_LARGE, 1, 2, TOO_LARGE])
     assert await store.get_many(["a", "b"]) == [1, None]
 
 
-async def test_conditional_writes_raise_in_any_case() -> None:
+async def test_conditional_writes_raise_in_either_case() -> None:
     store = LimitSize(100, on_too_large="drop").over(MemoryStore())
     with pytest.raises(ValueTooLarge):
         await store.put_if_absent("k", TOO_LARGE)
     await store.put("k", 1)
-    found = await store.get_versioned("k")
-    assert found is not None
+    versioned = await store.get_versioned("k")
+    assert versioned is not None
     with pytest.raises(ValueTooLarge):
-        await store.compare_and_put("k", TOO_LARGE, found.version)
+        await store.compare_and_put("k", TOO_LARGE, versioned.version)
     assert await store.get("k") == 1
     assert await store.increment("k") == 2
 
 
-async def test_under_a_minimum() -> None:
+async def test_values_under_the_minimum() -> None:
     store = LimitSize(min_size=50).over(MemoryStore())
     await store.put("k", FITS)
     await store.put("k", 1)
@@ -98,12 +98,12 @@ async def test_reads_are_not_limited() -> None:
         {"max_size": 10, "on_too_small": None},
     ],
 )
-def test_limits_that_cannot_work_are_refused(arguments: dict[str, Any]) -> None:
+def test_invalid_limits_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         LimitSize(**arguments)
 
 
-def test_a_limit_on_something_else_than_the_value_is_told() -> None:
+def test_a_limit_on_changed_bytes_is_reported() -> None:
     keyring = Keyring({"k": b"k" * 32})
     for outer in (stack().compress(), stack().encrypt(keyring)):
         with pytest.warns(StackWarning, match="limit-inside-transform"):

@@ -1,4 +1,4 @@
-"""What Logging writes, at which level, and what it keeps to itself."""
+"""Which records Logging writes, at which level, and what it never logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kvwrap import (
 FIELDS = ("operation", "collection", "count", "hits", "keys", "error")
 
 
-class Keeping(logging.Handler):
+class RecordingHandler(logging.Handler):
     def __init__(self):
         super().__init__()
         self.records = []
@@ -33,7 +33,7 @@ class Keeping(logging.Handler):
 @pytest.fixture
 def records(caplog):
     caplog.set_level(logging.DEBUG, logger="kvwrap")
-    handler = Keeping()
+    handler = RecordingHandler()
     logging.getLogger("kvwrap").addHandler(handler)
     yield handler.records
     logging.getLogger("kvwrap").removeHandler(handler)
@@ -73,12 +73,12 @@ async def test_every_operation_is_one_record_with_its_fields(clock, records):
     assert {(record.name, record.levelno) for record in records} == {("kvwrap", logging.DEBUG)}
 
 
-async def test_the_text_says_it_in_words(clock, records):
+async def test_the_message_contains_the_fields(clock, records):
     await logged(clock).get("a", collection="c")
     assert records[0].getMessage() == "read in 'c': 1 keys, 0 hits, ['a'], 0.000000 s"
 
 
-async def test_what_took_long_is_a_warning(clock, records):
+async def test_a_slow_operation_is_a_warning(clock, records):
     store = stack().log(slow=2).chaos(delay=3, operations=["read"]).over(MemoryStore(clock=clock))
     await store.put("a", 1)
     task = asyncio.create_task(store.get("a"))
@@ -89,7 +89,7 @@ async def test_what_took_long_is_a_warning(clock, records):
     assert (slow.levelno, slow.seconds) == (logging.WARNING, 3)
 
 
-async def test_what_failed_is_a_warning_with_the_name_of_its_class(clock, records):
+async def test_a_failure_is_a_warning_with_the_name_of_its_class(clock, records):
     store = logged(clock)
     store.find(Chaos).down = True
     with pytest.raises(StoreUnavailable):
@@ -101,7 +101,7 @@ async def test_what_failed_is_a_warning_with_the_name_of_its_class(clock, record
     assert record.getMessage().endswith(f"failed with {record.error}")
 
 
-async def test_what_was_cancelled_is_an_ordinary_record(clock, records):
+async def test_a_cancellation_is_an_ordinary_record(clock, records):
     store = stack().log().chaos(delay=60).over(MemoryStore(clock=clock))
     task = asyncio.create_task(store.get("a"))
     await clock.settle()
@@ -112,32 +112,32 @@ async def test_what_was_cancelled_is_an_ordinary_record(clock, records):
     assert (record.levelno, record.error) == (logging.DEBUG, "CancelledError")
 
 
-async def test_values_are_never_in_it(clock, records):
+async def test_values_are_never_logged_by_default(clock, records):
     store = logged(clock)
     await store.put_many(["a", "b"], ["secret", {"secret": 1}])
     await store.get("a")
     assert "secret" not in repr([vars(record) for record in records])
 
 
-async def test_values_are_in_it_where_they_are_asked_for(clock, records):
+async def test_values_are_logged_on_request(clock, records):
     with pytest.warns(StackWarning, match="log-of-values"):
         store = logged(clock, values=True)
     await store.put("a", {"n": 1}, collection="c")
     await store.get("a", collection="c")
-    told = [record for record in records if hasattr(record, "value")]
-    assert [(r.operation, r.collection, r.keys, r.value) for r in told] == [
+    values = [record for record in records if hasattr(record, "value")]
+    assert [(r.operation, r.collection, r.keys, r.value) for r in values] == [
         ("put", "c", ["a"], {"n": 1}),
         ("get", "c", ["a"], {"n": 1}),
     ]
 
 
-def test_values_beside_encryption_are_told_in_the_clear():
+def test_values_logged_beside_encryption_are_reported_as_plaintext():
     ring = Keyring({"k": Keyring.generate_key()})
-    with pytest.warns(StackWarning, match="in the clear, though the stack encrypts"):
+    with pytest.warns(StackWarning, match="in plaintext, although the stack encrypts"):
         stack().log(values=True).encrypt(ring).over(MemoryStore())
 
 
-async def test_keys_can_be_left_out(clock, records):
+async def test_keys_can_be_omitted(clock, records):
     store = logged(clock, keys=False)
     await store.put("hush", 1)
     store.find(Chaos).down = True
@@ -147,13 +147,13 @@ async def test_keys_can_be_left_out(clock, records):
     assert "hush" not in "".join(record.getMessage() for record in records)
 
 
-async def test_of_a_long_batch_only_the_first_keys_are_shown(clock, records):
+async def test_of_a_long_batch_only_the_first_keys_are_logged(clock, records):
     await logged(clock).get_many([str(number) for number in range(1000)])
     assert records[0].count == 1000
     assert records[0].keys == [str(number) for number in range(10)]
 
 
-async def test_logger_and_level_are_the_users(clock, caplog):
+async def test_logger_and_level_can_be_chosen(clock, caplog):
     caplog.set_level(logging.INFO, logger="mine")
     await logged(clock, logger=logging.getLogger("mine"), level="INFO").get("a")
     await logged(clock, logger="mine", level=logging.DEBUG).get("a")
@@ -173,6 +173,6 @@ async def test_a_disabled_level_makes_no_record(clock, monkeypatch):
     "options",
     [{"level": "LOUD"}, {"level": 0}, {"level": 1.5}, {"slow": -1}, {"slow": "1"}],
 )
-def test_what_cannot_work_is_refused(options):
+def test_invalid_arguments_are_refused(options):
     with pytest.raises(ConfigurationError):
         Logging(**options)

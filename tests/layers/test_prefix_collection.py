@@ -1,4 +1,4 @@
-"""Collections under a prefix."""
+"""Collections with a prefix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kvwrap import (
 from tests.layers.without_capabilities import WithoutCapabilities
 
 
-async def test_collections_bear_the_prefix_inside_and_not_outside() -> None:
+async def test_collections_have_the_prefix_inside_and_not_outside() -> None:
     base = MemoryStore()
     store = PrefixCollection("app-").over(base)
     await store.put("k", 1, collection="users")
@@ -29,7 +29,7 @@ async def test_collections_bear_the_prefix_inside_and_not_outside() -> None:
     assert await base.get("k") is None
 
 
-async def test_destroy_drops_what_is_under_the_prefix_and_nothing_else() -> None:
+async def test_destroy_drops_the_collections_with_the_prefix_and_nothing_else() -> None:
     base = MemoryStore()
     store, other = PrefixCollection("app-").over(base), PrefixCollection("apt-").over(base)
     await store.put("k", 1, collection="users")
@@ -44,19 +44,19 @@ async def test_destroy_drops_what_is_under_the_prefix_and_nothing_else() -> None
     assert await base.get("k") == 3
 
 
-async def test_dropped_key_by_key_where_collections_cannot_be_dropped_whole() -> None:
+async def test_keys_are_removed_one_by_one_if_collections_cannot_be_dropped_whole() -> None:
     base = MemoryStore()
-    less = WithoutCapabilities(Capability.DESTROY_COLLECTION, Capability.DESTROY)
-    store = stack().prefix_collection("app-").layer(less).over(base)
+    without = WithoutCapabilities(Capability.DESTROY_COLLECTION, Capability.DESTROY)
+    store = stack().prefix_collection("app-").layer(without).over(base)
     await store.put_many([f"{n}" for n in range(1_200)], range(1_200), collection="users")
     assert {Capability.DESTROY, Capability.DESTROY_COLLECTION} <= store.capabilities
     assert await store.destroy()
     assert await base.collections() == []
 
 
-async def test_what_cannot_be_enumerated_cannot_be_destroyed() -> None:
-    less = WithoutCapabilities(Capability.COLLECTIONS, Capability.KEYS)
-    store = stack().prefix_collection("app-").layer(less).over(MemoryStore())
+async def test_collections_that_cannot_be_enumerated_cannot_be_destroyed() -> None:
+    without = WithoutCapabilities(Capability.COLLECTIONS, Capability.KEYS)
+    store = stack().prefix_collection("app-").layer(without).over(MemoryStore())
     assert Capability.DESTROY not in store.capabilities
     assert Capability.DESTROY_COLLECTION in store.capabilities
     await store.put("k", 1, collection="users")
@@ -66,6 +66,6 @@ async def test_what_cannot_be_enumerated_cannot_be_destroyed() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", None, 5, b"a", "\ud800"])
-def test_no_prefix_is_refused(prefix: Any) -> None:
+def test_an_invalid_prefix_is_refused(prefix: Any) -> None:
     with pytest.raises(ConfigurationError, match="prefix"):
         PrefixCollection(prefix)

@@ -1,4 +1,4 @@
-"""Keys under a prefix: what others see, and that others' keys are left alone."""
+"""Keys with a prefix: what other programs see, and that their keys stay untouched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.layers.without_capabilities import WithoutCapabilities
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
 
 
-async def test_keys_bear_the_prefix_inside_and_not_outside() -> None:
+async def test_keys_have_the_prefix_inside_and_not_outside() -> None:
     base = MemoryStore()
     store = PrefixKey("a/").over(base)
     await store.put_many(["k", "a/", "é"], [1, 2, 3], collection="c")
@@ -33,7 +33,7 @@ async def test_keys_bear_the_prefix_inside_and_not_outside() -> None:
     assert await store.get_many(["k", "a/", "é", "x"], collection="c") == [1, 2, 3, None]
 
 
-async def test_what_others_keep_in_the_same_collection_is_untouched_and_unseen() -> None:
+async def test_keys_of_others_in_the_same_collection_are_untouched_and_not_listed() -> None:
     base = MemoryStore()
     store, other = PrefixKey("a/").over(base), PrefixKey("b/").over(base)
     await base.put_many(["a", "a/", "a0", "z"], [0, 0, 0, 0], collection="c")
@@ -70,15 +70,15 @@ async def test_ranges_are_those_of_the_keys_alone(
             await base.put(key, "other")
     for key in keys:
         await store.put(key, "own")
-    found = [key async for key in store.scan(prefix=prefix, start=start, end=end)]
-    assert found == sorted(
+    listed = [key async for key in store.scan(prefix=prefix, start=start, end=end)]
+    assert listed == sorted(
         key
         for key in keys
         if key.startswith(prefix) and (start is None or key >= start) and (end is None or key < end)
     )
 
 
-async def test_the_rest_works_under_the_right_names() -> None:
+async def test_other_operations_use_the_right_names() -> None:
     base = MemoryStore()
     store = PrefixKey("a/").over(base)
     assert await store.increment("n") == 1
@@ -93,11 +93,11 @@ async def test_the_rest_works_under_the_right_names() -> None:
     assert await base.collections() == ["there"]
 
 
-async def test_without_keys_to_enumerate() -> None:
+async def test_over_a_store_that_cannot_enumerate_keys() -> None:
     base = MemoryStore()
     store = stack().prefix_key("a/").layer(WithoutCapabilities(Capability.KEYS)).over(base)
-    lost = {Capability.COLLECTIONS, Capability.DESTROY, Capability.DESTROY_COLLECTION}
-    assert not lost & store.capabilities
+    removed = {Capability.COLLECTIONS, Capability.DESTROY, Capability.DESTROY_COLLECTION}
+    assert not removed & store.capabilities
     with pytest.raises(UnsupportedOperation, match="PrefixKey"):
         await store.collections()
     with pytest.raises(UnsupportedOperation):
@@ -105,12 +105,12 @@ async def test_without_keys_to_enumerate() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", None, 5, b"a", "\ud800"])
-def test_no_prefix_is_refused(prefix: Any) -> None:
+def test_an_invalid_prefix_is_refused(prefix: Any) -> None:
     with pytest.raises(ConfigurationError, match="prefix"):
         PrefixKey(prefix)
 
 
-def test_a_prefix_that_is_hashed_away_is_told() -> None:
+def test_a_prefix_that_is_hashed_inside_is_reported() -> None:
     with pytest.warns(StackWarning, match="key-prefix-outside-hashed-keys"):
         stack().prefix_key("a/").hash_keys(b"s" * 16).over(MemoryStore())
     assert stack().hash_keys(b"s" * 16).prefix_key("a/").over(MemoryStore()).findings == ()

@@ -1,4 +1,4 @@
-"""How fast RateLimit lets operations through."""
+"""The rate at which RateLimit lets operations through."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from kvwrap import (
 from kvwrap.testing import ManualClock
 
 
-class Noting(Passthrough):
+class Recording(Passthrough):
+    """Records when each key was read."""
+
     def __init__(self):
         self.moments = []
 
@@ -30,12 +32,12 @@ class Noting(Passthrough):
 
 
 def limited(clock, *arguments, **options):
-    layers = stack(RateLimit(*arguments, **options), Noting())
+    layers = stack(RateLimit(*arguments, **options), Recording())
     return layers.over(MemoryStore(clock=clock))
 
 
 def moments(store):
-    return [round(moment, 6) for moment in store.find(Noting).moments]
+    return [round(moment, 6) for moment in store.find(Recording).moments]
 
 
 async def start(clock, store, *names):
@@ -53,7 +55,7 @@ async def test_a_burst_goes_at_once_and_then_one_after_another(clock):
     assert moments(store) == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
-async def test_what_was_not_used_is_kept_up_to_the_burst(clock):
+async def test_unused_tokens_accumulate_up_to_the_burst(clock):
     store = limited(clock, 10, burst=2)
     await asyncio.gather(*await start(clock, store, "a", "b"))
     clock.advance(100)
@@ -63,7 +65,7 @@ async def test_what_was_not_used_is_kept_up_to_the_burst(clock):
     assert moments(store) == [0, 0, 100, 100, 100.1]
 
 
-async def test_the_burst_is_the_number_of_operations_if_left_out(clock):
+async def test_the_default_burst_is_the_number_of_operations(clock):
     store = limited(clock, 5, per=60)
     tasks = await start(clock, store, *"abcdef")
     assert len(moments(store)) == 5
@@ -72,7 +74,7 @@ async def test_the_burst_is_the_number_of_operations_if_left_out(clock):
     assert moments(store)[5] == 12
 
 
-async def test_who_would_wait_too_long_is_refused_at_once_and_costs_nothing(clock):
+async def test_an_operation_that_would_wait_too_long_is_refused_at_once_without_a_token(clock):
     store = limited(clock, 1, burst=1, wait=1.5)
     tasks = await start(clock, store, "a", "b")
     with pytest.raises(RateLimited, match="would have to wait 2 s") as caught:
@@ -85,7 +87,7 @@ async def test_who_would_wait_too_long_is_refused_at_once_and_costs_nothing(cloc
     assert moments(store) == [0, 1, 2]
 
 
-async def test_no_waiting_at_all(clock):
+async def test_with_wait_0_nothing_waits(clock):
     store = limited(clock, 1, wait=0)
     await store.get("a")
     with pytest.raises(RateLimited):
@@ -94,7 +96,7 @@ async def test_no_waiting_at_all(clock):
     await store.get("a")
 
 
-async def test_a_cancelled_waiter_gives_its_turn_to_the_next(clock):
+async def test_a_cancelled_operation_returns_its_reservation(clock):
     store = limited(clock, 1, burst=1)
     _, waiting = await start(clock, store, "a", "b")
     waiting.cancel()
@@ -105,14 +107,14 @@ async def test_a_cancelled_waiter_gives_its_turn_to_the_next(clock):
     assert moments(store) == [0, 1]
 
 
-async def test_batches_may_count_as_their_keys(clock):
+async def test_batches_can_count_as_their_number_of_keys(clock):
     store = limited(clock, 10, burst=5, count_keys=True)
     await store.get_many(list("abcde"))
     task = asyncio.create_task(store.get_many(list("abc")))
     await clock.run(1)
     await task
     assert moments(store) == [0] * 5 + [0.3] * 3
-    # One over the burst goes when the bucket is full, and those after it pay for it.
+    # A batch larger than the burst goes when the bucket is full, and later operations wait.
     clock.advance(10)
     await store.get_many(list("abcdefghij"))
     tasks = await start(clock, store, "a")
@@ -129,7 +131,7 @@ async def test_batches_may_count_as_their_keys(clock):
         st.tuples(st.floats(0, 2), st.integers(1, 6), st.booleans()), min_size=1, max_size=12
     ),
 )
-async def test_no_span_of_time_sees_more_than_its_due(rate, burst, steps):
+async def test_no_period_sees_more_than_its_share(rate, burst, steps):
     clock = ManualClock()
     store = limited(clock, rate, burst=burst)
     tasks = []
@@ -140,14 +142,14 @@ async def test_no_span_of_time_sees_more_than_its_due(rate, burst, steps):
             tasks[len(tasks) // 2].cancel()
     await clock.run(1000)
     await asyncio.gather(*tasks, return_exceptions=True)
-    went = store.find(Noting).moments
-    for first, begin in enumerate(went):
-        for last in range(first, len(went)):
-            due = burst + (went[last] - begin) * rate
-            assert last - first + 1 <= due + 1e-6
+    reads = store.find(Recording).moments
+    for first, begin in enumerate(reads):
+        for last in range(first, len(reads)):
+            most = burst + (reads[last] - begin) * rate
+            assert last - first + 1 <= most + 1e-6
 
 
-def test_outside_a_retry_it_is_a_known_mistake():
+def test_outside_a_retry_it_is_reported():
     with pytest.warns(StackWarning, match="rate-limit-outside-retry"):
         stack().limit_rate(5).retry().over(MemoryStore())
 
@@ -166,6 +168,6 @@ def test_outside_a_retry_it_is_a_known_mistake():
         {"operations": 5, "wait": -1},
     ],
 )
-def test_what_cannot_work_is_refused(options):
+def test_invalid_arguments_are_refused(options):
     with pytest.raises(ConfigurationError):
         RateLimit(**options)

@@ -1,4 +1,4 @@
-"""What ReadOnly refuses, and what it leaves as it is."""
+"""Which operations ReadOnly refuses, and which it forwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def base(clock):
     return store
 
 
-async def unchanged(base):
+async def is_unchanged(base):
     return [pair async for pair in base.items(collection="c")] == [("a", 1), ("b", 2)] and (
         await base.ttl("a", collection="c")
     ) == (1, 60)
@@ -53,7 +53,7 @@ async def test_every_change_is_refused(base, name):
         await (WRITES | CONDITIONAL)[name](store)
     assert isinstance(caught.value, PermissionError)
     assert caught.value.store == "ReadOnly"
-    assert await unchanged(base)
+    assert await is_unchanged(base)
 
 
 async def test_the_refusal_names_the_key(base):
@@ -63,7 +63,7 @@ async def test_the_refusal_names_the_key(base):
     assert "secret" not in str(caught.value)
 
 
-async def test_reading_and_enumerating_are_as_before(base):
+async def test_reading_and_enumerating_are_unaffected(base):
     store = stack().read_only().over(base)
     assert await store.get_many(["a", "z"], collection="c") == [1, None]
     assert await store.ttl("a", collection="c") == (1, 60)
@@ -82,8 +82,8 @@ async def test_capabilities_are_those_of_reading(base):
 
 
 @pytest.mark.parametrize("name", list(WRITES))
-async def test_changes_may_be_ignored(base, name):
-    answers = {
+async def test_changes_can_be_ignored(base, name):
+    results = {
         "delete": False,
         "delete_many": 0,
         "expire": False,
@@ -93,18 +93,18 @@ async def test_changes_may_be_ignored(base, name):
         "destroy": False,
     }
     store = stack().read_only(on_write="ignore").over(base)
-    assert await WRITES[name](store) == answers.get(name)
-    assert await unchanged(base)
+    assert await WRITES[name](store) == results.get(name)
+    assert await is_unchanged(base)
 
 
 @pytest.mark.parametrize("name", list(CONDITIONAL))
-async def test_what_depends_on_a_version_is_refused_even_so(base, name):
+async def test_operations_that_depend_on_a_version_are_refused_even_then(base, name):
     store = stack().read_only(on_write="ignore").over(base)
     with pytest.raises(ReadOnlyViolation):
         await CONDITIONAL[name](store)
-    assert await unchanged(base)
+    assert await is_unchanged(base)
 
 
-def test_what_cannot_work_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ConfigurationError):
         ReadOnly(on_write="skip")

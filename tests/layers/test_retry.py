@@ -1,4 +1,4 @@
-"""What Retry tries again, when, and what it must not do twice."""
+"""Which errors Retry retries, when, and which operations must not happen twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kvwrap.testing import ManualClock
 
 
 class Scripted(Passthrough):
-    """Raises the next of its errors instead of, or (for a pair) after, doing an operation."""
+    """Follows a script of (error or None, whether to carry out the operation first)."""
 
     def __init__(self, *script):
         self.script = list(script)
@@ -36,8 +36,8 @@ class Scripted(Passthrough):
 
     async def _next(self, operation, forward, *arguments):
         self.calls.append((operation, self.clock.monotonic()))
-        error, done = self.script.pop(0) if self.script else (None, True)
-        result = await forward(*arguments) if done else None
+        error, carried_out = self.script.pop(0) if self.script else (None, True)
+        result = await forward(*arguments) if carried_out else None
         if error is not None:
             raise error
         return result
@@ -56,30 +56,32 @@ class Scripted(Passthrough):
 
 
 def down(kind=StoreUnavailable):
-    """Not done."""
+    """Return a step of the script: not carried out."""
     return kind("the backend is down"), False
 
 
 def lost(kind=StoreTimeout):
-    """Done, and the answer lost."""
+    """Return a step of the script: carried out, and the response lost."""
     return kind("no answer"), True
 
 
 OK = (None, True)
 
 
-class Longest(random.Random):
-    """Draws the upper bound every time."""
+class UpperBound(random.Random):
+    """Always draws the upper bound."""
 
     def uniform(self, a, b):
         return b
 
 
 def retrying(*script, clock, **options):
-    return stack(Retry(rng=Longest(), **options), Scripted(*script)).over(MemoryStore(clock=clock))
+    return stack(Retry(rng=UpperBound(), **options), Scripted(*script)).over(
+        MemoryStore(clock=clock)
+    )
 
 
-async def over(clock, coroutine, seconds=1000):
+async def finish(clock, coroutine, seconds=1000):
     task = asyncio.ensure_future(coroutine)
     await clock.run(seconds)
     assert task.done()
@@ -94,29 +96,29 @@ def times(store):
     return [round(moment, 9) for _, moment in store.find(Scripted).calls]
 
 
-async def test_what_fails_and_then_works_has_worked(clock):
+async def test_an_operation_that_fails_and_then_works_has_succeeded(clock):
     store = retrying(down(), down(StoreTimeout), clock=clock)
-    await over(clock, store.put("a", 1))
+    await finish(clock, store.put("a", 1))
     assert calls(store) == ["write"] * 3
     assert await store.get("a") == 1
 
 
-async def test_success_is_one_call_and_no_wait(clock):
+async def test_a_success_is_one_call_without_a_wait(clock):
     store = retrying(clock=clock)
     await store.put("a", 1)
     assert times(store) == [0]
 
 
-async def test_waits_double_up_to_the_longest(clock):
+async def test_waits_double_up_to_the_limit(clock):
     store = retrying(*[down()] * 6, clock=clock, attempts=6, wait=1, max_wait=5)
     with pytest.raises(StoreUnavailable):
-        await over(clock, store.get("a"))
+        await finish(clock, store.get("a"))
     assert times(store) == [0, 1, 3, 7, 12, 17]
 
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(), attempts=st.integers(2, 8))
-async def test_every_wait_is_within_its_bounds_and_follows_from_the_seed(seed, attempts):
+async def test_every_wait_is_within_its_bounds_and_depends_only_on_the_seed(seed, attempts):
     async def moments():
         clock = ManualClock()
         layers = stack(
@@ -124,7 +126,7 @@ async def test_every_wait_is_within_its_bounds_and_follows_from_the_seed(seed, a
         )
         store = layers.over(MemoryStore(clock=clock))
         with pytest.raises(StoreUnavailable):
-            await over(clock, store.get("a"))
+            await finish(clock, store.get("a"))
         return times(store)
 
     found = await moments()
@@ -134,57 +136,57 @@ async def test_every_wait_is_within_its_bounds_and_follows_from_the_seed(seed, a
     assert found == await moments()
 
 
-async def test_the_last_error_is_raised_as_it_is_with_a_note(clock):
+async def test_the_last_error_is_raised_unchanged_with_a_note(clock):
     last = StoreTimeout("the last")
     store = retrying(down(), down(), (last, False), clock=clock)
     with pytest.raises(StoreTimeout) as caught:
-        await over(clock, store.get("a"))
+        await finish(clock, store.get("a"))
     assert caught.value is last
-    assert caught.value.__notes__ == ["Retry gave read up after 3 attempts"]
+    assert caught.value.__notes__ == ["Retry gave up read after 3 attempts"]
 
 
-async def test_no_attempt_begins_after_the_limit(clock):
+async def test_no_attempt_begins_after_the_timeout(clock):
     store = retrying(*[down()] * 9, clock=clock, attempts=9, wait=4, max_wait=4, timeout=10)
     with pytest.raises(StoreUnavailable):
-        await over(clock, store.get("a"))
+        await finish(clock, store.get("a"))
     assert times(store) == [0, 4, 8]
 
 
 @pytest.mark.parametrize("kind", [ValueTooLarge, CircuitOpen, RuntimeError])
-async def test_errors_that_will_not_pass_are_raised_at_once(clock, kind):
+async def test_errors_that_are_not_transient_are_raised_at_once(clock, kind):
     store = retrying((kind("no"), False), clock=clock)
     with pytest.raises(kind):
         await store.put("a", 1)
     assert calls(store) == ["write"]
 
 
-async def test_an_error_that_will_not_pass_ends_the_attempts(clock):
+async def test_an_error_that_is_not_transient_ends_the_attempts(clock):
     store = retrying(down(), (ValueTooLarge("no"), False), clock=clock)
     with pytest.raises(ValueTooLarge):
-        await over(clock, store.put("a", 1))
+        await finish(clock, store.put("a", 1))
     assert calls(store) == ["write"] * 2
 
 
-async def test_which_errors_pass_can_be_said(clock):
+async def test_the_errors_to_retry_can_be_chosen(clock):
     store = retrying(
         (StoreFull("full"), False), (CircuitOpen("open"), False), clock=clock,
         on=[StoreFull, CircuitOpen],
     )  # fmt: skip
-    await over(clock, store.put("a", 1))
+    await finish(clock, store.put("a", 1))
     assert len(calls(store)) == 3
     store = retrying(down(), clock=clock, on=StoreFull)
     with pytest.raises(StoreUnavailable):
         await store.put("a", 1)
 
 
-async def test_one_attempt_is_one_attempt(clock):
+async def test_with_one_attempt_nothing_is_retried(clock):
     store = retrying(down(), clock=clock, attempts=1)
     with pytest.raises(StoreUnavailable):
         await store.get("a")
     assert calls(store) == ["read"]
 
 
-async def test_cancellation_passes_at_once_in_a_wait(clock):
+async def test_cancellation_takes_effect_at_once_during_a_wait(clock):
     store = retrying(down(), clock=clock)
     task = asyncio.create_task(store.get("a"))
     await clock.settle()
@@ -196,7 +198,7 @@ async def test_cancellation_passes_at_once_in_a_wait(clock):
     assert calls(store) == ["read"]
 
 
-async def test_cancellation_passes_at_once_in_an_attempt(clock):
+async def test_cancellation_takes_effect_at_once_during_an_attempt(clock):
     store = stack(Retry(), Chaos(delay=60)).over(MemoryStore(clock=clock))
     task = asyncio.create_task(store.get("a"))
     await clock.settle()
@@ -214,25 +216,25 @@ async def test_a_callers_timeout_ends_the_attempts(clock):
     assert not isinstance(caught.value, StoreTimeout)
 
 
-# -- what must not happen twice ----------------------------------------------------------
+# -- operations that must not happen twice -----------------------------------------------
 
 
-async def test_a_conditional_write_that_happened_unseen_has_succeeded(clock):
+async def test_a_conditional_write_whose_response_was_lost_has_succeeded(clock):
     store = retrying(lost(), clock=clock)
-    assert await over(clock, store.put_if_absent("a", 1)) is True
+    assert await finish(clock, store.put_if_absent("a", 1)) is True
     assert calls(store) == ["write", "read"]
 
 
 async def test_a_conditional_write_that_did_not_happen_is_tried_again(clock):
     store = retrying(down(), clock=clock)
-    assert await over(clock, store.put_if_absent("a", 1)) is True
+    assert await finish(clock, store.put_if_absent("a", 1)) is True
     assert calls(store) == ["write", "read", "write"]
-    assert await over(clock, store.put_if_absent("a", 2)) is False
+    assert await finish(clock, store.put_if_absent("a", 2)) is False
 
 
-async def test_a_conditional_write_overtaken_by_another_is_left_unclear(clock):
+async def test_a_conditional_write_followed_by_another_raises_its_error(clock):
     base = MemoryStore(clock=clock)
-    store = stack(Retry(rng=Longest(), wait=1), Scripted(OK, lost())).over(base)
+    store = stack(Retry(rng=UpperBound(), wait=1), Scripted(OK, lost())).over(base)
     first = await store.get_versioned("a") or await base.put("a", 1)
     first = await base.get_versioned("a")
     task = asyncio.create_task(store.compare_and_put("a", 2, first.version))
@@ -246,26 +248,26 @@ async def test_a_conditional_write_overtaken_by_another_is_left_unclear(clock):
     assert await base.get("a") == 3
 
 
-async def test_looking_after_a_conditional_write_may_fail_as_well(clock):
+async def test_the_read_after_a_conditional_write_is_retried_too(clock):
     store = retrying(lost(), down(), clock=clock)
-    assert await over(clock, store.put_if_absent("a", 1)) is True
+    assert await finish(clock, store.put_if_absent("a", 1)) is True
     assert calls(store) == ["write", "read", "read"]
 
 
-async def test_a_conditional_remove_is_tried_again_only_where_it_did_not_happen(clock):
+async def test_a_conditional_remove_is_retried_only_if_it_did_not_happen(clock):
     store = retrying(OK, OK, down(), clock=clock)
     await store.put("a", 1)
-    assert await over(clock, store.pop("a")) == 1
+    assert await finish(clock, store.pop("a")) == 1
     assert calls(store) == ["write", "read", "remove", "read", "remove"]
 
     store = retrying(OK, OK, lost(), clock=clock)
     await store.put("a", 1)
     with pytest.raises(StoreTimeout):
-        await over(clock, store.pop("a"))
+        await finish(clock, store.pop("a"))
     assert calls(store) == ["write", "read", "remove", "read"]
 
 
-async def test_of_a_conditional_batch_only_the_rest_is_written_again(clock):
+async def test_of_a_conditional_batch_only_the_remaining_keys_are_written_again(clock):
     class Half(Passthrough):
         def __init__(self):
             self.batches = []
@@ -274,7 +276,7 @@ async def test_of_a_conditional_batch_only_the_rest_is_written_again(clock):
             self.batches.append(list(keys))
             if len(self.batches) == 1:
                 await self.inner.write(collection, keys[:1], entries[:1], expected[:1])
-                raise StoreTimeout("half of it", succeeded=keys[:1])
+                raise StoreTimeout("half of the batch", succeeded=keys[:1])
             return await self.inner.write(collection, keys, entries, expected)
 
     base = MemoryStore(clock=clock)
@@ -283,7 +285,7 @@ async def test_of_a_conditional_batch_only_the_rest_is_written_again(clock):
     versions = [entry.version for entry in entries]
     store = stack(Retry(), Half()).over(base)
     new = [entry.with_expiry(None, 7) for entry in entries]
-    assert await over(clock, store.write(None, ["a", "b"], new, versions)) == [True, True]
+    assert await finish(clock, store.write(None, ["a", "b"], new, versions)) == [True, True]
     assert store.find(Half).batches == [["a", "b"], ["b"]]
 
 
@@ -307,7 +309,7 @@ async def test_increments_are_never_counted_twice(seed, lost_rate, failure_rate)
             reply_delay=(0, 0.5),
         )
     )
-    # Two stacks over one backend contend as two processes do: their locks are their own.
+    # Two stacks over one backend contend like two processes: each has locks of its own.
     stores = [layers.over(base), layers.over(base)]
     totals, failed = [], 0
 
@@ -323,7 +325,7 @@ async def test_increments_are_never_counted_twice(seed, lost_rate, failure_rate)
     for _ in range(10_000):
         if all(task.done() for task in tasks):
             break
-        # Contending increments wait a moment of real time.
+        # Increments that conflict wait for a moment of real time.
         await clock.run(10)
         await asyncio.sleep(0.001)
     await asyncio.gather(*tasks)
@@ -331,17 +333,17 @@ async def test_increments_are_never_counted_twice(seed, lost_rate, failure_rate)
     assert len(totals) <= (await base.get("n") or 0) <= len(totals) + failed
 
 
-async def test_a_page_of_keys_whose_answer_was_lost_is_not_skipped(clock):
+async def test_a_page_of_keys_whose_response_was_lost_is_not_skipped(clock):
     store = retrying(OK, lost(), OK, lost(), clock=clock)
     names = [f"{number:04}" for number in range(1500)]
     await store.put_many(names, names)
-    assert await over(clock, store.keys()) == names
+    assert await finish(clock, store.keys()) == names
 
 
-# -- its place, and its arguments --------------------------------------------------------
+# -- layer order and arguments -----------------------------------------------------------
 
 
-def test_two_retries_multiply():
+def test_two_retry_layers_are_reported():
     with pytest.warns(StackWarning, match="retry-twice"):
         stack().retry().retry().over(MemoryStore())
 
@@ -363,6 +365,6 @@ def test_two_retries_multiply():
         {"on": [asyncio.CancelledError]},
     ],
 )
-def test_what_cannot_work_is_refused(options):
+def test_invalid_arguments_are_refused(options):
     with pytest.raises(ConfigurationError):
         Retry(**options)

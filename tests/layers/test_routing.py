@@ -1,4 +1,4 @@
-"""Entries by route: where they go, what enumerations see, and batches that fail in part."""
+"""Routes of entries, enumerations over several stores, and batches that fail in part."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def by_first_letter(collection: str | None, key: str) -> str | None:
 
 
 async def test_a_collection_goes_to_the_first_pattern_that_matches() -> None:
-    sessions, logs, rest = MemoryStore(), MemoryStore(), MemoryStore()
-    store = Routing({"sessions": sessions, "log-*": logs, "log-special": NullStore}).over(rest)
+    sessions, logs, inner = MemoryStore(), MemoryStore(), MemoryStore()
+    store = Routing({"sessions": sessions, "log-*": logs, "log-special": NullStore}).over(inner)
     for collection in ("sessions", "log-a", "log-special", "Sessions", None):
         await store.put("k", {"in": collection}, collection=collection)
     assert await sessions.collections() == ["sessions"]
     assert await logs.collections() == ["log-a", "log-special"]
-    assert await rest.collections() == ["Sessions"]
-    assert await rest.get("k") == {"in": None}
+    assert await inner.collections() == ["Sessions"]
+    assert await inner.get("k") == {"in": None}
     for collection in ("sessions", "log-a", "log-special", "Sessions", None):
         assert await store.get("k", collection=collection) == {"in": collection}
 
 
-async def test_enumerations_join_and_destroy_reaches_all() -> None:
+async def test_enumerations_merge_all_stores_and_destroy_reaches_all() -> None:
     a, b = MemoryStore(), MemoryStore()
     store = Routing({"a": a, "b": b}).over(MemoryStore())
     for collection in ("b", "a", "c"):
@@ -52,7 +52,7 @@ async def test_enumerations_join_and_destroy_reaches_all() -> None:
     assert await a.collections() == []
 
 
-async def test_what_lies_where_no_read_would_find_it_is_not_listed() -> None:
+async def test_an_entry_that_no_read_would_find_is_not_listed() -> None:
     route, base = MemoryStore(), MemoryStore()
     await base.put("old", 1, collection="routed")
     await route.put("stray", 1, collection="other")
@@ -61,7 +61,7 @@ async def test_what_lies_where_no_read_would_find_it_is_not_listed() -> None:
     assert await store.keys("routed") == []
 
 
-async def test_keys_by_pattern() -> None:
+async def test_keys_are_routed_by_pattern() -> None:
     users, base = MemoryStore(), MemoryStore()
     store = Routing({"user:*": users}, by="key").over(base)
     await store.put_many(["user:1", "job:1", "user:2"], [1, 2, 3])
@@ -85,7 +85,7 @@ async def test_a_batch_is_one_call_per_store() -> None:
         assert [part.count(name) for name in ("write", "read", "remove")] == [1, 1, 1]
 
 
-async def test_a_failing_store_says_which_keys_of_the_batch_were_done() -> None:
+async def test_the_error_of_a_failing_store_names_the_keys_that_succeeded() -> None:
     second = FaultyStore()
     layer = Routing({"first": MemoryStore, "second": second}, choose=by_first_letter)
     store = layer.over(MemoryStore())
@@ -114,7 +114,7 @@ async def test_versions_expiry_and_increments_follow_the_route(clock: ManualCloc
     assert not await store.exists("n", collection="a")
 
 
-async def test_capabilities_are_those_that_all_have() -> None:
+async def test_capabilities_are_those_of_all_stores() -> None:
     class Plain(MemoryStore):
         capabilities = frozenset({Capability.CULL})
 
@@ -131,18 +131,18 @@ async def test_capabilities_are_those_that_all_have() -> None:
     "arguments",
     [{"routes": {}}, {"routes": []}, {"routes": {"a": MemoryStore}, "by": "value"}],
 )
-def test_what_cannot_work_is_refused(arguments: dict[str, object]) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
-        Routing(**arguments)  # type: ignore[arg-type]  # that is the point
+        Routing(**arguments)  # type: ignore[arg-type]  # invalid on purpose
 
 
-async def test_a_choice_that_is_no_route_is_named() -> None:
+async def test_a_choice_that_is_not_a_route_is_named_in_the_error() -> None:
     store = Routing({"a": MemoryStore}, choose=lambda c, k: "nowhere").over(MemoryStore())
     with pytest.raises(ConfigurationError, match="'nowhere'"):
         await store.put("k", 1)
 
 
-async def test_each_stack_needs_stores_of_its_own() -> None:
+async def test_each_stack_needs_its_own_stores() -> None:
     shared = MemoryStore()
     routes = stack().route({"a": shared})
     routes.over(MemoryStore())
@@ -158,9 +158,9 @@ class Encrypts(Layer):
     traits = frozenset({"encrypts"})
 
 
-def test_a_layer_under_one_store_only_is_told() -> None:
+def test_a_layer_under_only_one_store_is_reported() -> None:
     with pytest.warns(StackWarning) as warned:
         stack(Routing({"a": OnDisk}), Encrypts()).over(MemoryStore())
-    codes = {str(each.message).partition(":")[0] for each in warned}
+    codes = {str(warning.message).partition(":")[0] for warning in warned}
     assert codes == {"plaintext-second-store", "layer-under-one-store"}
     assert stack(Encrypts(), Routing({"a": OnDisk})).over(MemoryStore()).findings == ()

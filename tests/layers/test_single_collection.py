@@ -1,4 +1,4 @@
-"""All collections in one: that no two keys meet, and that names come back."""
+"""All collections in one: keys never collide, and names are restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kvwrap import (
 )
 from tests.layers.without_capabilities import WithoutCapabilities
 
-# The characters that could be mistaken for one another, and one that takes several bytes.
+# Characters that could be confused with one another, and one that takes several bytes.
 tricky = st.text("_a%5F€", min_size=1, max_size=5)
 collections = st.none() | tricky
 separators = st.text("_a€", min_size=1, max_size=3)
@@ -44,7 +44,7 @@ async def test_plain_names_stay_readable() -> None:
     separators,
     tricky,
 )
-async def test_no_two_keys_meet_and_all_names_come_back(
+async def test_no_two_keys_collide_and_all_names_are_restored(
     values: dict[tuple[str | None, str], int], separator: str, asked: str
 ) -> None:
     store = SingleCollection("all", separator).over(MemoryStore())
@@ -58,14 +58,14 @@ async def test_no_two_keys_meet_and_all_names_come_back(
         keys = sorted(key for where, key in values if where == collection)
         assert await store.keys(collection) == keys
     if values:
-        gone = next(iter(values))[0]
-        assert await store.destroy_collection(gone)
+        destroyed = next(iter(values))[0]
+        assert await store.destroy_collection(destroyed)
         for (collection, key), value in values.items():
-            expected = None if collection == gone else value
+            expected = None if collection == destroyed else value
             assert await store.get(key, collection=collection) == expected
 
 
-async def test_the_rest_works_under_the_right_names() -> None:
+async def test_other_operations_use_the_right_names() -> None:
     base = MemoryStore()
     store = SingleCollection("all", "/").over(base)
     assert await store.increment("n", collection="c") == 1
@@ -80,8 +80,8 @@ async def test_destroy_drops_its_collection_and_no_other() -> None:
     base = MemoryStore()
     await base.put("k", 1, collection="other")
     await base.put("k", 1)
-    for less in ((), (Capability.DESTROY_COLLECTION,)):
-        store = stack().single_collection("all").layer(WithoutCapabilities(*less)).over(base)
+    for removed in ((), (Capability.DESTROY_COLLECTION,)):
+        store = stack().single_collection("all").layer(WithoutCapabilities(*removed)).over(base)
         await store.put("k", 1, collection="c")
         await store.put("k", 1)
         assert await store.destroy()
@@ -93,13 +93,9 @@ async def test_destroy_drops_its_collection_and_no_other() -> None:
     assert set(await base.keys()) == {"k", "__k"}
 
 
-async def test_without_keys_to_enumerate() -> None:
-    store = (
-        stack()
-        .single_collection("all")
-        .layer(WithoutCapabilities(Capability.KEYS))
-        .over(MemoryStore())
-    )
+async def test_over_a_store_that_cannot_enumerate_keys() -> None:
+    without_keys = WithoutCapabilities(Capability.KEYS)
+    store = stack().single_collection("all").layer(without_keys).over(MemoryStore())
     assert not {Capability.COLLECTIONS, Capability.DESTROY_COLLECTION} & store.capabilities
     assert Capability.DESTROY in store.capabilities
     await store.put("k", 1, collection="c")
@@ -110,16 +106,16 @@ async def test_without_keys_to_enumerate() -> None:
 
 
 @pytest.mark.parametrize("separator", ["", None, 5, "%", "0x", "A_", "\ud800"])
-def test_separators_that_cannot_work_are_refused(separator: Any) -> None:
+def test_invalid_separators_are_refused(separator: Any) -> None:
     with pytest.raises(ConfigurationError, match="separator"):
         SingleCollection("all", separator)
 
 
-def test_a_collection_that_is_no_name_is_refused() -> None:
+def test_an_empty_collection_name_is_refused() -> None:
     with pytest.raises((ConfigurationError, InvalidKey)):
         SingleCollection("")
 
 
-def test_names_that_are_hashed_away_are_told() -> None:
+def test_names_that_are_hashed_inside_are_reported() -> None:
     with pytest.warns(StackWarning, match="key-prefix-outside-hashed-keys"):
         stack().single_collection("all").hash_keys(b"s" * 16).over(MemoryStore())

@@ -1,4 +1,4 @@
-"""When Timeout gives up, and whose timeouts it leaves alone."""
+"""When Timeout cancels an operation, and which timeouts it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT = 0.01
 
 
 class Hanging(Passthrough):
-    """Never answers a read; says of each whether it was cancelled."""
+    """Never answers a read, and counts the reads that were cancelled."""
 
     def __init__(self):
         self.cancelled = 0
@@ -37,7 +37,7 @@ def hanging(seconds=SHORT, **options):
     return stack(Timeout(seconds, **options), Hanging()).over(MemoryStore())
 
 
-async def test_what_takes_too_long_is_cancelled_and_raises_with_its_names():
+async def test_an_operation_that_takes_too_long_is_cancelled_and_named_in_the_error():
     store = hanging()
     with pytest.raises(StoreTimeout) as caught:
         await store.get("a", collection="c")
@@ -48,13 +48,13 @@ async def test_what_takes_too_long_is_cancelled_and_raises_with_its_names():
     assert store.find(Hanging).cancelled == 1
 
 
-async def test_what_is_quick_enough_passes():
+async def test_an_operation_within_the_limit_passes():
     store = hanging()
     await store.put("a", 1)
     assert await store.keys() == ["a"]
 
 
-async def test_a_timeout_of_the_inside_stays_what_it_is():
+async def test_a_timeout_error_of_the_backend_passes_unchanged():
     class Own(Passthrough):
         async def read(self, collection, keys):
             raise TimeoutError("the driver's")
@@ -70,7 +70,7 @@ async def test_a_timeout_of_the_inside_stays_what_it_is():
         await store.put("a", 1)
 
 
-async def test_a_shorter_timeout_of_the_caller_is_the_callers():
+async def test_a_shorter_timeout_of_the_caller_stays_a_plain_timeout_error():
     store = hanging(60)
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(SHORT):
@@ -88,7 +88,7 @@ async def test_the_callers_cancellation_is_not_swallowed():
     assert task.cancelled()
 
 
-async def test_a_driver_that_turns_cancellation_into_its_own_timeout_is_told_as_well():
+async def test_a_driver_that_turns_cancellation_into_its_own_timeout_raises_store_timeout():
     class Turning(Passthrough):
         async def read(self, collection, keys):
             try:
@@ -101,7 +101,7 @@ async def test_a_driver_that_turns_cancellation_into_its_own_timeout_is_told_as_
         await store.get("a")
 
 
-async def test_operations_may_have_limits_of_their_own():
+async def test_operations_can_have_their_own_limits():
     store = hanging(SHORT, operations={"read": None})
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(3 * SHORT):
@@ -112,28 +112,28 @@ async def test_operations_may_have_limits_of_their_own():
         await store.get("a")
 
 
-def test_outside_a_retry_it_is_a_known_mistake():
+def test_outside_a_retry_it_is_reported():
     with pytest.warns(StackWarning, match="timeout-outside-retry"):
         stack().timeout().retry().over(MemoryStore())
 
 
-def test_on_both_sides_of_a_retry_it_is_none():
+def test_on_both_sides_of_a_retry_it_is_not_reported():
     store = stack().timeout(30).retry().timeout(5).over(MemoryStore())
     assert store.findings == ()
 
 
-def test_outside_a_limit_it_is_a_known_mistake():
+def test_outside_a_limit_it_is_reported():
     with pytest.warns(StackWarning, match="timeout-outside-limit"):
         stack().timeout().limit_rate(10).over(MemoryStore())
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", None, True])
-def test_what_is_no_time_is_refused(seconds):
+def test_an_invalid_number_of_seconds_is_refused(seconds):
     with pytest.raises(ConfigurationError):
         Timeout(seconds)
 
 
-def test_an_unknown_operation_is_refused_with_the_likeliest():
+def test_an_unknown_operation_is_refused_with_a_suggestion():
     with pytest.raises(ConfigurationError, match="did you mean 'drop_all'"):
         Timeout(1, operations={"drop_al": None})
     with pytest.raises(ConfigurationError):

@@ -1,4 +1,4 @@
-"""The spans that Tracing makes, and whose children they are."""
+"""The spans that Tracing creates, and their parents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.semconv.attributes import db_attributes, error_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
 from kvwrap import Chaos, ConfigurationError, MemoryStore, SQLiteStore, Tracing, stack
-from kvwrap.layers.base.around import Around
+from kvwrap.layers.base import Around
 from kvwrap.layers.tracing import SCHEMA
 
 
@@ -35,7 +35,7 @@ def store(tracer, clock):
     return stack().trace(tracer).chaos().over(MemoryStore(clock=clock))
 
 
-async def test_an_operation_is_a_span_under_the_conventions(store, exporter):
+async def test_an_operation_is_a_span_that_follows_the_conventions(store, exporter):
     await store.put("a", 1, collection="sessions")
     (span,) = exporter.get_finished_spans()
     assert span.name == "write sessions"
@@ -47,7 +47,7 @@ async def test_an_operation_is_a_span_under_the_conventions(store, exporter):
     assert span.status.status_code is StatusCode.UNSET
 
 
-async def test_a_batch_says_how_many_and_a_read_what_it_found(store, exporter):
+async def test_a_batch_has_its_size_and_a_read_its_hits(store, exporter):
     await store.put("a", 1)
     await store.get_many(["a", "b", "c"])
     await store.get("a")
@@ -60,7 +60,7 @@ async def test_a_batch_says_how_many_and_a_read_what_it_found(store, exporter):
     assert db_attributes.DB_OPERATION_BATCH_SIZE not in single.attributes
 
 
-async def test_a_failure_is_told_by_its_class_and_without_its_text(store, exporter):
+async def test_a_failure_is_recorded_by_its_class_and_without_its_message(store, exporter):
     store.find(Chaos).down = True
     with pytest.raises(ConnectionError) as caught:
         await store.get("hush", collection="c")
@@ -71,17 +71,17 @@ async def test_a_failure_is_told_by_its_class_and_without_its_text(store, export
     assert "hush" not in span.to_json()
 
 
-async def test_keys_are_told_where_they_are_asked_for(tracer, exporter, clock):
+async def test_keys_are_recorded_on_request(tracer, exporter, clock):
     store = stack().trace(tracer, keys=True).chaos().over(MemoryStore(clock=clock))
     await store.put_many(["a", "b"], ["secret", "secret"])
     store.find(Chaos).down = True
     with pytest.raises(ConnectionError):
         await store.get("a")
-    good, bad = exporter.get_finished_spans()
-    assert good.attributes["kvwrap.keys"] == ("a", "b")
-    assert "key 'a'" in bad.status.description
-    assert [event.name for event in bad.events] == ["exception"]
-    assert "secret" not in good.to_json() + bad.to_json()
+    succeeded, failed = exporter.get_finished_spans()
+    assert succeeded.attributes["kvwrap.keys"] == ("a", "b")
+    assert "key 'a'" in failed.status.description
+    assert [event.name for event in failed.events] == ["exception"]
+    assert "secret" not in succeeded.to_json() + failed.to_json()
 
 
 async def test_a_cancelled_operation_ends_its_span(tracer, exporter, clock):
@@ -95,9 +95,9 @@ async def test_a_cancelled_operation_ends_its_span(tracer, exporter, clock):
     assert span.attributes[error_attributes.ERROR_TYPE] == "asyncio.exceptions.CancelledError"
 
 
-async def test_parents_are_right_across_awaits_and_tasks(tracer, exporter, clock):
+async def test_spans_have_the_right_parents_across_awaits_and_tasks(tracer, exporter, clock):
     class Inner(Around):
-        """What a driver's own instrumentation does."""
+        """Creates spans like a driver's own instrumentation."""
 
         async def around(self, call):
             await self.clock.sleep(len(call.keys[0]))
@@ -127,7 +127,7 @@ async def test_parents_are_right_across_awaits_and_tasks(tracer, exporter, clock
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
-async def test_the_backend_gives_system_and_kind(tracer, exporter, tmp_path, clock):
+async def test_the_backend_determines_system_and_kind(tracer, exporter, tmp_path, clock):
     async with stack().trace(tracer).over(SQLiteStore(tmp_path / "s.db")) as store:
         await store.get("a")
     await stack().trace(tracer).prefix_collection("p").over(MemoryStore()).get("a")
@@ -155,7 +155,7 @@ def test_the_conventions_are_a_published_version():
     assert SCHEMA in {schema.value for schema in Schemas}
 
 
-def test_what_cannot_work_is_refused(monkeypatch):
+def test_invalid_arguments_and_a_missing_package_are_refused(monkeypatch):
     with pytest.raises(ConfigurationError):
         Tracing(db_system="")
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)

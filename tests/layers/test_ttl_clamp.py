@@ -1,4 +1,4 @@
-"""Which lifetimes TTLClamp gives."""
+"""Which TTLs TTLClamp sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def clamping(clock, **options):
     return stack().clamp_ttl(**options).over(MemoryStore(clock=clock))
 
 
-async def lifetime(store, key="a"):
+async def remaining(store, key="a"):
     return (await store.ttl(key))[1]
 
 
@@ -50,7 +50,7 @@ async def lifetime(store, key="a"):
         ({}, 5, 5),
     ],
 )
-async def test_lifetimes_are_brought_within_the_bounds(clock, options, ttl, expected):
+async def test_ttls_are_clamped_to_the_bounds(clock, options, ttl, expected):
     store = clamping(clock, **options)
     await store.put("a", 1, ttl=ttl)
     await store.put_many(["b"], [1], ttl=ttl)
@@ -58,7 +58,7 @@ async def test_lifetimes_are_brought_within_the_bounds(clock, options, ttl, expe
     await store.put("d", 1, ttl=1000)
     await store.expire("d", ttl)
     for key in "abcd":
-        assert await lifetime(store, key) == expected
+        assert await remaining(store, key) == expected
 
 
 @given(
@@ -68,22 +68,22 @@ async def test_lifetimes_are_brought_within_the_bounds(clock, options, ttl, expe
     jitter=st.floats(0, 0.99),
     seed=st.integers(),
 )
-def test_a_lifetime_is_never_outside_the_bounds(ttl, minimum, more, jitter, seed):
+def test_a_ttl_is_never_outside_the_bounds(ttl, minimum, more, jitter, seed):
     maximum = None if more is None else (minimum or 1) + more
     layer = TTLClamp(minimum=minimum, maximum=maximum, jitter=jitter, rng=random.Random(seed))
-    got = layer.clamped(ttl)
-    if got is None:
+    clamped = layer.clamped(ttl)
+    if clamped is None:
         assert ttl is None
         assert maximum is None
         return
-    assert got >= (minimum or 0)
-    assert maximum is None or got <= maximum
-    wanted = maximum if ttl is None or (maximum is not None and ttl > maximum) else ttl
-    assert got >= max(minimum or 0, wanted * (1 - jitter)) * (1 - 1e-9)
-    assert got <= max(minimum or 0, wanted)
+    assert clamped >= (minimum or 0)
+    assert maximum is None or clamped <= maximum
+    longest = maximum if ttl is None or (maximum is not None and ttl > maximum) else ttl
+    assert clamped >= max(minimum or 0, longest * (1 - jitter)) * (1 - 1e-9)
+    assert clamped <= max(minimum or 0, longest)
 
 
-async def test_with_jitter_every_key_of_a_batch_has_its_own_end(clock):
+async def test_with_jitter_every_key_of_a_batch_has_its_own_ttl(clock):
     store = clamping(clock, maximum=1000, jitter=0.2)
     keys = [str(number) for number in range(200)]
     await store.put_many(keys, keys)
@@ -93,7 +93,7 @@ async def test_with_jitter_every_key_of_a_batch_has_its_own_end(clock):
     assert 980 < max(ends) <= 1000
 
 
-async def test_jitter_follows_from_its_randomness(clock):
+async def test_jitter_depends_only_on_its_source_of_randomness(clock):
     async def ends():
         store = clamping(clock, maximum=1000, jitter=0.5, rng=random.Random(7))
         await store.put_many(["a", "b"], [1, 2])
@@ -103,14 +103,14 @@ async def test_jitter_follows_from_its_randomness(clock):
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5])
-async def test_what_keeps_the_end_that_is_there_keeps_it(clock, jitter):
+async def test_an_increment_keeps_the_exact_expiry(clock, jitter):
     store = clamping(clock, minimum=60, maximum=3600, jitter=jitter)
     await store.increment("a", ttl=100)
-    end = clock.time() + await lifetime(store)
+    end = clock.time() + await remaining(store)
     while clock.time() + 5 < end:
         clock.advance(5)
         await store.increment("a")
-        assert clock.time() + await lifetime(store) == end
+        assert clock.time() + await remaining(store) == end
     clock.advance(5)
     assert await store.get("a") is None
 
@@ -120,10 +120,10 @@ async def test_a_compare_and_put_with_a_ttl_of_its_own_is_clamped(clock):
     await store.put("a", 1, ttl=100)
     version = (await store.get_versioned("a")).version
     assert await store.compare_and_put("a", 2, version, ttl=1)
-    assert await lifetime(store) == 60
+    assert await remaining(store) == 60
     version = (await store.get_versioned("a")).version
     assert await store.compare_and_put("a", 2, version)
-    assert await lifetime(store) == 600
+    assert await remaining(store) == 600
 
 
 async def test_a_conditional_write_that_needs_no_clamping_reads_nothing(clock):
@@ -142,28 +142,28 @@ async def test_a_conditional_write_that_needs_no_clamping_reads_nothing(clock):
     assert store.find(Counting).reads == 2  # one for each increment
 
 
-async def test_what_is_left_counts_and_not_when_the_entry_was_made(clock):
-    """As where a cache is filled with what lies elsewhere since long."""
-    elsewhere = MemoryStore(clock=clock)
-    await elsewhere.put("a", 1, ttl=3600)
+async def test_the_remaining_time_counts_and_not_the_age_of_the_entry(clock):
+    """A near store may receive an entry that is old in the far store."""
+    far = MemoryStore(clock=clock)
+    await far.put("a", 1, ttl=3600)
     clock.advance(1800)
-    (entry,) = await elsewhere.read(None, ["a"])
+    (entry,) = await far.read(None, ["a"])
     near = clamping(clock, maximum=30)
     await near.write(None, ["a"], [entry])
-    assert await lifetime(near) == 30
+    assert await remaining(near) == 30
     near = clamping(clock, minimum=1)
     await near.write(None, ["a"], [entry])
-    assert await lifetime(near) == 1800
+    assert await remaining(near) == 1800
 
 
-async def test_expire_never_gets_the_default(clock):
+async def test_expire_without_a_ttl_sets_the_default(clock):
     store = clamping(clock, **BOUNDS)
     await store.put("a", 1)
     assert await store.expire("a", None)
-    assert await lifetime(store) == 600
+    assert await remaining(store) == 600
 
 
-def test_over_a_store_that_frees_nothing_it_says_so(clock):
+def test_over_a_store_that_frees_nothing_it_is_reported(clock):
     class Keeper(Store):
         capabilities = frozenset({Capability.KEYS})
 
@@ -174,7 +174,7 @@ def test_over_a_store_that_frees_nothing_it_says_so(clock):
 
 @pytest.mark.parametrize("name", ["minimum", "maximum", "default"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "60", True])
-def test_a_bound_that_is_no_lifetime_is_refused(name, value):
+def test_a_bound_that_is_not_a_ttl_is_refused(name, value):
     with pytest.raises(InvalidTTL):
         TTLClamp(**{name: value})
 
@@ -191,6 +191,6 @@ def test_a_bound_that_is_no_lifetime_is_refused(name, value):
         {"jitter": "0.1"},
     ],
 )
-def test_what_contradicts_itself_is_refused(options):
+def test_contradictory_arguments_are_refused(options):
     with pytest.raises(ConfigurationError):
         TTLClamp(**options)

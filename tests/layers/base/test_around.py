@@ -1,4 +1,4 @@
-"""The kind of layer that does the same around every operation."""
+"""Layers that do the same around every operation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from kvwrap import MemoryStore
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, PRIMITIVES, Collection, KeyRange
-from kvwrap.layers.base.around import Around, Call
+from kvwrap.layers.base import Around, Call
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Recording(Around):
         return await call()
 
 
-async def test_every_primitive_is_surrounded_and_none_is_changed() -> None:
+async def test_every_primitive_passes_through_around_unchanged() -> None:
     store = Recording().over(MemoryStore())
     await store.put("a", 1, collection="c", ttl=60)
     await store.put_if_absent("a", 2, collection="c")
@@ -42,7 +42,7 @@ async def test_every_primitive_is_surrounded_and_none_is_changed() -> None:
     assert {call.operation for call in store.find(Recording).calls} == set(PRIMITIVES)
 
 
-async def test_a_call_knows_what_it_is_about() -> None:
+async def test_a_call_has_collection_keys_and_expected_versions() -> None:
     store = Recording().over(MemoryStore())
     await store.put_if_absent("a", 2, collection="c")
     await store.put("a", 2)
@@ -50,8 +50,8 @@ async def test_a_call_knows_what_it_is_about() -> None:
     await store.list_keys("c", KeyRange(), None)
     await store.list_collections()
     calls = store.find(Recording).calls
-    about = [(call.collection, tuple(call.keys), call.expected) for call in calls]
-    assert about == [
+    fields = [(call.collection, tuple(call.keys), call.expected) for call in calls]
+    assert fields == [
         ("c", ("a",), (ABSENT,)),
         (None, ("a",), None),
         (None, ("a", "b"), [1, None]),
@@ -61,7 +61,7 @@ async def test_a_call_knows_what_it_is_about() -> None:
     assert repr(calls[0]) == "<write of 1 keys in 'c'>"
 
 
-async def test_what_a_subclass_states_itself_is_not_surrounded() -> None:
+async def test_a_primitive_that_a_subclass_implements_does_not_pass_through_around() -> None:
     class Mixed(Recording):
         async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
             return [None] * len(keys)
@@ -72,7 +72,7 @@ async def test_what_a_subclass_states_itself_is_not_surrounded() -> None:
     assert [call.operation for call in store.find(Mixed).calls] == ["write"]
 
 
-async def test_a_call_can_be_made_again() -> None:
+async def test_a_call_can_be_repeated() -> None:
     class Twice(Around):
         async def around(self, call: Call[T]) -> T:
             await call()
@@ -80,7 +80,7 @@ async def test_a_call_can_be_made_again() -> None:
 
     store = Twice().over(MemoryStore())
     await store.put("a", 1)
-    assert await store.delete("a") is False  # the first of the two took it away
+    assert await store.delete("a") is False  # the first of the two calls removed it
 
 
 async def test_context_and_cancellation_pass_through() -> None:
