@@ -1,15 +1,15 @@
-"""Values to bytes and back."""
+"""Serializers: values to bytes and back."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from types import NoneType
 from typing import Any, Protocol
 
 import msgspec
 
 from kvwrap.core import codec
+from kvwrap.core.json_types import NotPlain, find_path, is_plain, to_plain
 from kvwrap.core.validation import suggest
 from kvwrap.errors import (
     ConfigurationError,
@@ -21,25 +21,25 @@ from kvwrap.errors import (
 
 
 class Serializer(Protocol):
-    """Turns values into bytes and back; must bring back what it took, or refuse it."""
+    """Converts values to bytes and back; must return them unchanged, or refuse them."""
 
     @property
     def name(self) -> str:
-        """What entries record; reading them needs a serializer of the same name."""
+        """The name that entries record; reading them needs a serializer of the same name."""
 
     def dumps(self, value: Any) -> bytes:
-        """The value as bytes; raises what it likes for what it cannot bring back."""
+        """Return the value as bytes; may raise anything for a value it cannot return unchanged."""
 
     def loads(self, data: bytes) -> Any:
-        """The value that `dumps` was given; raises what it likes for anything else."""
+        """Return the value that `dumps` was given; may raise anything for other bytes."""
 
 
 class JSONSerializer:
-    """JSON in UTF-8, strict: what JSON would bring back as something else is refused.
+    """JSON in UTF-8, strict: values that JSON would return changed are refused.
 
     Refused are dates, UUIDs, bytes, sets, keys that are not strings, NaN, infinities,
-    lone surrogates and instances of subclasses of `str`, `int` and `float` (enums,
-    say). Tuples come back as lists, and other mappings as dicts.
+    lone surrogates and instances of subclasses of `str`, `int` and `float`, such as enums.
+    Tuples load as lists, and other mappings as dicts.
     """
 
     name = "json"
@@ -50,11 +50,9 @@ class JSONSerializer:
 
     def dumps(self, value: Any) -> bytes:
         try:
-            return self._encode(value if _is_plain(value, None) else _copied(value, None))
-        except UnicodeEncodeError:
-            raise SerializationError("JSON cannot hold a lone surrogate") from None
-        except RecursionError:
-            raise SerializationError("the value is nested too deeply, or holds itself") from None
+            return self._encode(value if is_plain(value, None) else to_plain(value, None))
+        except (NotPlain, UnicodeEncodeError, RecursionError) as error:
+            raise _refusal("JSON", value, error) from None
 
 
 class MsgpackSerializer:
@@ -71,20 +69,44 @@ class MsgpackSerializer:
 
     def dumps(self, value: Any) -> bytes:
         try:
-            return self._encode(value if _is_plain(value, bytes) else _copied(value, bytes))
-        except UnicodeEncodeError:
-            raise SerializationError("MessagePack cannot hold a lone surrogate") from None
-        except OverflowError:
-            raise SerializationError("MessagePack holds integers of at most 64 bits") from None
-        except RecursionError:
-            raise SerializationError("the value is nested too deeply, or holds itself") from None
+            return self._encode(value if is_plain(value, bytes) else to_plain(value, bytes))
+        except (NotPlain, UnicodeEncodeError, OverflowError, RecursionError) as error:
+            raise _refusal("MessagePack", value, error) from None
+
+
+def _refusal(title: str, value: Any, error: Exception) -> SerializationError:
+    """Return the error for a value that the format cannot store; it shows no value."""
+    if isinstance(error, NotPlain):
+        problem = f"`{error.path}` {error.problem}, which {title} would not return unchanged"
+        return SerializationError(f"{problem}: {error.hint}")
+    if isinstance(error, UnicodeEncodeError):
+        path = find_path(value, _has_surrogate)
+        return SerializationError(
+            f"`{path}` has a lone surrogate, which {title} cannot store: replace it, as "
+            "text.encode(errors='replace').decode() does"
+        )
+    if isinstance(error, OverflowError):
+        path = find_path(value, _is_over_64_bits)
+        return SerializationError(
+            f"`{path}` is an integer over 64 bits, which {title} cannot store: "
+            "use .serialize('json'), or a str"
+        )
+    return SerializationError("the value is nested too deeply, or contains itself")
+
+
+def _has_surrogate(item: object) -> bool:
+    return isinstance(item, str) and any("\ud800" <= char <= "\udfff" for char in item)
+
+
+def _is_over_64_bits(item: object) -> bool:
+    return type(item) is int and not -(2**63) <= item < 2**64
 
 
 class PickleSerializer:
-    """Pickle: any Python object, and any code that whoever writes to the backend likes to run.
+    """Pickle: any Python object. Anyone who can write to the backend can run code in a reader.
 
-    Only for backends that nobody else can write to, or under `Encryption`, which
-    refuses what was not written with its keys.
+    Use it only for backends that nobody else can write to, or under `Encryption`, which
+    refuses entries that were not written with its keys.
     """
 
     name = "pickle"
@@ -93,11 +115,11 @@ class PickleSerializer:
         return pickle.dumps(value, protocol=5)
 
     def loads(self, data: bytes) -> Any:
-        return pickle.loads(data)  # noqa: S301  # asked for by name; see above
+        return pickle.loads(data)  # noqa: S301  # requested by name; see above
 
 
 class BytesSerializer:
-    """Values that are bytes already, kept as they are."""
+    """Values that are bytes already, stored unchanged."""
 
     name = "bytes"
 
@@ -107,72 +129,19 @@ class BytesSerializer:
         if isinstance(value, bytearray | memoryview):
             return bytes(value)
         raise SerializationError(
-            f"this store's values are bytes, not {type(value).__name__}: add .serialize('json') "
-            "to its stack to put other values"
+            f"the values of this store must be bytes; got {type(value).__name__}: to put other "
+            "values, add .serialize('json') to the stack"
         )
 
     def loads(self, data: bytes) -> bytes:
         return data
 
 
-_ATOMS = frozenset({str, int, bool, NoneType})
-
-
-def _is_plain(value: Any, also: type | None) -> bool:
-    """Whether only exact JSON types are in it; False asks for a copy or a refusal."""
-    kind = type(value)
-    if kind is dict:
-        for key in value:
-            if type(key) is not str:
-                return False
-        value = value.values()
-    elif kind is not list and kind is not tuple:
-        value = (value,)
-    for item in value:
-        kind = type(item)
-        if kind in _ATOMS:
-            continue
-        if kind is float:
-            # NaN and the infinities are what differs from itself by something else than 0.
-            if item - item != 0:
-                return False
-        elif kind is dict or kind is list or kind is tuple:
-            if not _is_plain(item, also):
-                return False
-        elif kind is not also:
-            return False
-    return True
-
-
-def _copied(value: Any, also: type | None) -> Any:
-    """A copy in exact JSON types, or the refusal."""
-    kind = type(value)
-    if kind in _ATOMS or kind is also:
-        return value
-    if kind is float:
-        if value - value == 0:
-            return value
-        raise SerializationError("NaN and infinities are not numbers that JSON has")
-    if isinstance(value, Mapping):
-        copy = {}
-        for key, item in value.items():
-            if type(key) is not str:
-                raise SerializationError(f"keys of mappings are strings, not {type(key).__name__}")
-            copy[key] = _copied(item, also)
-        return copy
-    if isinstance(value, list | tuple):
-        return [_copied(item, also) for item in value]
-    raise SerializationError(
-        f"{kind.__name__} would come back as something else: convert it, or choose another "
-        "serializer"
-    )
-
-
 JSON = JSONSerializer()
 _MSGPACK = MsgpackSerializer()
 _BYTES = BytesSerializer()
 SAFE: Mapping[bytes, Serializer] = {codec.JSON: JSON, codec.MSGPACK: _MSGPACK, codec.BYTES: _BYTES}
-"""Serializers whose entries any stack can read: no bytes can make them run code."""
+"""Serializers whose entries any stack can read: they run no code from the stored bytes."""
 
 _NAMED: Mapping[str, type[Serializer]] = {
     "json": JSONSerializer,
@@ -189,48 +158,53 @@ _TAGS = {
 
 
 def serializer_named(name: str) -> Serializer | None:
-    """A serializer of kvwrap by its name, or `None`."""
-    made = _NAMED.get(name)
-    return None if made is None else made()
+    """Return the serializer of kvwrap with this name, or `None`."""
+    cls = _NAMED.get(name)
+    return None if cls is None else cls()
 
 
 def serializer_names() -> list[str]:
-    """The names that `serializer_named` knows."""
+    """Return the names that `serializer_named` knows."""
     return list(_NAMED)
 
 
 def checked_serializer(serializer: object) -> Serializer:
-    """A serializer, given itself or by its name; raises `ConfigurationError` for anything else."""
+    """Return a serializer, given as an object or by its name.
+
+    Raises:
+        ConfigurationError: No serializer has this name, or the object is not a serializer.
+    """
     if isinstance(serializer, str):
-        found = serializer_named(serializer)
-        if found is None:
+        named = serializer_named(serializer)
+        if named is None:
             raise ConfigurationError(
                 f"no serializer is called {serializer!r}: {suggest(serializer, serializer_names())}"
             )
-        return found
+        return named
     name = getattr(serializer, "name", None)
     if not isinstance(name, str) or not name:
         raise ConfigurationError(
-            f"a serializer has a name, by which its entries are known: {type(serializer).__name__} "
-            "has none"
+            "a serializer must have a `name`, a non-empty str that its entries record; "
+            f"{type(serializer).__name__} has none"
         )
     for method in ("dumps", "loads"):
         if not callable(getattr(serializer, method, None)):
             raise ConfigurationError(
-                f"a serializer has the methods dumps and loads: {type(serializer).__name__} has no "
-                f"{method}"
+                "a serializer must have the methods dumps and loads; "
+                f"{type(serializer).__name__} has no {method}"
             )
     own = serializer_named(name)
     if own is not None and not isinstance(serializer, type(own)):
         raise ConfigurationError(
-            f"entries named {name!r} are read by kvwrap's own serializer of this name wherever "
-            "this one is not at hand: give yours another name"
+            f"the serializer name {name!r} is reserved: where {type(serializer).__name__} is "
+            "missing, kvwrap's own serializer of this name would read its entries. "
+            "Give yours another name"
         )
-    return serializer  # type: ignore[return-value]  # checked piece by piece above
+    return serializer  # type: ignore[return-value]  # checked attribute by attribute above
 
 
 class ValueCodec:
-    """Values to bodies and back with one serializer, and whatever else is safe to read."""
+    """Converts values to bodies and back with one serializer; also reads the `SAFE` formats."""
 
     def __init__(self, serializer: Serializer) -> None:
         self.serializer = serializer
@@ -239,25 +213,25 @@ class ValueCodec:
         self._loads = serializer.loads
 
     def refusal(self, value: Any, error: Exception) -> KvwrapError:
-        """What to raise when the serializer's `dumps` raised this for this value."""
+        """Return the error to raise after the serializer's `dumps` raised `error`."""
         if isinstance(error, KvwrapError):
             return error
-        # The error's text may quote the value, so only its type is told.
+        # The error's text may quote the value, so only its type is shown.
         return SerializationError(
-            f"the {self.serializer.name} serializer refused a {type(value).__name__} "
-            f"({type(error).__name__})"
+            f"the {self.serializer.name} serializer refused a value of type "
+            f"{type(value).__name__} ({type(error).__name__})"
         )
 
     def loads(self, body: bytes, steps: bytes) -> Any:
-        """The value of a body that has these steps behind it; raises `CorruptEntry`.
+        """Return the value of a body that these steps encoded; raises `CorruptEntry`.
 
-        A body without any step is another program's, and in this serializer's format if
-        it is of use at all.
+        A body without any step was written by another program, and is read as this
+        serializer's format.
         """
         if steps == self.tag or not steps:
             loads = self._loads
         else:
-            # Somebody looks into a near store: the value is behind the cache's note.
+            # A near store is read directly: the value's steps follow the cache's note.
             if steps.startswith(codec.NEAR_COPY):
                 return self.loads(body, steps[len(codec.first_step(steps)) :])
             if steps.startswith(codec.NEAR_MISS):
@@ -274,10 +248,12 @@ class ValueCodec:
             return loads(body)
         except RecursionError:
             raise CorruptEntry(
-                f"the entry's body is {codec.describe(steps or self.tag)} that is nested more deeply "
-                "than Python's recursion limit allows from here: read it from a shallower call"
+                f"the entry's body is {codec.describe(steps or self.tag)} that is nested more "
+                "deeply than Python's recursion limit allows from here: read it with fewer calls "
+                "on the stack"
             ) from None
         except Exception as error:
             raise CorruptEntry(
-                f"the entry's body is not {codec.describe(steps or self.tag)} ({type(error).__name__})"
+                f"the entry's body is not valid {codec.describe(steps or self.tag)} "
+                f"({type(error).__name__})"
             ) from None
