@@ -1,1 +1,1 @@
-"""The command line, one command or family of commands a file."""
+"""The command line: one file per command, or per family of commands."""

@@ -1,4 +1,4 @@
-"""`kvwrap rewrite` and `kvwrap inspect`: bring entries into today's form, or report on them."""
+"""`kvwrap rewrite` and `kvwrap inspect`: rewrite the entries of a store, or report on them."""
 
 from __future__ import annotations
 
@@ -12,54 +12,57 @@ from kvwrap.config.load import from_config
 from kvwrap.rewriting.rewrite import Progress, Report, rewrite
 
 FAILED = 1
-"""Exit code when some entries could not be rewritten."""
+"""Exit code if some entries could not be rewritten."""
+
+_PROGRESS_INTERVAL = 0.2
+"""Seconds between two updates of the progress line."""
 
 
 def add_commands(commands: Any) -> None:
     """Add `rewrite` and `inspect` to the parser's commands."""
-    for name, what in (
-        ("rewrite", "bring every entry into the form in which the stack writes now"),
+    for name, summary in (
+        ("rewrite", "rewrite every entry in the form in which the stack writes now"),
         ("inspect", "report which keys and dictionaries the entries still need; write nothing"),
     ):
-        parser = commands.add_parser(name, help=what, description=what)
+        parser = commands.add_parser(name, help=summary, description=summary)
         parser.add_argument("config", help="a TOML file that describes the stack and its store")
         parser.add_argument(
             "--collection",
             action="append",
-            help="a collection to go through, repeatable, '' for the default one; default: all",
+            help="a collection to include, repeatable, '' for the default one; default: all",
         )
         parser.add_argument("--batch", type=int, default=100, help="keys in one round trip")
         parser.add_argument("--state", help="file for the state, to resume after a stop")
-        parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+        parser.add_argument("--quiet", action="store_true", help="print no progress on stderr")
         parser.set_defaults(run=run, exclusive=False)
         if name == "rewrite":
             parser.add_argument(
                 "--exclusive",
                 action="store_true",
-                help="nobody else writes meanwhile: for stores that cannot compare versions",
+                help="there is no other writer: for stores that cannot compare versions",
             )
 
 
-def run(parsed: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Rewrite or inspect, and print the report. Returns the exit code."""
-    report = asyncio.run(_rewrite(parsed))
+    report = asyncio.run(_rewrite(options))
     print(report)
     return FAILED if report.failed else 0
 
 
-async def _rewrite(parsed: argparse.Namespace) -> Report:
-    collections = parsed.collection and [name or None for name in parsed.collection]
-    async with from_config(parsed.config) as store:
+async def _rewrite(options: argparse.Namespace) -> Report:
+    collections = options.collection and [name or None for name in options.collection]
+    async with from_config(options.config) as store:
         report = await rewrite(
             store,
             collections=collections,
-            batch=parsed.batch,
-            progress=None if parsed.quiet else _ProgressLine(),
-            resume=parsed.state,
-            dry_run=parsed.command == "inspect",
-            exclusive=parsed.exclusive,
+            batch=options.batch,
+            progress=None if options.quiet else _ProgressLine(),
+            resume=options.state,
+            dry_run=options.command == "inspect",
+            exclusive=options.exclusive,
         )
-    if not parsed.quiet:
+    if not options.quiet:
         print(file=sys.stderr)
     return report
 
@@ -72,11 +75,11 @@ class _ProgressLine:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._last < 0.2:
+        if now - self._last < _PROGRESS_INTERVAL:
             return
         self._last = now
         report = progress.report
         rate = report.seen / (now - self._start)
-        where = "default collection" if progress.collection is None else progress.collection
-        line = f"{report.seen:,} seen, {report.rewritten:,} rewritten, {rate:,.0f}/s, in {where}"
+        name = "default collection" if progress.collection is None else progress.collection
+        line = f"{report.seen:,} seen, {report.rewritten:,} rewritten, {rate:,.0f}/s, in {name}"
         print(f"\r{line[:100]:<100}", end="", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""Integrations with other libraries, one module a library."""
+"""Integrations with other libraries: one module per library."""

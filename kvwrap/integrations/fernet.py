@@ -1,4 +1,4 @@
-"""Fernet tokens, as `cryptography` makes them."""
+"""Values that are Fernet tokens, the format of `cryptography.fernet`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError, DecryptionError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ else:
 # A token is base64 of bytes that begin with the version, 80, and a time of 8 bytes whose
 # first four are zero until the year 2106.
 _TOKEN = b"gAAAAA"
-PLAIN = frozenset({b"", codec.JSON, codec.BYTES})
-"""Codecs under which what another program wrote may come: raw, or through an adapter."""
+FOREIGN_CODECS = frozenset({b"", codec.JSON, codec.BYTES})
+"""Codecs that another program's values can have: raw, or through an adapter."""
 
 _CODECS = {"json": codec.JSON, "bytes": codec.BYTES, "msgpack": codec.MSGPACK}
 
@@ -29,13 +30,13 @@ _CODECS = {"json": codec.JSON, "bytes": codec.BYTES, "msgpack": codec.MSGPACK}
 class FernetTokens:
     """Reads values that are a Fernet token, as bytes or as a JSON string.
 
-    A token is bound to no name: one that was copied to another key opens there, until it has
-    been rewritten.
+    A token is not bound to a name. A token that was copied to another key opens there, until
+    it has been rewritten.
 
     Args:
-        keys: A `Fernet` or `MultiFernet`, or a key or several as `Fernet.generate_key` made
-            them.
-        content: What the tokens hold: "json" text, "msgpack", or plain "bytes".
+        keys: A `Fernet` or `MultiFernet`, or one or several keys in the form that
+            `Fernet.generate_key` returns.
+        content: The content of the tokens: "json" text, "msgpack", or plain "bytes".
 
     >>> from cryptography.fernet import Fernet
     >>> FernetTokens(Fernet(Fernet.generate_key()))
@@ -48,26 +49,29 @@ class FernetTokens:
         self, keys: FernetKeys, *, content: Literal["json", "msgpack", "bytes"] = "json"
     ) -> None:
         if content not in _CODECS:
-            raise ConfigurationError(f"content is one of {', '.join(_CODECS)}, not {content!r}")
-        self._opens = opener(keys)
+            raise ConfigurationError(
+                f"`content` must be one of {', '.join(map(repr, _CODECS))}; got {content!r}: "
+                f"{suggest(str(content), _CODECS)}"
+            )
+        self._opener = TokenOpener(keys)
         self._content = content
         self._codec = _CODECS[content]
 
     def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
-        if entry.codec not in PLAIN:
+        if entry.codec not in FOREIGN_CODECS:
             return None
         body = entry.body
         token = body[1:-1] if body[:1] == body[-1:] == b'"' else body
         if not token.startswith(_TOKEN):
             return None
-        return entry.with_body(self._opens(token, collection, key), self._codec)
+        return entry.with_body(self._opener.open(token, collection, key), self._codec)
 
     def __repr__(self) -> str:
         return f"FernetTokens(content={self._content!r})"
 
 
-class opener:  # noqa: N801  # called as a function; a class only to keep keys out of a repr
-    """Opens tokens with these keys, turning what goes wrong into `DecryptionError`."""
+class TokenOpener:
+    """Opens tokens with these keys, and raises `DecryptionError` for those that do not open."""
 
     def __init__(self, keys: FernetKeys) -> None:
         from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -77,24 +81,30 @@ class opener:  # noqa: N801  # called as a function; a class only to keep keys o
             self._decrypt = keys.decrypt
             return
         try:
-            opened = [Fernet(key) for key in ((keys,) if isinstance(keys, str | bytes) else keys)]
+            ciphers = [Fernet(key) for key in ((keys,) if isinstance(keys, str | bytes) else keys)]
         except (TypeError, ValueError):
-            # From nothing, since the library's text is about the key.
-            opened = []
-        if not opened:
+            # Without a cause: the library's error is about the key.
+            ciphers = []
+        if not ciphers:
             raise ConfigurationError(
-                "keys for Fernet tokens are what Fernet.generate_key() gives: 32 bytes in "
-                "URL-safe base64"
+                "`keys` must be one or several Fernet keys, each 32 bytes in URL-safe base64; got "
+                f"{type(keys).__name__} that is empty or invalid: create a key with "
+                "Fernet.generate_key()"
             )
-        self._decrypt = MultiFernet(opened).decrypt
+        self._decrypt = MultiFernet(ciphers).decrypt
 
-    def __call__(self, token: bytes, collection: Collection, key: str) -> bytes:
+    def open(self, token: bytes, collection: Collection, key: str) -> bytes:
+        """Decrypt a token. The names are for the error.
+
+        Raises:
+            DecryptionError: The token was altered, or made with another key.
+        """
         try:
             plain: bytes = self._decrypt(token)
         except self._invalid:
             raise DecryptionError(
-                "the Fernet token does not open with the keys given: it was altered, or made "
-                "with another key",
+                "the Fernet token does not open with these keys: it was altered, or made with "
+                "another key",
                 collection=collection,
                 key=key,
             ) from None

@@ -1,4 +1,4 @@
-"""Statistics for Prometheus, by `prometheus-client` (the extra `prometheus`).
+"""Export of statistics to Prometheus, with `prometheus-client` (the extra `prometheus`).
 
 >>> from prometheus_client import CollectorRegistry, generate_latest
 >>> from kvwrap import MemoryStore, stack
@@ -7,7 +7,7 @@
 >>> store = stack().statistics(name="sessions").over(MemoryStore())
 >>> collector = prometheus.register(store, registry=registry)
 
-Nothing is counted twice: a scrape reads the counts that the layers keep anyway.
+Nothing is counted twice: a scrape reads the layers' own counts.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 _LABELS = ("store", "collection", "operation")
 
 _COUNTERS = (
-    ("operations", "Calls, batches as one, those that failed included.", "calls"),
-    ("keys", "Keys that the calls were about, or gave.", "keys"),
+    ("operations", "Calls, a batch as one, failed calls included.", "calls"),
+    ("keys", "Keys that the calls concerned, or returned.", "keys"),
     ("hits", "Keys read that had an entry.", "hits"),
-    ("misses", "Keys read that had none.", "misses"),
-    ("changes", "Keys that were written, removed or given another end.", "changed"),
+    ("misses", "Keys read that had no entry.", "misses"),
+    ("changes", "Keys that were written or removed, or whose expiry was changed.", "changed"),
     ("read_bytes", "Bytes of entries read.", "bytes_read"),
     ("written_bytes", "Bytes of entries written.", "bytes_written"),
 )
@@ -46,21 +46,19 @@ class StatisticsCollector:
 
     def __init__(self) -> None:
         self.sources = Sources()
-        self._core = need(
-            "prometheus_client.metrics_core", extra="prometheus", wanted_by="the exporter"
-        )
+        self._core = need("prometheus_client.metrics_core", extra="prometheus", wanted_by=__name__)
 
     def describe(self) -> Iterable[Metric]:
-        """The metrics without samples, so that registering reads nothing."""
+        """Return the metrics without samples, so that registering reads no counts."""
         return self._families(())
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics as they are now; called by a scrape, from any thread."""
+        """Return the current metrics. A scrape calls this from any thread."""
         return self._families(tuple(self.sources))
 
     def _families(self, rows: tuple[Labelled, ...]) -> Iterable[Metric]:
-        for name, text, attribute in _COUNTERS:
-            family = self._core.CounterMetricFamily(f"kvwrap_{name}", text, labels=_LABELS)
+        for name, description, attribute in _COUNTERS:
+            family = self._core.CounterMetricFamily(f"kvwrap_{name}", description, labels=_LABELS)
             for row in rows:
                 value = getattr(row.counts, attribute)
                 if value or attribute == "calls":
@@ -70,18 +68,18 @@ class StatisticsCollector:
             "kvwrap_errors", "Calls that failed.", labels=(*_LABELS, "error")
         )
         durations = self._core.HistogramMetricFamily(
-            "kvwrap_operation_duration_seconds", "How long calls took.", labels=_LABELS
+            "kvwrap_operation_duration_seconds", "Duration of calls.", labels=_LABELS
         )
         for row in rows:
             for error, count in row.counts.errors.items():
                 errors.add_metric((*row[:3], error), count)
             latency = row.counts.latency
-            durations.add_metric(row[:3], _cumulative(latency), latency.seconds)
+            durations.add_metric(row[:3], _cumulative_buckets(latency), latency.seconds)
         yield errors
         yield durations
 
 
-def _cumulative(latency: Latency) -> list[tuple[str, float]]:
+def _cumulative_buckets(latency: Latency) -> list[tuple[str, float]]:
     counts = [(f"{bound:g}", float(latency.at_most(bound))) for bound in BOUNDS]
     return [*counts, ("+Inf", float(latency.calls))]
 
@@ -90,17 +88,18 @@ _collectors: WeakKeyDictionary[CollectorRegistry, StatisticsCollector] = WeakKey
 
 
 def register(store: Store, *, registry: CollectorRegistry | None = None) -> StatisticsCollector:
-    """Export this store's statistics; again for as many stores as there are.
+    """Export this store's statistics. Call it once for each store.
 
     Args:
         store: A store with a `Statistics` layer, its own or over a second store.
-        registry: The default registry of `prometheus-client` if left out. A registry has one
-            collector for all stores.
+        registry: The registry; the default registry of `prometheus-client` if omitted. A
+            registry has one collector for all stores.
 
     Raises:
-        ConfigurationError: The store has no `Statistics`, or `prometheus-client` is missing.
+        ConfigurationError: The store has no `Statistics`, or `prometheus-client` is not
+            installed.
     """
-    client = need("prometheus_client", extra="prometheus", wanted_by="the exporter")
+    client = need("prometheus_client", extra="prometheus", wanted_by=__name__)
     chosen: CollectorRegistry = client.REGISTRY if registry is None else registry
     collector = _collectors.get(chosen)
     if collector is not None:
@@ -114,8 +113,8 @@ def register(store: Store, *, registry: CollectorRegistry | None = None) -> Stat
 
 
 def unregister(store: Store, *, registry: CollectorRegistry | None = None) -> None:
-    """Export this store's statistics no longer."""
-    client = need("prometheus_client", extra="prometheus", wanted_by="the exporter")
+    """Stop exporting this store's statistics."""
+    client = need("prometheus_client", extra="prometheus", wanted_by=__name__)
     collector = _collectors.get(client.REGISTRY if registry is None else registry)
     if collector is not None:
         collector.sources.remove(store)

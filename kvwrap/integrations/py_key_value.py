@@ -1,7 +1,7 @@
 """Entries that py-key-value's wrappers for encryption and compression wrote.
 
-Both put a mapping of two or three fields in place of the value, with its bytes in base64.
-They are found by the field names, as the wrappers themselves find them.
+Both wrappers replace the value by a mapping of two or three fields, with the bytes in
+base64. The readers here recognize these entries by the field names, as the wrappers do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError
-from kvwrap.integrations.fernet import PLAIN, FernetKeys, opener
+from kvwrap.integrations.fernet import FOREIGN_CODECS, FernetKeys, TokenOpener
 
 _ENCRYPTED = "__encrypted_data__"
 _ENCRYPTION_VERSION = "__encryption_version__"
@@ -34,17 +34,17 @@ _loads = msgspec.json.Decoder().decode
 
 
 class PyKeyValueEncryption:
-    """Reads what `FernetEncryptionWrapper` wrote: for `Encryption(legacy=[...])`.
+    """Reads entries that `FernetEncryptionWrapper` wrote: for `Encryption(legacy=[...])`.
 
-    These entries are bound to no name: one that was copied to another key opens there, until
-    it has been rewritten. Where the wrapper passed values through that were not encrypted,
-    this refuses them unless the layer has `accept_plaintext=True`.
+    These entries are not bound to a name. An entry that was copied to another key opens
+    there, until it has been rewritten. The wrapper returned values that were not encrypted.
+    This reader does not, and the layer refuses them unless it has `accept_plaintext=True`.
 
     Args:
-        fernet: The `Fernet` or `MultiFernet` that the wrapper had, or its keys.
-        source_material: The wrapper's argument of this name, with `salt`, in place of `fernet`.
-            Deriving the key takes about half a second, once, here.
-        salt: As the wrapper had it.
+        fernet: The `Fernet` or `MultiFernet` of the wrapper, or its keys.
+        source_material: The wrapper's argument of this name, with `salt`, instead of `fernet`.
+            Deriving the key takes about half a second, once, in this constructor.
+        salt: The wrapper's argument of this name.
     """
 
     authenticates = True
@@ -58,18 +58,21 @@ class PyKeyValueEncryption:
     ) -> None:
         derived = bool(source_material) and bool(salt)
         if (fernet is None) is not derived or (not derived and (source_material or salt)):
+            arguments = {"fernet": fernet, "source_material": source_material, "salt": salt}
+            given = [f"`{name}`" for name, argument in arguments.items() if argument]
             raise ConfigurationError(
-                "PyKeyValueEncryption takes fernet, or source_material and salt together: "
-                "whichever FernetEncryptionWrapper had"
+                "PyKeyValueEncryption needs either `fernet`, or both `source_material` and "
+                f"`salt`; got {', '.join(given) or 'none of them'}: pass the arguments that "
+                "FernetEncryptionWrapper had"
             )
         if fernet is None:
             assert source_material is not None
             assert salt is not None
-            raw = hashlib.pbkdf2_hmac(
+            derived_key = hashlib.pbkdf2_hmac(
                 "sha256", source_material.encode(), salt.encode(), _PBKDF2_ROUNDS, 32
             )
-            fernet = base64.urlsafe_b64encode(raw)
-        self._opens = opener(fernet)
+            fernet = base64.urlsafe_b64encode(derived_key)
+        self._opener = TokenOpener(fernet)
 
     def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
         fields = _fields(entry, _ENCRYPTED)
@@ -78,27 +81,26 @@ class PyKeyValueEncryption:
         version, data = fields.get(_ENCRYPTION_VERSION), fields[_ENCRYPTED]
         if version != _VERSION:
             raise DecryptionError(
-                f"an entry of py-key-value with encryption version {version!r}; this reads "
-                f"{_VERSION}",
+                f"an encrypted entry of py-key-value must have version {_VERSION}, the only one "
+                f"that can be read; this one has version {version!r}",
                 collection=collection,
                 key=key,
             )
-        return entry.with_body(
-            self._opens(_bytes(data, collection, key), collection, key), codec.JSON
-        )
+        token = _decode_base64(data, collection, key)
+        return entry.with_body(self._opener.open(token, collection, key), codec.JSON)
 
     def __repr__(self) -> str:
         return "PyKeyValueEncryption(...)"
 
 
 class PyKeyValueCompression:
-    """Reads what `CompressionWrapper` wrote: for `Compression(legacy=[...])`.
+    """Reads entries that `CompressionWrapper` wrote: for `Compression(legacy=[...])`.
 
-    Where the wrapper hands out the broken mapping itself, this raises `CorruptEntry`.
+    For a corrupt entry, the wrapper returns the mapping itself. This raises `CorruptEntry`.
 
     Args:
-        max_bytes: The largest value that is unpacked, so that a small forged entry does not
-            fill the memory.
+        max_bytes: The largest decompressed value, in bytes, so that a small forged entry does
+            not exhaust memory.
     """
 
     authenticates = False
@@ -114,21 +116,23 @@ class PyKeyValueCompression:
         algorithm = fields.get(_COMPRESSION_ALGORITHM, "gzip")
         if version != _VERSION or algorithm != "gzip":
             raise CorruptEntry(
-                f"an entry of py-key-value compressed with {algorithm!r}, version {version!r}; "
-                f"this reads gzip, version {_VERSION}",
+                f"a compressed entry of py-key-value must have algorithm 'gzip' and version "
+                f"{_VERSION}, the only ones that can be read; this one has algorithm "
+                f"{algorithm!r} and version {version!r}",
                 collection=collection,
                 key=key,
             )
-        packed = zlib.decompressobj(_GZIP_WINDOW)
+        compressed = _decode_base64(fields[_COMPRESSED], collection, key)
+        decompressor = zlib.decompressobj(_GZIP_WINDOW)
         try:
-            body = packed.decompress(_bytes(fields[_COMPRESSED], collection, key), self._max_bytes)
-            whole = packed.eof
+            body = decompressor.decompress(compressed, self._max_bytes)
+            complete = decompressor.eof
         except zlib.error:
-            body, whole = b"", False
-        if not whole:
+            body, complete = b"", False
+        if not complete:
             raise CorruptEntry(
-                "an entry of py-key-value whose gzip data is broken, or unpacks to over "
-                f"max_bytes={self._max_bytes}",
+                "a compressed entry of py-key-value must be valid gzip data of at most "
+                f"max_bytes={self._max_bytes} decompressed; this one is corrupt or larger",
                 collection=collection,
                 key=key,
             )
@@ -139,9 +143,9 @@ class PyKeyValueCompression:
 
 
 def _fields(entry: Entry, field: str) -> dict[str, Any] | None:
-    """The entry's mapping, if it has this field."""
+    """Return the entry's mapping, or `None` if it is not one with this field."""
     # The bytes are searched first, so that ordinary values are not parsed here.
-    if entry.codec not in PLAIN or field.encode() not in entry.body:
+    if entry.codec not in FOREIGN_CODECS or field.encode() not in entry.body:
         return None
     try:
         fields = _loads(entry.body)
@@ -150,14 +154,14 @@ def _fields(entry: Entry, field: str) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) and field in fields else None
 
 
-def _bytes(text: object, collection: Collection, key: str) -> bytes:
+def _decode_base64(text: object, collection: Collection, key: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else _refused()
+        if isinstance(text, str):
+            return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
-        raise CorruptEntry(
-            "an entry of py-key-value whose data is not base64", collection=collection, key=key
-        ) from None
-
-
-def _refused() -> bytes:
-    raise ValueError
+        pass
+    raise CorruptEntry(
+        "the data of an entry of py-key-value must be base64; this entry's is not base64",
+        collection=collection,
+        key=key,
+    )

@@ -1,4 +1,4 @@
-"""Encryption keys: which there are, which one is written with, and where they come from."""
+"""Encryption keys: keyrings, key sources, rotation and envelope encryption."""
 
 from kvwrap.keyring.envelope import EnvelopeKeyring, WrappedKey
 from kvwrap.keyring.kek import KEK, KeyCalls, LocalKEK

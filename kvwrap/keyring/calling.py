@@ -1,4 +1,4 @@
-"""Functions of the user's that give keys, be they async or not."""
+"""Calls of the user's functions that provide, wrap or unwrap keys, async or not."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from typing import Any
 from kvwrap.errors import KvwrapError, StoreUnavailable
 
 
-async def called(function: Callable[..., Any], *arguments: object, what: str) -> Any:
-    """What the function gives; one that is not async runs in a thread, since it may block.
+async def call(function: Callable[..., Any], *arguments: object, role: str) -> Any:
+    """Call a function of the user's. Returns its result.
+
+    A function that is not async runs in a thread, since it may block.
 
     Args:
         function: The user's function.
-        arguments: What it is given.
-        what: What it is to us, for the error.
+        arguments: Its arguments.
+        role: The function's task, for the error message.
 
     Raises:
-        StoreUnavailable: It raised something that is not an error of kvwrap's.
+        StoreUnavailable: The function raised an error that is not one of kvwrap's.
     """
     try:
         if inspect.iscoroutinefunction(function):
             return await function(*arguments)
-        made = await asyncio.to_thread(function, *arguments)
-        return await made if isinstance(made, Awaitable) else made
+        result = await asyncio.to_thread(function, *arguments)
+        return await result if isinstance(result, Awaitable) else result
     except KvwrapError:
         raise
     except Exception as error:
-        # Its text is left to the cause: it is not known what it shows.
-        raise StoreUnavailable(f"{what} failed ({type(error).__name__})") from error
+        # Only the cause has the error's text, which may contain secrets.
+        raise StoreUnavailable(
+            f"{role} failed with {type(error).__name__}: see the error's __cause__"
+        ) from error

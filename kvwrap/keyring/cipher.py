@@ -1,4 +1,4 @@
-"""A key at work under its name, and how many messages it has sealed."""
+"""Authenticated encryption with one named key, and its count of messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kvwrap.keyring.key import NONCE, SUITES, TAG, Key
 _log = logging.getLogger("kvwrap.encryption")
 
 
-class Count:
-    """How many messages were sealed with a key in this process; outlives the cipher."""
+class MessageCount:
+    """Number of messages that this process has sealed with a key. Outlives the cipher."""
 
     __slots__ = ("messages",)
 
@@ -22,39 +22,39 @@ class Count:
 
 
 class Cipher:
-    """Seals and opens with one key, which has a name.
+    """Seals and opens messages with one named key.
 
     A sealed message is a nonce of 12 bytes, the ciphertext, and a tag of 16 bytes. Every
-    nonce is drawn from the operating system for that message alone, so neither a fork nor a
-    restored snapshot of the process can bring one back.
+    nonce is drawn from the operating system for one message only. So neither a fork nor a
+    restored snapshot of the process can repeat a nonce.
 
     Attributes:
         name: The key's name in its keyring.
         key: The key.
-        step: What the codec of an entry sealed with it begins with.
-        count: How many messages it has sealed.
-        limit: How many its algorithm is good for.
+        step: The codec step of entries sealed with this key; their codec begins with it.
+        count: The number of messages sealed so far.
+        limit: The number of messages for which the algorithm is safe with one key.
     """
 
     __slots__ = ("_decrypt", "_encrypt", "_invalid", "count", "key", "limit", "name", "step")
 
-    def __init__(self, name: str, key: Key, count: Count | None = None) -> None:
+    def __init__(self, name: str, key: Key, count: MessageCount | None = None) -> None:
         from cryptography.exceptions import InvalidTag
 
         self.name = name
         self.key = key
-        self.step = step_of(name)
-        self.count = count or Count()
+        self.step = key_step(name)
+        self.count = count or MessageCount()
         self.limit = SUITES[key.algorithm].messages
         aead = key.aead()
         self._encrypt: Any = aead.encrypt
         self._decrypt: Any = aead.decrypt
         self._invalid = InvalidTag
 
-    def seal(self, plain: bytes, bound: bytes) -> bytes:
-        """The message that opens only with this key and with `bound` beside it.
+    def seal(self, plain: bytes, associated_data: bytes) -> bytes:
+        """Encrypt a message that opens only with this key and the same associated data.
 
-        It counts, and whoever calls it keeps to `limit`.
+        The message is counted. The caller enforces `limit`.
 
         Raises:
             OverflowError: The message is over 2 GiB.
@@ -63,20 +63,23 @@ class Cipher:
         count.messages += 1
         if count.messages == self.limit // 2:
             _log.warning(
-                "key %r has sealed half of the %d messages that it is good for: promote another",
+                "key %r has sealed half of its limit of %d messages: add a key and promote it",
                 self.name,
                 self.limit,
             )
         nonce = os.urandom(NONCE)
-        sealed: bytes = nonce + self._encrypt(nonce, plain, bound)
+        sealed: bytes = nonce + self._encrypt(nonce, plain, associated_data)
         return sealed
 
-    def open(self, sealed: bytes, bound: bytes) -> bytes | None:
-        """What was sealed, or `None` if the message, the key or `bound` is another."""
+    def open(self, sealed: bytes, associated_data: bytes) -> bytes | None:
+        """Decrypt a message.
+
+        Returns `None` if the message was altered, or the key or the associated data differ.
+        """
         if len(sealed) < NONCE + TAG:
             return None
         try:
-            plain: bytes = self._decrypt(sealed[:NONCE], sealed[NONCE:], bound)
+            plain: bytes = self._decrypt(sealed[:NONCE], sealed[NONCE:], associated_data)
         except self._invalid:
             return None
         return plain
@@ -85,6 +88,6 @@ class Cipher:
         return f"Cipher({self.name!r})"
 
 
-def step_of(name: str) -> bytes:
-    """The codec's step for entries sealed with the key of this name."""
+def key_step(name: str) -> bytes:
+    """Return the codec step of entries sealed with the key of this name."""
     return codec.step(codec.ENCRYPTED, codec.fingerprint(name))

@@ -1,4 +1,4 @@
-"""Envelope keys: data keys that lie wrapped, and are opened when they are wanted."""
+"""Envelope encryption: data keys that are stored wrapped, and unwrapped when they are used."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any, Self
 
 import msgspec
 
-from kvwrap.core import codec
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.ttl import checked_ttl
 from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
-from kvwrap.keyring.calling import called
-from kvwrap.keyring.cipher import Cipher, Count
+from kvwrap.keyring.calling import call
+from kvwrap.keyring.cipher import Cipher, MessageCount, key_step
 from kvwrap.keyring.kek import KEK
-from kvwrap.keyring.key import Algorithm, Key, checked_algorithm, decoded
-from kvwrap.keyring.source import KeySource, checked_keys, names_by_step
+from kvwrap.keyring.key import Algorithm, Key, checked_algorithm, decode_base64
+from kvwrap.keyring.rotation import NamedKeys, checked_mapping
+
+_KEK_CALL = "the call to the key-encryption key"
 
 
 class WrappedKey(msgspec.Struct, frozen=True):
-    """A data key as its key-encryption key wrapped it. Not secret, but needed to read."""
+    """A data key, wrapped by its key-encryption key. Not secret, but needed to read."""
 
     data: bytes
     algorithm: str = "aes-256-gcm"
@@ -33,24 +34,24 @@ class WrappedKey(msgspec.Struct, frozen=True):
         return f"WrappedKey(algorithm={self.algorithm!r})"
 
 
-class EnvelopeKeyring(KeySource):
-    """Data keys that were wrapped by a key-encryption key, which may never leave a key service.
+class EnvelopeKeyring(NamedKeys[WrappedKey]):
+    """Data keys, wrapped by a key-encryption key that may never leave a key service.
 
-    Entries are sealed with the data keys, as under a `Keyring`; only these keys are wrapped,
-    so they can lie in a configuration, and the service is asked once for each and not once
-    an entry. Opened data keys are kept for `max_age` seconds, at most `max_keys` of them.
-    With `rewrapped` the key-encryption key changes, and no entry has to be rewritten.
+    Entries are sealed with the data keys, as with a `Keyring`. Only these keys are wrapped,
+    so a configuration can contain them. The service is called once per data key and not once
+    per entry. Unwrapped data keys are cached for `max_age` seconds, at most `max_keys` of
+    them. `rewrapped` changes the key-encryption key, and no entry has to be rewritten.
 
     Args:
         keys: Wrapped data keys by name: bytes, their base64, or a `WrappedKey`.
-        kek: What opens them: a `LocalKEK`, `KeyCalls` with two functions, or any object
-            with `wrap` and `unwrap`.
-        primary: The name of the data key to write with; the first one if left out.
-        max_age: Seconds for which an opened data key is kept.
-        max_keys: How many opened data keys are kept.
+        kek: The key-encryption key: a `LocalKEK`, `KeyCalls` with two functions, or any
+            object with `wrap` and `unwrap`.
+        primary: The name of the data key to write with; the first one if omitted.
+        max_age: Seconds for which an unwrapped data key is cached.
+        max_keys: Number of unwrapped data keys that are cached.
 
-    Reading or writing raises `StoreUnavailable` when the service is wanted and fails, and
-    `DecryptionError` when a wrapped key does not open.
+    Reading or writing raises `StoreUnavailable` when the service is needed and fails, and
+    `DecryptionError` when a data key cannot be unwrapped.
     """
 
     def __init__(
@@ -62,25 +63,22 @@ class EnvelopeKeyring(KeySource):
         max_age: float = 3600.0,
         max_keys: int = 64,
     ) -> None:
-        checked_keys(
-            keys,
-            "an envelope keyring has at least one wrapped key: make the first with "
-            "await EnvelopeKeyring.generate(kek)",
+        checked_mapping(
+            keys, "wrapped key", "create the first with `await EnvelopeKeyring.generate(kek)`"
         )
         if not callable(getattr(kek, "unwrap", None)):
-            raise ConfigurationError("kek has the methods wrap and unwrap, as LocalKEK has")
-        checked_count(max_keys, "max_keys")
-        self._keys = {name: _wrapped(key) for name, key in keys.items()}
-        if len(names_by_step(self.names)) < len(self._keys):
             raise ConfigurationError(
-                "two of the keys' names come to the same key id: name one of them otherwise"
+                f"`kek` must have the methods wrap and unwrap; got {type(kek).__name__}: use a "
+                "LocalKEK, or KeyCalls(unwrap=..., wrap=...)"
             )
-        self.primary = next(iter(self._keys)) if primary is None else primary
-        self._known(self.primary)
+        checked_count(max_keys, "max_keys")
+        super().__init__({name: _to_wrapped_key(key) for name, key in keys.items()}, primary)
         self._kek = kek
         self._max_age = checked_ttl(max_age)
         self._max_keys = max_keys
-        self._counts: dict[str, Count] = {}
+        self._counts: dict[str, MessageCount] = {}
+
+    # -- sources -----------------------------------------------------------------------
 
     @classmethod
     async def generate(
@@ -92,94 +90,73 @@ class EnvelopeKeyring(KeySource):
         max_age: float = 3600.0,
         max_keys: int = 64,
     ) -> Self:
-        """A keyring of one new data key, wrapped: keep its `to_text()`."""
-        first = {name: await _made(kek, algorithm)}
+        """Create a keyring of one new data key, wrapped. Store its `to_text()`."""
+        first = {name: await _generate_wrapped(kek, algorithm)}
         return cls(first, kek=kek, max_age=max_age, max_keys=max_keys)
 
     @classmethod
     def from_text(
         cls, wrapped: str, *, kek: KEK, max_age: float = 3600.0, max_keys: int = 64
     ) -> Self:
-        """The keyring that `to_text` wrote, or the JSON form of `Keyring.from_text`."""
-        return cls._of(text.parsed(wrapped, "the keyring's text"), kek, max_age, max_keys)
+        """Parse the text that `to_text` returned, or the JSON form of `Keyring.from_text`."""
+        return cls._from_parsed(text.parse(wrapped, "the keyring's text"), kek, max_age, max_keys)
 
     @classmethod
     def from_env(cls, name: str, *, kek: KEK, max_age: float = 3600.0, max_keys: int = 64) -> Self:
-        """As `from_text`, of an environment variable."""
-        return cls._of(text.from_env(name), kek, max_age, max_keys)
+        """Read the text from an environment variable, in one of the forms of `from_text`."""
+        return cls._from_parsed(text.from_env(name), kek, max_age, max_keys)
 
     @classmethod
     def from_file(
         cls, path: str | os.PathLike[str], *, kek: KEK, max_age: float = 3600.0, max_keys: int = 64
     ) -> Self:
-        """As `from_text`, of a file."""
-        return cls._of(text.from_file(path, secret=False), kek, max_age, max_keys)
+        """Read the text from a file, in one of the forms of `from_text`."""
+        return cls._from_parsed(text.from_file(path, secret=False), kek, max_age, max_keys)
 
     @classmethod
-    def _of(cls, found: text.Text, kek: KEK, max_age: float, max_keys: int) -> Self:
+    def _from_parsed(
+        cls, parsed: text.ParsedKeyring, kek: KEK, max_age: float, max_keys: int
+    ) -> Self:
         return cls(
-            {key.name: WrappedKey(key.data, key.algorithm) for key in found.keys},
+            {key.name: WrappedKey(key.data, key.algorithm) for key in parsed.keys},
             kek=kek,
-            primary=found.primary,
+            primary=parsed.primary,
             max_age=max_age,
             max_keys=max_keys,
         )
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the data keys."""
-        return tuple(self._keys)
-
-    @property
-    def ids(self) -> dict[str, str]:
-        """The id by which entries name each key, in hexadecimal, by the key's name."""
-        return {name: codec.fingerprint(name).hex() for name in self._keys}
-
     def to_text(self) -> str:
-        """The keyring in the compact form, its keys wrapped: it need not be kept secret."""
-        names = sorted(self._keys, key=lambda name: name != self.primary)
-        return text.written(
-            (
-                name,
-                self._keys[name].algorithm,
-                base64.urlsafe_b64encode(self._keys[name].data).decode(),
-            )
-            for name in names
+        """Return the keyring in the compact form. Its keys are wrapped, so it is not secret."""
+        return text.format_keys(
+            (name, key.algorithm, base64.urlsafe_b64encode(key.data).decode())
+            for name, key in self._primary_first()
         )
 
     # -- rotation ----------------------------------------------------------------------
 
     async def with_key(self, name: str, *, algorithm: Algorithm = "aes-256-gcm") -> Self:
-        """A keyring that can also read with a new data key, wrapped now."""
-        if name in self._keys:
-            raise ConfigurationError(f"there is a key {name!r} already: name the new one otherwise")
-        return self._changed({**self._keys, name: await _made(self._kek, algorithm)}, self.primary)
+        """Return a keyring that can also read with a new data key, wrapped now.
 
-    def promoted(self, name: str) -> Self:
-        """A keyring that writes with this one of its data keys."""
-        self._known(name)
-        return self._changed(self._keys, name)
-
-    def retired(self, name: str) -> Self:
-        """A keyring without this data key: entries sealed with it can no longer be read."""
-        self._known(name)
-        if name == self.primary:
-            raise ConfigurationError(
-                f"{name!r} is the primary key: promote another before it is retired"
-            )
-        left = {other: key for other, key in self._keys.items() if other != name}
-        return self._changed(left, self.primary)
+        Raises:
+            ConfigurationError: The keyring already has a key of this name.
+        """
+        self._check_new(name)
+        added = await _generate_wrapped(self._kek, algorithm)
+        return self._replace({**self._keys, name: added}, self.primary)
 
     async def rewrapped(self, kek: KEK) -> Self:
-        """The same data keys under another key-encryption key; entries stay as they are."""
+        """Return a keyring of the same data keys, wrapped by another key-encryption key.
+
+        Stored entries do not change.
+        """
         keys = {}
         for name, key in self._keys.items():
-            material = await called(self._kek.unwrap, key.data, what=_SERVICE)
-            data = await called(kek.wrap, material, what=_SERVICE)
+            material = await call(self._kek.unwrap, key.data, role=_KEK_CALL)
+            data = await call(kek.wrap, material, role=_KEK_CALL)
             keys[name] = WrappedKey(data, key.algorithm)
-        return self._changed(keys, self.primary, kek)
+        return self._replace(keys, self.primary, kek)
 
-    def _changed(
+    def _replace(
         self, keys: Mapping[str, WrappedKey], primary: str, kek: KEK | None = None
     ) -> Self:
         changed = type(self)(
@@ -192,85 +169,75 @@ class EnvelopeKeyring(KeySource):
         changed._counts = self._counts
         return changed
 
-    def _known(self, name: str) -> WrappedKey:
-        if name not in self._keys:
-            raise ConfigurationError(
-                f"there is no key {name!r} in the keyring, which has "
-                f"{', '.join(map(repr, self._keys))}"
-            )
-        return self._keys[name]
-
-    # -- at work -----------------------------------------------------------------------
+    # -- use by a layer ----------------------------------------------------------------
 
     def bind(self, clock: Clock) -> EnvelopeKeys:
         return EnvelopeKeys(self, self._max_age, self._max_keys, clock)
 
-    async def opened(self, name: str) -> Cipher:
-        """The data key of this name, unwrapped now."""
+    async def unwrap(self, name: str) -> Cipher:
+        """Unwrap the data key of this name, without the cache. Returns its cipher."""
         key = self._keys[name]
-        material = await called(self._kek.unwrap, key.data, what=_SERVICE)
+        material = await call(self._kek.unwrap, key.data, role=_KEK_CALL)
         try:
-            opened = Key(material, algorithm=key.algorithm)
+            unwrapped = Key(material, algorithm=key.algorithm)
         except ConfigurationError as error:
             raise ConfigurationError(f"key {name!r}, unwrapped: {error.message}") from None
-        return Cipher(name, opened, self._counts.setdefault(name, Count()))
+        return Cipher(name, unwrapped, self._counts.setdefault(name, MessageCount()))
 
     def __repr__(self) -> str:
         return f"EnvelopeKeyring(primary={self.primary!r}, keys={list(self._keys)!r})"
 
 
 class EnvelopeKeys:
-    """Data keys at work: those opened of late, within bounds of number and age."""
+    """Unwrapped data keys, cached within bounds of number and age."""
 
     waits = True
-    sealing: Cipher
+    primary: Cipher
 
     def __init__(
         self, keyring: EnvelopeKeyring, max_age: float, max_keys: int, clock: Clock
     ) -> None:
         from cachetools import TTLCache
 
-        self.opening: Mapping[bytes, Cipher] = {}
+        self.ciphers: Mapping[bytes, Cipher] = {}
+        self.names: Mapping[bytes, str] = {key_step(name): name for name in keyring.names}
         self._keyring = keyring
-        self._names = names_by_step(keyring.names)
-        self._opened: Any = TTLCache(max_keys, max_age, timer=clock.monotonic)
+        self._cache: Any = TTLCache(max_keys, max_age, timer=clock.monotonic)
         self._locks = KeyedLocks()
 
-    def named(self) -> Mapping[bytes, str]:
-        return self._names
+    @property
+    def idle(self) -> bool:
+        return not self._locks
 
-    async def for_sealing(self) -> Cipher:
-        return await self._cipher(self._keyring.primary)
+    async def fetch_primary(self) -> Cipher:
+        return await self._fetch(self._keyring.primary)
 
-    async def for_opening(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
-        names = self._names
-        return {step: await self._cipher(names[step]) for step in steps if step in names}
+    async def fetch_ciphers(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
+        names = self.names
+        return {step: await self._fetch(names[step]) for step in steps if step in names}
 
-    async def _cipher(self, name: str) -> Cipher:
-        cipher: Cipher | None = self._opened.get(name)
+    async def _fetch(self, name: str) -> Cipher:
+        cipher: Cipher | None = self._cache.get(name)
         if cipher is None:
             async with self._locks.hold(name):
-                cipher = self._opened.get(name)
+                cipher = self._cache.get(name)
                 if cipher is None:
-                    cipher = self._opened[name] = await self._keyring.opened(name)
+                    cipher = self._cache[name] = await self._keyring.unwrap(name)
         return cipher
 
     async def reload(self) -> None:
-        """Forget what is opened, so that the service is asked anew."""
-        self._opened.clear()
+        """Clear the cache, so that the next use calls the service again."""
+        self._cache.clear()
 
 
-_SERVICE = "the key-encryption key's call"
+async def _generate_wrapped(kek: KEK, algorithm: Algorithm) -> WrappedKey:
+    key = Key.generate(algorithm)
+    return WrappedKey(await call(kek.wrap, key.reveal(), role=_KEK_CALL), key.algorithm)
 
 
-async def _made(kek: KEK, algorithm: Algorithm) -> WrappedKey:
-    made = Key.generate(algorithm)
-    return WrappedKey(await called(kek.wrap, made.reveal(), what=_SERVICE), made.algorithm)
-
-
-def _wrapped(key: WrappedKey | bytes | str) -> WrappedKey:
+def _to_wrapped_key(key: WrappedKey | bytes | str) -> WrappedKey:
     if isinstance(key, str):
-        key = decoded(key)
+        key = decode_base64(key)
     if not isinstance(key, WrappedKey):
         key = WrappedKey(bytes(key))
     checked_algorithm(key.algorithm)

@@ -1,4 +1,4 @@
-"""Keys that wrap keys."""
+"""Key-encryption keys: keys that wrap data keys."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Protocol, Self
 
 from kvwrap.errors import ConfigurationError, DecryptionError
-from kvwrap.keyring.key import Key
+from kvwrap.keyring.key import UNPICKLABLE, Key
 
 
 class KEK(Protocol):
-    """What wraps data keys and opens them again: `LocalKEK`, or a key service behind two calls.
+    """Wraps and unwraps data keys: `LocalKEK`, or a key service behind two calls.
 
-    Each call takes bytes and gives bytes, and may be async; one that is not runs in a thread.
+    Each call takes bytes and returns bytes, and may be async. A call that is not async runs
+    in a thread.
     """
 
     @property
     def unwrap(self) -> Callable[[bytes], Any]:
-        """The data key that was wrapped; raises what it likes for anything else."""
+        """Return the data key of these wrapped bytes. Raises any error for other bytes."""
 
     @property
     def wrap(self) -> Callable[[bytes], Any]:
-        """The data key, wrapped."""
+        """Return the data key, wrapped."""
 
 
 class KeyCalls(NamedTuple):
-    """A key service as two functions; reading and writing entries needs `unwrap` only."""
+    """A key service as two functions. Reading and writing entries needs only `unwrap`."""
 
     unwrap: Callable[[bytes], Any]
     wrap: Callable[[bytes], Any]
@@ -36,7 +37,7 @@ class KeyCalls(NamedTuple):
 
 
 class LocalKEK:
-    """A key-encryption key of 32 bytes in this process, by AES key wrap (RFC 3394).
+    """A key-encryption key of 32 bytes in this process, with AES key wrap (RFC 3394).
 
     Args:
         material: The bytes, or their base64.
@@ -50,43 +51,51 @@ class LocalKEK:
 
     @classmethod
     def generate(cls) -> Self:
-        """A new one, from the operating system's randomness."""
+        """Create a new one from the operating system's randomness."""
         return cls(Key.generate().reveal())
 
     @classmethod
     def from_env(cls, name: str) -> Self:
-        """The one in an environment variable: its base64, and nothing else."""
-        found = os.environ.get(name, "").strip()
-        if not found:
-            raise ConfigurationError(f"the environment has no {name}: set it to 32 bytes in base64")
+        """Read one from an environment variable, which contains only its base64."""
+        material = os.environ.get(name, "").strip()
+        if not material:
+            raise ConfigurationError(
+                f"the environment variable {name} must contain 32 bytes in base64; it is not "
+                "set, or empty"
+            )
         try:
-            return cls(found)
+            return cls(material)
         except ConfigurationError as error:
             raise ConfigurationError(f"environment variable {name}: {error.message}") from None
 
     def reveal_text(self) -> str:
-        """Its base64, to be put where secrets are kept."""
+        """Return its base64, to be stored as a secret."""
         return self._key.reveal_text()
 
     async def wrap(self, material: bytes) -> bytes:
-        """The data key, wrapped; 8 bytes longer."""
+        """Wrap a data key. The result is 8 bytes longer."""
         from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
         return aes_key_wrap(self._key.reveal(), material)
 
     async def unwrap(self, wrapped: bytes) -> bytes:
-        """The data key; raises `DecryptionError` if another key wrapped it, or nothing did."""
+        """Unwrap a data key.
+
+        Raises:
+            DecryptionError: The bytes were altered, or wrapped with another key.
+        """
         from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
         try:
             return aes_key_unwrap(self._key.reveal(), wrapped)
         except (InvalidUnwrap, ValueError):
             raise DecryptionError(
-                "a wrapped data key does not open with this key-encryption key"
+                "a wrapped data key does not open with this key-encryption key: it was altered, "
+                "or wrapped with another key"
             ) from None
 
     def __repr__(self) -> str:
         return "LocalKEK()"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("keys are not pickled: each process loads them from where they are kept")
+        raise TypeError(UNPICKLABLE)

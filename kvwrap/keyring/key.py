@@ -1,4 +1,4 @@
-"""One key: its bytes, and the algorithm that it is for."""
+"""One encryption key: its bytes and its algorithm."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
 Algorithm = Literal["aes-256-gcm", "chacha20-poly1305", "aes-256-gcm-siv"]
-"""What a key can be for."""
+"""The algorithms that a key can have."""
 
 LENGTH = 32
-"""Bytes in a key, of every algorithm."""
+"""Bytes in a key, for every algorithm."""
 
 NONCE = 12
-"""Bytes in a nonce, of every algorithm."""
+"""Bytes in a nonce, for every algorithm."""
 
 TAG = 16
-"""Bytes in an authentication tag, of every algorithm."""
+"""Bytes in an authentication tag, for every algorithm."""
+
+UNPICKLABLE = "a key cannot be pickled: load the keys in each process, from where they are stored"
+
+_LONGEST_SHOWN = 20
+"""Characters of an unknown algorithm that an error shows; a longer text may be a key."""
 
 
 class Suite(msgspec.Struct, frozen=True):
-    """What is to be known of an algorithm.
+    """Properties of an algorithm.
 
     Attributes:
         cls: The name of its class in `cryptography.hazmat.primitives.ciphers.aead`.
-        messages: How many messages with random nonces one key is good for.
+        messages: The number of messages with random nonces for which one key is safe.
     """
 
     cls: str
@@ -40,8 +45,8 @@ class Suite(msgspec.Struct, frozen=True):
 
 # With nonces of 96 random bits, 2^32 messages keep the chance that two share one below
 # 2^-32: the limit of NIST SP 800-38D, section 8.3, for AES-GCM. ChaCha20-Poly1305 (RFC 8439)
-# has nonces of the same size, and loses as much when one repeats. AES-GCM-SIV (RFC 8452) only
-# gives away that two messages are the same, so the birthday bound itself will do.
+# has nonces of the same size, and loses as much when one repeats. With AES-GCM-SIV (RFC 8452)
+# a repeated nonce reveals only that two messages are the same, so the birthday bound suffices.
 SUITES: dict[str, Suite] = {
     "aes-256-gcm": Suite("AESGCM", 2**32),
     "chacha20-poly1305": Suite("ChaCha20Poly1305", 2**32),
@@ -50,16 +55,16 @@ SUITES: dict[str, Suite] = {
 
 
 def checked_algorithm(algorithm: object) -> str:
-    """The algorithm's name, or `ConfigurationError`."""
+    """Return the name of the algorithm. Raises `ConfigurationError` if it is unknown."""
     if isinstance(algorithm, str) and algorithm in SUITES:
         return algorithm
-    raise ConfigurationError(
-        f"no algorithm is called {algorithm!r}: {suggest(str(algorithm), SUITES)}"
-    )
+    text = algorithm if isinstance(algorithm, str) else type(algorithm).__name__
+    shown = repr(text) if len(text) <= _LONGEST_SHOWN else f"a text of {len(text)} characters"
+    raise ConfigurationError(f"unknown algorithm, {shown}: {suggest(text, SUITES)}")
 
 
 class Key:
-    """A key of 32 bytes, for one algorithm. It shows itself to nobody.
+    """A key of 32 bytes, for one algorithm. Its `repr` and errors never show the bytes.
 
     Args:
         material: The bytes, or their base64 (either alphabet).
@@ -82,19 +87,19 @@ class Key:
 
     @classmethod
     def generate(cls, algorithm: Algorithm = "aes-256-gcm") -> Self:
-        """A new key, from the operating system's randomness."""
+        """Create a new key from the operating system's randomness."""
         return cls(secrets.token_bytes(LENGTH), algorithm=algorithm)
 
     def reveal(self) -> bytes:
-        """The bytes of the key, to be put where keys are kept. Nothing else shows them."""
+        """Return the bytes of the key, to be stored as a secret. Nothing else shows them."""
         return self._material
 
     def reveal_text(self) -> str:
-        """As `reveal`, in URL-safe base64."""
+        """Return the bytes of the key in URL-safe base64, to be stored as a secret."""
         return base64.urlsafe_b64encode(self._material).decode()
 
     def aead(self) -> Any:
-        """The key at work, an object of `cryptography`."""
+        """Return the object of `cryptography` that encrypts and decrypts with this key."""
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.ciphers import aead
 
@@ -103,7 +108,7 @@ class Key:
         except UnsupportedAlgorithm:
             raise ConfigurationError(
                 f"the OpenSSL that cryptography is linked with lacks {self.algorithm}: install "
-                "cryptography from its own wheels, or give the key another algorithm"
+                "cryptography from its own wheels, or use another algorithm for the key"
             ) from None
 
     def __eq__(self, other: object) -> bool:
@@ -112,7 +117,7 @@ class Key:
         return self.algorithm == other.algorithm and self.same_material(other)
 
     def same_material(self, other: Key) -> bool:
-        """Whether the bytes are the same, told in constant time."""
+        """Return whether both keys have the same bytes, compared in constant time."""
         return hmac.compare_digest(self._material, other._material)
 
     def __hash__(self) -> int:
@@ -128,33 +133,49 @@ class Key:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("keys are not pickled: each process loads them from where they are kept")
+        raise TypeError(UNPICKLABLE)
 
 
 def checked_material(material: object) -> bytes:
-    """The 32 bytes, or a `ConfigurationError` that shows none of them."""
+    """Return the 32 bytes of a key. Raises a `ConfigurationError` that shows none of them."""
     if isinstance(material, str):
-        material = decoded(material)
+        material = decode_base64(material)
     if not isinstance(material, bytes | bytearray | memoryview):
         raise ConfigurationError(
-            f"a key is {LENGTH} bytes, or their base64, not {type(material).__name__}"
+            f"a key must be {LENGTH} bytes or their base64; got {type(material).__name__}: make "
+            "one with `python -m kvwrap keygen` or Key.generate()"
         )
     if len(material) != LENGTH:
         raise ConfigurationError(
-            f"a key is {LENGTH} bytes, and this one is {len(material)}: make one with "
-            "`python -m kvwrap keygen`, or Key.generate()"
+            f"a key must have {LENGTH} bytes; got {len(material)}: make one with "
+            "`python -m kvwrap keygen` or Key.generate()"
         )
     return bytes(material)
 
 
-def decoded(text: str) -> bytes:
-    """The bytes that this base64 stands for, of either alphabet, padded or not."""
+def decode_base64(text: str) -> bytes:
+    """Decode base64 of either alphabet, padded or not."""
     plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (ValueError, binascii.Error):
-        # From nothing: the library's error may show the text.
+        # Without a cause: the library's error may show the text.
         raise ConfigurationError(
-            "a key is given in base64, and this text is not: make one with "
+            "a key that is a text must be valid base64, and this one is not: make one with "
             "`python -m kvwrap keygen`"
         ) from None
+
+
+def shown_name(name: object) -> str:
+    """Return a key's name for an error message, without a key that was given in its place."""
+    if not isinstance(name, str):
+        return f"of type {type(name).__name__}"
+    return "(a name that looks like a key)" if looks_like_key(name) else repr(name)
+
+
+def looks_like_key(text: str) -> bool:
+    """Return whether a text may be a key in base64, so that no error may show it."""
+    try:
+        return len(decode_base64(text)) >= LENGTH
+    except ConfigurationError:
+        return False

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
-from kvwrap.core import codec
 from kvwrap.core.clock import Clock
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
 from kvwrap.keyring.cipher import Cipher
-from kvwrap.keyring.key import Algorithm, Key
+from kvwrap.keyring.key import Algorithm, Key, looks_like_key
 from kvwrap.keyring.live import LiveKeyring
-from kvwrap.keyring.source import KeySource, checked_keys
+from kvwrap.keyring.rotation import NamedKeys, checked_mapping
+from kvwrap.keyring.source import KeySource
 from kvwrap.keyring.static import PlainKeys
 
 
-class Keyring(KeySource):
+class Keyring(NamedKeys[Key]):
     """Keys by name, an immutable value. New entries are sealed with the primary key.
 
-    An entry names its key by four bytes, made of the key's name; the keyring says which key
-    and which algorithm that is, so no bytes of the backend choose an algorithm. Changing
-    the primary key without downtime takes three keyrings, each rolled out to every process
-    before the next:
+    An entry identifies its key by four bytes, derived from the key's name. The keyring
+    determines that key and its algorithm, so no bytes of the backend choose an algorithm.
+    Changing the primary key without downtime takes three keyrings, each rolled out to every
+    process before the next:
 
     >>> old = Keyring.generate("2023")
     >>> added = old.with_key("2024")  # 1. every process can read the new key
@@ -35,155 +36,118 @@ class Keyring(KeySource):
 
     Args:
         keys: Keys by name: a `Key`, or the 32 bytes of one for AES-256-GCM, or their base64.
-        primary: The name of the key to write with; the first one if left out.
+        primary: The name of the key to write with; the first one if omitted.
 
     Raises:
-        ConfigurationError: There is no key, one is of the wrong length, two are the same, or
-            the primary one is not among them.
+        ConfigurationError: There is no key, a key has a wrong length, two keys are the same,
+            or the primary key is not among them.
     """
 
     def __init__(
         self, keys: Mapping[str, Key | bytes | str], *, primary: str | None = None
     ) -> None:
-        checked_keys(
-            keys, "a keyring has at least one key: Keyring({'2024': key}), or Keyring.generate()"
-        )
-        self._keys = {name: _key(name, key) for name, key in keys.items()}
-        self._check_distinct()
-        self.primary = next(iter(self._keys)) if primary is None else primary
-        if self.primary not in self._keys:
-            raise ConfigurationError(
-                f"the primary key {primary!r} is not in the keyring, which has "
-                f"{', '.join(map(repr, self._keys))}"
-            )
+        checked_mapping(keys, "key", "use Keyring({'2024': key}) or Keyring.generate()")
+        converted = {name: _to_key(name, key) for name, key in keys.items()}
+        _check_distinct(converted)
+        super().__init__(converted, primary)
         self._reference: Mapping[str, str] | None = None
         self._ciphers: dict[str, Cipher] = {}
 
-    # -- where it comes from -----------------------------------------------------------
+    # -- sources -----------------------------------------------------------------------
 
     @classmethod
     def generate(cls, name: str | None = None, *, algorithm: Algorithm = "aes-256-gcm") -> Self:
-        """A keyring of one new key, which is kept nowhere yet: see `reveal_text`.
+        """Create a keyring of one new key, which is stored nowhere yet: see `reveal_text`.
 
         Args:
-            name: The key's name; a random one if left out.
-            algorithm: What the key is for.
+            name: The key's name; a random one if omitted.
+            algorithm: The key's algorithm.
         """
         return cls({name or secrets.token_hex(4): Key.generate(algorithm)})
 
     @staticmethod
     def generate_key() -> str:
-        """The base64 of 32 new bytes from the operating system's randomness."""
+        """Return the base64 of 32 new bytes from the operating system's randomness."""
         return Key.generate().reveal_text()
 
     @classmethod
     def from_env(cls, name: str) -> Self:
-        """The keyring in an environment variable, in one of the forms of `from_text`."""
-        keyring = cls._of(text.from_env(name), f"environment variable {name}")
+        """Read the keyring from an environment variable, in one of the forms of `from_text`."""
+        keyring = cls._from_parsed(text.from_env(name), f"environment variable {name}")
         keyring._reference = {"env": name}
         return keyring
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """The keyring in a file, in one of the forms of `from_text`.
+        """Read the keyring from a file, in one of the forms of `from_text`.
 
         Warns:
-            StackWarning: Every user of the machine may read the file.
+            StackWarning: Every user of the machine can read the file.
         """
-        keyring = cls._of(text.from_file(path), f"key file {os.fspath(path)}")
+        keyring = cls._from_parsed(text.from_file(path), f"key file {os.fspath(path)}")
         keyring._reference = {"file": os.fspath(path)}
         return keyring
 
     @classmethod
     def from_text(cls, secret: str) -> Self:
-        """The keyring that this text says: `name:base64,name:algorithm:base64`, or JSON.
+        """Parse a text: `name:base64,name:algorithm:base64`, or JSON.
 
         In the compact form the first key is the primary one. JSON is
         `{"primary": name, "keys": {name: base64 | {"key": base64, "algorithm": …}}}`.
         """
-        return cls._of(text.parsed(secret, "the keyring's text"), "the keyring's text")
+        return cls._from_parsed(text.parse(secret, "the keyring's text"), "the keyring's text")
 
     @staticmethod
     def from_callable(fetch: Callable[[], Any], *, refresh: float | None = None) -> KeySource:
-        """Keys that a function gives, asked when the store is opened: see `LiveKeyring`.
+        """Use the keys that a function returns, called when the store is opened.
+
+        See `LiveKeyring`.
 
         Args:
-            fetch: Gives a `Keyring`, or a mapping of names to keys whose first is primary.
-                Async, or else run in a thread.
-            refresh: Seconds after which the function is asked anew; `None` for only when a
-                key is not known.
+            fetch: Returns a `Keyring`, or a mapping of names to keys whose first key is
+                primary. Async, or else run in a thread.
+            refresh: Seconds after which the function is called again. `None`: only when a key
+                is unknown.
         """
-        return LiveKeyring(fetch, _keys_of, refresh=refresh)
+        return LiveKeyring(fetch, _bind, refresh=refresh)
 
     @classmethod
-    def _of(cls, found: text.Text, where: str) -> Self:
+    def _from_parsed(cls, parsed: text.ParsedKeyring, source: str) -> Self:
         try:
-            keys = {key.name: _key(key.name, key.data, key.algorithm) for key in found.keys}
-            return cls(keys, primary=found.primary)
+            keys = {key.name: _to_key(key.name, key.data, key.algorithm) for key in parsed.keys}
+            return cls(keys, primary=parsed.primary)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{where}: {error.message}") from None
+            raise ConfigurationError(f"{source}: {error.message}") from None
 
     @property
     def reference(self) -> Mapping[str, str] | None:
         return self._reference
 
-    # -- what it has -------------------------------------------------------------------
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the keys."""
-        return tuple(self._keys)
-
-    @property
-    def ids(self) -> dict[str, str]:
-        """The id by which entries name each key, in hexadecimal, by the key's name."""
-        return {name: codec.fingerprint(name).hex() for name in self._keys}
+    # -- content -----------------------------------------------------------------------
 
     def algorithm(self, name: str) -> str:
-        """What the key of this name is for."""
-        return self._known(name).algorithm
+        """Return the algorithm of the key of this name."""
+        return self._require(name).algorithm
 
     def reveal_text(self) -> str:
-        """The keyring in the compact form, keys and all, to be put where secrets are kept."""
-        names = sorted(self._keys, key=lambda name: name != self.primary)
-        return text.written(
-            (name, self._keys[name].algorithm, self._keys[name].reveal_text()) for name in names
+        """Return the keyring in the compact form, keys included, to be stored as a secret."""
+        return text.format_keys(
+            (name, key.algorithm, key.reveal_text()) for name, key in self._primary_first()
         )
 
     # -- rotation ----------------------------------------------------------------------
 
     def with_key(self, name: str, key: Key | bytes | str | None = None) -> Self:
-        """A keyring that can also read with this key, a new one if left out.
+        """Return a keyring that can also read with this key, a new one if omitted.
 
         Raises:
-            ConfigurationError: There is a key of this name already.
+            ConfigurationError: The keyring already has a key of this name.
         """
-        if name in self._keys:
-            raise ConfigurationError(f"there is a key {name!r} already: name the new one otherwise")
-        added = Key.generate() if key is None else key
-        return self._changed({**self._keys, name: added}, self.primary)
+        self._check_new(name)
+        added: Any = Key.generate() if key is None else key  # the constructor converts it
+        return self._replace({**self._keys, name: added}, self.primary)
 
-    def promoted(self, name: str) -> Self:
-        """A keyring that writes with this one of its keys."""
-        self._known(name)
-        return self._changed(self._keys, name)
-
-    def retired(self, name: str) -> Self:
-        """A keyring without this key: entries sealed with it can no longer be read.
-
-        Raises:
-            ConfigurationError: It is the primary key, or there is none of this name.
-        """
-        self._known(name)
-        if name == self.primary:
-            raise ConfigurationError(
-                f"{name!r} is the primary key: promote another before it is retired"
-            )
-        return self._changed(
-            {other: key for other, key in self._keys.items() if other != name}, self.primary
-        )
-
-    def _changed(self, keys: Mapping[str, Key | bytes | str], primary: str) -> Self:
+    def _replace(self, keys: Mapping[str, Key], primary: str) -> Self:
         changed = type(self)(keys, primary=primary)
         changed.adopt(self._ciphers.values())
         return changed
@@ -194,36 +158,13 @@ class Keyring(KeySource):
             if cipher.key == self._keys.get(cipher.name):
                 self._ciphers[cipher.name] = cipher
 
-    def _known(self, name: str) -> Key:
-        if name not in self._keys:
-            raise ConfigurationError(
-                f"there is no key {name!r} in the keyring, which has "
-                f"{', '.join(map(repr, self._keys))}"
-            )
-        return self._keys[name]
-
-    def _check_distinct(self) -> None:
-        names = list(self._keys)
-        for place, name in enumerate(names):
-            for other in names[:place]:
-                if codec.fingerprint(name) == codec.fingerprint(other):
-                    raise ConfigurationError(
-                        f"the names {other!r} and {name!r} come to the same key id: name one of "
-                        "the keys otherwise"
-                    )
-                if self._keys[name].same_material(self._keys[other]):
-                    raise ConfigurationError(
-                        f"the keys {other!r} and {name!r} are the same bytes: a key has one name "
-                        "and one algorithm"
-                    )
-
-    # -- at work -----------------------------------------------------------------------
+    # -- use by a layer ----------------------------------------------------------------
 
     def bind(self, clock: Clock) -> PlainKeys:
-        return _keys_of(self, None)
+        return _bind(self, None)
 
     def cipher(self, name: str) -> Cipher:
-        """The key of this name at work; the same object for everyone, so that it can count."""
+        """Return the cipher of this key, always the same object, so that it can count."""
         cipher = self._ciphers.get(name)
         if cipher is None:
             cipher = self._ciphers[name] = Cipher(name, self._keys[name])
@@ -245,15 +186,31 @@ class Keyring(KeySource):
         return f"Keyring(primary={self.primary!r}{f', others={others!r}' if others else ''})"
 
 
-def _keys_of(found: Any, before: PlainKeys | None) -> PlainKeys:
-    keyring = found if isinstance(found, Keyring) else Keyring(found)
-    if before is not None:
-        keyring.adopt(before.opening.values())
+def _bind(source: Any, previous: PlainKeys | None) -> PlainKeys:
+    """Bind a keyring, or a mapping of keys, continuing the ciphers of the previous keys."""
+    keyring = source if isinstance(source, Keyring) else Keyring(source)
+    if previous is not None:
+        keyring.adopt(previous.ciphers.values())
     return PlainKeys(keyring.cipher(keyring.primary), map(keyring.cipher, keyring.names))
 
 
-def _key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -> Key:
+def _to_key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -> Key:
     try:
         return key if isinstance(key, Key) else Key(key, algorithm=algorithm)
     except ConfigurationError as error:
+        if looks_like_key(name):
+            # Not shown: name and key may be in the wrong order.
+            raise ConfigurationError(
+                "`keys` must map names to keys; got a name that looks like a key: use "
+                "{name: key}, in this order"
+            ) from None
         raise ConfigurationError(f"key {name!r}: {error.message}") from None
+
+
+def _check_distinct(keys: Mapping[str, Key]) -> None:
+    for (other, first), (name, second) in itertools.combinations(keys.items(), 2):
+        if first.same_material(second):
+            raise ConfigurationError(
+                f"two keys must not be the same bytes, and {other!r} and {name!r} are: give a "
+                "key one name and one algorithm"
+            )

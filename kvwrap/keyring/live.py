@@ -1,4 +1,4 @@
-"""A keyring that is fetched, and fetched again while the process runs."""
+"""Keys that a function provides, fetched again while the process runs."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.ttl import checked_ttl
 from kvwrap.errors import ConfigurationError, KvwrapError
-from kvwrap.keyring.calling import called
+from kvwrap.keyring.calling import call
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource
 from kvwrap.keyring.static import PlainKeys
 
 _log = logging.getLogger("kvwrap.encryption")
 
-_PAUSE = 5.0
-"""Seconds between two fetches for keys that are not known, and after one that failed."""
+_RETRY_DELAY = 5.0
+"""Seconds between two fetches for unknown keys, and after a failed fetch."""
 
 
-KeysOf = Callable[[Any, PlainKeys | None], PlainKeys]
-"""Makes keys from what was fetched, continuing the ciphers of those fetched before."""
+MakeKeys = Callable[[Any, PlainKeys | None], PlainKeys]
+"""Makes keys from a fetched value, continuing the ciphers of the previous keys."""
 
 
 class LiveKeyring(KeySource):
-    """Keys that a function gives: a key service's, or those of a file that may change.
+    """Keys that a function provides, for example from a key service or a file that may change.
 
-    Made by `Keyring.from_callable`.
+    Created by `Keyring.from_callable`.
 
-    It is called when the store is opened (or first used), again every `refresh` seconds, and
-    when an entry names a key that is not known, at most every 5 seconds: so a process learns
-    of a key that was added elsewhere with the first entry sealed with it. While it fails,
-    the keys at hand are used on, and a line is logged.
+    The function is called when the store is opened (or first used) and again every `refresh`
+    seconds. It is also called when an entry names an unknown key, at most every 5 seconds.
+    So a process learns of a key that was added elsewhere with the first entry sealed with
+    it. While the function fails, the cached keys stay in use and a warning is logged.
 
     Args:
-        fetch: Gives what `keys_of` takes. Async, or else run in a thread.
-        keys_of: Makes the keys from it, given those fetched before.
-        refresh: Seconds after which the function is asked anew; `None` for only when a key
-            is not known, and by `store.find(Encryption).reload()`.
+        fetch: Returns the value that `make_keys` takes. Async, or else run in a thread.
+        make_keys: Makes the keys from that value and the previous keys.
+        refresh: Seconds after which the function is called again. `None`: only when a key is
+            unknown, and by `store.find(Encryption).reload()`.
 
     >>> from kvwrap import Keyring
     >>> Keyring.from_callable(lambda: Keyring.from_file("/run/secrets/keys"), refresh=60)
@@ -50,100 +50,106 @@ class LiveKeyring(KeySource):
     def __init__(
         self,
         fetch: Callable[[], Any],
-        keys_of: KeysOf,
+        make_keys: MakeKeys,
         *,
         refresh: float | None = None,
     ) -> None:
         if not callable(fetch):
             raise ConfigurationError(
-                "from_callable takes a function that gives a Keyring, or a mapping of keys, not "
-                f"{type(fetch).__name__}"
+                "`fetch` must be a function that returns a Keyring or a mapping of names to "
+                f"keys; got {type(fetch).__name__}: for fixed keys, use Keyring(...)"
             )
         self._fetch = fetch
-        self._keys_of = keys_of
+        self._make_keys = make_keys
         self._refresh = refresh
-        self._every = math.inf if refresh is None else checked_ttl(refresh)
+        self._interval = math.inf if refresh is None else checked_ttl(refresh)
 
     def bind(self, clock: Clock) -> LiveKeys:
-        return LiveKeys(self._fetch, self._keys_of, self._every, clock)
+        return LiveKeys(self._fetch, self._make_keys, self._interval, clock)
 
     def __repr__(self) -> str:
         return f"LiveKeyring(refresh={self._refresh!r})"
 
 
 class LiveKeys:
-    """The keys that were fetched last, at work."""
+    """The keys of the last successful fetch."""
 
     waits = True
 
     def __init__(
         self,
         fetch: Callable[[], Any],
-        keys_of: KeysOf,
-        every: float,
+        make_keys: MakeKeys,
+        interval: float,
         clock: Clock,
     ) -> None:
         self._fetch = fetch
-        self._keys_of = keys_of
-        self._every = every
+        self._make_keys = make_keys
+        self._interval = interval
         self._clock = clock
         self._locks = KeyedLocks()
         self._keys: PlainKeys | None = None
-        self._due = -math.inf
-        self._again = -math.inf
+        self._refresh_at = -math.inf
+        self._retry_at = -math.inf
 
     @property
-    def sealing(self) -> Cipher:
+    def primary(self) -> Cipher:
         assert self._keys is not None
-        return self._keys.sealing
+        return self._keys.primary
 
     @property
-    def opening(self) -> Mapping[bytes, Cipher]:
-        return {} if self._keys is None else self._keys.opening
+    def ciphers(self) -> Mapping[bytes, Cipher]:
+        return {} if self._keys is None else self._keys.ciphers
 
-    def named(self) -> Mapping[bytes, str]:
-        return {} if self._keys is None else self._keys.named()
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return {} if self._keys is None else self._keys.names
 
-    async def for_sealing(self) -> Cipher:
-        return (await self._current()).sealing
+    @property
+    def idle(self) -> bool:
+        return not self._locks
 
-    async def for_opening(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
-        keys = await self._current()
-        if any(step not in keys.opening for step in steps):
-            keys = await self._fetched(lambda: self._clock.monotonic() >= self._again)
-        return keys.opening
+    async def fetch_primary(self) -> Cipher:
+        return (await self._get_keys()).primary
+
+    async def fetch_ciphers(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
+        keys = await self._get_keys()
+        if any(step not in keys.ciphers for step in steps):
+            keys = await self._refresh_if(lambda: self._clock.monotonic() >= self._retry_at)
+        return keys.ciphers
 
     async def reload(self) -> None:
-        """Fetch now.
+        """Fetch the keys now.
 
         Raises:
-            StoreUnavailable: The function failed; the keys at hand stay.
+            StoreUnavailable: The function failed. The cached keys stay in use.
         """
         async with self._locks.hold("keys"):
             await self._load()
 
-    async def _current(self) -> PlainKeys:
+    async def _get_keys(self) -> PlainKeys:
         keys = self._keys
-        # While one caller fetches, the others go on with what there is.
-        if keys is not None and (self._clock.monotonic() < self._due or len(self._locks)):
+        # While one caller fetches, the others continue with the cached keys.
+        if keys is not None and (self._clock.monotonic() < self._refresh_at or self._locks):
             return keys
-        return await self._fetched(lambda: self._clock.monotonic() >= self._due)
+        return await self._refresh_if(lambda: self._clock.monotonic() >= self._refresh_at)
 
-    async def _fetched(self, wanted: Callable[[], bool]) -> PlainKeys:
+    async def _refresh_if(self, is_due: Callable[[], bool]) -> PlainKeys:
         async with self._locks.hold("keys"):
             if self._keys is None:
                 return await self._load()
-            if wanted():
+            # Checked under the lock: another caller may just have fetched.
+            if is_due():
                 try:
                     return await self._load()
                 except KvwrapError as error:
-                    _log.warning("the keys at hand are used on: %s", error)
-                    self._due = self._again = self._clock.monotonic() + _PAUSE
+                    _log.warning("key refresh failed; continuing with the cached keys: %s", error)
+                    self._refresh_at = self._retry_at = self._clock.monotonic() + _RETRY_DELAY
             return self._keys
 
     async def _load(self) -> PlainKeys:
-        found = await called(self._fetch, what="the function that gives the keys")
-        self._keys = self._keys_of(found, self._keys)
+        fetched = await call(self._fetch, role="the function of Keyring.from_callable")
+        self._keys = self._make_keys(fetched, self._keys)
         now = self._clock.monotonic()
-        self._due, self._again = now + self._every, now + _PAUSE
+        self._refresh_at, self._retry_at = now + self._interval, now + _RETRY_DELAY
         return self._keys

@@ -1,55 +1,59 @@
-"""Where `Encryption` takes its keys from, and those keys at work."""
+"""Key sources of `Encryption`, and the bound keys that a layer uses."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NoReturn, Protocol, Self
 
 from kvwrap.core.clock import Clock
-from kvwrap.errors import ConfigurationError
-from kvwrap.keyring.cipher import Cipher, step_of
+from kvwrap.keyring.cipher import Cipher
 
 
-class OpenKeys(Protocol):
-    """Keys at work for one layer over one store. Keys go by the step they leave in a codec."""
+class BoundKeys(Protocol):
+    """Keys of one layer over one store, identified by their codec steps."""
 
     waits: bool
-    """Whether keys may have to be waited for; where not, `sealing` and `opening` are set."""
+    """Whether keys may have to be fetched. If False, `primary` and `ciphers` are always set."""
 
     @property
-    def sealing(self) -> Cipher:
-        """The primary key's cipher, where nothing has to be waited for."""
+    def primary(self) -> Cipher:
+        """The primary key's cipher. Valid if `waits` is False."""
 
     @property
-    def opening(self) -> Mapping[bytes, Cipher]:
-        """The ciphers at hand, by their steps."""
+    def ciphers(self) -> Mapping[bytes, Cipher]:
+        """The ciphers that are available without waiting, by codec step."""
 
-    def named(self) -> Mapping[bytes, str]:
-        """The names of the keys known of at present, by their steps."""
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        """The names of the keys known at present, by codec step."""
 
-    async def for_sealing(self) -> Cipher:
-        """The primary key's cipher."""
+    @property
+    def idle(self) -> bool:
+        """True while no key is being fetched or unwrapped."""
 
-    async def for_opening(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
-        """The ciphers for these steps; a step whose key is unknown is not in it."""
+    async def fetch_primary(self) -> Cipher:
+        """Return the primary key's cipher, after fetching it if necessary."""
+
+    async def fetch_ciphers(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
+        """Return the ciphers of these codec steps, without those whose key is unknown."""
 
     async def reload(self) -> None:
-        """Fetch anew what comes from elsewhere."""
+        """Fetch the keys again, if they come from elsewhere."""
 
 
 class KeySource:
     """An immutable description of keys; `Keyring` is the simplest.
 
-    Not pickled: every process loads its keys from where they are kept.
+    It cannot be pickled: every process loads its own keys.
     """
 
-    def bind(self, clock: Clock) -> OpenKeys:
-        """These keys at work, for one layer."""
+    def bind(self, clock: Clock) -> BoundKeys:
+        """Return the keys for the use of one layer."""
         raise NotImplementedError
 
     @property
     def reference(self) -> Mapping[str, str] | None:
-        """Where the keys were read, as a configuration says it: `{"env": "NAME"}`, say."""
+        """The source of the keys as a configuration states it, for example `{"env": "NAME"}`."""
         return None
 
     def __copy__(self) -> Self:
@@ -60,19 +64,6 @@ class KeySource:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "keyrings are not pickled: each process loads its keys from where they are kept"
+            "a keyring cannot be pickled: load the keys in each process, for example with "
+            "Keyring.from_env('NAME')"
         )
-
-
-def checked_keys(keys: object, otherwise: str) -> None:
-    """Refuse what is not a mapping with a key in it, in these words."""
-    if not isinstance(keys, Mapping) or not keys:
-        raise ConfigurationError(otherwise)
-    for name in keys:
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"a key's name is a string and not empty, not {name!r}")
-
-
-def names_by_step(names: Sequence[str]) -> dict[bytes, str]:
-    """The names by the steps that they leave in a codec."""
-    return {step_of(name): name for name in names}

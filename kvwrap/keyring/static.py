@@ -1,4 +1,4 @@
-"""The keys of a keyring that is in memory as a whole."""
+"""Bound keys that are all in memory."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from kvwrap.keyring.cipher import Cipher
 
 
 class PlainKeys:
-    """Keys that are all in memory, so that nothing waits for them."""
+    """Keys that are all in memory, so that no call waits for them."""
 
     waits = False
+    idle = True
 
-    def __init__(self, sealing: Cipher, opening: Iterable[Cipher]) -> None:
-        self.sealing = sealing
-        self.opening: Mapping[bytes, Cipher] = {cipher.step: cipher for cipher in opening}
+    def __init__(self, primary: Cipher, ciphers: Iterable[Cipher]) -> None:
+        self.primary = primary
+        self.ciphers: Mapping[bytes, Cipher] = {cipher.step: cipher for cipher in ciphers}
 
-    def named(self) -> Mapping[bytes, str]:
-        return {step: cipher.name for step, cipher in self.opening.items()}
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return {step: cipher.name for step, cipher in self.ciphers.items()}
 
-    async def for_sealing(self) -> Cipher:
-        return self.sealing
+    async def fetch_primary(self) -> Cipher:
+        return self.primary
 
-    async def for_opening(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
-        return self.opening
+    async def fetch_ciphers(self, steps: Collection[bytes]) -> Mapping[bytes, Cipher]:
+        return self.ciphers
 
     async def reload(self) -> None:
-        """Do nothing: the keys were given, and are fetched from nowhere."""
+        """Do nothing: these keys were passed in and have no source to fetch from."""

@@ -1,12 +1,11 @@
-"""Keys written down: the compact form and the JSON form, for both plain and wrapped keys.
+"""Keyrings as text: the compact form and the JSON form, for both plain and wrapped keys.
 
-Compact, the first key being the primary one, with the algorithm where it is not
-aes-256-gcm::
+Compact form, with the primary key first, and with the algorithm unless it is aes-256-gcm::
 
     2024-06:aNpC...=, 2023-01:chacha20-poly1305:Zm9v...=
 
-Keys are separated by commas, white space or line ends; from ``#`` to the end of its line is
-a comment. JSON, where ``primary`` may be left out if the first key is it::
+Keys are separated by commas, white space or line ends. From ``#`` to the end of its line is
+a comment. In the JSON form, ``primary`` may be omitted if the first key is the primary one::
 
     {"primary": "2024-06",
      "keys": {"2023-01": {"key": "Zm9v...=", "algorithm": "chacha20-poly1305"},
@@ -26,120 +25,128 @@ from typing import Any
 import msgspec
 
 from kvwrap.errors import ConfigurationError, StackWarning
-from kvwrap.keyring.key import LENGTH, checked_algorithm, decoded
+from kvwrap.keyring.key import checked_algorithm, decode_base64, looks_like_key, shown_name
 
 _COMMENT = re.compile(r"#[^\n]*")
-_BETWEEN = re.compile(r"[\s,]+")
-_UNWRITABLE = re.compile(r"[\s,:#]")
+_SEPARATOR = re.compile(r"[\s,]+")
+_RESERVED = re.compile(r"[\s,:#]")
 
 
-class Written(msgspec.Struct, frozen=True):
-    """One key as it was written down."""
+class ParsedKey(msgspec.Struct, frozen=True):
+    """One key of a keyring's text."""
 
     name: str
     algorithm: str
     data: bytes
 
     def __repr__(self) -> str:
-        return f"Written({self.name!r})"
+        return f"ParsedKey({self.name!r})"
 
 
-class Text(msgspec.Struct, frozen=True):
-    """A keyring as it was written down."""
+class ParsedKeyring(msgspec.Struct, frozen=True):
+    """The content of a keyring's text."""
 
     primary: str
-    keys: tuple[Written, ...]
+    keys: tuple[ParsedKey, ...]
 
 
-def parsed(text: str, where: str) -> Text:
-    """What either form says.
+def parse(text: str, source: str) -> ParsedKeyring:
+    """Parse a keyring's text, in either form.
 
     Args:
-        text: The text, secret.
-        where: Where it comes from, for the error.
+        text: The text, which is secret.
+        source: Where the text comes from, for the error message.
 
     Raises:
-        ConfigurationError: It is neither form, or has no key.
+        ConfigurationError: The text has neither form, or contains no key.
     """
     try:
-        found = _json(text) if text.lstrip().startswith("{") else _compact(text)
+        parsed = _parse_json(text) if text.lstrip().startswith("{") else _parse_compact(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error.message}") from None
-    names = [key.name for key in found.keys]
-    doubled = {name for name in names if names.count(name) > 1}
-    if doubled:
-        raise ConfigurationError(f"{where}: two keys are called {doubled.pop()!r}: drop one")
-    return found
+        raise ConfigurationError(f"{source}: {error.message}") from None
+    names = [key.name for key in parsed.keys]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ConfigurationError(
+            f"{source}: two keys have the name {repeated.pop()!r}: remove or rename one"
+        )
+    return parsed
 
 
-def _compact(text: str) -> Text:
+def _parse_compact(text: str) -> ParsedKeyring:
     keys = []
-    for place, item in enumerate(filter(None, _BETWEEN.split(_COMMENT.sub("", text))), 1):
-        # Nothing of the item is shown: where a colon is missing, it may be the key itself.
-        name, _, rest = item.partition(":")
-        algorithm, colon, data = rest.rpartition(":")
+    for number, item in enumerate(filter(None, _SEPARATOR.split(_COMMENT.sub("", text))), 1):
+        # No part of the item is shown: without a colon, it may be the key itself.
+        name, _, remainder = item.partition(":")
+        algorithm, colon, data = remainder.rpartition(":")
         if not name or not data:
             raise ConfigurationError(
-                f"key number {place} is not written as name:base64 or name:algorithm:base64"
+                f"key number {number} must have the form name:base64 or name:algorithm:base64, "
+                "and has neither"
             )
-        keys.append(_written(name, algorithm if colon else "aes-256-gcm", data))
+        keys.append(_parse_key(name, algorithm if colon else "aes-256-gcm", data))
     if not keys:
         raise ConfigurationError(
-            "there is no key: write name:base64, as `python -m kvwrap keygen` prints it"
+            "the text must contain at least one key, and is empty: write name:base64, as "
+            "`python -m kvwrap keygen` prints it"
         )
-    return Text(keys[0].name, tuple(keys))
+    return ParsedKeyring(keys[0].name, tuple(keys))
 
 
-def _json(text: str) -> Text:
+def _parse_json(text: str) -> ParsedKeyring:
     try:
-        found = msgspec.json.decode(text)
+        content = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        raise ConfigurationError("begins as JSON, and is not valid JSON") from None
-    given: Any = found.get("keys")
-    if not isinstance(given, dict) or not given or not found.keys() <= {"primary", "keys"}:
         raise ConfigurationError(
-            'the JSON form is {"primary": "name", "keys": {"name": "base64", ...}}'
+            "a text that begins with { must be valid JSON, and this one is not"
+        ) from None
+    items: Any = content.get("keys")
+    if not isinstance(items, dict) or not items or not content.keys() <= {"primary", "keys"}:
+        raise ConfigurationError(
+            'the JSON form must be {"primary": "name", "keys": {"name": "base64", ...}}, with at '
+            "least one key and no other fields"
         )
     keys = []
-    for name, value in given.items():
+    for name, value in items.items():
         fields = value if isinstance(value, dict) else {"key": value}
         data = fields.get("key")
         if not isinstance(data, str) or not fields.keys() <= {"key", "algorithm"}:
             raise ConfigurationError(
-                f'key {name!r} is neither "base64" nor {{"key": "base64", "algorithm": "..."}}'
+                f'key {shown_name(name)} must be "base64" or '
+                '{"key": "base64", "algorithm": "..."}, and is neither'
             )
-        keys.append(_written(name, fields.get("algorithm", "aes-256-gcm"), data))
-    primary = found.get("primary", keys[0].name)
+        keys.append(_parse_key(name, fields.get("algorithm", "aes-256-gcm"), data))
+    primary = content.get("primary", keys[0].name)
     if not isinstance(primary, str):
-        raise ConfigurationError("primary is the name of one of the keys")
-    return Text(primary, tuple(keys))
+        raise ConfigurationError(
+            f"`primary` must be the name of one of the keys; got {type(primary).__name__}"
+        )
+    return ParsedKeyring(primary, tuple(keys))
 
 
-def _written(name: str, algorithm: object, data: str) -> Written:
-    if _looks_like_key(name):
-        # Not shown: the two may have been written the wrong way round.
-        raise ConfigurationError("a key's name looks like a key: write name:base64, in this order")
+def _parse_key(name: str, algorithm: object, data: str) -> ParsedKey:
+    if looks_like_key(name):
+        # Not shown: name and key may be in the wrong order.
+        raise ConfigurationError(
+            "the name of a key must not look like a key: write name:base64, in this order"
+        )
     try:
-        return Written(name, checked_algorithm(algorithm), decoded(data))
+        return ParsedKey(name, checked_algorithm(algorithm), decode_base64(data))
     except ConfigurationError as error:
         raise ConfigurationError(f"key {name!r}: {error.message}") from None
 
 
-def _looks_like_key(name: str) -> bool:
-    try:
-        return len(decoded(name)) >= LENGTH
-    except ConfigurationError:
-        return False
+def format_keys(keys: Iterable[tuple[str, str, str]]) -> str:
+    """Format names, algorithms and base64 texts in the compact form.
 
-
-def written(keys: Iterable[tuple[str, str, str]]) -> str:
-    """The compact form of these names, algorithms and base64 texts, the primary key first."""
+    The first key is the primary one.
+    """
     items = []
     for name, algorithm, data in keys:
-        if _UNWRITABLE.search(name):
+        if _RESERVED.search(name):
             raise ConfigurationError(
-                f"the key's name {name!r} has white space or one of , : # in it, which the compact "
-                "form cannot hold: keep this keyring as JSON, or name the key otherwise"
+                "the name of a key in the compact form must not contain white space or any of "
+                f", : #; got {name!r}: rename the key, or store this keyring as JSON"
             )
         items.append(
             f"{name}:{data}" if algorithm == "aes-256-gcm" else f"{name}:{algorithm}:{data}"
@@ -147,32 +154,35 @@ def written(keys: Iterable[tuple[str, str, str]]) -> str:
     return ",".join(items)
 
 
-def from_env(name: str) -> Text:
-    """What the environment variable says; raises `ConfigurationError`."""
+def from_env(name: str) -> ParsedKeyring:
+    """Parse the text in an environment variable. Raises `ConfigurationError`."""
     text = os.environ.get(name)
     if text is None:
         raise ConfigurationError(
-            f"the environment has no {name}: set it to name:base64, as "
-            "`python -m kvwrap keygen` prints it"
+            f"the environment variable {name} must contain the keys, and is not set: set it to "
+            "name:base64, as `python -m kvwrap keygen` prints it"
         )
-    return parsed(text, f"environment variable {name}")
+    return parse(text, f"environment variable {name}")
 
 
-def from_file(path: str | os.PathLike[str], *, secret: bool = True) -> Text:
-    """What the file says; raises `ConfigurationError`, warns where others may read a secret."""
+def from_file(path: str | os.PathLike[str], *, secret: bool = True) -> ParsedKeyring:
+    """Parse the text in a file. Raises `ConfigurationError`.
+
+    Warns if other users can read a secret file.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
         mode = Path(path).stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"the keys cannot be read from {os.fspath(path)} ({type(error).__name__}): make the "
-            "file with `python -m kvwrap keygen`"
+            f"the key file {os.fspath(path)} cannot be read ({type(error).__name__}): create it "
+            "with `python -m kvwrap keygen`"
         ) from error
     if secret and os.name == "posix" and mode & stat.S_IROTH:
         warnings.warn(
             f"key-file-open: every user of this machine can read the keys in {os.fspath(path)}. "
-            "Take that right away: chmod o-r.",
+            "Remove that permission: chmod o-r.",
             StackWarning,
             stacklevel=3,
         )
-    return parsed(text, f"key file {os.fspath(path)}")
+    return parse(text, f"key file {os.fspath(path)}")

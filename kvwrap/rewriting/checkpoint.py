@@ -1,4 +1,4 @@
-"""How far a rewrite has come, as JSON."""
+"""The position of a rewrite, as JSON, to resume from."""
 
 from __future__ import annotations
 
@@ -14,84 +14,96 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.rewriting.report import Report
 
 Resume = str | os.PathLike[str] | Mapping[str, Any]
-"""A file that the state is kept in, or a state as `Progress.state` gave it."""
+"""The path of a checkpoint file, or a state from `Progress.state`."""
 
 
 class Checkpoint(msgspec.Struct):
-    """How far a rewrite has come.
+    """The position of a rewrite.
 
     Attributes:
-        target: What it brings entries to: a rewrite towards something else starts over.
-        done: Collections gone through, each behind the name of its place.
-        place: Where it is.
-        collection: The collection there that it is in.
-        after: The last key of it gone through, where keys have an order.
+        target: The form that entries are rewritten to; another target starts over.
+        done: The finished collections, each with the name of its scope.
+        scope: The name of the current scope.
+        collection: The current collection of that scope.
+        last_key: The last finished key of that collection, if the store keeps keys in order.
         report: The report so far.
-        format: The version of this form.
+        format: The version of this format.
     """
 
     target: list[str]
     done: list[tuple[str, Collection]] = msgspec.field(default_factory=list)
-    place: str | None = None
+    # The JSON has these two under the names "place" and "after".
+    scope: str | None = msgspec.field(default=None, name="place")
     collection: Collection = None
-    after: str | None = None
+    last_key: str | None = msgspec.field(default=None, name="after")
     report: Report = msgspec.field(default_factory=Report)
     format: int = 1
 
-    def begin(self, place: str, collection: Collection) -> None:
-        """Note the collection that is gone through now, and where in it to go on."""
-        if (place, collection) != (self.place, self.collection):
-            self.place, self.collection, self.after = place, collection, None
+    def begin(self, scope: str, collection: Collection) -> None:
+        """Set the current collection. The last key stays if it is the same collection."""
+        if (scope, collection) != (self.scope, self.collection):
+            self.scope, self.collection, self.last_key = scope, collection, None
 
-    def finish(self, place: str, collection: Collection) -> None:
-        """Note that the collection has been gone through."""
-        self.done.append((place, collection))
-        self.place = self.collection = self.after = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The state as what JSON holds."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
+    def finish(self, scope: str, collection: Collection) -> None:
+        """Record the collection as finished."""
+        self.done.append((scope, collection))
+        self.scope = self.collection = self.last_key = None
 
 
 class CheckpointFile:
-    """Reads a state where it was left, and keeps it in its file, if it has one."""
+    """Loads the checkpoint of an earlier run, and saves new ones if it has a path.
+
+    Args:
+        resume: The path of the file, a state that was stored elsewhere, or `None`.
+    """
 
     def __init__(self, resume: Resume | None) -> None:
-        self._given = resume if isinstance(resume, Mapping) else None
+        self._state = resume if isinstance(resume, Mapping) else None
         path = None if resume is None or isinstance(resume, Mapping) else Path(resume)
         self._path = path
 
-    def start(self, fresh: Checkpoint) -> Checkpoint:
-        """The state that was left if it is one of the same rewrite, else the fresh one."""
-        found: Any = self._given
+    def load(self, initial: Checkpoint) -> Checkpoint:
+        """Return the earlier checkpoint if it is of the same rewrite, else the initial one.
+
+        Raises:
+            ConfigurationError: There is one, and it is not the state of a rewrite.
+        """
+        state: Any = self._state
         if self._path is not None and self._path.exists():
             try:
-                found = msgspec.json.decode(self._path.read_bytes())
+                state = msgspec.json.decode(self._path.read_bytes())
             except (OSError, msgspec.DecodeError) as error:
                 raise _unreadable(str(self._path)) from error
-        if found is None:
-            return fresh
+        if state is None:
+            return initial
         try:
-            left = msgspec.convert(found, Checkpoint)
+            earlier = msgspec.convert(state, Checkpoint)
         except msgspec.ValidationError:
-            raise _unreadable(str(self._path or "resume")) from None
-        same = (left.target, left.report.dry_run) == (fresh.target, fresh.report.dry_run)
-        return left if same and left.format == fresh.format else fresh
+            source = str(self._path or "the mapping that was passed as `resume`")
+            raise _unreadable(source) from None
+        same = (earlier.target, earlier.report.dry_run, earlier.format) == (
+            initial.target,
+            initial.report.dry_run,
+            initial.format,
+        )
+        return earlier if same else initial
 
-    def keep(self, state: Checkpoint) -> None:
-        """Write the file anew, whole or not at all."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the file atomically."""
         if self._path is None:
             return
-        beside = self._path.with_name(self._path.name + ".new")
-        beside.write_bytes(msgspec.json.encode(state))
-        beside.replace(self._path)
+        temporary = self._path.with_name(self._path.name + ".new")
+        temporary.write_bytes(msgspec.json.encode(checkpoint))
+        temporary.replace(self._path)
 
-    def discard(self) -> None:
-        """Remove the file, after a rewrite that came to its end."""
+    def remove(self) -> None:
+        """Delete the file, after a rewrite that has finished."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
-def _unreadable(what: str) -> ConfigurationError:
-    return ConfigurationError(f"{what} is not the state of a rewrite: remove it to start over")
+def _unreadable(source: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{source} is not the state of a rewrite: to start over, pass another path as `resume`, or "
+        "none"
+    )

@@ -1,4 +1,4 @@
-"""What the transforms of a stack see pass, kept until the rewrite has looked at it."""
+"""A recorder of the entries that pass the transforms of a stack during a rewrite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kvwrap.layers.base.transform import Transform
 
 
 class Observation(NamedTuple):
-    """One entry as it passed one transform, under the names it has there."""
+    """One entry that passed one transform, under its names at that transform."""
 
     layer: Transform
     collection: Collection
@@ -23,30 +23,32 @@ class Observation(NamedTuple):
 
 
 class Recorder:
-    """Collects sights by the version of the entry, which no layer on the way changes.
+    """Collects observations by the version of the entry, which no layer on the way changes.
 
-    Names would not do: they differ from layer to layer. What other tasks read meanwhile is
-    collected too, and dropped with the next `forget`.
+    Names would not identify entries: they differ from layer to layer. Reads of other tasks
+    are collected too, and dropped with the next `clear`.
 
     Args:
-        layers: The transforms to watch, outermost first.
+        layers: The transforms to observe, outermost first.
     """
 
     def __init__(self, layers: Sequence[Transform]) -> None:
         self._layers = layers
         self._innermost = layers[-1]
-        self._sights: dict[int, list[Observation]] = {}
-        self._written: dict[int, bytes] = {}
+        self._observations: dict[int, list[Observation]] = {}
+        self._written_codecs: dict[int, bytes] = {}
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Watch for the length of the block.
+    def attach(self) -> Iterator[None]:
+        """Observe the transforms for the length of the block.
 
         Raises:
-            ConfigurationError: Another rewrite is at work on this store.
+            ConfigurationError: Another rewrite of this store is running.
         """
         if any(layer.observer is not None for layer in self._layers):
-            raise ConfigurationError("a rewrite of this store is under way: await it first")
+            raise ConfigurationError(
+                "only one rewrite of a store can run at a time, and one is running: await it first"
+            )
         for layer in self._layers:
             layer.observer = self
         try:
@@ -65,44 +67,42 @@ class Recorder:
     ) -> None:
         for key, inside, outside in zip(keys, stored, plain):
             if inside is not None and outside is not None:
-                sights = self._sights.setdefault(inside.version, [])
-                sights.append(Observation(layer, collection, key, inside, outside))
+                observations = self._observations.setdefault(inside.version, [])
+                observations.append(Observation(layer, collection, key, inside, outside))
 
-    def on_write(
-        self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]
-    ) -> None:
+    def on_write(self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]) -> None:
         if layer is self._innermost:
             for entry, put in zip(stored, written):
                 if put:
-                    self._written[entry.version] = entry.codec
+                    self._written_codecs[entry.version] = entry.codec
 
-    def forget(self) -> None:
-        """Drop what has been collected."""
-        self._sights.clear()
-        self._written.clear()
+    def clear(self) -> None:
+        """Drop all observations."""
+        self._observations.clear()
+        self._written_codecs.clear()
 
     def take(self, entry: Entry) -> list[Observation]:
-        """How this entry, as read, passed each transform, outermost first.
+        """Remove and return the observations of an entry as read, outermost transform first.
 
         Several entries of a batch can have one version, if another program wrote the same
-        bytes under several keys: they are taken in their order.
+        bytes under several keys. They are taken in their order.
         """
-        left = self._sights.get(entry.version, [])
+        remaining = self._observations.get(entry.version, [])
         taken = []
         for layer in self._layers:
-            place = next((n for n, sight in enumerate(left) if sight.layer is layer), None)
-            if place is not None:
-                taken.append(left.pop(place))
+            index = next((n for n, item in enumerate(remaining) if item.layer is layer), None)
+            if index is not None:
+                taken.append(remaining.pop(index))
         return taken
 
-    def form_written(self, entry: Entry) -> bytes:
-        """The codec under which this entry was written."""
-        return self._written.get(entry.version, entry.codec)
+    def written_codec(self, entry: Entry) -> bytes:
+        """Return the codec with which this entry was written."""
+        return self._written_codecs.get(entry.version, entry.codec)
 
 
-async def is_current(sights: Sequence[Observation]) -> bool:
-    """Whether every transform would write this entry as it lies there."""
-    for layer, collection, key, stored, plain in reversed(sights):
+async def is_current(observations: Sequence[Observation]) -> bool:
+    """Return whether every transform would write the entry in the form it has at rest."""
+    for layer, collection, key, stored, plain in reversed(observations):
         await layer.prepare_encode(collection)
         if not layer.is_current(stored, plain, collection, key):
             return False

@@ -1,4 +1,4 @@
-"""What a rewrite did, and what it found the entries to need."""
+"""The report of a rewrite: what was done, and which keys and dictionaries entries need."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.primitives import Collection
 
-_MOST_FAILURES = 1000
+_MAX_FAILURES = 1000
+_MAX_FAILURES_SHOWN = 20
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An entry that could not be rewritten, and why. It was left as it is."""
+    """An entry that could not be rewritten, and why. It was left unchanged."""
 
     collection: Collection
     key: str
@@ -21,20 +22,21 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """What has been done so far, and in which forms the entries lie as things stand.
+    """The results of a rewrite so far, and the forms that the entries have at present.
 
     Attributes:
-        seen: Entries looked at.
-        rewritten: Entries put in their present form; of a dry run, those that would be.
-        current: Entries that were in it already.
-        gone: Entries that were deleted, or expired, while they were being looked at.
-        failed: Entries that could not be rewritten.
-        failures: The first 1,000 of them, by key.
-        forms: How many entries lie in each form, as codecs in hexadecimal say it.
-        names: The names of the keys known of, by their ids in hexadecimal.
-        primary: The names of the keys that are written with.
-        dry_run: Whether nothing was written.
-        complete: Whether everything in the store was looked at, up to the end.
+        seen: Number of entries examined.
+        rewritten: Number of entries written in their current form; for a dry run, number of
+            entries that would be.
+        current: Number of entries that already had their current form.
+        gone: Number of entries that were deleted, or expired, in the meantime.
+        failed: Number of entries that could not be rewritten.
+        failures: The first 1,000 of these, with collection, key and reason.
+        forms: Number of entries in each form; a form is a codec in hexadecimal.
+        names: The names of the known encryption keys, by their ids in hexadecimal.
+        primary: The names of the keys that entries are sealed with.
+        dry_run: True if nothing was written.
+        complete: True if everything in the store was examined, up to the end.
     """
 
     seen: int = 0
@@ -51,24 +53,24 @@ class Report(msgspec.Struct):
 
     @property
     def keys(self) -> dict[str, int]:
-        """How many entries each encryption key is needed for: by name, or `id …` if unknown."""
-        found: Counter[str] = Counter()
-        for step, count in self._steps(codec.ENCRYPTED):
-            identity = step.hex()
-            found[self.names.get(identity, f"id {identity}")] += count
-        return dict(found)
+        """Number of entries that need each encryption key: by name, or `id …` if unknown."""
+        counts: Counter[str] = Counter()
+        for argument, count in self._step_counts(codec.ENCRYPTED):
+            key_id = argument.hex()
+            counts[self.names.get(key_id, f"id {key_id}")] += count
+        return dict(counts)
 
     @property
     def dictionaries(self) -> dict[str, int]:
-        """How many entries each compression dictionary is needed for, by its id."""
-        found: Counter[str] = Counter()
-        for step, count in self._steps(codec.ZSTD_DICTIONARY):
-            found[step.hex()] += count
-        return dict(found)
+        """Number of entries that need each compression dictionary, by its id."""
+        counts: Counter[str] = Counter()
+        for argument, count in self._step_counts(codec.ZSTD_DICTIONARY):
+            counts[argument.hex()] += count
+        return dict(counts)
 
     @property
     def unencrypted(self) -> int:
-        """How many entries no key is needed for."""
+        """Number of entries that need no encryption key."""
         return sum(
             count
             for form, count in self.forms.items()
@@ -77,28 +79,29 @@ class Report(msgspec.Struct):
 
     @property
     def retirable(self) -> list[str]:
-        """Keys that nothing needs, if everything was looked at; empty if that is not known.
+        """Keys that no entry needs. Empty unless everything was examined without a failure.
 
-        A process that still writes with such a key makes it needed again: promote first,
-        everywhere.
+        A process that still writes with such a key makes it needed again: first promote
+        another key everywhere.
         """
         if not self.complete or self.failed:
             return []
         needed = {*self.keys, *self.primary}
         return [name for name in self.names.values() if name not in needed]
 
-    def fail(self, collection: Collection, key: str, reason: str) -> None:
+    def count_failure(self, collection: Collection, key: str, reason: str) -> None:
         """Count an entry as failed."""
         self.failed += 1
-        if len(self.failures) < _MOST_FAILURES:
+        if len(self.failures) < _MAX_FAILURES:
             self.failures.append(Failure(collection, key, reason))
 
-    def lies(self, steps: bytes) -> None:
-        """Count an entry as lying in this form."""
-        form = steps.hex()
+    def count_form(self, entry_codec: bytes) -> None:
+        """Count an entry with this codec at rest."""
+        form = entry_codec.hex()
         self.forms[form] = self.forms.get(form, 0) + 1
 
-    def _steps(self, tag: int) -> list[tuple[bytes, int]]:
+    def _step_counts(self, tag: int) -> list[tuple[bytes, int]]:
+        """Return the arguments of the steps of this kind, each with its number of entries."""
         return [
             (step[1:], count)
             for form, count in self.forms.items()
@@ -107,29 +110,29 @@ class Report(msgspec.Struct):
         ]
 
     def __str__(self) -> str:
-        done = "would be rewritten" if self.dry_run else "rewritten"
+        rewritten = "would be rewritten" if self.dry_run else "rewritten"
         counts = {
             "seen": self.seen,
-            done: self.rewritten,
+            rewritten: self.rewritten,
             "current": self.current,
             "gone meanwhile": self.gone,
             "failed": self.failed,
         }
         lines = [
-            "entries       " + ", ".join(f"{count:,} {what}" for what, count in counts.items())
+            "entries       " + ", ".join(f"{count:,} {label}" for label, count in counts.items())
         ]
         for title, needed in (("keys", self.keys), ("dictionaries", self.dictionaries)):
             if needed:
-                each = (f"{name}: {count:,}" for name, count in sorted(needed.items()))
-                lines.append(f"{title:<13} {', '.join(each)}")
+                items = (f"{name}: {count:,}" for name, count in sorted(needed.items()))
+                lines.append(f"{title:<13} {', '.join(items)}")
         if self.names and self.unencrypted:
             lines.append(f"unencrypted   {self.unencrypted:,}")
         if self.retirable:
             lines.append(f"not needed    {', '.join(self.retirable)}")
         lines += [
             f"failed        {failure.key!r} in {failure.collection!r}: {failure.reason}"
-            for failure in self.failures[:20]
+            for failure in self.failures[:_MAX_FAILURES_SHOWN]
         ]
         if not self.complete:
-            lines.append("not complete  part of the store was not looked at")
+            lines.append("not complete  part of the store was not examined")
         return "\n".join(lines)

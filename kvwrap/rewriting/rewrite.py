@@ -1,14 +1,15 @@
-"""Bringing what a store holds into the form in which its stack would write it now.
+"""Rewriting of stored entries in the form in which their stack writes now.
 
-After a key was promoted, a dictionary trained or an algorithm changed, old entries stay as
-they were written until they are put again. `rewrite` reads each of them and, where it is not
-as it would be written today, puts it back, if nobody has changed it meanwhile.
+After a key was promoted, a dictionary trained or an algorithm changed, old entries stay in
+their old form until they are written again. `rewrite` reads each entry. If the stack would
+write it in another form now, `rewrite` writes it back, unless it has changed in the meantime.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,17 +27,17 @@ from kvwrap.rewriting.batch import Rewriter
 from kvwrap.rewriting.checkpoint import Checkpoint, CheckpointFile, Resume
 from kvwrap.rewriting.recorder import Recorder
 from kvwrap.rewriting.report import Failure, Report
-from kvwrap.rewriting.scope import Scope, check, scopes
+from kvwrap.rewriting.scope import Scope, check, scopes_of
 
 __all__ = ["Failure", "Progress", "Report", "rewrite"]
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a rewrite has come.
+    """The progress of a rewrite.
 
     Attributes:
-        collection: The collection that it is in.
-        report: What has been done so far; changes as the rewrite goes on.
+        collection: The current collection.
+        report: The report so far; it changes as the rewrite continues.
         saved: `state`, encoded.
     """
 
@@ -46,9 +47,9 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> dict[str, Any]:
-        """To go on from here with `resume=`; JSON can hold it."""
-        found: dict[str, Any] = msgspec.json.decode(self.saved)
-        return found
+        """The state to resume from here with `resume=`. JSON can hold it."""
+        state: dict[str, Any] = msgspec.json.decode(self.saved)
+        return state
 
 
 async def rewrite(
@@ -61,135 +62,131 @@ async def rewrite(
     dry_run: bool = False,
     exclusive: bool = False,
 ) -> Report:
-    """Put every entry into the form in which the stack would write it now.
+    """Rewrite every entry in the form in which the stack would write it now.
 
-    Values, versions and expiry stay as they are, so readers, writers and near stores notice
-    nothing, and writes that come between win. Entries that do not open, or are broken, are
-    reported and left. Layers outside the outermost one that changes bytes are passed by, save
-    those that rename: near stores are neither read nor filled, statistics do not count.
-    What layers keep for themselves inside encryption, as dictionaries, is rewritten too.
-    The second stores of layers are not: they are stores with stacks of their own.
+    Values, versions and expiry stay the same, so readers, writers and near stores notice
+    nothing, and concurrent writes win. Entries that do not open, or are corrupt, are reported
+    and left unchanged. Layers outside the outermost one that changes bytes are bypassed,
+    except those that rename: near stores are neither read nor filled, and statistics do not
+    count. Records that layers keep for themselves inside encryption, such as dictionaries,
+    are rewritten too. The second stores of layers are not: they are stores with their own
+    stacks.
 
-    It may be interrupted at any point, cancellation included, and begun again: what is in
-    its present form already is only read. With `resume` it also goes on where it was: after
-    the last key where the store keeps keys in order, else with the last collection.
+    A rewrite can be stopped at any point, also by cancellation, and started again: entries
+    that already have their current form are only read. With `resume` it also continues from
+    its position: after the last key if the store keeps keys in order, else with the last
+    collection.
 
     Args:
         store: A stack over a store.
-        collections: Those to go through, by the names that the store's users give them,
-            `None` among them for the default one. If left out: all, or the default one where
+        collections: The collections to rewrite, by the names that the store's users give
+            them; `None` among them is the default one. If omitted: all, or the default one if
             the store cannot enumerate them.
-        batch: Keys in one round trip.
+        batch: Number of keys in one round trip.
         progress: Called after each batch, with a `Progress`.
-        resume: A file in which the state is kept while this runs, removed at the end; or
-            the state that an earlier `Progress` had.
-        dry_run: Only look, and report what there would be to do.
-        exclusive: Nobody else writes to the store meanwhile; needed where it cannot compare
+        resume: The path of a file that holds the state while this runs, and is removed at
+            the end; or the state of an earlier `Progress`.
+        dry_run: Only read, and report what would be rewritten.
+        exclusive: States that there is no other writer. Needed if the store cannot compare
             versions.
 
     Raises:
-        ConfigurationError: The stack has nothing to rewrite, or a rewrite is under way.
+        ConfigurationError: The stack has nothing to rewrite, or a rewrite is running.
         UnsupportedOperation: The store cannot enumerate keys, or cannot compare versions.
-        StoreUnavailable: The backend failed; what was done is done, and `resume` goes on.
+        StoreUnavailable: The backend failed. What is rewritten stays so; `resume` continues.
     """
     checked_count(batch, "batch")
-    there = list(scopes(store, collections))
-    for place in there:
-        check(place, writes=not dry_run, exclusive=exclusive)
-    transforms = there[0].transforms
+    scopes = list(scopes_of(store, collections))
+    for scope in scopes:
+        check(scope, writes=not dry_run, exclusive=exclusive)
+    transforms = scopes[0].transforms
     for transform in transforms:
         await transform.prepare_encode(None)
-    keeper = CheckpointFile(resume)
-    fresh = Report(dry_run=dry_run)
-    _name_keys(fresh, transforms)
-    target = [*map(repr, transforms), *fresh.primary, f"collections={collections!r}"]
-    state = keeper.start(Checkpoint(target, report=fresh))
-    run = _Run(store, state, keeper, batch, progress, dry_run, exclusive)
-    for place in there:
-        await run.through(place)
-    _name_keys(state.report, transforms)
-    state.report.complete = there[0].is_whole
-    keeper.discard()
-    return state.report
+    file = CheckpointFile(resume)
+    report = Report(dry_run=dry_run)
+    _add_key_names(report, transforms)
+    target = [*map(repr, transforms), *report.primary, f"collections={collections!r}"]
+    checkpoint = file.load(Checkpoint(target, report=report))
+    report = checkpoint.report
+    run = _Run(ValueCodec(store.serializer), checkpoint, file, batch, progress, dry_run, exclusive)
+    for scope in scopes:
+        await run.rewrite_scope(scope)
+    _add_key_names(report, transforms)
+    report.complete = scopes[0].is_complete
+    file.remove()
+    return report
 
 
+@dataclass(frozen=True)
 class _Run:
-    """One rewrite under way."""
+    """One running rewrite."""
 
-    def __init__(
-        self,
-        store: Store,
-        state: Checkpoint,
-        keeper: CheckpointFile,
-        batch: int,
-        progress: Callable[[Progress], object] | None,
-        dry_run: bool,
-        exclusive: bool,
-    ) -> None:
-        self._values = ValueCodec(store.serializer)
-        self._state = state
-        self._keeper = keeper
-        self._batch = batch
-        self._progress = progress
-        self._dry_run = dry_run
-        self._exclusive = exclusive
+    values: ValueCodec
+    checkpoint: Checkpoint
+    file: CheckpointFile
+    batch: int
+    progress: Callable[[Progress], object] | None
+    dry_run: bool
+    exclusive: bool
 
-    async def through(self, place: Scope) -> None:
-        """Go through all collections of a place that have not been gone through."""
-        watcher = Recorder(place.transforms)
-        state = self._state
-        with watcher.looking():
-            for collection in await place.all_collections():
-                if (place.name, collection) in state.done:
+    async def rewrite_scope(self, scope: Scope) -> None:
+        """Rewrite the collections of a scope that are not finished."""
+        recorder = Recorder(scope.transforms)
+        checkpoint = self.checkpoint
+        with recorder.attach():
+            for collection in await scope.list_collections():
+                if (scope.name, collection) in checkpoint.done:
                     continue
-                state.begin(place.name, collection)
-                await self._collection(place, collection, watcher)
-                state.finish(place.name, collection)
-                self._keeper.keep(state)
+                checkpoint.begin(scope.name, collection)
+                await self._rewrite_collection(scope, collection, recorder)
+                checkpoint.finish(scope.name, collection)
+                self.file.save(checkpoint)
 
-    async def _collection(self, place: Scope, collection: Collection, watcher: Recorder) -> None:
-        state, part = self._state, place.part
+    async def _rewrite_collection(
+        self, scope: Scope, collection: Collection, recorder: Recorder
+    ) -> None:
+        checkpoint, part = self.checkpoint, scope.part
         ordered = Capability.RANGE in part.capabilities
-        # Where keys have no order, what is counted counts from the collection's beginning.
-        before = msgspec.json.encode(state)
-        key_range = KeyRange(start=state.after)
+        # If keys have no order, the report to resume from is that at the collection's beginning.
+        saved = msgspec.json.encode(checkpoint)
+        key_range = KeyRange(start=checkpoint.last_key)
         rewriter = Rewriter(
             part,
             collection,
-            watcher,
-            state.report,
-            self._whole,
-            dry_run=self._dry_run,
-            exclusive=self._exclusive,
+            recorder,
+            checkpoint.report,
+            self._complete_codec,
+            dry_run=self.dry_run,
+            exclusive=self.exclusive,
         )
         async for page in pages(part, collection, key_range):
-            keys = [key for key in page.keys if key != state.after]
-            for some in _cut(keys, self._batch):
-                await rewriter.batch(some)
-                # A store in memory never waits by itself.
+            keys = [key for key in page.keys if key != checkpoint.last_key]
+            for batch in _split(keys, self.batch):
+                await rewriter.rewrite(batch)
+                # A store in memory never yields to other tasks on its own.
                 await asyncio.sleep(0)
                 if ordered:
-                    state.after = some[-1]
-                    before = msgspec.json.encode(state)
-                    self._keeper.keep(state)
-                if self._progress is not None:
-                    self._progress(Progress(collection, state.report, before))
+                    checkpoint.last_key = batch[-1]
+                    saved = msgspec.json.encode(checkpoint)
+                    self.file.save(checkpoint)
+                if self.progress is not None:
+                    self.progress(Progress(collection, checkpoint.report, saved))
 
-    def _whole(self, entry: Entry) -> Entry:
-        """The entry, with the step of the stack's serializer if another program wrote it."""
+    def _complete_codec(self, entry: Entry) -> Entry:
+        """Add the step of the stack's serializer to an entry that another program wrote."""
         if entry.codec:
             return entry
-        self._values.loads(entry.body, self._values.tag)
-        return entry.with_body(entry.body, self._values.tag)
+        self.values.loads(entry.body, self.values.tag)
+        return entry.with_body(entry.body, self.values.tag)
 
 
-def _cut(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _split(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(keys), size):
         yield keys[start : start + size]
 
 
-def _name_keys(report: Report, transforms: Sequence[Transform]) -> None:
-    """Put down which encryption keys there are; a fetched keyring may learn of others."""
+def _add_key_names(report: Report, transforms: Sequence[Transform]) -> None:
+    """Add the names of the known encryption keys. A fetched keyring may learn of others."""
     report.primary = []
     for layer in transforms:
         if isinstance(layer, Encryption):

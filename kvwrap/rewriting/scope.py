@@ -1,4 +1,4 @@
-"""Where in a stack a rewrite reads and writes."""
+"""The scopes of a rewrite: where in a stack it reads and writes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kvwrap.layers.base.transform import Transform
 
 
 class Scope(NamedTuple):
-    """A part to read from and write to, and the collections there.
+    """A part to read from and write to, and its collections.
 
     Attributes:
-        name: What the state of a rewrite calls it.
+        name: The name of the scope in a checkpoint.
         part: The part.
-        collections: The collections to go through; `None` for all.
-        transforms: The transforms from there inwards.
+        collections: The collections to rewrite; `None` for all.
+        transforms: The transforms from that part inwards.
     """
 
     name: str
@@ -29,51 +29,51 @@ class Scope(NamedTuple):
     collections: Sequence[Collection] | None
     transforms: Sequence[Transform]
 
-    async def all_collections(self) -> list[Collection]:
-        """The collections to go through, in an order that is always the same."""
-        found = self.collections
-        if found is None:
+    async def list_collections(self) -> list[Collection]:
+        """Return the collections to rewrite, always in the same order."""
+        names = self.collections
+        if names is None:
             enumerable = Capability.COLLECTIONS in self.part.capabilities
-            found = await self.part.list_collections() if enumerable else [None]
-        return sorted(set(found), key=lambda name: (name is not None, name))
+            names = await self.part.list_collections() if enumerable else [None]
+        return sorted(set(names), key=lambda name: (name is not None, name))
 
     @property
-    def is_whole(self) -> bool:
-        """Whether everything at this place is gone through."""
+    def is_complete(self) -> bool:
+        """True if the scope includes every collection of its part."""
         return self.collections is None and Capability.COLLECTIONS in self.part.capabilities
 
 
-def scopes(store: Store, collections: Sequence[Collection] | None) -> Iterator[Scope]:
-    """The places to go through: the users' entries, then what layers keep for themselves.
+def scopes_of(store: Store, collections: Sequence[Collection] | None) -> Iterator[Scope]:
+    """Yield the scopes of a store: the users' entries, then the layers' own records.
 
-    The users' entries are met at the outermost transform, behind those layers outside it
-    that rename: not behind near stores, whose copies are none of a rewrite's business, nor
-    behind statistics, guards and limits on what users do.
+    The users' entries are read at the outermost transform, with the layers outside it that
+    rename. Near stores are bypassed, because a rewrite does not concern their copies. So are
+    statistics, guards and limits on what users do.
 
     Raises:
-        ConfigurationError: There is no transform in the stack.
+        ConfigurationError: The stack has no transform.
     """
     layers = layers_of(store)
     depths = [depth for depth, layer in enumerate(layers) if isinstance(layer, Transform)]
     if not depths:
         raise ConfigurationError(
-            "no layer of this stack changes bytes, so there is nothing to rewrite: call this on "
-            "the store behind .compress() or .encrypt()",
+            "a rewrite needs a layer that changes bytes, and no layer of this stack changes "
+            "bytes: pass the store over which .compress() or .encrypt() stands",
             store=store.name,
         )
     transforms = [layer for layer in layers if isinstance(layer, Transform)]
     yield Scope("values", _renamed(layers[: depths[0] + 1], collections), collections, transforms)
     for depth, layer in enumerate(layers):
-        below = [each for each in layers[depth + 1 :] if isinstance(each, Transform)]
+        below = [other for other in layers[depth + 1 :] if isinstance(other, Transform)]
         if layer.reserved and below and collections is None:
             yield Scope(layer.name, layer.inner, layer.reserved, below)
 
 
 def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) -> Primitives:
-    """The innermost of these layers, behind those that rename.
+    """Return the innermost of these layers, under those that rename.
 
-    What is behind a keyed hash has hashes for names. Where a layer outside the hash would
-    have to know them, it is left out, and no collections can be named.
+    Inside a keyed hash, names are hashes. A layer outside the hash that would have to know
+    the names is left out, and then no collections can be chosen.
     """
     part: Primitives = layers[-1]
     hashed = False
@@ -84,28 +84,29 @@ def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) 
         elif (hides and layer.arguments.get("collections")) or isinstance(layer, Renaming):
             if collections is not None:
                 raise ConfigurationError(
-                    f"the names of collections cannot be followed through {layer.name}: rewrite "
-                    "everything, without collections=[...]"
+                    "`collections` needs layers that keep collection names readable, and the "
+                    f"names cannot be followed through {layer.name}: rewrite everything, without "
+                    "collections=[...]"
                 )
             break
         hashed = hashed or hides
     return part
 
 
-def check(place: Scope, *, writes: bool, exclusive: bool) -> None:
-    """Refuse what the place cannot do.
+def check(scope: Scope, *, writes: bool, exclusive: bool) -> None:
+    """Raise an error for a scope whose part lacks a needed capability.
 
     Raises:
-        UnsupportedOperation: Its keys cannot be enumerated, or versions not compared.
+        UnsupportedOperation: Its keys cannot be enumerated, or its versions not compared.
     """
-    able, name = place.part.capabilities, place.part.name
-    if Capability.KEYS not in able:
+    capabilities, name = scope.part.capabilities, scope.part.name
+    if Capability.KEYS not in capabilities:
         raise UnsupportedOperation(
-            "a rewrite needs a store that can enumerate its keys", store=name
+            "a rewrite needs a store that can enumerate its keys, and this one cannot", store=name
         )
-    if writes and not exclusive and Capability.COMPARE_AND_PUT not in able:
+    if writes and not exclusive and Capability.COMPARE_AND_PUT not in capabilities:
         raise UnsupportedOperation(
-            "this store cannot compare versions, so a rewrite could undo what others write "
-            "meanwhile: say exclusive=True if nobody does",
+            "a rewrite needs a store that can compare versions, and this one cannot, so "
+            "concurrent writes could be lost: set exclusive=True if there is no other writer",
             store=name,
         )

@@ -1,4 +1,4 @@
-"""Values that other libraries encrypted or compressed, read and moved."""
+"""Entries that py-key-value encrypted or compressed, read and rewritten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet
 from key_value.aio.stores.memory import MemoryStore as TheirStore
 from key_value.aio.wrappers.compression import CompressionWrapper
 from key_value.aio.wrappers.encryption import FernetEncryptionWrapper
@@ -18,7 +18,6 @@ from kvwrap import (
     ConfigurationError,
     CorruptEntry,
     DecryptionError,
-    Keyring,
     MemoryStore,
     Store,
     rewrite,
@@ -28,31 +27,21 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.integrations.fernet import FernetTokens
 from kvwrap.integrations.py_key_value import PyKeyValueCompression, PyKeyValueEncryption
+from tests.integrations.foreign import FERNET, RING, store_holding
 
-RING = Keyring({"k": b"k" * 32})
-FERNET = Fernet(Fernet.generate_key())
 VALUE = {"name": "Ada", "text": "the same words " * 100}
 
 
-async def holding(body: bytes, steps: bytes = codec.JSON, key: str = "k") -> MemoryStore:
-    backend = MemoryStore()
-    await backend.write(None, [key], [Entry(body, steps, 0.0, None, 1)])
-    return backend
-
-
-async def theirs(wrapped: Any, inner: Any) -> MemoryStore:
-    """What a wrapper of py-key-value left in its store, moved into one of ours as it is."""
+async def store_of_wrapper(wrapped: Any, inner: Any) -> MemoryStore:
+    """Copy the entry that a wrapper of py-key-value wrote into one of our stores, unchanged."""
     await wrapped.put("k", VALUE, ttl=1000)
     raw = await inner.get("k")
-    return await holding(msgspec.json.encode(raw))
-
-
-# -- py-key-value's entries ----------------------------------------------------------------
+    return await store_holding(msgspec.json.encode(raw))
 
 
 async def test_entries_of_the_fernet_wrapper() -> None:
     inner = TheirStore()
-    backend = await theirs(FernetEncryptionWrapper(inner, fernet=FERNET), inner)
+    backend = await store_of_wrapper(FernetEncryptionWrapper(inner, fernet=FERNET), inner)
     store = stack().encrypt(RING, legacy=[PyKeyValueEncryption(FERNET)]).over(backend)
     assert await store.get("k") == VALUE
 
@@ -60,14 +49,14 @@ async def test_entries_of_the_fernet_wrapper() -> None:
 async def test_entries_of_a_derived_key() -> None:
     inner = TheirStore()
     words = {"source_material": "correct horse", "salt": "battery staple"}
-    backend = await theirs(FernetEncryptionWrapper(inner, **words), inner)  # type: ignore[call-overload]
+    backend = await store_of_wrapper(FernetEncryptionWrapper(inner, **words), inner)  # type: ignore[call-overload]
     store = stack().encrypt(RING, legacy=[PyKeyValueEncryption(**words)]).over(backend)
     assert await store.get("k") == VALUE
 
 
 async def test_entries_of_the_compression_wrapper() -> None:
     inner = TheirStore()
-    backend = await theirs(CompressionWrapper(inner, min_size_to_compress=1), inner)
+    backend = await store_of_wrapper(CompressionWrapper(inner, min_size_to_compress=1), inner)
     assert b"__compressed_data__" in (await stored(backend)).body
     store = stack().compress(legacy=[PyKeyValueCompression()]).over(backend)
     assert await store.get("k") == VALUE
@@ -79,10 +68,10 @@ async def stored(backend: Store) -> Entry:
     return entry
 
 
-async def test_both_wrappers_at_once_are_read_and_moved() -> None:
+async def test_entries_of_both_wrappers_are_read_and_rewritten() -> None:
     inner = TheirStore()
     fernet = FernetEncryptionWrapper(inner, fernet=FERNET)
-    backend = await theirs(CompressionWrapper(fernet, min_size_to_compress=1), inner)
+    backend = await store_of_wrapper(CompressionWrapper(fernet, min_size_to_compress=1), inner)
     store = (
         stack()
         .compress(legacy=[PyKeyValueCompression()])
@@ -99,12 +88,12 @@ async def test_both_wrappers_at_once_are_read_and_moved() -> None:
     assert await moved.get("k") == VALUE
 
 
-async def test_their_store_is_used_as_it_is_and_moved_in_place() -> None:
+async def test_their_store_is_used_directly_and_rewritten_in_place() -> None:
     inner = TheirStore()
     fernet = FernetEncryptionWrapper(inner, fernet=FERNET)
     wrapped = CompressionWrapper(fernet, min_size_to_compress=200)
     keys = [f"k{n}" for n in range(30)]
-    # Among them many that are equal.
+    # Many of them are equal.
     values = [VALUE if n % 3 else {"n": n // 6} for n in range(30)]
     await wrapped.put_many(keys, values, collection="users", ttl=1000)
     store = (
@@ -123,7 +112,7 @@ async def test_their_store_is_used_as_it_is_and_moved_in_place() -> None:
     assert (await moved.ttl("k1", collection="users"))[1] == pytest.approx(1000, abs=30)
 
 
-async def test_equal_plain_values_of_another_program_are_counted_each() -> None:
+async def test_equal_plain_values_of_another_program_are_each_counted() -> None:
     their = TheirStore()
     await their.put_many([f"k{n}" for n in range(20)], [{"n": 1}] * 20)
     store = stack().encrypt(RING, accept_plaintext=True).silence("migration-open").over(their)
@@ -136,15 +125,15 @@ async def test_equal_plain_values_of_another_program_are_counted_each() -> None:
 
 async def test_compressed_entries_are_rewritten_without_encryption_too() -> None:
     inner = TheirStore()
-    backend = await theirs(CompressionWrapper(inner, min_size_to_compress=1), inner)
+    backend = await store_of_wrapper(CompressionWrapper(inner, min_size_to_compress=1), inner)
     store = stack().compress(legacy=[PyKeyValueCompression()]).over(backend)
     assert (await rewrite(store)).rewritten == 1
     assert await stack().compress().over(backend).get("k") == VALUE
 
 
-async def test_values_that_were_passed_through_are_refused() -> None:
-    """The wrapper hands out what is not encrypted; here that takes an open migration."""
-    backend = await holding(b'{"forged": true}')
+async def test_values_that_the_wrapper_passed_through_are_refused() -> None:
+    """The wrapper returns values that are not encrypted; here that needs accept_plaintext=True."""
+    backend = await store_holding(b'{"forged": true}')
     store = stack().encrypt(RING, legacy=[PyKeyValueEncryption(FERNET)]).over(backend)
     with pytest.raises(DecryptionError, match="not encrypted"):
         await store.get("k")
@@ -173,7 +162,9 @@ OTHER = base64.b64encode(Fernet(Fernet.generate_key()).encrypt(b"{}")).decode()
     ],
 )
 async def test_encrypted_entries_that_are_broken(body: bytes, error: Any, says: str) -> None:
-    store = stack().encrypt(RING, legacy=[PyKeyValueEncryption(FERNET)]).over(await holding(body))
+    store = (
+        stack().encrypt(RING, legacy=[PyKeyValueEncryption(FERNET)]).over(await store_holding(body))
+    )
     with pytest.raises(error, match=says) as caught:
         await store.get("k")
     assert TOKEN not in str(caught.value)
@@ -192,86 +183,40 @@ PACKED = base64.b64encode(gzip.compress(b'{"n": 1}', mtime=0)).decode()
     [
         (compressed(PACKED, __compression_version__=2), "version 2"),
         (compressed(PACKED, __compression_algorithm__="zip"), "'zip'"),
-        (compressed(PACKED[:-8]), "gzip data is broken"),
-        (compressed("AAAA"), "gzip data is broken"),
+        (compressed(PACKED[:-8]), "valid gzip data"),
+        (compressed("AAAA"), "valid gzip data"),
         (compressed("%"), "not base64"),
         (compressed({}), "not base64"),
     ],
 )
 async def test_compressed_entries_that_are_broken(body: bytes, says: str) -> None:
-    store = stack().compress(legacy=[PyKeyValueCompression()]).over(await holding(body))
+    store = stack().compress(legacy=[PyKeyValueCompression()]).over(await store_holding(body))
     with pytest.raises(CorruptEntry, match=says):
         await store.get("k")
 
 
-async def test_a_small_entry_does_not_fill_the_memory() -> None:
+async def test_a_small_entry_does_not_exhaust_memory() -> None:
     bomb = base64.b64encode(gzip.compress(b" " * 10_000)).decode()
     store = (
         stack()
         .compress(legacy=[PyKeyValueCompression(max_bytes=1000)])
-        .over(await holding(compressed(bomb)))
+        .over(await store_holding(compressed(bomb)))
     )
     with pytest.raises(CorruptEntry, match="max_bytes=1000"):
         await store.get("k")
 
 
-async def test_a_value_that_only_speaks_of_the_fields_stays_one() -> None:
+async def test_a_value_that_only_contains_the_field_names_is_unchanged() -> None:
     value = {"text": "__compressed_data__", "list": ["__compressed_data__"]}
     store = stack().compress(legacy=[PyKeyValueCompression()]).over(MemoryStore())
     await store.put("k", value)
     assert await store.get("k") == value
 
 
-# -- Fernet tokens -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("steps", [b"", codec.BYTES, codec.JSON])
-@pytest.mark.parametrize("quoted", [False, True])
-async def test_tokens_as_bytes_and_as_json_strings(steps: bytes, quoted: bool) -> None:
-    token = FERNET.encrypt(b'{"n": 1}')
-    backend = await holding(b'"%b"' % token if quoted else token, steps)
-    store = stack().encrypt(RING, legacy=[FernetTokens(FERNET)]).over(backend)
-    assert await store.get("k") == {"n": 1}
-    assert (await rewrite(store)).rewritten == 1
-    assert await stack().encrypt(RING).over(backend).get("k") == {"n": 1}
-
-
-async def test_tokens_that_hold_bytes() -> None:
-    backend = await holding(FERNET.encrypt(b"\x00\xff"), b"")
-    reader = FernetTokens(FERNET, content="bytes")
-    store = stack().serialize("bytes").encrypt(RING, legacy=[reader]).over(backend)
-    assert await store.get("k") == b"\x00\xff"
-
-
-async def test_keys_in_all_their_forms() -> None:
-    text = Fernet.generate_key().decode()
-    other = Fernet.generate_key()
-    backend = await holding(Fernet(text).encrypt(b"1"))
-    forms: list[Any] = [
-        text,
-        text.encode(),
-        [other, text],
-        Fernet(text),
-        MultiFernet([Fernet(other), Fernet(text)]),
-    ]
-    for keys in forms:
-        store = stack().encrypt(RING, legacy=[FernetTokens(keys)]).over(backend)
-        assert await store.get("k") == 1
-    with pytest.raises(DecryptionError, match="does not open"):
-        await stack().encrypt(RING, legacy=[FernetTokens(other)]).over(backend).get("k")
-
-
-async def test_readers_are_asked_in_turn() -> None:
-    backend = await holding(FERNET.encrypt(b"1"))
+async def test_readers_are_tried_in_order() -> None:
+    backend = await store_holding(FERNET.encrypt(b"1"))
     readers = [PyKeyValueEncryption(FERNET), FernetTokens(FERNET)]
     assert await stack().encrypt(RING, legacy=readers).over(backend).get("k") == 1
-
-
-@pytest.mark.parametrize("keys", ["", "short", b"", [], ["short"], "secret-not-a-key" * 3])
-def test_keys_that_are_none(keys: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"Fernet\.generate_key") as caught:
-        FernetTokens(keys)
-    assert "secret-not" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -285,21 +230,17 @@ def test_keys_that_are_none(keys: Any) -> None:
         {"fernet": FERNET, "salt": "y"},
     ],
 )
-def test_arguments_that_do_not_go_together(arguments: Any) -> None:
+def test_arguments_that_cannot_be_combined_are_refused(arguments: Any) -> None:
     with pytest.raises(ConfigurationError):
         PyKeyValueEncryption(**arguments)
 
 
-def test_other_arguments() -> None:
-    with pytest.raises(ConfigurationError, match="content"):
-        FernetTokens(FERNET, content="yaml")  # type: ignore[arg-type]
+def test_an_invalid_size_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_bytes"):
         PyKeyValueCompression(max_bytes=0)
 
 
 def test_no_reader_shows_its_keys() -> None:
-    key = Fernet.generate_key().decode()
     reader = PyKeyValueEncryption(source_material="hush", salt="hush")
-    for shown in (repr(FernetTokens(key)), repr(reader), repr(PyKeyValueCompression())):
-        assert key not in shown
+    for shown in (repr(reader), repr(PyKeyValueCompression())):
         assert "hush" not in shown

@@ -1,4 +1,4 @@
-"""What a reader of foreign entries is to the layer that asks it."""
+"""Readers of entries that other libraries wrote, and the layers' check of them."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from kvwrap.errors import ConfigurationError
 
 
 class LegacyReader(Protocol):
-    """Undoes what another library did to a value.
+    """Decodes values that another library encoded.
 
-    `Encryption` and `Compression` ask their readers, in order, about entries that are not of
-    their own making. Nothing is ever written in these forms; `kvwrap.rewrite` brings what
-    is left of them into the stack's own.
+    `Encryption` and `Compression` call their readers, in order, for entries that they did
+    not write themselves. Nothing is ever written in these formats. `kvwrap.rewrite` converts
+    the remaining entries to the stack's own format.
     """
 
     @property
     def authenticates(self) -> bool:
-        """Whether it refuses what was not written with its key."""
+        """Whether the reader refuses values that were not written with its key."""
 
     def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
-        """The entry as it was before, or `None` for one that is not of this form.
+        """Decode the entry. Returns `None` for an entry of another format.
 
         Raises:
-            DecryptionError: It is of this form and does not open.
-            CorruptEntry: It is of this form and broken.
+            DecryptionError: The entry has this format and does not decrypt.
+            CorruptEntry: The entry has this format and is corrupt.
         """
 
 
 def checked_readers(readers: Any) -> tuple[LegacyReader, ...]:
-    """Readers, in their order; raises `ConfigurationError` for what is none."""
-    found = tuple(readers) if isinstance(readers, Iterable) else (readers,)
-    if isinstance(readers, str | bytes) or not all(
-        hasattr(reader, "authenticates") and callable(getattr(reader, "read", None))
-        for reader in found
-    ):
-        raise ConfigurationError("legacy are readers of foreign entries, from kvwrap.integrations")
-    return found
+    """Return the readers in their order. Raises `ConfigurationError` for other objects."""
+    several = isinstance(readers, Iterable) and not isinstance(readers, str | bytes)
+    checked: tuple[LegacyReader, ...] = tuple(readers) if several else (readers,)
+    for reader in checked:
+        if not hasattr(reader, "authenticates") or not callable(getattr(reader, "read", None)):
+            raise ConfigurationError(
+                "`legacy` must be a list of readers from kvwrap.integrations, such as "
+                f"[FernetTokens(keys)]; got {type(reader).__name__}"
+            )
+    return checked

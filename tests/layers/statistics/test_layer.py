@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from kvwrap import ConfigurationError, MemoryStore, Passthrough, Statistics, stack
-from kvwrap.integrations import opentelemetry, prometheus
 from kvwrap.layers.statistics.counts import OTHER, Counts
 from kvwrap.layers.statistics.histogram import ERROR, Latency, bound, bucket
 
@@ -218,123 +209,3 @@ def test_two_stores_of_one_stack_count_each_for_itself():
 def test_what_cannot_work_is_refused(wrong):
     with pytest.raises(ConfigurationError):
         Statistics(**wrong)
-
-
-# -- Prometheus ----------------------------------------------------------------------------
-
-
-def scraped(registry):
-    families = text_string_to_metric_families(generate_latest(registry).decode())
-    return {
-        (
-            sample.name,
-            *(sample.labels.get(name) for name in ("store", "collection", "operation")),
-            sample.labels.get("le") or sample.labels.get("error"),
-        ): sample.value
-        for family in families
-        for sample in family.samples
-    }
-
-
-async def test_prometheus_sees_what_the_layer_counts(clock):
-    registry = CollectorRegistry()
-    store = stack().statistics(name="s").layer(Slow()).over(MemoryStore(clock=clock))
-    prometheus.register(store, registry=registry)
-    await store.put("a", "x" * 8, collection="c")
-    await store.get_many(["a", "b"], collection="c")
-    with pytest.raises(ConnectionError):
-        await store.get("bad")
-    found = scraped(registry)
-    assert found["kvwrap_operations_total", "s", "c", "read", None] == 1
-    assert found["kvwrap_hits_total", "s", "c", "read", None] == 1
-    assert found["kvwrap_misses_total", "s", "c", "read", None] == 1
-    assert found["kvwrap_written_bytes_total", "s", "c", "write", None] == 10
-    assert found["kvwrap_read_bytes_total", "s", "c", "read", None] == 10
-    assert found["kvwrap_errors_total", "s", "", "read", "ConnectionError"] == 1
-    name = "kvwrap_operation_duration_seconds"
-    assert found[f"{name}_count", "s", "c", "read", None] == 1
-    assert found[f"{name}_sum", "s", "c", "read", None] == pytest.approx(0.010)
-    assert found[f"{name}_bucket", "s", "c", "read", "0.005"] == 0
-    assert found[f"{name}_bucket", "s", "c", "read", "0.02"] == 1
-    assert found[f"{name}_bucket", "s", "c", "read", "+Inf"] == 1
-
-
-async def test_stores_share_a_registry_and_those_of_one_name_are_summed():
-    registry = CollectorRegistry(auto_describe=True)
-    stores = [stack().statistics(name=name).over(MemoryStore()) for name in ("a", "a", "b")]
-    for store in stores:
-        assert prometheus.register(store, registry=registry) is prometheus.register(
-            store, registry=registry
-        )
-        await store.get("x")
-    operations = "kvwrap_operations_total"
-    assert scraped(registry)[operations, "a", "", "read", None] == 2
-    assert scraped(registry)[operations, "b", "", "read", None] == 1
-    prometheus.unregister(stores[0], registry=registry)
-    assert scraped(registry)[operations, "a", "", "read", None] == 1
-
-
-async def test_a_scrape_in_another_thread_does_not_disturb(clock):
-    registry = CollectorRegistry()
-    store = stack().statistics().over(MemoryStore(clock=clock))
-    prometheus.register(store, registry=registry)
-    threads = ThreadPoolExecutor(1)
-    scrapes = threads.submit(lambda: [generate_latest(registry) for _ in range(20)])
-    calls, rng = 0, random.Random(1)
-    while not scrapes.done():
-        for _ in range(50):
-            clock.advance(rng.random())
-            await store.get("a", collection=f"c{calls % 150}")
-            calls += 1
-        await asyncio.sleep(0)
-    threads.shutdown()
-    assert len(scrapes.result()) == 20
-    assert store.find(Statistics).snapshot().total.calls == calls
-
-
-def test_a_store_without_statistics_cannot_be_exported():
-    with pytest.raises(ConfigurationError, match="statistics"):
-        prometheus.register(MemoryStore(), registry=CollectorRegistry())
-
-
-def test_bounds_are_true_to_a_third_of_a_percent():
-    for limit in prometheus.BOUNDS:
-        took = latency([limit * 0.996, limit * 1.004])
-        assert took.at_most(limit) == 1
-
-
-def test_exporters_are_loaded_only_when_wanted():
-    code = (
-        "import sys, kvwrap, kvwrap.integrations.prometheus, kvwrap.integrations.opentelemetry;"
-        "assert not {'prometheus_client', 'opentelemetry'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# -- OpenTelemetry -------------------------------------------------------------------------
-
-
-async def test_opentelemetry_sees_what_the_layer_counts(clock):
-    reader = InMemoryMetricReader()
-    store = stack().statistics(name="s").layer(Slow()).over(MemoryStore(clock=clock))
-    opentelemetry.register(store, provider=MeterProvider([reader]))
-    await store.put("a", "x" * 8, collection="c")
-    await store.get_many(["a", "b"], collection="c")
-    with pytest.raises(ConnectionError):
-        await store.get("bad", collection="c")
-    data = reader.get_metrics_data()
-    found = {
-        (metric.name, point.attributes["db.operation.name"], point.attributes.get("quantile")): (
-            point.value,
-            metric.unit,
-        )
-        for metric in data.resource_metrics[0].scope_metrics[0].metrics
-        for point in metric.data.data_points
-    }
-    assert found["kvwrap.operations", "read", None] == (2, "{operation}")
-    assert found["kvwrap.hits", "read", None] == (1, "{key}")
-    assert found["kvwrap.write.size", "write", None] == (10, "By")
-    assert found["kvwrap.errors", "read", None] == (1, "{operation}")
-    p99, unit = found["kvwrap.operation.duration", "read", "0.99"]
-    assert unit == "s"
-    assert p99 == pytest.approx(0.010, rel=ERROR + 1e-6)

@@ -1,0 +1,66 @@
+"""`kvwrap inspect` and `kvwrap rewrite`: reports and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from kvwrap import SQLiteStore, stack
+from kvwrap.cli.main import main
+from tests.rewriting.entries import OLD, fill
+
+
+def test_entries_are_inspected_and_rewritten(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "store.db"
+
+    async def prepare() -> None:
+        async with stack().encrypt(OLD).over(SQLiteStore(path)) as store:
+            await fill(store, 10)
+            await store.put("k", 1, collection="x")
+
+    asyncio.run(prepare())
+    assert main(["inspect", config, "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "31 would be rewritten" in out
+    assert "old: 31" in out
+    state = str(tmp_path / "state")
+    arguments = ["rewrite", config, "--batch", "3", "--state", state]
+    assert main([*arguments, "--collection", "users", "--collection", ""]) == 0
+    assert "20 rewritten" in capsys.readouterr().out
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "11 rewritten" in out
+    assert "not needed    old" in out
+
+
+def test_failures_have_exit_codes(
+    config: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def prepare() -> None:
+        async with SQLiteStore(tmp_path / "store.db") as store:
+            await store.put("plain", 1)
+
+    asyncio.run(prepare())
+    assert main(["rewrite", config]) == 1
+    assert "'plain'" in capsys.readouterr().out
+    monkeypatch.delenv("TEST_REWRITE_KEYS")
+    assert main(["rewrite", config]) == 2
+    assert "TEST_REWRITE_KEYS" in capsys.readouterr().err
+
+
+def test_an_interruption_is_reported(
+    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(path: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kvwrap.cli.rewrite.from_config", interrupt)
+    assert main(["rewrite", config]) == 2
+    assert "run the same command again" in capsys.readouterr().err
