@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvwrap import layers
 from kvwrap.builder import Stack, stack
 from kvwrap.config.dump import to_config
@@ -87,3 +89,18 @@ __all__ = [
     "to_config",
 ]
 __all__ += layers.__all__
+
+if TYPE_CHECKING:
+    __version__: str
+    """The version of the installed package."""
+else:
+
+    def __getattr__(name: str) -> str:
+        """Read `__version__` from the package's metadata when it is first used."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Imported late: `importlib.metadata` takes about an eighth of the import of kvwrap.
+        from importlib.metadata import version
+
+        globals()[name] = version(__name__)
+        return globals()[name]

@@ -154,6 +154,21 @@ asyncio.run(main())
     assert run("-c", code) == "{'b': [1]}\n"
 
 
+def test_the_version_is_that_of_the_package(metadata: Message, wheel: Path) -> None:
+    assert kvwrap.__version__ == metadata["Version"]
+    code = f"""
+import sys
+sys.path.insert(0, {str(wheel)!r})
+import kvwrap
+assert "importlib.metadata" not in sys.modules
+print(kvwrap.__version__)
+assert vars(kvwrap)["__version__"] == kvwrap.__version__
+"""
+    assert run("-c", code).strip() == metadata["Version"]
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        kvwrap.no_such_name  # type: ignore[attr-defined]  # what is to be refused
+
+
 def test_every_public_name_is_there() -> None:
     for name in kvwrap.__all__:
         assert getattr(kvwrap, name) is not None

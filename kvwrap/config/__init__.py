@@ -1,1 +1,1 @@
-"""Stacks written down, and built from what is written."""
+"""Configurations: stacks described in TOML files or mappings."""

@@ -1,4 +1,4 @@
-"""Values of a configuration, made into what a constructor's annotations ask for."""
+"""Conversion of the values of a configuration to the types that constructors annotate."""
 
 from __future__ import annotations
 
@@ -9,66 +9,52 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal, Protocol, SupportsFloat, Union
+from typing import Any, Literal, SupportsFloat, Union
 
 from kvwrap import errors
-from kvwrap.config.references import is_reference, meant, object_of, text_of
+from kvwrap.config.references import Referred, is_reference, object_of, suggest_reference, text_of
+from kvwrap.core.described import redact
 from kvwrap.core.nested import StoreSource
 from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
 from kvwrap.core.validation import suggest
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.keyring import Keyring
 
+BY_REFERENCE = "by reference ({env = ...} or {file = ...})"
 
-class Mistake(Exception):
-    """A value is not what is asked for.
+
+class Mistake(ConfigurationError):
+    """A mistake in a configuration, with its location.
 
     Attributes:
-        path: Where in the configuration, from the value at hand: `[2].name`.
-        text: What is wrong, without the value.
+        path: Location of the value, such as `layers[2].routes.logs`.
+        expected: The type that was expected, such as "a number"; empty if the mistake is another.
     """
 
-    def __init__(self, text: str, path: str = "") -> None:
-        super().__init__(text)
-        self.text = text
+    def __init__(self, path: str, text: str, expected: str = "") -> None:
+        super().__init__(f"{path}: {text}" if path else text)
         self.path = path
-
-    def within(self, step: str) -> Mistake:
-        """The same, seen from further out."""
-        return Mistake(self.text, step + self.path)
+        self.expected = expected
 
 
 class CodeOnly:
-    """In place of a type that a configuration cannot write down."""
-
-
-class Reading(Protocol):
-    """What the conversion of a value may need from whoever reads the configuration."""
-
-    python: bool
-    path: str
-
-    def store(self, value: Any) -> Callable[[], Any]:
-        """A factory of the second store that this value describes."""
-
-    def secret(self, text: str) -> None:
-        """Take note of a text that no error may show."""
+    """Replaces a type that only code can create, such as a class of an optional package."""
 
 
 def parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """The parameters of a constructor, their annotations evaluated as far as can be."""
-    found = dict(inspect.signature(cls).parameters)
+    """Return the parameters of a constructor, with their annotations evaluated if possible."""
     owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
     module = sys.modules[owner.__module__]
     return {
-        name: parameter.replace(annotation=_evaluated(parameter.annotation, module))
-        for name, parameter in found.items()
+        name: parameter.replace(annotation=_evaluate(parameter.annotation, module))
+        for name, parameter in inspect.signature(cls).parameters.items()
     }
 
 
-def _evaluated(annotation: Any, module: types.ModuleType) -> Any:
+def _evaluate(annotation: Any, module: types.ModuleType) -> Any:
     if annotation is inspect.Parameter.empty:
         return Any
     if not isinstance(annotation, str):
@@ -76,9 +62,9 @@ def _evaluated(annotation: Any, module: types.ModuleType) -> Any:
 
     class Names(dict[str, Any]):
         def __missing__(self, name: str) -> Any:
-            found = getattr(module, name, getattr(builtins, name, None))
-            # What is imported for type checkers alone is an object of some library.
-            return CodeOnly if found is None and name != "None" else found
+            value = getattr(module, name, getattr(builtins, name, None))
+            # A name that is imported only for type checkers belongs to an optional package.
+            return CodeOnly if value is None and name != "None" else value
 
     try:
         return eval(annotation, {}, Names())  # noqa: S307  # source code of this process, not data
@@ -86,119 +72,168 @@ def _evaluated(annotation: Any, module: types.ModuleType) -> Any:
         return CodeOnly
 
 
-def converted(value: Any, wanted: Any, reading: Reading) -> Any:
-    """The value as an argument of this type.
+def accepts_store(wanted: Any) -> bool:
+    """Return True if second stores may be given here, alone or in a collection."""
+    return bool(wanted == StoreSource) or any(map(accepts_store, typing.get_args(wanted)))
 
-    Raises:
-        Mistake: It cannot be one.
+
+@contextmanager
+def located(path: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn an error of kvwrap, or of the `others`, into a `Mistake` with this location.
+
+    A `Mistake` passes unchanged: its location is more exact.
     """
-    if is_reference(value):
-        return _referred(value, wanted, reading)
     try:
-        return _converted(value, wanted, reading)
-    except Mistake as mistake:
-        raise Mistake(meant(value), mistake.path) if meant(value) else mistake from None
+        yield
+    except Mistake:
+        raise
+    except KvwrapError as error:
+        raise Mistake(path, error.message) from None
+    except others as error:
+        raise Mistake(path, str(error)) from None
 
 
-def _converted(value: Any, wanted: Any, reading: Reading) -> Any:
-    origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
-    if wanted == StoreSource:
-        return reading.store(value)
-    if wanted is Any or wanted is object or isinstance(wanted, typing.TypeVar):
-        return value
-    if origin in (Union, types.UnionType):
-        return _one_of(value, parts, reading)
-    if origin is Literal:
-        if value in parts:
-            return value
-        raise Mistake(f"{value!r} is none of the choices: {suggest(str(value), map(str, parts))}")
-    if wanted is type or origin is type:
-        return _class(value)
-    if isinstance(origin or wanted, type):
-        return _instance(value, origin or wanted, parts, reading)
-    return value
+class Converter:
+    """Converts the values of one configuration.
 
+    Args:
+        python: Whether references to Python code are followed.
+        store_factory: Returns a factory of the second store that a value describes.
+    """
 
-def _referred(reference: Mapping[str, Any], wanted: Any, reading: Reading) -> Any:
-    ((kind, name),) = reference.items()
-    if kind == "python":
-        if not reading.python:
-            raise Mistake(
-                "a reference to Python code is followed only by from_config(..., python=True), "
-                "for configurations that are trusted like code"
-            )
-        return object_of(name)
-    keys = _keyring(wanted)
-    if keys is not None:
-        return keys.from_env(name) if kind == "env" else keys.from_file(name)
-    text = text_of(reference)
-    reading.secret(text)
-    if wanted == StoreSource:
-        return reading.store(reference)
-    for kind_of, read in ((bool, _flag), (int, int), (float, float), (bytes, str.encode)):
-        if _takes(wanted, kind_of) and not _takes(wanted, str):
+    def __init__(
+        self, python: bool, store_factory: Callable[[Any, str], Callable[[], Any]]
+    ) -> None:
+        self._python = python
+        self._store_factory = store_factory
+        self._secrets: list[str] = []
+
+    def text(self, reference: Mapping[str, Any]) -> Referred:
+        """Return the text of an `env` or `file` reference, and keep it out of all messages."""
+        text = text_of(reference)
+        self._secrets.append(text)
+        return text
+
+    def redact(self, message: str) -> str:
+        """Return the message without the texts of references and the secrets of URLs."""
+        for secret in self._secrets:
+            if secret.strip():
+                message = message.replace(secret, "***")
+        return redact(message)
+
+    def convert(self, value: Any, wanted: Any, path: str) -> Any:
+        """Return the value as an argument with this annotation.
+
+        Args:
+            wanted: The annotation, evaluated.
+            path: Location of the value, for errors.
+
+        Raises:
+            Mistake: The value cannot be converted.
+        """
+        with located(path):
             try:
-                return read(text)
-            except ValueError:
-                raise Mistake(f"what it refers to is no {kind_of.__name__}") from None
-    return converted(text, wanted, reading)
+                if is_reference(value):
+                    return self._follow(value, wanted, path)
+                return self._convert(value, wanted, path)
+            except Mistake:
+                if hint := suggest_reference(value):
+                    raise Mistake(path, hint) from None
+                raise
+
+    def _follow(self, reference: Mapping[str, Any], wanted: Any, path: str) -> Any:
+        ((kind, name),) = reference.items()
+        if kind == "python":
+            if not self._python:
+                raise Mistake(
+                    path,
+                    "references to Python code are refused: pass python=True to from_config if the "
+                    "configuration is trusted like code",
+                )
+            return object_of(name)
+        if wanted == StoreSource:
+            return self._store_factory(reference, path)
+        if any(map(_is_of_keyring, (wanted, *typing.get_args(wanted)))):
+            return Keyring.from_env(name) if kind == "env" else Keyring.from_file(name)
+        return self._convert(self.text(reference), wanted, path)
+
+    def _convert(self, value: Any, wanted: Any, path: str) -> Any:
+        origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
+        if wanted == StoreSource:
+            return self._store_factory(value, path)
+        if origin in (Union, types.UnionType):
+            return self._convert_union(value, parts, path)
+        if origin is Literal:
+            return _choice(value, parts, path)
+        if wanted is type or origin is type:
+            return _exception_class(value, path)
+        kind = origin or wanted
+        if wanted is Any or wanted is object or not isinstance(kind, type):
+            return value
+        if issubclass(kind, collections.abc.Mapping):
+            return self._convert_table(value, parts, path)
+        if _is_array(kind):
+            return self._convert_array(value, kind, parts, path)
+        return _scalar(value, kind, path)
+
+    def _convert_union(self, value: Any, parts: tuple[Any, ...], path: str) -> Any:
+        if isinstance(value, Referred) and str in parts:
+            return value
+        mistakes = []
+        for part in parts:
+            try:
+                return self.convert(value, part, path)
+            except Mistake as mistake:
+                mistakes.append(mistake)
+        inside = [mistake for mistake in mistakes if mistake.path != path]
+        misspelt = [mistake for mistake in mistakes if not mistake.expected]
+        if inside or misspelt:
+            raise (inside or misspelt)[0]
+        expected = dict.fromkeys(mistake.expected for mistake in mistakes)
+        raise _unexpected(value, " or ".join(expected), path)
+
+    def _convert_table(self, value: Any, parts: tuple[Any, ...], path: str) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _unexpected(value, "a table", path)
+        inner = parts[1] if len(parts) == 2 else Any
+        return {str(key): self.convert(v, inner, f"{path}.{key}") for key, v in value.items()}
+
+    def _convert_array(self, value: Any, kind: type, parts: tuple[Any, ...], path: str) -> Any:
+        if not isinstance(value, list | tuple):
+            raise _unexpected(value, "an array", path)
+        if kind is tuple and parts and parts[-1] is not Ellipsis:
+            if len(value) != len(parts):
+                raise Mistake(path, f"expected an array of {len(parts)}, got one of {len(value)}")
+        else:
+            parts = (parts[0] if parts else Any,) * len(value)
+        items = [
+            self.convert(item, part, f"{path}[{index}]")
+            for index, (item, part) in enumerate(zip(value, parts, strict=True))
+        ]
+        return kind(items) if kind in (tuple, set, frozenset) else items
 
 
-def _flag(text: str) -> bool:
-    if text.lower() in ("true", "yes", "1"):
-        return True
-    if text.lower() in ("false", "no", "0"):
-        return False
-    raise ValueError
+def _is_array(kind: type) -> bool:
+    standard = kind.__module__ in ("collections.abc", "builtins")
+    return standard and issubclass(kind, Iterable) and kind not in (str, bytes)
 
 
-def _takes(wanted: Any, kind: type) -> bool:
-    if kind is float and wanted is SupportsFloat:
-        return True
-    return wanted is kind or any(_takes(part, kind) for part in _choices(wanted))
+def _choice(value: Any, choices: tuple[Any, ...], path: str) -> Any:
+    if value in choices:
+        return value
+    if not isinstance(value, str):
+        raise _unexpected(value, " or ".join(map(repr, choices)), path)
+    raise Mistake(path, f"unknown value {value!r}: {suggest(value, map(str, choices))}")
 
 
-def _choices(wanted: Any) -> tuple[Any, ...]:
-    union = typing.get_origin(wanted) in (Union, types.UnionType)
-    return typing.get_args(wanted) if union else ()
-
-
-def _keyring(wanted: Any) -> Any:
-    """The class that reads keys from a reference, where keys are asked for."""
-    asked = [part for part in (wanted, *_choices(wanted)) if isinstance(part, type)]
-    if not any(part.__module__.startswith("kvwrap.keyring") for part in asked):
-        return None
-    return Keyring
-
-
-def _one_of(value: Any, parts: tuple[Any, ...], reading: Reading) -> Any:
-    mistakes = []
-    for part in parts:
-        try:
-            return converted(value, part, reading)
-        except Mistake as mistake:
-            mistakes.append(mistake)
-    # The most telling one is that of the part which the value nearly was.
-    inner = [mistake for mistake in mistakes if mistake.path]
-    if inner:
-        raise inner[0]
-    choice = [mistake for mistake in mistakes if not mistake.text.startswith("expected ")]
-    if choice:
-        raise choice[0]
-    texts = dict.fromkeys(mistake.text.removeprefix("expected ") for mistake in mistakes)
-    wanted = dict.fromkeys(text.partition(", got ")[0] for text in texts)
-    raise Mistake(f"expected {' or '.join(wanted)}, got {_kind(value)}")
-
-
-def _class(value: Any) -> type:
-    found = getattr(errors, value, getattr(builtins, value, None)) if _is_text(value) else None
-    if isinstance(found, type) and issubclass(found, BaseException):
-        return found
+def _exception_class(value: Any, path: str) -> type:
+    if not isinstance(value, str):
+        raise _unexpected(value, "the name of an exception", path)
+    cls = getattr(errors, value, getattr(builtins, value, None))
+    if isinstance(cls, type) and issubclass(cls, BaseException):
+        return cls
     known = [name for name in dir(errors) if name[0].isupper()]
-    raise Mistake(
-        f"expected the name of an exception of kvwrap or Python, got {_kind(value)}"
-        + (f" {value!r}: {suggest(value, known)}" if _is_text(value) else "")
-    )
+    raise Mistake(path, f"unknown exception {value!r}: {suggest(value, known)}")
 
 
 _NAMES: dict[type, str] = {
@@ -207,90 +242,54 @@ _NAMES: dict[type, str] = {
     float: "a number",
     str: "a string",
     type(None): "nothing",
+    SupportsFloat: "a number",
+    timedelta: "a number",
+    bytes: f"bytes {BY_REFERENCE}",
 }
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    bool: lambda text: _FLAGS[text.lower()],
+    int: int,
+    float: float,
+    SupportsFloat: float,
+    bytes: str.encode,
+}
+"""What reads the text of a reference, by the type that is expected."""
 
 
-def _instance(value: Any, wanted: type, parts: tuple[Any, ...], reading: Reading) -> Any:
-    if wanted in _NAMES:
-        right = isinstance(value, str) if wanted is str else type(value) is wanted
-        if right or (wanted is float and type(value) is int):
-            return value
-        raise Mistake(f"expected {_NAMES[wanted]}, got {_kind(value)}")
-    if wanted in (SupportsFloat, timedelta):
-        if type(value) in (int, float):
-            return value
-        raise Mistake(f"expected a number, got {_kind(value)}")
-    if wanted in (os.PathLike, bytes) or issubclass(wanted, os.PathLike):
-        if _is_text(value) and wanted is not bytes:
-            return value
-        raise Mistake(f"expected a reference, {{env = ...}} or {{file = ...}}, got {_kind(value)}")
+def _scalar(value: Any, wanted: type, path: str) -> Any:
     if wanted is Serializer:
-        found = serializer_named(value) if _is_text(value) else None
-        if found is None:
-            raise Mistake(f"no serializer is called so: {suggest(str(value), serializer_names())}")
-        return found
-    if issubclass(wanted, collections.abc.Mapping):
-        return _table(value, parts, reading)
-    if issubclass(wanted, Iterable) and wanted.__module__ in ("collections.abc", "builtins"):
-        return _array(value, wanted, parts, reading)
-    if wanted.__module__.startswith("kvwrap.keyring"):
-        raise Mistake("keys are referred to, {env = ...} or {file = ...}, and not written here")
-    raise Mistake(
-        f"this is made in code ({wanted.__name__}): build the stack in code, or refer to it by "
-        "{python = ...}"
-    )
+        made = serializer_named(value) if isinstance(value, str) else None
+        if made is None:
+            raise Mistake(path, f"unknown serializer: {suggest(str(value), serializer_names())}")
+        return made
+    if isinstance(value, Referred) and wanted in _PARSERS:
+        try:
+            return _PARSERS[wanted](value)
+        except (KeyError, ValueError):
+            raise _unexpected(value, _NAMES[wanted], path) from None
+    if isinstance(value, str) and (wanted is str or issubclass(wanted, os.PathLike)):
+        return value
+    accepted = (int, float) if wanted in (float, SupportsFloat, timedelta) else (wanted,)
+    if wanted in _NAMES and type(value) in accepted:
+        return value
+    if _is_of_keyring(wanted):
+        raise _unexpected(value, f"keys {BY_REFERENCE}", path)
+    name = "an object" if wanted is CodeOnly else wanted.__name__
+    raise _unexpected(value, _NAMES.get(wanted, f"{name} from code ({{python = ...}})"), path)
 
 
-def _table(value: Any, parts: tuple[Any, ...], reading: Reading) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise Mistake(f"expected a table, got {_kind(value)}")
-    inner = parts[1] if len(parts) == 2 else Any
-    return {str(name): _stepping(f".{name}", item, inner, reading) for name, item in value.items()}
+def _is_of_keyring(wanted: Any) -> bool:
+    return isinstance(wanted, type) and wanted.__module__.startswith("kvwrap.keyring")
 
 
-def _array(value: Any, wanted: type, parts: tuple[Any, ...], reading: Reading) -> Any:
-    if not isinstance(value, list | tuple):
-        raise Mistake(f"expected an array, got {_kind(value)}")
-    if wanted is tuple and parts and parts[-1] is not Ellipsis:
-        if len(value) != len(parts):
-            raise Mistake(f"expected an array of {len(parts)}, got one of {len(value)}")
-        inner = parts
+def _unexpected(value: Any, expected: str, path: str) -> Mistake:
+    if isinstance(value, Referred):
+        kind = f"the text of {value!r}"
+    elif isinstance(value, Mapping):
+        kind = "a table"
+    elif isinstance(value, list | tuple):
+        kind = "an array"
     else:
-        inner = (parts[0] if parts else Any,) * len(value)
-    items = [
-        _stepping(f"[{place}]", item, each, reading)
-        for place, (item, each) in enumerate(zip(value, inner, strict=True))
-    ]
-    return wanted(items) if wanted in (tuple, set, frozenset) else items
-
-
-def _stepping(step: str, value: Any, wanted: Any, reading: Reading) -> Any:
-    before = reading.path
-    reading.path += step
-    try:
-        return converted(value, wanted, reading)
-    except Mistake as mistake:
-        raise mistake.within(step) from None
-    except ConfigurationError as error:
-        if error.message.startswith(reading.path):
-            raise
-        raise Mistake(error.message, step) from None
-    finally:
-        reading.path = before
-
-
-def asks_for_store(wanted: Any) -> bool:
-    """Whether second stores may be given here, alone or in a collection."""
-    return bool(wanted == StoreSource) or any(map(asks_for_store, typing.get_args(wanted)))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "an array"
-    return _NAMES.get(type(value), "a string" if _is_text(value) else type(value).__name__)
+        kind = _NAMES.get(type(value), type(value).__name__)
+    return Mistake(path, f"expected {expected}, got {kind}", expected)

@@ -1,4 +1,4 @@
-"""Writing down what has been built, so that it can be built again."""
+"""Writing a store or stack as the configuration that builds it again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvwrap.builder import LAYERS, Stack
-from kvwrap.config.convert import asks_for_store, parameters
+from kvwrap.config.convert import accepts_store, parameters
 from kvwrap.config.references import is_reference, python_reference
 from kvwrap.core.described import Described, redacted_repr
 from kvwrap.core.layer import LayeredStore, layers_of
@@ -17,58 +17,63 @@ from kvwrap.errors import ConfigurationError
 
 
 def to_config(source: Store | Stack) -> dict[str, Any]:
-    """The mapping from which `from_config` builds this store, or `stack_from_config` this stack.
+    """Return the mapping from which `from_config` or `stack_from_config` builds `source` again.
 
-    References are written back as they were given. What is not JSON or TOML, such as a clock
-    or a ready-made client, cannot be written down.
+    References are written as they were given. An object that TOML and JSON cannot express, such
+    as a clock or an existing client, is refused.
 
     Raises:
-        ConfigurationError: Something was made in code; or is a secret that is not referred to.
+        ConfigurationError: An object was created in code, or a secret is not a reference.
     """
     layers = layers_of(source) if isinstance(source, Store) else source.layers
     table: dict[str, Any] = {}
     if isinstance(source, Store):
-        table["store"] = _told_store(source.base)
+        table["store"] = _dump_store(source.base)
     if layers:
         table["layers"] = [
-            _told(layer, layer_name(type(layer), LAYERS), f"layers[{place}]")
-            for place, layer in enumerate(layers)
+            _dump_part(layer, layer_name(type(layer), LAYERS), f"layers[{index}]")
+            for index, layer in enumerate(layers)
         ]
     if source.silenced:
         table["silence"] = sorted(source.silenced)
     return table
 
 
-def _told_store(store: Store) -> Any:
-    """What a configuration says of a bare store."""
+def _dump_store(store: Store) -> Any:
     if isinstance(store, LayeredStore):
         return to_config(store)
     if isinstance(store.configured, str):
         _refuse_secret("url", store.configured, "store")
         return store.configured
-    return _told(store, store_name(type(store)), "store")
+    return _dump_part(store, store_name(type(store)), "store")
 
 
-def _told(part: Described, name: str | None, path: str) -> Any:
+def _dump_part(part: Described, name: str | None, path: str) -> Any:
     if part.configured is not None:
-        return _plain("", part.configured, path)
+        return _dump_value("", part.configured, path)
     if name is None:
         raise ConfigurationError(
-            f"{path}: a {type(part).__name__} is not known by a name, so that no configuration "
-            "can ask for it: enter its class under the entry-point group kvwrap.layers or "
-            "kvwrap.stores"
+            f"{path}: no configuration can name the class {type(part).__name__}: register it "
+            "under the entry-point group kvwrap.layers or kvwrap.stores"
         )
     known = parameters(type(part))
     options = {
-        option: _plain(option, value, f"{path}.{option}", asks_for_store(known[option].annotation))
+        option: _dump_value(
+            option, value, f"{path}.{option}", accepts_store(known[option].annotation)
+        )
         for option, value in part.arguments.items()
         if value is not None
     }
     return {"type": name, **options}
 
 
-def _plain(name: str, value: Any, path: str, store: bool = False) -> Any:
-    """A value as a configuration says it; `store` where it may be a second store."""
+def _dump_value(name: str, value: Any, path: str, store: bool = False) -> Any:
+    """Return a value as a configuration says it.
+
+    Args:
+        name: The option's name, which may be that of a secret.
+        store: Whether the value may be a second store.
+    """
     reference = getattr(value, "reference", None)
     if isinstance(reference, Mapping):
         return dict(reference)
@@ -80,23 +85,28 @@ def _plain(name: str, value: Any, path: str, store: bool = False) -> Any:
         _refuse_secret(name, value, path)
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _plain(str(key), each, f"{path}.{key}", store) for key, each in value.items()}
+        return {
+            key: _dump_value(str(key), item, f"{path}.{key}", store) for key, item in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(name, each, f"{path}[{at}]", store) for at, each in enumerate(value)]
+        return [
+            _dump_value(name, item, f"{path}[{index}]", store) for index, item in enumerate(value)
+        ]
     if store and callable(value):
-        value = value()  # a factory: what it makes is not opened
+        value = value()  # a factory: the store that it creates is not opened
     if isinstance(value, Store):
-        return to_config(value) if value.layers else _told_store(value)
+        return to_config(value) if value.layers else _dump_store(value)
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     if hasattr(value, "dumps"):
         name = str(value.name)
         if type(serializer_named(name)) is type(value):
             return name
-    return _referred(value, path)
+    return _dump_object(value, path)
 
 
-def _referred(value: Any, path: str) -> Any:
+def _dump_object(value: Any, path: str) -> Any:
+    """Return an exception by its name, and any other object as a reference to its module."""
     if (
         isinstance(value, type)
         and issubclass(value, BaseException)
@@ -106,7 +116,8 @@ def _referred(value: Any, path: str) -> Any:
     reference = python_reference(value)
     if reference is None:
         raise ConfigurationError(
-            f"{path}: a {type(value).__name__} was made in code, and cannot be written down"
+            f"{path}: a configuration cannot express this {type(value).__name__}, which was "
+            "created in code"
         )
     return reference
 
@@ -114,6 +125,7 @@ def _referred(value: Any, path: str) -> Any:
 def _refuse_secret(name: str, text: str, path: str) -> None:
     if redacted_repr(name, text) != repr(text):
         raise ConfigurationError(
-            f"{path}: a secret is not written down: keep it in the environment or in a file, and "
-            'refer to it by { env = "NAME" } or { file = "/path" } when the store is built'
+            f"{path}: a configuration must not contain a secret: keep it in the environment or in "
+            'a file, and refer to it by { env = "NAME" } or { file = "/path" } when the store is '
+            "built"
         )

@@ -1,4 +1,4 @@
-"""Stacks written down: as TOML, as plain mappings, as URLs.
+"""Stacks from TOML files and from mappings of the same structure.
 
     store = "redis://localhost:6379/0"
 
@@ -10,62 +10,65 @@
     type = "encrypt"
     keyring = { env = "SESSION_KEYS" }
 
-`docs/config.md` has the whole format.
+`docs/config.md` describes the format.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kvwrap.builder import Stack
-from kvwrap.config.reader import Reader, check_parts
+from kvwrap.config.reader import Reader
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
-"""A configuration: the path of a TOML file, or what such a file holds."""
+"""A configuration: the path of a TOML file, or the content of such a file."""
 
 
 def from_config(source: Source, *, python: bool = False) -> Store:
-    """The store that a configuration describes. Nothing is opened.
+    """Build the store that a configuration describes. Nothing is opened.
 
     Args:
-        source: The path of a TOML file, or a mapping of the same shape.
+        source: The path of a TOML file, or a mapping of the same structure.
         python: Whether references to Python code, `{python = "package.module:name"}`, are
             followed. Importing runs code: only for configurations that are trusted like code.
 
     Raises:
-        ConfigurationError: The configuration is not one, with the place and the likeliest name
-            meant; a reference leads nowhere; the stack cannot work. Nothing that a reference
-            led to is in the message.
+        ConfigurationError: The configuration has a mistake: the message says where, and suggests
+            the closest known name. A reference cannot be followed, or the stack cannot work. No
+            message contains what a reference leads to.
 
     Warns:
-        StackWarning: The stack is a known mistake.
+        StackWarning: The order of the layers is a known mistake.
     """
-    reader = Reader(python)
     table = _read(source)
-    check_parts(table, "")
-    if "store" not in table:
-        raise ConfigurationError(
-            'the configuration has no store: write store = "redis://...", or build the layers '
-            "alone by stack_from_config"
-        )
-    return reader.whole(table, "")
+    reader = Reader(python)
+    store = reader.read_store(table)
+    for warning in reader.warnings:
+        warnings.warn(str(warning.message), warning.category, stacklevel=2)
+    return store
 
 
 def stack_from_config(source: Source, *, python: bool = False) -> Stack:
-    """The layers that a configuration describes, to be put over stores in code.
+    """Build the layers that a configuration describes, to be put over stores in code.
 
-    As `from_config`; the configuration has `layers` and `silence`, and no `store`.
+    The arguments and errors are those of `from_config`. The configuration has `layers` and
+    `silence`, but no `store`.
     """
     table = _read(source)
     if "store" in table:
-        raise ConfigurationError("the configuration has a store: from_config builds that")
-    return Reader(python).stack(table, "")
+        raise ConfigurationError("the configuration has a store: use from_config")
+    reader = Reader(python)
+    layers = reader.read_stack(table)
+    for warning in reader.warnings:
+        warnings.warn(str(warning.message), warning.category, stacklevel=2)
+    return layers
 
 
 def _read(source: Source) -> Mapping[str, Any]:
@@ -73,13 +76,15 @@ def _read(source: Source) -> Mapping[str, Any]:
         return source
     if not isinstance(source, str | os.PathLike):
         raise ConfigurationError(
-            f"a configuration is a mapping or the path of a TOML file, not {type(source).__name__}"
+            "a configuration must be a mapping or the path of a TOML file, got "
+            f"{type(source).__name__}"
         )
+    path = os.fspath(source)
     try:
-        return tomllib.loads(Path(source).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"the configuration {os.fspath(source)} cannot be read ({type(error).__name__})"
+            f"cannot read the configuration {path} ({type(error).__name__})"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{os.fspath(source)} is not TOML: {error}") from None
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None

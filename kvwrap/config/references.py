@@ -1,4 +1,4 @@
-"""What a configuration does not say itself but where to find it."""
+"""References in a configuration: to environment variables, files and Python objects."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KINDS = ("env", "file", "python")
 
 
 class Referred(str):
-    """A text from the environment or a file; shows where it is from, and never itself.
+    """A text from the environment or from a file. Its `repr` is the reference, not the text.
 
     Attributes:
-        reference: What the configuration says in its place.
+        reference: The table in the configuration that leads to the text.
     """
 
     __slots__ = ("reference",)
@@ -36,61 +36,61 @@ class Referred(str):
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value of a configuration is a reference."""
+    """Return True if a value of a configuration is a reference."""
     return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in KINDS
 
 
-def meant(value: Any) -> str:
-    """What to say of a value that was to be a reference, by the looks of it, or nothing."""
+def suggest_reference(value: Any) -> str:
+    """Return a hint if the value looks like a misspelt reference, otherwise an empty text."""
     if isinstance(value, Mapping) and len(value) == 1:
         ((kind, name),) = value.items()
         near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.5)
-        if near and isinstance(name, str):
-            return f"no reference is called {kind!r}: did you mean {near[0]!r}?"
+        if near and near[0] != kind and isinstance(name, str):
+            return f"unknown kind of reference {kind!r}: did you mean {near[0]!r}?"
     return ""
 
 
 def text_of(reference: Mapping[str, Any]) -> Referred:
-    """The text that an `env` or `file` reference is to; a last line's end is not part of it.
+    """Return the text of an `env` or `file` reference, without newlines at its end.
 
     Raises:
         ConfigurationError: The variable is not set, or the file cannot be read.
     """
     ((kind, name),) = reference.items()
     if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"{{{kind} = ...}} takes a string")
+        raise ConfigurationError(f"{{{kind} = ...}} must be a string that is not empty")
     if kind == "env":
         text = os.environ.get(name)
         if text is None:
-            raise ConfigurationError(f"the environment has no {name}: set it, or refer elsewhere")
+            raise ConfigurationError(f"the environment variable {name} is not set")
     else:
         try:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{name} cannot be read ({type(error).__name__})") from None
+            raise ConfigurationError(f"cannot read {name} ({type(error).__name__})") from None
     return Referred(text.rstrip("\r\n"), {kind: name})
 
 
 def object_of(path: Any) -> Any:
-    """The object that a `python` reference is to: `package.module:name`, `name` may have dots.
+    """Return the object of a `python` reference, `package.module:name`; `name` may have dots.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: The module or the object does not exist.
     """
     module, colon, names = path.partition(":") if isinstance(path, str) else ("", "", "")
     if not (module and colon and names):
-        raise ConfigurationError('{python = ...} takes "package.module:name"')
+        raise ConfigurationError('{python = ...} must be "package.module:name"')
     try:
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
         for name in names.split("."):
-            found = getattr(found, name)
+            value = getattr(value, name)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"there is no {path} ({type(error).__name__})") from None
-    return found
+        raise ConfigurationError(f"cannot import {path} ({type(error).__name__})") from None
+    return value
 
 
 def python_reference(value: Any) -> dict[str, str] | None:
-    """The reference to a function or class that a module holds under its name, or `None`."""
+    """Return a reference to a function or class, or None if no module has it by its name."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not callable(value) or not module or not name or "<" in name:
         return None

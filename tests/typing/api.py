@@ -40,6 +40,9 @@ from kvwrap.layers.statistics.counts import Snapshot
 from kvwrap.views.mapping import StoreMapping
 from kvwrap.views.sync import SyncStore
 
+assert_type(kvwrap.__version__, str)
+kvwrap.no_such_name  # type: ignore[attr-defined]
+
 # -- stacks: each builder method takes what its class takes ------------------------------------
 
 keyring = Keyring.from_env("KEYS")
