@@ -1,4 +1,4 @@
-"""Copies of writes that come at once: the fallback ends with what the inner store ends with."""
+"""Concurrent writes: in the end the fallback has what the inner store has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kvwrap.layers.base.around import Around, Call
 T = TypeVar("T")
 
 
-class Ever(Around):
+class EverFaster(Around):
     """Each write takes less time than the one before."""
 
     def on_bind(self) -> None:
@@ -24,9 +24,9 @@ class Ever(Around):
         return await call()
 
 
-async def test_writes_of_one_key_are_copied_in_the_order_in_which_they_were_made() -> None:
+async def test_writes_of_one_key_are_copied_in_their_order() -> None:
     inner, other = MemoryStore(), MemoryStore()
-    store = stack().fallback(Ever().over(other), writes="both").over(inner)
+    store = stack().fallback(EverFaster().over(other), writes="both").over(inner)
     async with store:
         await asyncio.gather(*(store.put("key", number) for number in range(4)))
         assert await other.get("key") == await inner.get("key") == 3
