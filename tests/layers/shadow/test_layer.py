@@ -1,4 +1,4 @@
-"""The shadow follows the inner store, says where it differs, and is never in the way."""
+"""The shadow follows the inner store, reports differences, and never delays or fails a caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from kvwrap import (
     ConfigurationError,
     MemoryStore,
     StackWarning,
-    Store,
     StoreUnavailable,
     stack,
 )
@@ -24,10 +23,6 @@ from kvwrap.layers.shadow import Shadow
 from kvwrap.layers.shadow.difference import Difference
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
-
-
-def part(store: Store) -> Shadow:
-    return store.find(Shadow)
 
 
 async def test_every_change_is_mirrored(
@@ -43,26 +38,26 @@ async def test_every_change_is_mirrored(
     await store.move("n", "m")
     await store.put("x", 1, collection="gone")
     await store.destroy_collection("gone")
-    await part(store).drain()
+    await store.find(Shadow).drain()
     assert await other.keys() == ["a", "m"]
     assert await other.ttl("a") == (3, 7.0)
     assert await other.get("m") == 10
     assert await other.collections() == []
     await store.destroy()
-    await part(store).drain()
+    await store.find(Shadow).drain()
     assert len(other) == 0
-    snapshot = part(store).snapshot()
+    snapshot = store.find(Shadow).snapshot()
     assert snapshot.differences == {}
     assert snapshot.dropped == snapshot.pending == 0
 
 
-async def test_differences_are_counted_and_told_by_kind(
+async def test_differences_are_counted_and_reported_by_kind(
     backend: FaultyStore, other: FaultyStore, clock: ManualClock
 ) -> None:
-    told: list[Difference] = []
-    store = Shadow(other, on_difference=told.append).over(backend)
-    for each, values in ((backend, (1, 2, 3, 4)), (other, (1, 9, 3, 4))):
-        await each.put_many(["same", "value", "later", "close"], values, collection="c", ttl=60)
+    reported: list[Difference] = []
+    store = Shadow(other, on_difference=reported.append).over(backend)
+    for target, values in ((backend, (1, 2, 3, 4)), (other, (1, 9, 3, 4))):
+        await target.put_many(["same", "value", "later", "close"], values, collection="c", ttl=60)
     await backend.put("missing", 1, collection="c")
     await other.put("extra", 1, collection="c")
     await other.expire("later", 90, collection="c")
@@ -70,15 +65,15 @@ async def test_differences_are_counted_and_told_by_kind(
     await store.get_many(
         ["same", "value", "later", "close", "missing", "extra", "none"], collection="c"
     )
-    await part(store).drain()
+    await store.find(Shadow).drain()
     expected = [
         Difference("value", "c", "value"),
         Difference("expiry", "c", "later"),
         Difference("missing", "c", "missing"),
         Difference("extra", "c", "extra"),
     ]
-    assert told == expected
-    snapshot = part(store).snapshot()
+    assert reported == expected
+    snapshot = store.find(Shadow).snapshot()
     assert snapshot.differences == {"value": 1, "expiry": 1, "missing": 1, "extra": 1}
     assert snapshot.last == tuple(expected)
     assert snapshot.compared == 7
@@ -92,7 +87,7 @@ async def test_differences_are_logged_without_values(
     await other.put("key", "secret-two")
     store = Shadow(other).over(backend)
     await store.get("key")
-    await part(store).drain()
+    await store.find(Shadow).drain()
     assert "'key'" in caplog.text
     assert "secret" not in caplog.text
 
@@ -106,7 +101,7 @@ async def test_a_shadow_that_hangs_delays_nobody(
     for number in range(50):
         await store.put("k", number)
         assert await store.get("k") == number
-    snapshot = part(store).snapshot()
+    snapshot = store.find(Shadow).snapshot()
     assert snapshot.pending == 10
     assert snapshot.dropped >= 89
     closing = asyncio.create_task(store.close())
@@ -124,8 +119,8 @@ async def test_a_shadow_that_fails_fails_nobody(
     await store.put("k", 1)
     assert await store.get("k") == 1
     assert await store.delete("k")
-    await part(store).drain()
-    assert part(store).snapshot().errors == {"StoreUnavailable": 3}
+    await store.find(Shadow).drain()
+    assert store.find(Shadow).snapshot().errors == {"StoreUnavailable": 3}
     assert len(caplog.records) == 1
 
 
@@ -142,10 +137,12 @@ async def test_a_shadow_that_cannot_be_opened_does_not_stop_the_stack(
     async with Shadow(Closed).over(backend) as store:
         await store.put("k", 1)
         assert await store.get("k") == 1
-        assert part(store).snapshot().errors["StoreUnavailable"] >= 1
+        assert store.find(Shadow).snapshot().errors["StoreUnavailable"] >= 1
 
 
-async def test_errors_of_the_inner_store_pass(backend: FaultyStore, other: FaultyStore) -> None:
+async def test_errors_of_the_inner_store_are_raised(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
     store = Shadow(other).over(backend)
     await store.put("k", 1)
     backend.down = True
@@ -153,11 +150,11 @@ async def test_errors_of_the_inner_store_pass(backend: FaultyStore, other: Fault
         with pytest.raises(StoreUnavailable):
             await refused
     backend.down = False
-    await part(store).drain()
+    await store.find(Shadow).drain()
     assert await other.get("k") == 1
 
 
-async def test_after_a_failed_write_the_shadow_gets_what_is_there(
+async def test_after_a_failed_write_the_shadow_gets_the_entries_of_the_inner_store(
     backend: FaultyStore, other: FaultyStore
 ) -> None:
     class Half(FaultyStore):
@@ -168,11 +165,11 @@ async def test_after_a_failed_write_the_shadow_gets_what_is_there(
     store = Shadow(other).over(Half())
     with pytest.raises(StoreUnavailable):
         await store.put_many(["a", "b"], [1, 2])
-    await part(store).drain()
+    await store.find(Shadow).drain()
     assert await other.keys() == ["a"]
 
 
-async def test_writes_that_overtake_one_another_leave_both_stores_alike(
+async def test_writes_that_overtake_each_other_leave_both_stores_equal(
     other: FaultyStore, clock: ManualClock
 ) -> None:
     rng = random.Random(3)
@@ -188,14 +185,14 @@ async def test_writes_that_overtake_one_another_leave_both_stores_alike(
     store = Shadow(other).over(backend)
     for _ in range(30):
         await asyncio.gather(*(store.put("k", n) for n in range(4)), store.get("k"))
-        await part(store).drain()
+        await store.find(Shadow).drain()
         assert await other.get("k") == await backend.get("k")
-    assert part(store).snapshot().differences == {}
+    assert store.find(Shadow).snapshot().differences == {}
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
-def test_under_any_use_the_shadow_ends_up_alike(seed: int) -> None:
+def test_under_any_use_the_shadow_ends_up_equal(seed: int) -> None:
     async def run() -> None:
         rng = random.Random(seed)
         clock = ManualClock()
@@ -234,10 +231,10 @@ def test_under_any_use_the_shadow_ends_up_alike(seed: int) -> None:
                         await store.get_many(["a", "b", "c"])
 
         await asyncio.gather(use(), use(), use())
-        await part(store).drain()
+        await store.find(Shadow).drain()
         for key in "abc":
             assert await other.ttl(key) == await backend.ttl(key)
-        assert part(store).snapshot().differences == {}
+        assert store.find(Shadow).snapshot().differences == {}
 
     asyncio.run(run())
 
@@ -246,12 +243,12 @@ async def test_a_sample_of_reads_is_compared(backend: FaultyStore, other: Faulty
     store = Shadow(other, sample=0.25, rng=random.Random(1)).over(backend)
     for _ in range(400):
         await store.get("k")
-        await part(store).drain()
-    assert 60 < part(store).snapshot().compared < 140
+        await store.find(Shadow).drain()
+    assert 60 < store.find(Shadow).snapshot().compared < 140
     silent = Shadow(MemoryStore, sample=0).over(MemoryStore())
     await silent.get("k")
-    await part(silent).drain()
-    assert part(silent).snapshot().compared == 0
+    await silent.find(Shadow).drain()
+    assert silent.find(Shadow).snapshot().compared == 0
 
 
 async def test_a_callback_that_fails_is_logged(
@@ -264,23 +261,23 @@ async def test_a_callback_that_fails_is_logged(
     await backend.put_many(["a", "b"], [1, 2])
     await store.get("a")
     await store.get("b")
-    await part(store).drain()
-    assert part(store).snapshot().differences == {"missing": 2}
+    await store.find(Shadow).drain()
+    assert store.find(Shadow).snapshot().differences == {"missing": 2}
     assert "on_difference failed" in caplog.text
 
 
-async def test_what_expired_meanwhile_is_no_difference(
+async def test_an_entry_that_expired_meanwhile_is_not_a_difference(
     backend: FaultyStore, other: FaultyStore, clock: ManualClock
 ) -> None:
     store = Shadow(other).over(backend)
     await store.put("k", 1, ttl=5)
-    await part(store).drain()
+    await store.find(Shadow).drain()
     other.gate.clear()
     await store.get("k")
     clock.advance(6)
     other.gate.set()
-    await part(store).drain()
-    assert part(store).snapshot().differences == {}
+    await store.find(Shadow).drain()
+    assert store.find(Shadow).snapshot().differences == {}
 
 
 async def test_closing_works_off_the_queue(backend: FaultyStore, other: FaultyStore) -> None:
@@ -290,7 +287,7 @@ async def test_closing_works_off_the_queue(backend: FaultyStore, other: FaultySt
     assert len(other) == 30
 
 
-def trait(name: str) -> Layer:
+def layer_with_trait(name: str) -> Layer:
     return type(name.title(), (Layer,), {"traits": frozenset({name})})()
 
 
@@ -301,11 +298,11 @@ class Shared(MemoryStore):
 @pytest.mark.parametrize(
     ("layers", "code"),
     [
-        (stack(Shadow(Shared), trait("encrypts")), "plaintext-second-store"),
-        (stack(Shadow(MemoryStore), trait("caches")), "cache-inside-shadow"),
+        (stack(Shadow(Shared), layer_with_trait("encrypts")), "plaintext-second-store"),
+        (stack(Shadow(MemoryStore), layer_with_trait("caches")), "cache-inside-shadow"),
     ],
 )
-def test_known_mistakes_are_told(layers: object, code: str) -> None:
+def test_known_mistakes_are_reported(layers: object, code: str) -> None:
     with pytest.warns(StackWarning, match=code):
         layers.over(MemoryStore())  # type: ignore[attr-defined]  # a stack
 
@@ -320,6 +317,25 @@ def test_known_mistakes_are_told(layers: object, code: str) -> None:
         {"on_difference": "log"},
     ],
 )
-def test_what_cannot_work_is_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError):
+def test_invalid_arguments_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="|".join(arguments)):
         Shadow(MemoryStore, **arguments)  # type: ignore[arg-type]  # that is the point
+
+
+async def test_it_is_idle_once_the_queue_was_worked_off(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    store = Shadow(other).over(backend)
+    layer = store.find(Shadow)
+    assert layer.idle
+    backend.gate.clear()
+    writing = asyncio.create_task(store.put("k", 1))
+    await ManualClock.settle()
+    assert not layer.idle, "a change is in progress"
+    other.gate.clear()
+    backend.gate.set()
+    await writing
+    assert not layer.idle, "a call to the shadow is queued"
+    other.gate.set()
+    await layer.drain()
+    assert layer.idle

@@ -1,4 +1,4 @@
-"""Shards: how evenly, what moves when one is added, and use while entries move."""
+"""Shards: even distribution, adding and retiring shards, and use while entries move."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.sharding.rendezvous import Rendezvous
 from kvwrap.stores.null import NullStore
 from kvwrap.testing import ManualClock
-from tests.layers.faulty import FaultyStore, names
+from tests.layers.faulty import FaultyStore, numbered_keys
 
 KEYS = [f"user:{number}" for number in range(100_000)]
 
@@ -48,21 +48,21 @@ def test_a_new_shard_takes_its_share_and_nothing_else_moves() -> None:
     assert abs(moved - 10_000) < 300
 
 
-def test_a_place_is_for_good() -> None:
-    # Entries at rest depend on these: a change of the hash would lose them.
+def test_the_owner_of_a_key_never_changes() -> None:
+    # Stored entries depend on these owners: another hash would not find them.
     owners = Rendezvous(["a", "b", "c"])
     assert [owners.owner(None, key) for key in ("x", "y", "z", "ä")] == ["c", "c", "a", "b"]
     assert [owners.owner("s", key) for key in ("x", "y", "z", "ä")] == ["b", "b", "b", "a"]
 
 
 async def test_every_entry_is_in_one_shard_and_is_found_again() -> None:
-    parts = [FaultyStore(), FaultyStore(), FaultyStore()]
-    store = Sharding(parts[1:]).over(parts[0])
-    keys = names(300)
+    shards = [FaultyStore(), FaultyStore(), FaultyStore()]
+    store = Sharding(shards[1:]).over(shards[0])
+    keys = numbered_keys(300)
     await store.put_many(keys, list(range(300)))
-    assert sum(len(part) for part in parts) == 300
-    assert all(len(part) > 60 for part in parts)
-    assert [part.count("write") for part in parts] == [1, 1, 1]
+    assert sum(len(shard) for shard in shards) == 300
+    assert all(len(shard) > 60 for shard in shards)
+    assert [shard.count("write") for shard in shards] == [1, 1, 1]
     assert await store.get_many(keys) == list(range(300))
     assert await store.get("k7") == 7
     assert await store.keys() == sorted(keys)
@@ -71,66 +71,66 @@ async def test_every_entry_is_in_one_shard_and_is_found_again() -> None:
     )
     assert await store.delete_many(keys[:100]) == 100
     assert await store.destroy()
-    assert sum(len(part) for part in parts) == 0
+    assert sum(len(shard) for shard in shards) == 0
 
 
-async def test_pages_of_several_shards_come_in_order() -> None:
+async def test_keys_of_several_shards_are_listed_in_order() -> None:
     store = Sharding([MemoryStore, MemoryStore]).over(MemoryStore())
-    keys = names(4000)
+    keys = numbered_keys(4000)
     await store.put_many(keys, [0] * 4000)
     assert await store.keys() == sorted(keys)
     assert await store.keys(limit=3) == sorted(keys)[:3]
 
 
-async def test_shards_work_at_the_same_time() -> None:
-    parts = [FaultyStore(), FaultyStore()]
-    store = Sharding(parts[1:]).over(parts[0])
-    for part in parts:
-        part.gate.clear()
-    writing = asyncio.create_task(store.put_many(names(50), [0] * 50))
+async def test_shards_are_written_concurrently() -> None:
+    shards = [FaultyStore(), FaultyStore()]
+    store = Sharding(shards[1:]).over(shards[0])
+    for shard in shards:
+        shard.gate.clear()
+    writing = asyncio.create_task(store.put_many(numbered_keys(50), [0] * 50))
     await ManualClock.settle()
-    assert [part.count("write") for part in parts] == [1, 1]
-    for part in parts:
-        part.gate.set()
+    assert [shard.count("write") for shard in shards] == [1, 1]
+    for shard in shards:
+        shard.gate.set()
     await writing
 
 
-async def test_a_failing_shard_leaves_the_others_done_and_says_so() -> None:
+async def test_if_a_shard_fails_the_error_lists_the_keys_of_the_others() -> None:
     bad = FaultyStore()
     store = Sharding({"bad": bad, "good": MemoryStore}).over(MemoryStore())
     layer = store.find(Sharding)
-    keys = names(30)
+    keys = numbered_keys(30)
     bad.down = True
     with pytest.raises(StoreUnavailable) as caught:
         await store.put_many(keys, list(range(30)))
     bad.down = False
-    expected = [key for key in keys if layer.shard_of(key) != "bad"]
+    expected = [key for key in keys if layer.shard_for(key) != "bad"]
     assert 0 < len(expected) < 30
     assert list(caught.value.succeeded or ()) == expected
     assert [key for key in keys if await store.exists(key)] == expected
 
 
 async def test_cancelling_a_batch_cancels_every_shard() -> None:
-    parts = [FaultyStore(), FaultyStore()]
-    store = Sharding(parts[1:]).over(parts[0])
-    for part in parts:
-        part.gate.clear()
-    writing = asyncio.create_task(store.put_many(names(50), [0] * 50))
+    shards = [FaultyStore(), FaultyStore()]
+    store = Sharding(shards[1:]).over(shards[0])
+    for shard in shards:
+        shard.gate.clear()
+    writing = asyncio.create_task(store.put_many(numbered_keys(50), [0] * 50))
     await ManualClock.settle()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
-    for part in parts:
-        part.gate.set()
+    for shard in shards:
+        shard.gate.set()
     await ManualClock.settle()
-    assert [len(part) for part in parts] == [0, 0]
+    assert [len(shard) for shard in shards] == [0, 0]
 
 
 # -- adding and retiring shards --------------------------------------------------------
 
 
-async def filled(old: dict[str, Store], keys: list[str]) -> None:
-    """Entries as a stack over these shards leaves them, without tying the stores up."""
+async def fill(old: dict[str, Store], keys: list[str]) -> None:
+    """Put each entry into its shard, without a stack that would claim the stores."""
     owners = Rendezvous(list(old))
     for number, key in enumerate(keys):
         await old[owners.owner(None, key)].put(key, number)
@@ -138,8 +138,8 @@ async def filled(old: dict[str, Store], keys: list[str]) -> None:
 
 async def test_adding_a_shard_step_by_step() -> None:
     a, b, c = MemoryStore(), MemoryStore(), MemoryStore()
-    keys = names(600)
-    await filled({"a": a, "b": b}, keys)
+    keys = numbered_keys(600)
+    await fill({"a": a, "b": b}, keys)
     moving = Sharding({"b": b, "c": c}, name="a", previous=["a", "b"]).over(a)
     part = moving.find(Sharding)
     assert await moving.get_many(keys) == list(range(600))
@@ -157,10 +157,10 @@ async def test_adding_a_shard_step_by_step() -> None:
     assert await settled.get_many(keys) == list(range(600))
 
 
-async def test_a_stopped_rebalance_goes_on_where_it_was() -> None:
+async def test_a_stopped_rebalance_can_be_started_again() -> None:
     a, b = MemoryStore(), FaultyStore()
-    keys = names(2000)
-    await filled({"a": a}, keys)
+    keys = numbered_keys(2000)
+    await fill({"a": a}, keys)
     store = Sharding({"b": b}, name="a", previous=["a"]).over(a)
 
     def stop(moved: int) -> None:
@@ -179,8 +179,8 @@ async def test_a_stopped_rebalance_goes_on_where_it_was() -> None:
 
 async def test_a_shard_is_retired() -> None:
     a, b, c = MemoryStore(), MemoryStore(), MemoryStore()
-    keys = names(200)
-    await filled({"a": a, "b": b, "c": c}, keys)
+    keys = numbered_keys(200)
+    await fill({"a": a, "b": b, "c": c}, keys)
     layer = Sharding({"b": b, "c": c}, name="a", previous=["a", "b", "c"], retired=["c"])
     store = layer.over(a)
     await store.find(Sharding).rebalance()
@@ -188,14 +188,14 @@ async def test_a_shard_is_retired() -> None:
     assert await store.get_many(keys) == list(range(200))
 
 
-def one_that_moves(keys: list[str]) -> str:
+def moving_key(keys: list[str]) -> str:
     owners = Rendezvous(["a", "b"])
     return next(key for key in keys if owners.owner(None, key) == "b")
 
 
-async def test_an_old_copy_never_comes_back(clock: ManualClock) -> None:
+async def test_an_old_copy_never_reappears(clock: ManualClock) -> None:
     a, b = MemoryStore(clock=clock), MemoryStore(clock=clock)
-    key = one_that_moves(names(50))
+    key = moving_key(numbered_keys(50))
     await a.put(key, "old")
     store = Sharding({"b": b}, name="a", previous=["a"]).over(a)
     await store.put(key, "new", ttl=5)
@@ -208,9 +208,9 @@ async def test_an_old_copy_never_comes_back(clock: ManualClock) -> None:
     assert not await store.delete(key)
 
 
-async def test_conditions_hold_while_entries_move(clock: ManualClock) -> None:
+async def test_conditional_writes_hold_while_entries_move(clock: ManualClock) -> None:
     a, b = MemoryStore(clock=clock), MemoryStore(clock=clock)
-    key = one_that_moves(names(50))
+    key = moving_key(numbered_keys(50))
     await a.put(key, 1)
     store = Sharding({"b": b}, name="a", previous=["a"]).over(a)
     assert not await store.put_if_absent(key, 5)
@@ -227,7 +227,7 @@ async def test_conditions_hold_while_entries_move(clock: ManualClock) -> None:
 
 async def test_the_newer_copy_wins_when_both_shards_have_one(clock: ManualClock) -> None:
     a, b = MemoryStore(clock=clock), MemoryStore(clock=clock)
-    key = one_that_moves(names(50))
+    key = moving_key(numbered_keys(50))
     await b.put(key, "older")
     clock.advance(1)
     await a.put(key, "newer")
@@ -239,12 +239,12 @@ async def test_the_newer_copy_wins_when_both_shards_have_one(clock: ManualClock)
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
-def test_use_during_a_rebalance_is_as_use_of_one_store(seed: int) -> None:
+def test_during_a_rebalance_the_shards_behave_as_one_store(seed: int) -> None:
     async def run() -> None:
         rng = random.Random(seed)
         clock = ManualClock()
         a, b = Yielding(rng, clock), Yielding(rng, clock)
-        keys = names(12)
+        keys = numbered_keys(12)
         model: dict[str, int | None] = {}
         for number, key in enumerate(keys):
             await a.put(key, number)
@@ -314,8 +314,8 @@ class Yielding(MemoryStore):
         ([MemoryStore], {"previous": ["0"], "retired": ["0", "1"]}),
     ],
 )
-def test_what_cannot_work_is_refused(shards: object, options: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError):
+def test_invalid_arguments_are_refused(shards: object, options: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="shard|" + "|".join(options)):
         Sharding(shards, **options)  # type: ignore[arg-type]  # that is the point
 
 
@@ -335,9 +335,26 @@ class Encrypts(Layer):
     traits = frozenset({"encrypts"})
 
 
-def test_a_layer_under_one_store_only_is_told() -> None:
+def test_a_layer_under_one_store_only_is_reported() -> None:
     with pytest.warns(StackWarning) as warned:
         stack(Sharding([OnDisk]), Encrypts()).over(MemoryStore())
-    codes = {str(each.message).partition(":")[0] for each in warned}
+    codes = {str(warning.message).partition(":")[0] for warning in warned}
     assert codes == {"plaintext-second-store", "layer-under-one-store"}
     assert stack(Encrypts(), Sharding([OnDisk])).over(MemoryStore()).findings == ()
+
+
+async def test_it_is_idle_while_no_entry_moves() -> None:
+    a, b = FaultyStore(), MemoryStore()
+    key = moving_key(numbered_keys(50))
+    await a.put(key, 1)
+    store = Sharding({"b": b}, name="a", previous=["a"]).over(a)
+    layer = store.find(Sharding)
+    assert layer.idle
+    a.gate.clear()
+    rebalance = asyncio.create_task(layer.rebalance())
+    deletion = asyncio.create_task(store.delete(key))
+    await ManualClock.settle()
+    assert not layer.idle
+    a.gate.set()
+    await asyncio.gather(rebalance, deletion)
+    assert layer.idle
