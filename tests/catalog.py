@@ -1,9 +1,8 @@
-"""What the contracts run over: every layer, several whole stacks, every store.
+"""The layers, stacks and stores that the contracts run over.
 
 A new layer is one line in `LAYERS`, a new store one in `STORES`. The parameters are such
-that the layer leaves the store's promises as they are (generous limits, no faults, no
-jitter); where that cannot be, `exempt` names the contract's tests that the layer's very
-purpose contradicts.
+that the layer keeps all guarantees of the store (generous limits, no faults, no jitter). If
+that is impossible, `exempt` names the contract tests that the layer's purpose contradicts.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.redis import RedisStore
 
-__all__ = ["ALIASES", "EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Place"]
+__all__ = ["ALIASES", "EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Resources"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class Case:
     """A layer or stack under test.
 
     Attributes:
-        make: The stack, given the clock that second stores need too.
-        lost: Capabilities that the backend has and this takes away.
-        gained: Capabilities that this adds to the backend's.
-        writable: False for what refuses every write: only the layer contract runs over it.
-        exempt: Names of contract tests that this layer contradicts by its purpose.
-        other_values: Titles of the contract's values that another serializer treats otherwise.
+        make: Creates the stack, with the clock for its second stores.
+        lost: Capabilities that the backend has and the stack removes.
+        gained: Capabilities that the stack adds to the backend's.
+        writable: False if the stack refuses every write. Then only the layer contract runs.
+        exempt: Names of contract tests that the layer contradicts by its purpose.
+        other_values: Titles of contract values that its serializer treats differently.
     """
 
     make: Callable[[Clock], Stack]
@@ -61,7 +60,7 @@ def _lost(*names: str) -> frozenset[Capability]:
 
 
 def _journal() -> Path:
-    """A journal for one stack."""
+    """Return the path of a journal for one stack."""
     folder = tempfile.mkdtemp(prefix="kvwrap-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder) / "journal"
@@ -97,7 +96,7 @@ LAYERS: dict[str, Case] = {
         lambda c: stack().read_only(),
         lost=_lost("compare_and_put", "destroy", "destroy_collection", "cull"),
         writable=False,
-        # It says that it only reads, rather than that it cannot.
+        # It raises ReadOnlyViolation, not UnsupportedOperation.
         exempt=frozenset({"test_destroying_through_it", "test_atomic_operations_stay_atomic"}),
     ),
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
@@ -129,7 +128,7 @@ LAYERS: dict[str, Case] = {
     "validate": Case(lambda c: stack().validate(lambda value, key, collection: True)),
     "write_behind": Case(
         lambda c: stack().write_behind(_journal()),
-        # One stack at a time may have the journal open.
+        # Only one stack at a time may open the journal.
         exempt=frozenset({"test_one_description_over_two_stores_shares_no_state"}),
     ),
 }
@@ -163,8 +162,8 @@ STACKS: dict[str, Case] = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a store needs to be made for one test."""
+class Resources:
+    """What the stores of one test are created with."""
 
     clock: Clock
     folder: Path
@@ -172,18 +171,18 @@ class Place:
 
 
 def _key_value(clock: Clock) -> Store:
-    """Not as their native values, whose ends only their own clock knows."""
+    """Return a store without native values, whose expiry only the other library's clock knows."""
     return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
 
 
 # One line per store. Those in `EMBEDDED` need no server.
-STORES: dict[str, Callable[[Place], Store]] = {
-    "memory": lambda place: MemoryStore(clock=place.clock),
-    "sqlite": lambda place: SQLiteStore(place.folder / "entries.db", clock=place.clock),
-    "dict": lambda place: MappingStore({}, clock=place.clock),
-    "py-key-value": lambda place: _key_value(place.clock),
-    "redis": lambda place: RedisStore(place.redis_url(), clock=place.clock),
+STORES: dict[str, Callable[[Resources], Store]] = {
+    "memory": lambda resources: MemoryStore(clock=resources.clock),
+    "sqlite": lambda resources: SQLiteStore(resources.folder / "entries.db", clock=resources.clock),
+    "dict": lambda resources: MappingStore({}, clock=resources.clock),
+    "py-key-value": lambda resources: _key_value(resources.clock),
+    "redis": lambda resources: RedisStore(resources.redis_url(), clock=resources.clock),
 }
-# What a store calls its default collection, where it has a name that others could use.
+# The name of a store's default collection, if another collection could have that name.
 ALIASES = {"py-key-value": "default_collection"}
 EMBEDDED = ("memory", "sqlite", "dict", "py-key-value")

@@ -1,4 +1,4 @@
-"""What the contract tests are parametrized with."""
+"""Fixtures of the contract tests."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from kvwrap.testing import ManualClock, RedisServer
-from tests.catalog import Place
+from tests.catalog import Resources
 
 
 @pytest.fixture
-def place(clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """Where the stores of one test are made."""
+def resources(clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest) -> Resources:
+    """Provide what the stores of one test are created with."""
 
     def redis_url() -> str:
         server: RedisServer = request.getfixturevalue("redis_server")
         server.flush()
         return server.url
 
-    return Place(clock, tmp_path, redis_url)
+    return Resources(clock, tmp_path, redis_url)

@@ -1,4 +1,4 @@
-"""The contracts run over everything that there is."""
+"""The contracts run over every layer and store."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tests.catalog import EMBEDDED, LAYERS, STORES
 
 
 def test_every_layer_is_in_the_catalog() -> None:
-    # Passthrough has no builder method of its own: it comes by `.layer()`.
+    # Passthrough has no builder method: `.layer()` adds it.
     assert set(LAYERS) == {*builder.LAYERS, "passthrough"}
     assert {name for name, case in LAYERS.items() if case.exempt} == {"read_only", "write_behind"}
 
 
-def test_every_line_is_the_layer_that_it_says() -> None:
+def test_every_line_has_the_layer_of_its_name() -> None:
     for name in builder.LAYERS:
-        kinds = [type(layer) for layer in LAYERS[name].make(ManualClock())]
-        assert builder.LAYERS[name] in kinds, name
+        classes = [type(layer) for layer in LAYERS[name].make(ManualClock())]
+        assert builder.LAYERS[name] in classes, name
 
 
 def test_every_store_is_in_the_catalog() -> None:
@@ -26,7 +26,7 @@ def test_every_store_is_in_the_catalog() -> None:
         for name, thing in vars(kvwrap).items()
         if isinstance(thing, type) and issubclass(thing, kvwrap.Store) and thing is not kvwrap.Store
     }
-    # NullStore has tests of its own: it keeps nothing.
+    # NullStore stores nothing, and has its own tests.
     assert stores == {"MemoryStore", "NullStore", "RedisStore", "SQLiteStore"}
     assert {"memory", "redis", "sqlite", "dict", "py-key-value"} == set(STORES)
     assert set(EMBEDDED) < set(STORES)

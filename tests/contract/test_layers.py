@@ -1,8 +1,8 @@
-"""Both contracts over every layer and whole stack of the catalog.
+"""Both contracts, for every layer and whole stack of the catalog.
 
-The layer contract runs over every store. The store contract, which is long, runs under
-every layer over memory, and under whole stacks over the other stores too; `make soak`
-runs it under every layer over every store.
+The layer contract runs over every store. The store contract takes longer. It runs for every
+layer over memory, and for whole stacks over the other stores too. `make soak` runs it for
+every layer over every store.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import pytest_asyncio
 from kvwrap import Stack, Store
 from kvwrap.testing import LayerContract, ManualClock, StoreContract
 from kvwrap.testing.contract.values import REFUSED, VALUES
-from tests.catalog import ALIASES, LAYERS, STACKS, STORES, Case, Place
+from tests.catalog import ALIASES, LAYERS, STACKS, STORES, Case, Resources
 
 CASES = {**LAYERS, **STACKS}
-EVERY = [(name, store) for name in CASES for store in STORES]
+ALL_PAIRS = [(name, store) for name in CASES for store in STORES]
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
-USUAL = [(name, store) for name, store in EVERY if SOAK or store == "memory" or name in STACKS]
+PAIRS = [(name, store) for name, store in ALL_PAIRS if SOAK or store == "memory" or name in STACKS]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every layer over every store, but for what the layer is there to do otherwise."""
+    """Parametrize with layers and stores, except for tests that a layer contradicts."""
     test = metafunc.definition.originalname
-    pairs = EVERY if metafunc.cls is TestLayer else USUAL
+    pairs = ALL_PAIRS if metafunc.cls is TestLayer else PAIRS
     pairs = [
         (name, store)
         for name, store in pairs
-        if test not in CASES[name].exempt and (CASES[name].writable or pairs is EVERY)
+        if test not in CASES[name].exempt and (CASES[name].writable or pairs is ALL_PAIRS)
     ]
-    metafunc.parametrize(("case", "where"), pairs, indirect=["case"])
+    metafunc.parametrize(("case", "store_name"), pairs, indirect=["case"])
 
 
 def _without(table: Mapping[str, Any], titles: Collection[str]) -> dict[str, Any]:
@@ -43,13 +43,13 @@ def _without(table: Mapping[str, Any], titles: Collection[str]) -> dict[str, Any
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
-    """The layer or stack that the test is parametrized with."""
+    """Provide the layer or stack that the test is parametrized with."""
     return CASES[request.param]
 
 
 @pytest.fixture
 def layers(case: Case, clock: ManualClock) -> Stack:
-    """The case's stack."""
+    """Provide the stack of the case."""
     return case.make(clock)
 
 
@@ -59,25 +59,27 @@ class TestLayer(LayerContract):
         return case.make(clock)
 
     @pytest.fixture(autouse=True)
-    def _expectations(self, case: Case, where: str) -> None:
+    def _expectations(self, case: Case, store_name: str) -> None:
         self.__dict__.update(lost=case.lost, gained=case.gained, writable=case.writable)
 
     @pytest_asyncio.fixture
-    async def backend(self, where: str, place: Place) -> AsyncIterator[Store]:
-        async with STORES[where](place) as store:
+    async def backend(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:
+        async with STORES[store_name](resources) as store:
             yield store
 
 
 class TestStoreUnder(StoreContract):
     @pytest.fixture(autouse=True)
-    def _expectations(self, case: Case, where: str) -> None:
+    def _expectations(self, case: Case, store_name: str) -> None:
         self.__dict__.update(
-            default_alias=ALIASES.get(where),
+            default_alias=ALIASES.get(store_name),
             values=_without(VALUES, case.other_values),
             refused=_without(REFUSED, case.other_values),
         )
 
     @pytest_asyncio.fixture
-    async def store(self, layers: Stack, where: str, place: Place) -> AsyncIterator[Store]:
-        async with layers.over(STORES[where](place)) as store:
+    async def store(
+        self, layers: Stack, store_name: str, resources: Resources
+    ) -> AsyncIterator[Store]:
+        async with layers.over(STORES[store_name](resources)) as store:
             yield store

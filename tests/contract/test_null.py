@@ -1,4 +1,4 @@
-"""What is left of a store's promises where nothing is kept."""
+"""The guarantees of a store that hold for a store that stores nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         yield store
 
 
-async def test_takes_everything_and_keeps_nothing(store: Store) -> None:
+async def test_accepts_everything_and_stores_nothing(store: Store) -> None:
     await store.put("key", 1, ttl=10)
     await store.put_many(["a", "b"], [1, 2], collection="there")
     assert await store.get("key") is None
@@ -58,7 +58,7 @@ async def test_is_always_empty(store: Store) -> None:
     await store.check()
 
 
-async def test_conditions_hold_where_nothing_was_expected(store: Store) -> None:
+async def test_conditional_writes_succeed_if_nothing_was_expected(store: Store) -> None:
     assert await store.put_if_absent("key", 1)
     assert await store.put_if_absent("key", 1)
     assert await store.increment("key", 5, initial=2) == 7
@@ -67,7 +67,7 @@ async def test_conditions_hold_where_nothing_was_expected(store: Store) -> None:
     assert await store.get_or_put("key", lambda: (1, 2)) == [1, 2]
 
 
-async def test_what_is_refused_elsewhere_is_refused_here(store: Store) -> None:
+async def test_refuses_what_other_stores_refuse(store: Store) -> None:
     for ttl in INVALID_TTLS:
         with pytest.raises(InvalidTTL):
             await store.put("key", 1, ttl=ttl)

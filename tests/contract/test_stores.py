@@ -1,4 +1,4 @@
-"""The store contract over every store as it is."""
+"""The store contract for every store without layers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest_asyncio
 
 from kvwrap import Store
 from kvwrap.testing import StoreContract
-from tests.catalog import ALIASES, STORES, Place
+from tests.catalog import ALIASES, STORES, Resources
 
 
-@pytest.mark.parametrize("where", STORES)
+@pytest.mark.parametrize("store_name", STORES)
 class TestBare(StoreContract):
     @pytest.fixture(autouse=True)
-    def _expectations(self, where: str) -> None:
-        self.__dict__.update(default_alias=ALIASES.get(where))
+    def _expectations(self, store_name: str) -> None:
+        self.__dict__.update(default_alias=ALIASES.get(store_name))
 
     @pytest_asyncio.fixture
-    async def store(self, where: str, place: Place) -> AsyncIterator[Store]:
-        async with STORES[where](place) as store:
+    async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:
+        async with STORES[store_name](resources) as store:
             yield store

@@ -32,7 +32,7 @@ from kvwrap import (
     stack,
 )
 from kvwrap.testing import ManualClock
-from tests.catalog import LAYERS, STORES, Place
+from tests.catalog import LAYERS, STORES, Resources
 
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 NAMES = sorted(set(LAYERS) - {"read_only"})
@@ -380,7 +380,7 @@ def test_a_stack_does_what_a_dictionary_does(
         if base == "redis":
             made: Store = RedisStore(url(), clock=clock, namespace=f"model-{number}")
         else:
-            made = STORES[base](Place(clock, own, url))
+            made = STORES[base](Resources(clock, own, url))
         asyncio.run(play(names, made, steps, clock))
 
     check()
