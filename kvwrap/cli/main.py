@@ -35,15 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (keygen, rewrite):
         module.add_commands(commands)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
         print("kvwrap: a command is required\n", file=sys.stderr)
         parser.print_help(sys.stderr)
         return REFUSED
-    command = given[0]
+    command = words[0]
     if not command.startswith("-") and command not in commands.choices:
         parser.error(f"unknown command, {command!r}: {suggest(command, commands.choices)}")
-    options = parser.parse_args(given)
+    options = parser.parse_args(words)
     try:
         code: int = options.run(options)
     except KvwrapError as error:

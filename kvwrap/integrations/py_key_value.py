@@ -59,10 +59,10 @@ class PyKeyValueEncryption:
         derived = bool(source_material) and bool(salt)
         if (fernet is None) is not derived or (not derived and (source_material or salt)):
             arguments = {"fernet": fernet, "source_material": source_material, "salt": salt}
-            given = [f"`{name}`" for name, argument in arguments.items() if argument]
+            passed = [f"`{name}`" for name, argument in arguments.items() if argument]
             raise ConfigurationError(
                 "PyKeyValueEncryption needs either `fernet`, or both `source_material` and "
-                f"`salt`; got {', '.join(given) or 'none of them'}: pass the arguments that "
+                f"`salt`; got {', '.join(passed) or 'none of them'}: pass the arguments that "
                 "FernetEncryptionWrapper had"
             )
         if fernet is None:

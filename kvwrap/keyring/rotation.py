@@ -68,7 +68,7 @@ class NamedKeys(KeySource, Generic[K]):
         raise NotImplementedError
 
     def _require(self, name: str) -> K:
-        """Return the key of this name. Raises `ConfigurationError` if there is none."""
+        """Return the key of this name. Raises `ConfigurationError` for an unknown name."""
         if name not in self._keys:
             raise ConfigurationError(
                 f"the keyring has no key {shown_name(name)}: use one of "

@@ -167,7 +167,7 @@ class Encryption(Transform):
             )
             raise self._refusal(
                 f"the entry is sealed with key id {entry.codec[1:_STEP_LENGTH].hex()}, which the "
-                f"keyring does not have; it has {known}: add the key of that id",
+                f"keyring does not have; it has {known}: add the missing key to the keyring",
                 collection,
                 key,
             )
