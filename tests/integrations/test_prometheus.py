@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kvwrap import ConfigurationError, MemoryStore, Statistics, stack
 from kvwrap.integrations import prometheus
-from kvwrap.layers.statistics.histogram import Latency, bucket
+from kvwrap.layers.statistics.histogram import Latency, bucket_index
 
 
 def scrape(registry):
@@ -94,7 +94,7 @@ def test_bounds_are_true_to_a_third_of_a_percent():
     for limit in prometheus.BOUNDS:
         below, above = limit * 0.996, limit * 1.004
         latency = Latency(
-            below + above, tuple(sorted({bucket(below): 1, bucket(above): 1}.items()))
+            below + above, tuple(sorted({bucket_index(below): 1, bucket_index(above): 1}.items()))
         )
         assert latency.calls == 2
         assert latency.at_most(limit) == 1

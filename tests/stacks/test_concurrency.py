@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 
 from kvwrap import KvwrapError, MemoryStore, SQLiteStore, Stack, StackWarning, Store, stack
-from kvwrap.layers.coalesce import Coalesce
-from kvwrap.layers.read_through import ReadThrough
 from kvwrap.layers.statistics import Statistics
 
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
@@ -190,18 +188,9 @@ async def play(store: Store, seed: int) -> None:
                 group.create_task(world.counter())
                 group.create_task(world.adder(1000 * place))
         await world.check()
-        assert len(store._locks) == 0
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
-    for layer in store.layers:
-        if isinstance(layer, ReadThrough):
-            tier = layer._tier
-            assert not tier._flights
-            assert not tier._fills
-        if isinstance(layer, Coalesce):
-            assert not layer._order.last
-            assert not layer._reads
-            assert not layer._changes
+    assert store.idle
     gc.collect()
     assert told == []
 
@@ -228,7 +217,8 @@ async def test_neither_with_a_backend_that_goes_on_after_a_cancellation(
 
 async def test_made_up_names_cost_no_memory() -> None:
     layers = stack().statistics().read_through(lambda: MemoryStore(max_entries=100), ttl=60)
-    store = over(layers.coalesce().hash_keys(b"s" * 32, collections=True), MemoryStore())
+    base = MemoryStore()
+    store = over(layers.coalesce().hash_keys(b"s" * 32, collections=True), base)
     async with store:
         for number in range(2_000):
             name = f"collection-{number}"
@@ -236,7 +226,6 @@ async def test_made_up_names_cost_no_memory() -> None:
             assert await store.increment("count", collection=name) == 1
             await asyncio.gather(store.get("key", collection=name), store.get("key"))
             assert await store.destroy_collection(name)
-        tier, order = store.find(ReadThrough)._tier, store.find(Coalesce)._order
-        kept = [store._locks, tier._flights, tier._fills, tier.doubts, order.last, store.base]
-        assert [len(each) for each in kept] == [0] * len(kept)  # type: ignore[arg-type]  # all sized
-        assert len(store.find(Statistics)._names) <= 101
+        assert store.idle
+        assert len(base) == 0
+        assert len(store.find(Statistics).snapshot().collections) <= 101

@@ -1,4 +1,4 @@
-"""Single calls of one event-loop turn, sent as batches."""
+"""Request batching: concurrent single-key calls are sent as batches."""
 
 from kvwrap.layers.coalesce.layer import Coalesce
 

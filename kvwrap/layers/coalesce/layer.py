@@ -1,4 +1,4 @@
-"""Concurrent single calls, sent together."""
+"""Request batching: single-key calls that tasks make at the same time are sent together."""
 
 from __future__ import annotations
 
@@ -26,28 +26,31 @@ T = TypeVar("T")
 
 
 class Coalesce(Layer):
-    """Sends single reads and writes that tasks make in one turn of the event loop as batches.
+    """Combines the single-key reads and writes that tasks make at the same time into batches.
 
-    One batch of reads, one of puts and one of deletes per collection, closed when every
-    task that was ready has run: nothing waits for a timer, and a caller that is alone waits
-    for one turn. A key that several tasks read is read once; of several puts under one key
-    the last is sent, and all are acknowledged with it.
+    The calls of one iteration of the event loop are sent when every task that was ready has
+    run: one batch of reads, one of puts and one of deletes per collection. Nothing waits for a
+    timer; a lone caller waits for one iteration. A key that several tasks read is read once. Of
+    several puts to one key, the last is sent, and all are acknowledged with it.
 
-    Changes of one key take effect in the order in which they were asked for, and a read
-    sees every change of its key that was asked for before it: what concerns a key with a
-    change on its way waits for that to end. Conditional writes, `expire` and calls with
-    several keys go out as they are, in the same order.
+    Changes of one key take effect in the order in which they were requested. A read sees every
+    change of its key that was requested before it. A call for a key with a change in flight
+    waits until that change has ended. Conditional writes, `expire` and calls with several keys
+    are sent unchanged, in the same order.
 
-    A batch whose backend is unavailable fails every caller, each with an error of its own
-    key. Any other error concerns one key: the others are then sent one by one, so nobody
-    gets an error for somebody else's. A cancelled caller changes nothing for the others;
-    what it asked for is not sent if nobody else asks for it and it has not left yet. A batch
-    runs in the context (`contextvars`) of the first caller in it.
+    If the backend is unavailable, every caller of the batch gets an error of its own that names
+    its key. Any other error concerns one key: the keys are then sent one by one, so that no
+    caller gets the error of another's key. Deletes are not sent again if some were carried out,
+    because these would find nothing: all callers get the error.
+
+    A cancelled caller changes nothing for the others. Its call is not sent if nothing has been
+    sent yet and no other caller waits for the key. A batch runs in the context (`contextvars`)
+    of its first caller.
 
     Args:
-        max_batch: The most keys sent as one batch; more go out as several at once.
-        reads: Whether single reads are sent together.
-        writes: Whether single puts and deletes are.
+        max_batch: The most keys in a batch; more are sent as several concurrent batches.
+        reads: True to combine single reads.
+        writes: True to combine single puts and deletes.
 
     >>> import asyncio
     >>> from kvwrap import MemoryStore, stack
@@ -63,14 +66,24 @@ class Coalesce(Layer):
     finding_codes = frozenset({"coalesce-outside-cache", "coalesced-twice"})
 
     def __init__(self, *, max_batch: int = 1000, reads: bool = True, writes: bool = True) -> None:
-        self._most = checked_count(max_batch, "max_batch")
-        self._gathers_reads = checked_flag(reads, "reads")
-        self._gathers_writes = checked_flag(writes, "writes")
+        self._max_batch = checked_count(max_batch, "max_batch")
+        self._combines_reads = checked_flag(reads, "reads")
+        self._combines_writes = checked_flag(writes, "writes")
         if not reads and not writes:
-            raise ConfigurationError("with neither reads nor writes there is nothing to coalesce")
+            raise ConfigurationError(
+                "`reads` or `writes` must be True; got False for both. Set one of them, or leave "
+                "the layer out."
+            )
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
-        self._begin(None)
+        self._reset(None)
+
+    @property
+    def idle(self) -> bool:
+        """True while no call waits to be sent, no batch is in flight and no change is queued."""
+        return not (self._reads or self._changes or self._order.last) and all(
+            task.done() for task in self._tasks
+        )
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
@@ -78,16 +91,16 @@ class Coalesce(Layer):
         if any("caches" in layer.traits for layer in below):
             yield Finding(
                 "coalesce-outside-cache",
-                "Coalesce is outside a cache, so that what the cache could answer at once waits "
-                "for a turn of the event loop.",
+                "Coalesce is outside a cache, so a read that the cache could answer at once waits "
+                "for an iteration of the event loop.",
                 "Put coalesce inside read_through.",
             )
         if any("coalesces" in layer.traits for layer in below):
             yield Finding(
                 "coalesced-twice",
-                "there are two Coalesce layers, and what the outer has sent together the inner "
-                "can but pass on.",
-                "Leave one.",
+                "there are two Coalesce layers, and the inner one can only forward the batches "
+                "of the outer one.",
+                "Remove one.",
             )
 
     async def setup(self) -> None:
@@ -95,7 +108,7 @@ class Coalesce(Layer):
         self._is_closing = False
 
     async def teardown(self) -> None:
-        """Send what has been asked for, and wait for the answers."""
+        """Send all collected calls and wait for their results."""
         self._is_closing = True
         while self._is_scheduled or self._tasks:
             self._flush()
@@ -105,43 +118,44 @@ class Coalesce(Layer):
         await super().teardown()
 
     async def _ready_to_send(self) -> None:
-        # What was asked for before the end is still sent while it closes.
+        # Calls that were collected before the layer was closed are still sent while it closes.
         if not self._is_closing:
             await self.ready()
 
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        if len(keys) != 1 or not self._gathers_reads:
-            order = self._order_now()
+        if len(keys) != 1 or not self._combines_reads:
+            order = self._current_order()
             if order.last:
-                await order.ended(order.before([(collection, key) for key in keys]))
+                changes = order.unfinished([(collection, key) for key in keys])
+                await order.wait_until_ended(changes)
             return await self.inner.read(collection, keys)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._begin(loop)
+            self._reset(loop)
         key = keys[0]
-        answer: Waiter = loop.create_future()
+        waiter: Waiter = loop.create_future()
         last = self._order.last
         if last and (change := last.get((collection, key))) is not None:
-            change.then.append(partial(self._ask, collection, key, answer))
+            change.callbacks.append(partial(self._add_read, collection, key, waiter))
         else:
-            self._ask(collection, key, answer)
-        return await answer
+            self._add_read(collection, key, waiter)
+        return await waiter
 
-    def _ask(self, collection: Collection, key: str, answer: Waiter) -> None:
-        window = self._reads.get(collection)
-        if window is None:
-            window = self._reads[collection] = {}
+    def _add_read(self, collection: Collection, key: str, waiter: Waiter) -> None:
+        batch = self._reads.get(collection)
+        if batch is None:
+            batch = self._reads[collection] = {}
             self._schedule()
-        answers = window.get(key)
-        if answers is None:
-            window[key] = [answer]
+        waiters = batch.get(key)
+        if waiters is None:
+            batch[key] = [waiter]
         else:
-            answers.append(answer)
+            waiters.append(waiter)
 
-    async def _read(self, collection: Collection, asked: dict[str, list[Waiter]]) -> None:
-        keys = [key for key, answers in asked.items() if has_waiters(answers)]
+    async def _send_reads(self, collection: Collection, batch: dict[str, list[Waiter]]) -> None:
+        keys = [key for key, waiters in batch.items() if has_waiters(waiters)]
         if not keys:
             return
         try:
@@ -149,14 +163,14 @@ class Coalesce(Layer):
             entries = await self.inner.read(collection, keys)
         except Exception as error:
             if len(keys) > 1 and not isinstance(error, StoreUnavailable):
-                alone = [self._read(collection, {key: asked[key]}) for key in keys]
-                await asyncio.gather(*alone)
+                single_reads = [self._send_reads(collection, {key: batch[key]}) for key in keys]
+                await asyncio.gather(*single_reads)
                 return
             for key in keys:
-                fail(asked[key], error, collection, key)
+                fail(batch[key], error, collection, key)
             return
         for key, entry in zip(keys, entries, strict=True):
-            resolve(asked[key], entry)
+            resolve(batch[key], entry)
 
     # -- changing ----------------------------------------------------------------------
 
@@ -167,9 +181,9 @@ class Coalesce(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        if len(keys) == 1 and expected is None and self._gathers_writes:
+        if len(keys) == 1 and expected is None and self._combines_writes:
             return await self._change(collection, keys[0], entries[0])
-        return await self._in_order(
+        return await self._run_in_order(
             collection, keys, lambda: self.inner.write(collection, keys, entries, expected)
         )
 
@@ -179,69 +193,68 @@ class Coalesce(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        if len(keys) == 1 and expected is None and self._gathers_writes:
+        if len(keys) == 1 and expected is None and self._combines_writes:
             return await self._change(collection, keys[0], None)
-        return await self._in_order(
+        return await self._run_in_order(
             collection, keys, lambda: self.inner.remove(collection, keys, expected)
         )
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        return await self._in_order(
+        return await self._run_in_order(
             collection, keys, lambda: self.inner.touch(collection, keys, expires)
         )
 
     async def drop(self, collection: Collection) -> bool:
-        order = self._order_now()
-        await order.ended(
-            order.before([qualified for qualified in order.last if qualified[0] == collection])
-        )
+        order = self._current_order()
+        qualified_keys = [qualified for qualified in order.last if qualified[0] == collection]
+        await order.wait_until_ended(order.unfinished(qualified_keys))
         return await self.inner.drop(collection)
 
     async def drop_all(self) -> bool:
-        order = self._order_now()
-        await order.ended(order.before(order.last))
+        order = self._current_order()
+        await order.wait_until_ended(order.unfinished(order.last))
         return await self.inner.drop_all()
 
-    async def _in_order(
+    async def _run_in_order(
         self,
         collection: Collection,
         keys: Sequence[str],
         call: Callable[[], Coroutine[Any, Any, list[bool]]],
     ) -> list[bool]:
-        return await self._order_now().within([(collection, key) for key in keys], call)
+        return await self._current_order().run([(collection, key) for key in keys], call)
 
     async def _change(self, collection: Collection, key: str, entry: Entry | None) -> list[bool]:
-        order = self._order_now()
-        answer: Waiter = asyncio.get_running_loop().create_future()
+        order = self._current_order()
+        waiter: Waiter = asyncio.get_running_loop().create_future()
         qualified = (collection, key)
         last = order.last.get(qualified)
-        if last is None or last.has_left or last.entry is None or entry is None:
+        if last is None or last.is_sent or last.entry is None or entry is None:
             change = Change((qualified,), entry)
-            change.waiters.append(answer)
-            order.append(change, partial(self._send, change))
+            change.waiters.append(waiter)
+            order.enqueue(change, partial(self._add_change, change))
         else:
-            # A put that is still here takes the other's place.
+            # A put that has not been sent writes the newer entry instead.
             last.entry = entry
-            last.waiters.append(answer)
-        return await answer
+            last.waiters.append(waiter)
+        return await waiter
 
-    def _send(self, change: Change) -> None:
-        window = (change.qualified_keys[0][0], change.entry is None)
-        self._changes.setdefault(window, []).append(change)
+    def _add_change(self, change: Change) -> None:
+        is_delete = change.entry is None
+        self._changes.setdefault((change.qualified_keys[0][0], is_delete), []).append(change)
         self._schedule()
 
-    async def _carry_out(self, collection: Collection, changes: Sequence[Change]) -> None:
+    async def _run_changes(self, collection: Collection, changes: Sequence[Change]) -> None:
         try:
-            await self._sent(
+            await self._send_changes(
                 collection, [change for change in changes if has_waiters(change.waiters)]
             )
         finally:
             for change in changes:
-                self._order.over(change)
+                self._order.end(change)
 
-    async def _sent(self, collection: Collection, changes: Sequence[Change]) -> None:
+    async def _send_changes(self, collection: Collection, changes: Sequence[Change]) -> None:
         if not changes:
             return
         keys = [change.qualified_keys[0][1] for change in changes]
@@ -253,10 +266,11 @@ class Coalesce(Layer):
             else:
                 results = await self.inner.remove(collection, keys)
         except Exception as error:
-            # What has been put can be put again; what has been removed would not be found.
-            again = bool(entries) or not getattr(error, "succeeded", None)
-            if len(keys) > 1 and again and not isinstance(error, StoreUnavailable):
-                await asyncio.gather(*(self._sent(collection, [change]) for change in changes))
+            # A put can be repeated. A delete that was carried out would find nothing.
+            can_repeat = bool(entries) or not getattr(error, "succeeded", None)
+            if len(keys) > 1 and can_repeat and not isinstance(error, StoreUnavailable):
+                single_changes = [self._send_changes(collection, [change]) for change in changes]
+                await asyncio.gather(*single_changes)
                 return
             for key, change in zip(keys, changes, strict=True):
                 fail(change.waiters, error, collection, key)
@@ -264,16 +278,16 @@ class Coalesce(Layer):
         for change, result in zip(changes, results, strict=True):
             resolve(change.waiters, result)
 
-    def _order_now(self) -> Order:
+    def _current_order(self) -> Order:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._begin(loop)
+            self._reset(loop)
         return self._order
 
-    # -- the window --------------------------------------------------------------------
+    # -- the batches that are being collected ------------------------------------------
 
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        # What another loop left behind when it was stopped is not waited for any more.
+    def _reset(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        # Whatever an earlier loop left unfinished when it was stopped is no longer waited for.
         self._loop = loop
         self._reads: dict[Collection, dict[str, list[Waiter]]] = {}
         self._changes: dict[tuple[Collection, bool], list[Change]] = {}
@@ -290,22 +304,22 @@ class Coalesce(Layer):
         self._is_scheduled = False
         reads, self._reads = self._reads, {}
         changes, self._changes = self._changes, {}
-        for collection, asked in reads.items():
-            for keys in _parts(asked, self._most):
-                self._spawn(self._read(collection, {key: asked[key] for key in keys}))
-        for (collection, _), sent in changes.items():
-            for change in sent:
-                change.has_left = True
-            for part in _parts(sent, self._most):
-                self._spawn(self._carry_out(collection, part))
+        for collection, waiters in reads.items():
+            for keys in _chunks(waiters, self._max_batch):
+                self._start(self._send_reads(collection, {key: waiters[key] for key in keys}))
+        for (collection, _), collected in changes.items():
+            for change in collected:
+                change.is_sent = True
+            for chunk in _chunks(collected, self._max_batch):
+                self._start(self._run_changes(collection, chunk))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start(self, call: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(call)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-def _parts(items: Iterable[T], most: int) -> Iterable[list[T]]:
-    rest = iter(items)
-    while part := list(islice(rest, most)):
-        yield part
+def _chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

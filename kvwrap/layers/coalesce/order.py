@@ -1,4 +1,4 @@
-"""The order of changes of one key."""
+"""The order in which changes of one key are sent."""
 
 from __future__ import annotations
 
@@ -12,51 +12,54 @@ from kvwrap.core.primitives import QualifiedKey
 from kvwrap.layers.coalesce.waiters import Waiter
 
 T = TypeVar("T")
-Then = Callable[[], object]
+Callback = Callable[[], object]
 
 
 class Change:
-    """A change of one or more keys, from when it is asked for until it has ended.
+    """A change of one or more keys, from when it is requested until it has ended.
 
     Attributes:
-        slots: What it changes.
-        entry: What a put puts, `None` for other changes.
-        answers: Who waits for a put or a removal that is sent with others.
-        has_left: Whether it is on its way to the backend.
-        is_over: Whether it has ended.
-        then: What is to be done when it has ended.
+        qualified_keys: The keys that it changes.
+        entry: The entry that a put writes; `None` for other changes.
+        waiters: The callers that wait for a put or delete that is sent in a batch.
+        callbacks: Called when the change has ended.
+        is_sent: True once it is on its way to the backend.
+        has_ended: True once it has ended, with a result or an error.
     """
 
-    __slots__ = ("entry", "has_left", "is_over", "qualified_keys", "then", "waiters")
+    __slots__ = ("callbacks", "entry", "has_ended", "is_sent", "qualified_keys", "waiters")
 
     def __init__(self, qualified_keys: Sequence[QualifiedKey], entry: Entry | None = None) -> None:
         self.qualified_keys = qualified_keys
         self.entry = entry
         self.waiters: list[Waiter] = []
-        self.then: list[Then] = []
-        self.has_left = False
-        self.is_over = False
+        self.callbacks: list[Callback] = []
+        self.is_sent = False
+        self.has_ended = False
 
 
 class Order:
-    """Which change of each key was asked for last, of those that have not ended.
+    """The changes that have not ended, in a queue for each key.
 
-    Each change begins when the one before it has ended, on whichever of its keys; and what
-    was asked for after it, when it has. So every key's changes are a queue, and since each
-    joins its queues in one step, no two wait for each other.
+    A change starts when the changes before it have ended, in the queues of all its keys.
+    Whatever is requested after it starts when it has ended. A change joins all its queues in
+    one step, so no two changes wait for each other.
+
+    Attributes:
+        last: The last change in the queue of each key. A key without a queue is missing.
     """
 
     def __init__(self) -> None:
         self.last: dict[QualifiedKey, Change] = {}
 
-    def append(self, change: Change, begin: Then) -> None:
-        """Queue a change, and call `begin` at its turn, which may be now."""
-        earlier = self.before(change.qualified_keys)
+    def enqueue(self, change: Change, start: Callback) -> None:
+        """Queue a change. Calls `start` when it is its turn, which may be now."""
+        earlier = self.unfinished(change.qualified_keys)
         self.last.update(dict.fromkeys(change.qualified_keys, change))
-        _after(earlier, begin)
+        _call_after(earlier, start)
 
-    def before(self, qualified_keys: Iterable[QualifiedKey]) -> set[Change]:
-        """The changes that are to end first."""
+    def unfinished(self, qualified_keys: Iterable[QualifiedKey]) -> set[Change]:
+        """Return the last change in the queue of each of these keys."""
         last = self.last
         return (
             {last[qualified] for qualified in qualified_keys if qualified in last}
@@ -64,52 +67,54 @@ class Order:
             else set()
         )
 
-    async def ended(self, changes: set[Change]) -> None:
-        """Wait until all of these have ended."""
+    async def wait_until_ended(self, changes: set[Change]) -> None:
+        """Wait until all of these changes have ended."""
         if changes:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            _after(changes, partial(_resolve, future))
+            _call_after(changes, partial(_resolve, future))
             await future
 
-    async def within(
+    async def run(
         self, qualified_keys: Sequence[QualifiedKey], call: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
-        """Do a change in its turn, and give back what it gives."""
-        earlier = self.before(qualified_keys)
+        """Queue a change and make it when it is its turn. Returns the result of `call`."""
+        earlier = self.unfinished(qualified_keys)
         change = Change(qualified_keys)
-        change.has_left = True
+        change.is_sent = True
         self.last.update(dict.fromkeys(qualified_keys, change))
         try:
-            await self.ended(earlier)
+            await self.wait_until_ended(earlier)
             return await call()
         finally:
-            # Cancelled, it may have ended before those that it waited for.
-            _after({other for other in earlier if not other.is_over}, partial(self.over, change))
+            # If this change is cancelled, those before it may not have ended yet.
+            running = {other for other in earlier if not other.has_ended}
+            _call_after(running, partial(self.end, change))
 
-    def over(self, change: Change) -> None:
-        """Let those begin that this change kept waiting."""
-        change.is_over = True
+    def end(self, change: Change) -> None:
+        """Remove a change that has ended from its queues, and start whatever waits for it."""
+        change.has_ended = True
         for qualified in change.qualified_keys:
             if self.last.get(qualified) is change:
                 del self.last[qualified]
-        for then in change.then:
-            then()
+        for callback in change.callbacks:
+            callback()
 
 
-def _after(changes: set[Change], then: Then) -> None:
-    left = len(changes)
-    if not left:
-        then()
+def _call_after(changes: set[Change], callback: Callback) -> None:
+    """Call `callback` when all of these changes have ended; now if there are none."""
+    remaining = len(changes)
+    if not remaining:
+        callback()
         return
 
-    def one_ended() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            then()
+    def count_down() -> None:
+        nonlocal remaining
+        remaining -= 1
+        if not remaining:
+            callback()
 
     for change in changes:
-        change.then.append(one_ended)
+        change.callbacks.append(count_down)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""What callers of a batch get, each for its own key."""
+"""The callers that wait for a batch, each for the result of its own key."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from kvwrap.core.primitives import Collection
 from kvwrap.errors import KvwrapError
 
 Waiter = asyncio.Future[list[Any]]
-"""What one caller waits for: the primitive's answer about its one key."""
+"""What one caller awaits: the primitive's result, a list with the item of its one key."""
 
 
 def has_waiters(waiters: Iterable[Waiter]) -> bool:
-    """Whether anybody still waits."""
+    """Return True if at least one caller still waits."""
     return any(not waiter.done() for waiter in waiters)
 
 
 def resolve(waiters: Iterable[Waiter], result: object) -> None:
-    """Answer everyone who still waits."""
+    """Return the result to all callers that still wait."""
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result([result])
 
 
 def fail(waiters: Iterable[Waiter], error: Exception, collection: Collection, key: str) -> None:
-    """Give everyone who still waits the error, as it concerns this key."""
+    """Raise the error in all callers that still wait.
+
+    A `KvwrapError` is copied for each of them, and names this key.
+    """
     for waiter in waiters:
         if not waiter.done():
-            waiter.set_exception(_own(error, collection, key))
+            waiter.set_exception(_for_key(error, collection, key))
 
 
-def _own(error: Exception, collection: Collection, key: str) -> Exception:
+def _for_key(error: Exception, collection: Collection, key: str) -> Exception:
     if not isinstance(error, KvwrapError):
         return error
     own = copy.copy(error)

@@ -1,4 +1,4 @@
-"""Read-through cache: a near store in front of a far one."""
+"""Read-through cache: answers reads from a near store and fills it from the far store."""
 
 from kvwrap.layers.read_through.layer import ReadThrough
 

@@ -1,45 +1,49 @@
-"""Keys that the far store has just failed to renew."""
+"""Cooldown: keys that the far store is not asked for, because it has just failed for them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
 from kvwrap.core.clock import Clock
+from kvwrap.core.primitives import QualifiedKey
 
 COOLDOWN = 30.0
-"""Seconds for which a key that could not be renewed is not asked for again, if it need not be."""
+"""Seconds for which the far store is not asked again for a key that it failed to read.
+
+Applies as long as the key can be answered without the far store.
+"""
 
 
 class Cooldown:
-    """Until when keys are left alone.
+    """The keys in cooldown.
 
     Args:
-        clock: Where the time comes from.
-        most: How many are kept before those that are over are let go.
+        clock: Source of the time.
+        max_keys: Number of keys above which `start` first removes those whose cooldown is over.
     """
 
-    def __init__(self, clock: Clock, most: int = 10_000) -> None:
+    def __init__(self, clock: Clock, max_keys: int = 10_000) -> None:
         self._clock = clock
-        self._most = most
-        self._ends: dict[Hashable, float] = {}
+        self._max_keys = max_keys
+        self._ends: dict[QualifiedKey, float] = {}
 
-    def begin(self, names: Iterable[Hashable]) -> None:
-        """Leave these alone from now on."""
+    def start(self, keys: Iterable[QualifiedKey]) -> None:
+        """Start the cooldown of these keys; restart it for those that are in cooldown."""
         now = self._clock.monotonic()
-        if len(self._ends) > self._most:
-            self._ends = {name: end for name, end in self._ends.items() if end > now}
-        self._ends.update(dict.fromkeys(names, now + COOLDOWN))
+        if len(self._ends) > self._max_keys:
+            self._ends = {key: end for key, end in self._ends.items() if end > now}
+        self._ends.update(dict.fromkeys(keys, now + COOLDOWN))
 
-    def end(self, names: Iterable[Hashable]) -> None:
-        """These need no rest any more."""
+    def end(self, keys: Iterable[QualifiedKey]) -> None:
+        """End the cooldown of these keys."""
         if self._ends:
-            for name in names:
-                self._ends.pop(name, None)
+            for key in keys:
+                self._ends.pop(key, None)
 
     def clear(self) -> None:
-        """None needs rest any more."""
+        """End the cooldown of all keys."""
         self._ends.clear()
 
-    def __contains__(self, name: Hashable) -> bool:
-        end = self._ends.get(name) if self._ends else None
+    def __contains__(self, key: QualifiedKey) -> bool:
+        end = self._ends.get(key) if self._ends else None
         return end is not None and self._clock.monotonic() < end

@@ -1,24 +1,24 @@
-"""A near copy: a far entry in the near store, with what the layer must know of it.
+"""A near copy: a far entry in the near store, with what the layer must know about it.
 
-A copy leaves the near store earlier than the far entry ends, yet what users see of an
-entry is the far one's truth: its value, version and end (`ttl`, `increment` and `move`
-go by that end). So the entry goes into the near store with a *near* end, and the
-layer's own times go in front of its codec, where they cost no copy of the body:
+A copy may expire in the near store before the far entry does. Users see the far entry's own
+value, version and expiry all the same; `ttl`, `increment` and `move` use that expiry. So the
+near store gets the entry with an expiry of its own, the *near* expiry. The layer's own times
+are put in front of the entry's codec, where they cost no copy of the body:
 
 ====== ===== =====================================================================
 offset bytes meaning
 ====== ===== =====================================================================
 0      5     a codec step: "near copy", or "near miss" for a key known to be absent
-5      8     the far entry's version
-13     8     from when on a reader has it renewed; a big-endian double, as the next
-21     8     until when it answers for the far store
-29     8     when the far entry expires; infinity is never
-37           the far entry's codec
+5      8     version of the far entry
+13     8     from when on a reader starts a refresh; a big-endian double, as the next two
+21     8     until when the copy answers for the far store
+29     8     when the far entry expires; infinity means never
+37           codec of the far entry
 ====== ===== =====================================================================
 
-All moments are seconds since 1970-01-01 UTC by the stack's clock. The near store has a
-version of its own for every copy, as for every write: the same far entry may come again.
-Whoever reads the near store by itself gets the value, and `None` for a remembered miss.
+All times are Unix seconds (since 1970-01-01 UTC) by the stack's clock. The near store gets a
+new version for every copy, as for every write, because the same far entry may be filled again.
+A program that reads the near store directly gets the value, and `None` for a remembered miss.
 """
 
 from __future__ import annotations
@@ -32,53 +32,64 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 
 COPY, MISS = codec.NEAR_COPY, codec.NEAR_MISS
-_HEAD = struct.Struct(">5sQ3d")
-LENGTH = _HEAD.size
-unpack_head = _HEAD.unpack_from
-"""Mark, version, renewal, freshness and end; `struct.error` where the codec is shorter."""
+_HEADER = struct.Struct(">5sQ3d")
+HEADER_LENGTH = _HEADER.size
+unpack_header = _HEADER.unpack_from
+"""Mark, version, refresh time, end of freshness and expiry; `struct.error` if cut short."""
 
 
 class Copy(NamedTuple):
-    """What the near store holds of one key.
+    """What the near store holds for one key.
 
     Attributes:
-        entry: The far entry as it was read, `None` for a remembered miss.
-        renew: From when on a reader has it renewed.
-        fresh: Until when it answers for the far store.
+        entry: The far entry as it was read; `None` for a remembered miss.
+        refresh_at: When a reader starts a refresh, in Unix seconds.
+        fresh_until: Until when the copy answers for the far store, in Unix seconds.
     """
 
     entry: Entry | None
-    renew: float
-    fresh: float
+    refresh_at: float
+    fresh_until: float
 
-    def encode(self, near_end: float | None) -> Entry:
-        """This copy as the near store keeps it, up to `near_end` by that store's clock."""
+    def encode(self, near_expiry: float | None) -> Entry:
+        """Return the copy as the near store keeps it.
+
+        Args:
+            near_expiry: When it expires there, in Unix seconds by the near store's clock; `None`
+                for never.
+        """
         entry = self.entry
         if entry is None:
-            head = _HEAD.pack(MISS, 0, self.renew, self.fresh, self.fresh)
-            return Entry(b"", head, self.renew, near_end, random.getrandbits(64))
-        end = math.inf if entry.expires_at is None else entry.expires_at
-        head = _HEAD.pack(COPY, entry.version, self.renew, self.fresh, end)
+            header = _HEADER.pack(MISS, 0, self.refresh_at, self.fresh_until, self.fresh_until)
+            return Entry(b"", header, self.refresh_at, near_expiry, random.getrandbits(64))
+        expiry = math.inf if entry.expires_at is None else entry.expires_at
+        header = _HEADER.pack(COPY, entry.version, self.refresh_at, self.fresh_until, expiry)
         version = random.getrandbits(64)
-        return Entry(entry.body, head + entry.codec, entry.created_at, near_end, version)
+        return Entry(entry.body, header + entry.codec, entry.created_at, near_expiry, version)
 
 
-def decode_entry(kept: Entry, version: int, end: float) -> Entry:
-    """The far entry, of what the near store keeps of it and what its head says."""
+def decode_entry(near_entry: Entry, version: int, expiry: float) -> Entry:
+    """Return the far entry of a near one.
+
+    Args:
+        near_entry: The copy as the near store keeps it.
+        version: The far entry's version, from the header.
+        expiry: The far entry's expiry in Unix seconds, from the header; infinity means never.
+    """
     return Entry(
-        kept.body,
-        kept.codec[LENGTH:],
-        kept.created_at,
-        None if end == math.inf else end,
+        near_entry.body,
+        near_entry.codec[HEADER_LENGTH:],
+        near_entry.created_at,
+        None if expiry == math.inf else expiry,
         version,
     )
 
 
-def decode(kept: Entry) -> Copy | None:
-    """The copy that the near store keeps in this form; `None` for what is none."""
-    if len(kept.codec) < LENGTH:
+def decode(near_entry: Entry) -> Copy | None:
+    """Return the copy that the near store keeps as this entry; `None` if it is not a copy."""
+    if len(near_entry.codec) < HEADER_LENGTH:
         return None
-    mark, version, renew, fresh, end = unpack_head(kept.codec)
+    mark, version, refresh_at, fresh_until, expiry = unpack_header(near_entry.codec)
     if mark == COPY:
-        return Copy(decode_entry(kept, version, end), renew, fresh)
-    return Copy(None, renew, fresh) if mark == MISS else None
+        return Copy(decode_entry(near_entry, version, expiry), refresh_at, fresh_until)
+    return Copy(None, refresh_at, fresh_until) if mark == MISS else None

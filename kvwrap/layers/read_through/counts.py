@@ -1,4 +1,4 @@
-"""What a tier has done."""
+"""Counts of what a read-through cache has done."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import msgspec
 
 
 class TierCounts(msgspec.Struct):
-    """Counts since the layer was put over its store; by key, unless it says otherwise.
+    """Counts since the layer was put over its store. Keys are counted, unless it says calls.
 
     Attributes:
-        near_hits: Read from the near store.
-        negative_hits: Known from the near store not to be there.
-        stale_served: Served past their near lifetime, the far store being unavailable.
-        misses: Waited for the far store.
-        joined: Of the misses, those that another caller's read of the far store answered.
+        near_hits: Keys read from the near store.
+        negative_hits: Keys that the near store knew to be absent.
+        stale_served: Keys served after their near ttl, because the far store was unavailable.
+        misses: Keys whose readers waited for the far store.
+        joined: Of the misses, those answered by another caller's read of the far store.
         far_reads: Calls of the far store.
-        far_keys: Keys asked of it, renewals ahead included.
+        far_keys: Keys requested in these calls, those of refreshes included.
         fills: Copies and remembered misses put into the near store.
-        refused_fills: Not put there, since a write had come between.
-        refreshes: Renewals begun ahead of the end of a copy.
+        refused_fills: Results not put there, because a change of the key had come between.
+        refreshes: Keys whose refresh was started before their copy ended.
         near_failures: Calls of the near store that failed.
     """
 
@@ -36,6 +36,6 @@ class TierCounts(msgspec.Struct):
 
     @property
     def hit_rate(self) -> float:
-        """The share of reads that did not wait for the far store; 0 where there were none."""
+        """Share of key reads that did not wait for the far store; 0 if there were no reads."""
         hits = self.near_hits + self.negative_hits + self.stale_served
         return hits / (hits + self.misses) if hits + self.misses else 0.0

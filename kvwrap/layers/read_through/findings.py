@@ -1,4 +1,4 @@
-"""What can be said for and against a nearer store, given where it stands."""
+"""Findings and notes about the position of a read-through cache in a stack."""
 
 from __future__ import annotations
 
@@ -13,37 +13,45 @@ from kvwrap.layers.read_through.freshness import Freshness
 _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
 
 
-def findings_of(
+def check_position(
     near: Store,
     ttl: float | None,
     above: Sequence[Part],
     below: Sequence[Part],
     base: Store,
 ) -> Iterator[Finding]:
-    """The known mistakes of a near store's place."""
+    """Yield a finding for each known mistake in the position of a read-through cache.
+
+    Args:
+        near: The near store.
+        ttl: The longest that a copy is used, in seconds; `None` for as long as the entry lives.
+        above: The layers outside the cache, outermost first.
+        below: The layers inside the cache, outermost first.
+        base: The backend.
+    """
     reach = near.capabilities & _REACH
-    if reach and _any(below, "encrypts") and not _any(near.layers, "encrypts"):
-        where = "other processes can read it" if Capability.SHARED in reach else "it is kept"
+    if reach and _any_has(below, "encrypts") and not _any_has(near.layers, "encrypts"):
+        shared = Capability.SHARED in reach
+        exposure = "other processes can read it" if shared else "it outlives this process"
         yield Finding(
             "plaintext-near",
-            f"encryption is further in than this cache, so {near.name} gets plaintext, and "
-            f"{where}.",
-            "Put read_through inside encrypt, or put encryption over the near store as well: "
+            f"encryption is inside this cache, so {near.name} gets plaintext, and {exposure}.",
+            "Put read_through inside encrypt, or encrypt the near store too: "
             "read_through(stack().encrypt(keyring).over(near)).",
         )
     if ttl is None and Capability.SHARED in base.capabilities:
         yield Finding(
             "near-without-ttl",
             f"other processes can write to {base.name}, and a near copy without a ttl may hide "
-            "what they write for as long as the entry lives.",
-            "Give read_through a ttl: the longest that an outdated value may be served.",
+            "their writes for as long as the entry lives.",
+            "Give read_through a ttl: the longest time for which an outdated value may be served.",
         )
     if near.base is not base and type(near.base) is type(base) and Capability.SHARED in reach:
         yield Finding(
             "near-not-nearer",
-            f"near and far store are both a {base.name} that processes share, so a hit costs what "
-            "a miss would.",
-            "Take a store in this process or on this machine as the near one, MemoryStore say.",
+            f"the near and the far store are both a {base.name} that processes share, so a hit "
+            "costs as much as a miss.",
+            "Use a near store in this process or on this machine, for example MemoryStore.",
         )
     if any(
         second.capabilities & _REACH == reach
@@ -53,32 +61,37 @@ def findings_of(
     ):
         yield Finding(
             "cached-twice",
-            "another cache further in keeps its copies in the same kind of place: they cost twice, "
-            "and an outdated value can outlive either ttl.",
-            "Leave one; several tiers make sense from the nearest to the farthest, memory then a "
+            "another cache inside this one keeps its copies in the same kind of store: they cost "
+            "twice, and an outdated value can outlive either ttl.",
+            "Remove one. Order several tiers from the nearest to the farthest: memory, then a "
             "file.",
         )
-    if _any(above, "retries") and not _any(below, "retries"):
+    if _any_has(above, "retries") and not _any_has(below, "retries"):
         yield Finding(
             "retry-outside-cache",
             "the retry is outside this cache, so every caller that waits for one read of the far "
-            "store retries on its own, and a stale answer ends the retries.",
-            "Put retry inside read_through: then one read is retried once for all.",
+            "store retries it separately, and a stale answer ends the retries.",
+            "Put retry inside read_through: then one read is retried once for all callers.",
         )
 
 
-def noted(lifetimes: Freshness, shared: bool) -> Iterator[str]:
-    """How late a write of somebody else is seen, by `explain()`."""
-    ttl, negative = lifetimes.ttl, lifetimes.negative
+def describe_staleness(freshness: Freshness, shared: bool) -> Iterator[str]:
+    """Yield the lines of `explain()` that say how late a write becomes visible.
+
+    Args:
+        freshness: The times of the cache.
+        shared: True if other processes can write to the far store.
+    """
+    ttl, negative_ttl = freshness.ttl, freshness.negative_ttl
     if not shared:
         yield "this process's writes are seen at once"
     elif ttl is None:
         yield "another process's write may stay unseen for as long as the entry lives"
     else:
-        yield f"another process's write is seen after at most {max(ttl, negative or 0.0):g} s"
-    if lifetimes.stale:
-        yield f"up to {lifetimes.stale:g} s later while the far store is unavailable"
+        yield f"another process's write is seen after at most {max(ttl, negative_ttl or 0.0):g} s"
+    if freshness.stale_if_error:
+        yield f"up to {freshness.stale_if_error:g} s later while the far store is unavailable"
 
 
-def _any(layers: Sequence[Part], trait: str) -> bool:
-    return any(trait in layer.traits for layer in layers)
+def _any_has(parts: Sequence[Part], trait: str) -> bool:
+    return any(trait in part.traits for part in parts)

@@ -1,4 +1,4 @@
-"""How long a near copy is used."""
+"""Freshness: how long a near copy is used, and when it is refreshed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from kvwrap.layers.read_through.copies import Copy
 
 
 class Freshness:
-    """The times of `ReadThrough`, which says what each argument means."""
+    """The times of `ReadThrough`, which documents each argument.
+
+    Attributes:
+        ttl: In seconds; `None` for as long as the entry lives.
+        negative_ttl: In seconds; `None` if misses are not remembered.
+        stale_if_error: In seconds; 0 if stale copies are not served.
+        refresh_ahead: Share of a copy's life; `None` if copies are not refreshed ahead.
+    """
 
     def __init__(
         self,
@@ -26,57 +33,70 @@ class Freshness:
         rng: random.Random | None,
     ) -> None:
         self.ttl = None if ttl is None else checked_ttl(ttl)
-        self.negative = None if negative_ttl is None else checked_ttl(negative_ttl)
-        self.stale = 0.0 if stale_if_error is None else checked_ttl(stale_if_error)
+        self.negative_ttl = None if negative_ttl is None else checked_ttl(negative_ttl)
+        self.stale_if_error = 0.0 if stale_if_error is None else checked_ttl(stale_if_error)
         if refresh_ahead is not None and checked_share(refresh_ahead, "refresh_ahead") in (0, 1):
             raise ConfigurationError(
-                f"refresh_ahead is a share of a copy's life, between 0 and 1, not {refresh_ahead!r}"
+                "`refresh_ahead` must be a share of a copy's life above 0 and below 1; got "
+                f"{refresh_ahead!r}. Give 0.8 to refresh a copy after 80% of its life, or None "
+                "for no refresh."
             )
         self._jitter = checked_share(jitter, "jitter")
         if jitter == 1:
-            raise ConfigurationError("a jitter of 1 would leave nothing of a lifetime")
-        self.ahead = refresh_ahead
+            raise ConfigurationError(
+                "`jitter` must be from 0 to below 1, so that a part of each ttl remains; got "
+                f"{jitter!r}. Give 0.1 to subtract up to 10%."
+            )
+        self.refresh_ahead = refresh_ahead
         self._random: Callable[[], float] = checked_rng(rng).random
 
     @property
-    def longest(self) -> float:
-        """The seconds after which no copy made now can still be of use."""
-        return math.inf if self.ttl is None else max(self.ttl + self.stale, self.negative or 0.0)
+    def longest_life(self) -> float:
+        """Seconds after which no copy that is made now can still be served."""
+        if self.ttl is None:
+            return math.inf
+        return max(self.ttl + self.stale_if_error, self.negative_ttl or 0.0)
 
     @property
-    def outlive(self) -> bool:
-        """Whether there may be a copy of what the far store is asked for."""
-        return self.stale > 0 or self.ahead is not None
+    def copy_may_exist(self) -> bool:
+        """True if there may be a usable copy of a key that the far store is asked for."""
+        return self.stale_if_error > 0 or self.refresh_ahead is not None
 
-    def copy(self, entry: Entry | None, began: float, renewal: bool) -> Copy | None:
-        """The copy to keep of what the far store gave, if one is to be kept.
+    def make_copy(self, entry: Entry | None, requested_at: float, is_refresh: bool) -> Copy | None:
+        """Return the copy to keep of what the far store returned; `None` to keep nothing.
 
         Args:
-            entry: What it gave.
-            began: When it was asked: counted from then, the bounds hold however slow it was.
-            renewal: Whether it was asked ahead of the end of a copy.
+            entry: The far entry; `None` for a miss.
+            requested_at: When the far store was asked, in Unix seconds. Lifetimes count from
+                then, so the bounds hold however slow it was.
+            is_refresh: True if the far store was asked before the end of an earlier copy.
         """
         if entry is None:
-            if self.negative is None:
+            if self.negative_ttl is None:
                 return None
-            fresh = began + self._jittered(self.negative)
-            return Copy(None, fresh, fresh)
-        end = math.inf if entry.expires_at is None else entry.expires_at
-        fresh = end if self.ttl is None else min(end, began + self._jittered(self.ttl))
-        renew = fresh
-        # An entry at the end of its own life is not prolonged by reading it again: one look
-        # whether somebody has put it anew, not one after the other at ever shorter distance.
-        if self.ahead and fresh < math.inf and not (renewal and fresh == end):
-            renew = began + self.ahead * (fresh - began)
-        return Copy(entry, renew, fresh)
+            fresh_until = requested_at + self._jittered(self.negative_ttl)
+            return Copy(None, fresh_until, fresh_until)
+        expiry = math.inf if entry.expires_at is None else entry.expires_at
+        if self.ttl is None:
+            fresh_until = expiry
+        else:
+            fresh_until = min(expiry, requested_at + self._jittered(self.ttl))
+        refresh_at = fresh_until
+        # Reading an entry again does not extend its own life. So one that is close to its own
+        # expiry is refreshed once, to see whether it was put again; not repeatedly, at
+        # ever-shorter intervals.
+        ends_with_entry = is_refresh and fresh_until == expiry
+        if self.refresh_ahead and fresh_until < math.inf and not ends_with_entry:
+            refresh_at = requested_at + self.refresh_ahead * (fresh_until - requested_at)
+        return Copy(entry, refresh_at, fresh_until)
 
-    def last_use(self, copy: Copy) -> float:
-        """Until when the copy may be served, be it for want of an answer."""
-        if copy.entry is None or not self.stale:
-            return copy.fresh
-        end = copy.entry.expires_at
-        last = copy.fresh + self.stale
-        return last if end is None else min(end, last)
+    def usable_until(self, copy: Copy) -> float:
+        """Return until when a copy may be served, fresh or stale, in Unix seconds."""
+        if copy.entry is None or not self.stale_if_error:
+            return copy.fresh_until
+        expiry = copy.entry.expires_at
+        stale_until = copy.fresh_until + self.stale_if_error
+        return stale_until if expiry is None else min(expiry, stale_until)
 
-    def _jittered(self, life: float) -> float:
-        return life * (1 - self._jitter * self._random()) if self._jitter else life
+    def _jittered(self, seconds: float) -> float:
+        return seconds * (1 - self._jitter * self._random()) if self._jitter else seconds

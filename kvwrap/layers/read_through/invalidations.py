@@ -1,4 +1,4 @@
-"""Which near copies are not to be believed."""
+"""Pending invalidations: near copies whose removal the near store has not confirmed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from collections.abc import Iterable
 
 from kvwrap.core.primitives import Collection
 
-Name = tuple[()] | tuple[Collection] | tuple[Collection, str]
-"""A key with its collection, a whole collection, or all of them."""
+Target = tuple[()] | tuple[Collection] | tuple[Collection, str]
+"""What is invalidated: everything, a whole collection, or a key of a collection."""
 
-EVERYTHING: Name = ()
+EVERYTHING: Target = ()
+
+LIMIT = 10_000
+"""Most pending invalidations that are kept separately."""
 
 
 class PendingInvalidation:
-    """One reason not to believe a copy; `until` is when no copy that it is about can be left."""
+    """One invalidation that is not confirmed.
+
+    Attributes:
+        until: When all copies that it is about must have expired, in Unix seconds.
+    """
 
     __slots__ = ("until",)
 
@@ -21,55 +28,64 @@ class PendingInvalidation:
         self.until = until
 
 
-class PendingInvalidations(dict[Name, PendingInvalidation]):
-    """The doubts of one tier, by what they are about.
+class PendingInvalidations(dict[Target, PendingInvalidation]):
+    """The pending invalidations of one tier, by target.
 
-    A doubt is raised in the same step in which a change of the far store is known to have
-    ended, and settled when the near store has confirmed a change that began later. As long
-    as it stands, reads pass the near store by. So a near store that fails, or a caller
-    cancelled half-way, leaves no outdated copy in use.
+    An invalidation is added in the same step in which a change of the far store is known to
+    have ended. It is removed when the near store has confirmed a change that began later. While
+    it is pending, reads skip the near store. A near store that fails, or a caller that is
+    cancelled halfway, therefore leaves no outdated copy in use.
 
     Args:
-        most: The most doubts kept; beyond them everything is in doubt, as one.
+        limit: Most invalidations kept. If there are more, one of everything replaces them.
     """
 
-    def __init__(self, most: int = 10_000) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
         super().__init__()
-        self._most = most
+        self._limit = limit
 
     def is_pending(self, collection: Collection, key: str, now: float) -> bool:
-        """Whether the copy of this key is in doubt; forgets doubts that time has settled."""
-        names: tuple[Name, ...] = ((collection, key), (collection,), EVERYTHING)
-        for name in names:
-            doubt = self.get(name)
-            if doubt is not None:
-                if doubt.until > now:
+        """Return True if the copy of this key must not be read.
+
+        Removes invalidations of this key whose copies must have expired by now.
+        """
+        targets: tuple[Target, ...] = ((collection, key), (collection,), EVERYTHING)
+        for target in targets:
+            invalidation = self.get(target)
+            if invalidation is not None:
+                if invalidation.until > now:
                     return True
-                del self[name]
+                del self[target]
         return False
 
     def add(
-        self, names: Iterable[Name], until: float, now: float
-    ) -> dict[Name, PendingInvalidation]:
-        """Doubt these, and give back what `settle` takes."""
-        doubt = PendingInvalidation(until)
-        raised = dict.fromkeys(names, doubt)
-        self.update(raised)
-        if len(self) > self._most:
-            for name in [name for name, known in self.items() if known.until <= now]:
-                del self[name]
-            if len(self) > self._most:
+        self, targets: Iterable[Target], until: float, now: float
+    ) -> dict[Target, PendingInvalidation]:
+        """Add an invalidation of these targets. Returns what `confirm` takes.
+
+        Args:
+            targets: What is invalidated.
+            until: When all copies of it must have expired, in Unix seconds.
+            now: The time, in Unix seconds.
+        """
+        invalidation = PendingInvalidation(until)
+        added = dict.fromkeys(targets, invalidation)
+        self.update(added)
+        if len(self) > self._limit:
+            for target in [target for target, known in self.items() if known.until <= now]:
+                del self[target]
+            if len(self) > self._limit:
                 last = max(known.until for known in self.values())
                 self.clear()
                 self[EVERYTHING] = PendingInvalidation(last)
-        return raised
+        return added
 
-    def pending(self, names: Iterable[Name]) -> dict[Name, PendingInvalidation]:
-        """Those doubts about these names that stand now, for `settle`."""
-        return {name: self[name] for name in names if name in self}
+    def current(self, targets: Iterable[Target]) -> dict[Target, PendingInvalidation]:
+        """Return the invalidations of these targets that are pending now, for `confirm`."""
+        return {target: self[target] for target in targets if target in self}
 
-    def settle(self, doubts: dict[Name, PendingInvalidation]) -> None:
-        """Believe again, except where another doubt has been raised since."""
-        for name, doubt in doubts.items():
-            if self.get(name) is doubt:
-                del self[name]
+    def confirm(self, invalidations: dict[Target, PendingInvalidation]) -> None:
+        """Remove these invalidations, except where a later one has replaced them."""
+        for target, invalidation in invalidations.items():
+            if self.get(target) is invalidation:
+                del self[target]

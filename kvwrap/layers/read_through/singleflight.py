@@ -1,4 +1,4 @@
-"""One read of the far store, and all who wait for it."""
+"""Single flight: one read of the far store, shared by all callers that wait for its keys."""
 
 from __future__ import annotations
 
@@ -13,51 +13,58 @@ from kvwrap.core.primitives import Collection
 class SingleFlight:
     """A read of the far store for one or more keys of a collection.
 
-    Whoever waits for it may be cancelled without harm to it or to the others.
+    A caller that waits for it may be cancelled. The read and the other callers are unaffected.
 
     Attributes:
-        began: When it was begun, by the stack's clock: what it finds is at least that new.
-        ahead: Whether it renews copies that are still good, and nobody waits for it.
+        collection: The collection of the keys.
+        keys: The keys that are read.
+        started_at: When it was started, in Unix seconds by the stack's clock. Its result is at
+            least that new.
+        is_refresh: True if it refreshes copies that are still fresh, and no caller waits for it.
     """
 
     __slots__ = (
-        "_done", "_error", "_found", "_traceback", "ahead", "began", "collection", "keys",
+        "_done", "_entries", "_error", "_traceback", "collection", "is_refresh", "keys",
+        "started_at",
     )  # fmt: skip
 
     def __init__(
-        self, collection: Collection, keys: Sequence[str], began: float, ahead: bool
+        self, collection: Collection, keys: Sequence[str], started_at: float, is_refresh: bool
     ) -> None:
         self.collection = collection
         self.keys = keys
-        self.began = began
-        self.ahead = ahead
+        self.started_at = started_at
+        self.is_refresh = is_refresh
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._found: dict[str, Entry | None] = {}
+        self._entries: dict[str, Entry | None] = {}
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it has landed or failed."""
+    def is_done(self) -> bool:
+        """True once it has a result or an error."""
         return self._done.done()
 
-    def resolve(self, found: Sequence[Entry | None]) -> dict[str, Entry | None]:
-        """Give everyone who waits what was found, in the order of the keys."""
-        self._found = dict(zip(self.keys, found, strict=True))
+    def resolve(self, entries: Sequence[Entry | None]) -> dict[str, Entry | None]:
+        """Hand the entries, in the order of the keys, to all waiting callers.
+
+        Returns the entries by key.
+        """
+        self._entries = dict(zip(self.keys, entries, strict=True))
         self._done.set_result(None)
-        return self._found
+        return self._entries
 
     def fail(self, error: BaseException) -> None:
-        """Give everyone who waits this error."""
+        """Raise this error in all waiting callers."""
         self._error = error
         self._traceback = error.__traceback__
         self._done.set_result(None)
 
     async def result(self) -> dict[str, Entry | None]:
-        """What it found by key, once it has; raises the error that the far store raised."""
+        """Wait for the read. Returns the entries by key; raises the error of the far store."""
         if not self._done.done():
             await asyncio.shield(self._done)
         if self._error is not None:
-            # Raised by each who waits: without this its traceback would grow with every one.
+            # Every waiting caller raises it, and each would lengthen its traceback.
             raise self._error.with_traceback(self._traceback)
-        return self._found
+        return self._entries

@@ -1,4 +1,4 @@
-"""Counters and latencies of operations."""
+"""Counts and latencies of operations."""
 
 from kvwrap.layers.statistics.layer import Statistics
 

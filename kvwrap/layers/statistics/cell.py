@@ -1,4 +1,4 @@
-"""Counts while they are still running."""
+"""The running counts of one operation in one collection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from kvwrap.layers.statistics.histogram import PER_DECADE, Latency
 
 
 class Cell:
-    """The running counts of one operation in one collection."""
+    """Running counts, which are changed with every call.
+
+    Attributes:
+        buckets: Number of calls in each latency bucket, by the index of the bucket.
+        seconds: Total latency of all calls, in seconds.
+        keys: Keys of the calls that did not fail.
+        hits: For reads, keys that had an entry; for other operations, keys changed.
+        bytes: Bytes of the entries read or written.
+        errors: Number of failed calls, by the name of the exception's class.
+    """
 
     __slots__ = ("buckets", "bytes", "errors", "hits", "keys", "seconds")
 
@@ -23,15 +32,19 @@ class Cell:
         self.bytes = 0
         self.errors: dict[str, int] = {}
 
-    def took(self, seconds: float) -> None:
-        """Count a call of this length."""
+    def add_call(self, seconds: float) -> None:
+        """Count a call that took this long."""
         self.seconds += seconds
-        # `histogram.bucket`, written out here and in `Statistics.read` for speed.
+        # `histogram.bucket_index`, written out here and in `Statistics.read` for speed.
         self.buckets[int(log10(seconds * 1e9 + 1.0) * PER_DECADE)] += 1
 
     def counts(self, operation: str) -> Counts:
-        """The counts as they are now, those of this operation."""
-        # `dict` copies at one go, so that a thread that scrapes does not meet a change half-way.
+        """Return the counts as they are now.
+
+        Args:
+            operation: The primitive that they are of.
+        """
+        # `dict` copies in one step, so a scrape in another thread sees no half-made change.
         latency = Latency(self.seconds, tuple(sorted(dict(self.buckets).items())))
         reads = operation == "read"
         return Counts(

@@ -1,4 +1,4 @@
-"""What calls came to: counts, and a snapshot of them that never changes."""
+"""Counts of calls, and an immutable snapshot of them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from kvwrap.core.primitives import Collection
 from kvwrap.layers.statistics.histogram import Latency
 
 OTHER = "(other)"
-"""What the collections beyond `Statistics.max_collections` are counted under, together."""
+"""Name of the row that counts all collections beyond `Statistics.max_collections`."""
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """What happened, and how long it took.
+    """Numbers of calls and keys, and latencies.
 
     Attributes:
-        calls: Calls, batches as one, those that failed included.
-        keys: Keys that they were about, or gave; of the calls that did not fail.
-        hits: Keys read that had an entry.
-        misses: Keys read that had none.
-        changed: Keys that were written, removed or given another end.
-        bytes_read: Bytes of the entries that were read, as they pass here.
-        bytes_written: Bytes of those that were written.
-        errors: How many calls failed, by the name of the exception's class.
-        latency: How long the calls took.
+        calls: Number of calls, those that failed included. A batch is one call.
+        keys: Number of keys that were passed or returned, in the calls that did not fail.
+        hits: Number of keys read that had an entry.
+        misses: Number of keys read that had no entry.
+        changed: Number of keys that were written, removed or given a new expiry.
+        bytes_read: Bytes of the entries read, as they pass this layer.
+        bytes_written: Bytes of the entries written, as they pass this layer.
+        errors: Number of calls that failed, by the name of the exception's class.
+        latency: Latencies of the calls.
     """
 
     calls: int = 0
@@ -42,18 +42,18 @@ class Counts(msgspec.Struct, frozen=True):
 
     @property
     def hit_rate(self) -> float:
-        """The share of the keys read that had an entry; 0 where none was read."""
+        """Share of the keys read that had an entry; 0 if no key was read."""
         reads = self.hits + self.misses
         return self.hits / reads if reads else 0.0
 
     @property
     def failed(self) -> int:
-        """How many calls failed."""
+        """Number of calls that failed."""
         return sum(self.errors.values())
 
     @classmethod
     def merged(cls, parts: Iterable[Counts]) -> Counts:
-        """Several taken together."""
+        """Return the sum of several counts."""
         parts = list(parts)
         errors: defaultdict[str, int] = defaultdict(int)
         for part in parts:
@@ -71,9 +71,9 @@ class Row(msgspec.Struct, frozen=True):
     """The counts of one operation in one collection.
 
     Attributes:
-        collection: Its name, `None` for the default one, `OTHER` for those beyond the bound.
+        collection: Its name; `None` for the default one, `OTHER` for all beyond the limit.
         operation: The primitive: read, write, remove, touch, list_keys, …
-        counts: What happened.
+        counts: The counts.
     """
 
     collection: Collection
@@ -82,11 +82,11 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What `Statistics` had counted at one moment; never changes.
+    """What `Statistics` had counted at one time; immutable.
 
     Attributes:
         name: The layer's name.
-        seconds: How long it had been counting.
+        seconds: Seconds for which it had been counting.
         rows: The counts, one row for each operation and collection that occurred.
     """
 
@@ -95,11 +95,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
     def of(self, *operations: str) -> Counts:
-        """The counts of these operations in all collections together."""
+        """Return the counts of these operations, summed over all collections."""
         return Counts.merged(row.counts for row in self.rows if row.operation in operations)
 
     def of_collection(self, collection: Collection, *operations: str) -> Counts:
-        """The counts of one collection; of these operations, or of all where none is named."""
+        """Return the counts of one collection: of these operations, or of all if none is given."""
         return Counts.merged(
             row.counts
             for row in self.rows
@@ -108,25 +108,25 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> Counts:
-        """Everything together."""
+        """Counts of all operations in all collections."""
         return Counts.merged(row.counts for row in self.rows)
 
     @property
     def reads(self) -> Counts:
-        """What `get`, `get_many`, `ttl`, `exists` and all other reading came to."""
+        """Counts of `get`, `get_many`, `ttl`, `exists` and all other reads."""
         return self.of("read")
 
     @property
     def writes(self) -> Counts:
-        """What `put` and all other writing came to."""
+        """Counts of `put` and all other writes."""
         return self.of("write")
 
     @property
     def removes(self) -> Counts:
-        """What `delete`, `delete_many` and `pop` came to."""
+        """Counts of `delete`, `delete_many` and `pop`."""
         return self.of("remove")
 
     @property
     def collections(self) -> tuple[Collection, ...]:
-        """The collections that occurred, in the order of their first call."""
+        """The collections that occurred, in the order of the rows."""
         return tuple(dict.fromkeys(row.collection for row in self.rows))

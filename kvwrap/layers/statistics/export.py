@@ -1,4 +1,4 @@
-"""What every exporter reads: the counts of several stores, each label once."""
+"""The counts that exporters read: those of several stores, each combination of labels once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from kvwrap.layers.statistics.counts import Counts
 
 
 class Labelled(NamedTuple):
-    """Counts with the labels they are exported under; `collection` is "" for the default one."""
+    """Counts with the labels under which they are exported.
+
+    Attributes:
+        store: Name of the `Statistics` layer.
+        collection: Name of the collection; `""` for the default one.
+        operation: The primitive.
+        counts: The counts.
+    """
 
     store: str
     collection: str
@@ -24,51 +31,52 @@ class Labelled(NamedTuple):
 
 
 class Sources:
-    """The `Statistics` layers to export; layers, collections and operations of a name are summed.
+    """The `Statistics` layers to export. Rows with the same labels are summed.
 
     May be changed and read from any thread.
     """
 
     def __init__(self) -> None:
-        self._parts: list[Statistics] = []
+        self._layers: list[Statistics] = []
         self._lock = threading.Lock()
 
     def add(self, store: Store) -> None:
-        """Export all statistics of this store, those over its second stores included.
+        """Export all `Statistics` of this store, those over its second stores included.
 
         Raises:
-            ConfigurationError: There are none.
+            ConfigurationError: The store has no `Statistics`.
         """
-        found = list(statistics_of(store))
-        if not found:
+        layers = list(statistics_of(store))
+        if not layers:
             raise ConfigurationError(
-                "there is no Statistics in this stack: begin it with .statistics(name=...)",
+                "a store to export must have a Statistics layer; got one without. Start its stack "
+                "with stack().statistics(name=...).",
                 store=store.name,
             )
         with self._lock:
-            known = {id(part) for part in self._parts}
-            self._parts += [part for part in found if id(part) not in known]
+            known = {id(layer) for layer in self._layers}
+            self._layers += [layer for layer in layers if id(layer) not in known]
 
     def remove(self, store: Store) -> None:
-        """Export them no longer."""
-        gone = {id(part) for part in statistics_of(store)}
+        """Stop exporting the `Statistics` of this store."""
+        removed = {id(layer) for layer in statistics_of(store)}
         with self._lock:
-            self._parts = [part for part in self._parts if id(part) not in gone]
+            self._layers = [layer for layer in self._layers if id(layer) not in removed]
 
     def __iter__(self) -> Iterator[Labelled]:
-        found: dict[tuple[str, Collection, str], list[Counts]] = {}
+        by_labels: dict[tuple[str, Collection, str], list[Counts]] = {}
         with self._lock:
-            parts = list(self._parts)
-        for snapshot in (part.snapshot() for part in parts):
+            layers = list(self._layers)
+        for snapshot in (layer.snapshot() for layer in layers):
             for row in snapshot.rows:
                 labels = (snapshot.name, row.collection, row.operation)
-                found.setdefault(labels, []).append(row.counts)
-        for (store, collection, operation), counts in found.items():
+                by_labels.setdefault(labels, []).append(row.counts)
+        for (store, collection, operation), counts in by_labels.items():
             yield Labelled(store, collection or "", operation, Counts.merged(counts))
 
 
 def statistics_of(store: Store) -> Iterator[Statistics]:
-    """Every running `Statistics` of a store and its second stores."""
+    """Yield all running `Statistics` of a store and of its second stores."""
     for layer in layers_of(store):
         if isinstance(layer, Statistics):
             yield layer

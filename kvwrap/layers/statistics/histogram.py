@@ -1,8 +1,9 @@
-"""Latencies counted in buckets of even ratio, from which percentiles come within a known error.
+"""Latency histogram with exponential buckets, whose percentiles have a bounded relative error.
 
 The buckets are those of DDSketch (Masson, Rim and Lee, 2019): each is wider than the one
-before by the same factor, so a percentile is off by at most a fixed share of itself, over
-any range and in little memory. Thirty to the decade put 1, 2 and 5 (to 0.3 %) on borders.
+before by the same factor. So a percentile is off by at most a fixed share of itself, over any
+range and in little memory. With thirty buckets per decade, 1, 2 and 5 are bucket borders (to
+0.3 %).
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from math import log10
 import msgspec
 
 PER_DECADE = 30
-"""Buckets to a factor of ten: each is 8 % wider than the one before."""
+"""Buckets per factor of ten: each is 8 % wider than the one before."""
 
 ERROR = (10 ** (1 / PER_DECADE) - 1) / (10 ** (1 / PER_DECADE) + 1)
-"""The most that a percentile is off, as a share of it: 3.9 %. (Under 30 ns, 1 ns is more.)"""
+"""Largest relative error of a percentile: 3.9 %. (Below 30 ns, 1 ns is more than that.)"""
 
 
-def bucket(seconds: float) -> int:
-    """The number of the bucket that a latency falls in; 0 is the first nanosecond."""
+def bucket_index(seconds: float) -> int:
+    """Return the index of the bucket that a latency falls in; the first nanosecond is in 0."""
     return int(log10(seconds * 1e9 + 1.0) * PER_DECADE)
 
 
-def bound(number: int) -> float:
-    """Where a bucket ends and the next begins, in seconds."""
-    return float(10 ** ((number + 1) / PER_DECADE) - 1) / 1e9
+def upper_bound(index: int) -> float:
+    """Return where a bucket ends and the next one begins, in seconds."""
+    return float(10 ** ((index + 1) / PER_DECADE) - 1) / 1e9
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """How long calls took.
+    """Latencies of calls.
 
     Attributes:
-        seconds: The time of all of them together.
-        buckets: How many fell into each bucket: pairs of its number and the count, in order.
+        seconds: Total of all calls, in seconds.
+        buckets: Pairs of a bucket's index and its number of calls, in order.
     """
 
     seconds: float = 0.0
@@ -42,57 +43,69 @@ class Latency(msgspec.Struct, frozen=True):
 
     @property
     def calls(self) -> int:
-        """How many there were."""
+        """Number of calls."""
         return sum(count for _, count in self.buckets)
 
     @property
     def mean(self) -> float:
-        """Seconds per call, exact; 0 where there were none."""
+        """Mean latency in seconds, exact; 0 if there were no calls."""
         return self.seconds / self.calls if self.buckets else 0.0
 
     def percentile(self, share: float) -> float:
-        """The seconds that this share of the calls (0.95, say) did not exceed.
+        """Return the latency in seconds that this share of the calls did not exceed.
 
-        At most `ERROR` of it too low or too high; 0 where there were no calls.
+        It is at most `ERROR` of itself too low or too high; 0 if there were no calls.
+
+        Args:
+            share: From 0 to 1, for example 0.95 for the 95th percentile.
+
+        Raises:
+            ValueError: `share` is not from 0 to 1.
         """
         if not 0 <= share <= 1:
-            raise ValueError(f"a share is from 0 to 1, not {share!r}")
+            raise ValueError(
+                f"`share` must be from 0 to 1; got {share!r}. Give 0.95 for the 95th percentile."
+            )
         rank = share * (self.calls - 1)
         passed = 0
-        for number, count in self.buckets:
+        for index, count in self.buckets:
             passed += count
             if passed > rank:
-                low, high = bound(number - 1), bound(number)
+                low, high = upper_bound(index - 1), upper_bound(index)
                 return 2 * low * high / (low + high)
         return 0.0
 
     def at_most(self, seconds: float) -> int:
-        """How many calls took no longer, to the bucket whose border is nearest."""
+        """Return the number of calls that took at most this long.
+
+        Args:
+            seconds: The limit; the nearest border between two buckets is used for it.
+        """
         last = round(log10(seconds * 1e9 + 1.0) * PER_DECADE) - 1
-        return sum(count for number, count in self.buckets if number <= last)
+        return sum(count for index, count in self.buckets if index <= last)
 
     @property
     def p50(self) -> float:
-        """The median, in seconds."""
+        """Median, in seconds."""
         return self.percentile(0.5)
 
     @property
     def p95(self) -> float:
-        """What 19 calls of 20 did not exceed, in seconds."""
+        """Latency that 95 % of the calls did not exceed, in seconds."""
         return self.percentile(0.95)
 
     @property
     def p99(self) -> float:
-        """What 99 calls of 100 did not exceed, in seconds."""
+        """Latency that 99 % of the calls did not exceed, in seconds."""
         return self.percentile(0.99)
 
     @classmethod
     def merged(cls, parts: Iterable[Latency]) -> Latency:
-        """Several taken together; loses nothing."""
+        """Return the sum of several latencies, without loss."""
         seconds = 0.0
         counts: dict[int, int] = {}
         for part in parts:
             seconds += part.seconds
-            for number, count in part.buckets:
-                counts[number] = counts.get(number, 0) + count
+            for index, count in part.buckets:
+                counts[index] = counts.get(index, 0) + count
         return cls(seconds, tuple(sorted(counts.items())))

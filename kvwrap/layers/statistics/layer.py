@@ -1,4 +1,4 @@
-"""Counts and latencies of everything that passes."""
+"""Counts and latencies of all operations that pass."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ P = ParamSpec("P")
 class Statistics(Layer):
     """Counts calls, keys, hits, misses, bytes, errors and latencies, and changes nothing.
 
-    Read with `store.find(Statistics).snapshot()`, or through `kvwrap.integrations.prometheus` and
-    `kvwrap.integrations.opentelemetry`. Counts are kept per primitive operation and collection;
-    latencies in a histogram whose percentiles are within 3.9 %.
+    Read them with `store.find(Statistics).snapshot()`, or export them with
+    `kvwrap.integrations.prometheus` or `kvwrap.integrations.opentelemetry`. Counts are kept for
+    each primitive operation and collection. Latencies are kept in a histogram whose percentiles
+    are at most 3.9 % off.
 
     Args:
-        name: What exporters call this store: two layers of one name are summed there.
-        max_collections: How many collections are counted each for itself; those that come
-            later share one row, named `OTHER` in `counts`, so that callers who make up names
-            cost no memory.
+        name: Name of this store in exporters. They sum layers of the same name.
+        max_collections: Number of collections that are counted individually. All later ones
+            share one row, named `OTHER` in `counts`, so that callers who invent names cost no
+            memory.
     """
 
     traits = frozenset({"observes"})
@@ -45,7 +46,10 @@ class Statistics(Layer):
 
     def __init__(self, name: str = "kvwrap", *, max_collections: int = 100) -> None:
         if not name or not isinstance(name, str):
-            raise ConfigurationError(f"a name is a string of at least a character, not {name!r}")
+            raise ConfigurationError(
+                f"`name` must be a string of at least one character; got {name!r}. Give one such "
+                "as 'sessions'."
+            )
         self.label = name
         self.max_collections = checked_count(max_collections, "max_collections")
 
@@ -56,18 +60,18 @@ class Statistics(Layer):
         self.reset()
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Set all counts to zero."""
         self._reads: dict[Collection, Cell] = {}
         self._writes: dict[Collection, Cell] = {}
         self._cells = {"read": self._reads, "write": self._writes}
-        self._names: set[Collection] = set()
-        self._since = self._now()
+        self._collections: set[Collection] = set()
+        self._started_at = self._now()
 
     def snapshot(self) -> Snapshot:
-        """What has been counted so far; may be called from any thread."""
+        """Return what has been counted so far. May be called from any thread."""
         return Snapshot(
             self.label,
-            self._now() - self._since,
+            self._now() - self._started_at,
             tuple(
                 Row(collection, operation, cell.counts(operation))
                 for operation, cells in dict(self._cells).items()
@@ -79,42 +83,42 @@ class Statistics(Layer):
         cells = self._cells.setdefault(operation, {})
         cell = cells.get(collection)
         if cell is None:
-            if collection not in self._names:
-                if len(self._names) >= self.max_collections:
+            if collection not in self._collections:
+                if len(self._collections) >= self.max_collections:
                     collection = OTHER
-                self._names.add(collection)
+                self._collections.add(collection)
             cell = cells.setdefault(collection, Cell())
         return cell
 
-    def _failed(
-        self, operation: str, collection: Collection, began: float, error: BaseException
+    def _count_failure(
+        self, operation: str, collection: Collection, started_at: float, error: BaseException
     ) -> None:
         cell = self._cell(operation, collection)
         name = type(error).__name__
         cell.errors[name] = cell.errors.get(name, 0) + 1
-        cell.took(self._now() - began)
+        cell.add_call(self._now() - started_at)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        cached = [place for place, layer in enumerate(above) if "caches" in layer.traits]
-        if cached and not any(isinstance(layer, Statistics) for layer in above[: cached[0] + 1]):
+        caches = [index for index, layer in enumerate(above) if "caches" in layer.traits]
+        if caches and not any(isinstance(layer, Statistics) for layer in above[: caches[0] + 1]):
             yield Finding(
                 "statistics-inside-cache",
-                "Statistics stands inside a cache, so that it sees only what the cache does not "
-                "have: its hit rate is not that of your readers.",
+                "Statistics is inside a cache, so it counts only what the cache does not have: its "
+                "hit rate is not that of your readers.",
                 "Put .statistics() before the cache, or one on each side.",
             )
 
-    # -- the primitives; reading and writing by hand, since they are all the traffic -----
+    # -- primitives; `read` and `write` are written out for speed: they are most calls ----
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         now = self._now
-        began = now()
+        started_at = now()
         try:
             entries = await self._read(collection, keys)
         except BaseException as error:
-            self._failed("read", collection, began, error)
+            self._count_failure("read", collection, started_at, error)
             raise
         cell = self._reads.get(collection) or self._cell("read", collection)
         for entry in entries:
@@ -122,7 +126,7 @@ class Statistics(Layer):
                 cell.hits += 1
                 cell.bytes += len(entry.body)
         cell.keys += len(entries)
-        seconds = now() - began
+        seconds = now() - started_at
         cell.seconds += seconds
         cell.buckets[int(log10(seconds * 1e9 + 1.0) * PER_DECADE)] += 1
         return entries
@@ -134,36 +138,36 @@ class Statistics(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        began = self._now()
+        started_at = self._now()
         try:
             written = await self._write(collection, keys, entries, expected)
         except BaseException as error:
-            self._failed("write", collection, began, error)
+            self._count_failure("write", collection, started_at, error)
             raise
         cell = self._writes.get(collection) or self._cell("write", collection)
-        for entry, was in zip(entries, written):
-            if was:
+        for entry, is_written in zip(entries, written):
+            if is_written:
                 cell.hits += 1
                 cell.bytes += len(entry.body)
         cell.keys += len(written)
-        cell.took(self._now() - began)
+        cell.add_call(self._now() - started_at)
         return written
 
-    async def _counted(
+    async def _count_call(
         self,
         operation: str,
         collection: Collection,
         forward: Callable[P, Coroutine[Any, Any, T]],
         *arguments: P.args,
-        **_: P.kwargs,
+        **keywords: P.kwargs,
     ) -> T:
-        # Called in here, since a call that is cancelled before it begins must not leave the
-        # inner one behind, begun by nobody.
-        began = self._now()
+        # The coroutine of `forward` is made in here. Made earlier, it would never be awaited if
+        # this call were cancelled before its first step.
+        started_at = self._now()
         try:
-            result = await forward(*arguments, **_)
+            result = await forward(*arguments, **keywords)
         except BaseException as error:
-            self._failed(operation, collection, began, error)
+            self._count_failure(operation, collection, started_at, error)
             raise
         cell = self._cell(operation, collection)
         if isinstance(result, list) and operation != "list_collections":
@@ -171,7 +175,7 @@ class Statistics(Layer):
             cell.hits += sum(result)
         elif isinstance(result, Page):
             cell.keys += len(result.keys)
-        cell.took(self._now() - began)
+        cell.add_call(self._now() - started_at)
         return result
 
     def remove(
@@ -180,31 +184,31 @@ class Statistics(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        return self._counted("remove", collection, self.inner.remove, collection, keys, expected)
+        return self._count_call("remove", collection, self.inner.remove, collection, keys, expected)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        return self._counted("touch", collection, self.inner.touch, collection, keys, expires)
+        return self._count_call("touch", collection, self.inner.touch, collection, keys, expires)
 
     def list_keys(
         self, collection: Collection, key_range: KeyRange, cursor: object
     ) -> Coroutine[Any, Any, Page]:
-        return self._counted(
+        return self._count_call(
             "list_keys", collection, self.inner.list_keys, collection, key_range, cursor
         )
 
     def list_collections(self) -> Coroutine[Any, Any, list[Collection]]:
-        return self._counted("list_collections", None, self.inner.list_collections)
+        return self._count_call("list_collections", None, self.inner.list_collections)
 
     def drop(self, collection: Collection) -> Coroutine[Any, Any, bool]:
-        return self._counted("drop", collection, self.inner.drop, collection)
+        return self._count_call("drop", collection, self.inner.drop, collection)
 
     def drop_all(self) -> Coroutine[Any, Any, bool]:
-        return self._counted("drop_all", None, self.inner.drop_all)
+        return self._count_call("drop_all", None, self.inner.drop_all)
 
     def sweep(self) -> Coroutine[Any, Any, None]:
-        return self._counted("sweep", None, self.inner.sweep)
+        return self._count_call("sweep", None, self.inner.sweep)
 
     def ping(self) -> Coroutine[Any, Any, None]:
-        return self._counted("ping", None, self.inner.ping)
+        return self._count_call("ping", None, self.inner.ping)

@@ -1,9 +1,9 @@
-"""Every order in which concurrent calls can be served, one after the other.
+"""Run concurrent calls in every order in which they can be served, one after the other.
 
 A gated store stops each of its calls before and after the moment at which it takes
-effect. A schedule is a sequence of choices: which of those who wait goes on next. All
+effect. A schedule is a sequence of choices: which of the waiting calls goes on next. All
 schedules of a scenario are tried by running it again and again, each time with another
-choice at the last place where there is one left; or many of them at random.
+choice at the last position where one remains; or many of them are tried at random.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 
 from kvwrap import MemoryStore, StoreUnavailable
 from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import KeyRange
 
 
 class Stage:
-    """Who waits to be let on, in the order of their coming."""
+    """The calls that wait at a gate, in the order of their arrival."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[str, asyncio.Future[None]]] = []
@@ -27,13 +28,13 @@ class Stage:
     async def gate(self, label: str) -> None:
         if self.is_open:
             return
-        here = (label, asyncio.get_running_loop().create_future())
-        self.waiting.append(here)
+        waiter = (label, asyncio.get_running_loop().create_future())
+        self.waiting.append(waiter)
         try:
-            await here[1]
+            await waiter[1]
         finally:
-            if here in self.waiting:
-                self.waiting.remove(here)
+            if waiter in self.waiting:
+                self.waiting.remove(waiter)
 
     def open(self) -> None:
         self.is_open = True
@@ -45,10 +46,25 @@ class Stage:
 
 async def settle() -> None:
     """Let every task run as far as it can."""
-    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # no public way
-    await asyncio.sleep(0)
-    while ready:
+    loop = asyncio.get_running_loop()
+    call_soon = loop.call_soon
+    scheduled = 0
+
+    def counted(*arguments: Any, **options: Any) -> asyncio.Handle:
+        nonlocal scheduled
+        scheduled += 1
+        return call_soon(*arguments, **options)
+
+    loop.call_soon = counted  # type: ignore[assignment,method-assign]  # every task uses it
+    try:
         await asyncio.sleep(0)
+        # The loop runs callbacks in their order. A turn in which this task alone was scheduled
+        # leaves none behind.
+        while scheduled > 1:
+            scheduled = 0
+            await asyncio.sleep(0)
+    finally:
+        loop.call_soon = call_soon  # type: ignore[method-assign]
 
 
 class GatedStore(MemoryStore):
@@ -56,10 +72,10 @@ class GatedStore(MemoryStore):
 
     Args:
         stage: Where they wait.
-        role: How its gates are called.
+        role: Name of the store in the labels of its gates.
         before: The calls that wait before they take effect.
-        after: Those that wait after it.
-        failing: Calls that raise once, in place of going on: `"write"` before the effect,
+        after: The calls that wait afterwards.
+        failing: Calls that raise once instead of going on: `"write"` before the effect,
             `"write!"` after it.
     """
 
@@ -118,18 +134,17 @@ class GatedStore(MemoryStore):
         return await self._do("remove", keys, effect, None)
 
     async def drop(self, collection: Any) -> bool:
-        held = [key for name, key in self._entries if name == collection]
         self.calls.append(("drop", ()))
         if "drop" in self.before:
             await self.stage.gate(f"{self.role}.drop goes")
         self._fail("drop")
-        for key in held:
-            self._forget((collection, key))
-        self.on_effect("remove", held, None)
+        dropped = (await super().list_keys(collection, KeyRange(), None)).keys
+        await super().remove(collection, dropped)  # not `drop`, which calls the gated `remove`
+        self.on_effect("remove", dropped, None)
         if "drop" in self.after:
             await self.stage.gate(f"{self.role}.drop comes")
         self._fail("drop!")
-        return bool(held)
+        return bool(dropped)
 
 
 class World:
@@ -140,21 +155,21 @@ class World:
         self.cancellable: dict[str, asyncio.Task[Any]] = {}
 
     async def begin(self) -> None:
-        """Bring the stores into their first state, before there are gates."""
+        """Bring the stores into their initial state, before there are gates."""
 
     def actors(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """What goes on at the same time, by name; a name with `?` may be cancelled."""
+        """Return the concurrent actions by name; one with `?` in its name may be cancelled."""
         raise NotImplementedError
 
     async def end(self) -> None:
-        """Say what must hold when all is over."""
+        """Check what must hold when all actions have ended."""
 
 
 Chooser = Callable[[int], int]
 
 
 async def play(world: World, choose: Chooser) -> list[str]:
-    """Run a scenario with these choices; its gates in the order in which they were passed."""
+    """Run a scenario with these choices. Returns its gates in the order they were passed."""
     await world.begin()
     tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -201,28 +216,28 @@ async def play(world: World, choose: Chooser) -> list[str]:
 
 
 def orders() -> Iterator[Chooser]:
-    """Choosers that together make every sequence of choices, for `play` one by one."""
+    """Yield choosers for `play`, one by one, that together make every sequence of choices."""
     script: list[int] = []
     while True:
-        made: list[tuple[int, int]] = []
+        choices: list[tuple[int, int]] = []
 
-        def choose(options: int, script: list[int] = script, made: Any = made) -> int:
-            place = len(made)
-            choice = script[place] if place < len(script) else 0
-            made.append((choice, options))
+        def choose(options: int, script: list[int] = script, choices: Any = choices) -> int:
+            step = len(choices)
+            choice = script[step] if step < len(script) else 0
+            choices.append((choice, options))
             return choice
 
         yield choose
-        while made and made[-1][0] + 1 == made[-1][1]:
-            made.pop()
-        if not made:
+        while choices and choices[-1][0] + 1 == choices[-1][1]:
+            choices.pop()
+        if not choices:
             return
-        script = [choice for choice, _ in made]
+        script = [choice for choice, _ in choices]
         script[-1] += 1
 
 
 async def every_order(make: Callable[[], World], at_most: int = 20_000) -> int:
-    """Play all schedules of a scenario; how many there are."""
+    """Play all schedules of a scenario. Returns their number."""
     count = 0
     for choose in orders():
         count += 1
@@ -232,7 +247,7 @@ async def every_order(make: Callable[[], World], at_most: int = 20_000) -> int:
 
 
 async def some_orders(make: Callable[[], World], seed: int, count: int) -> None:
-    """Play so many schedules of a scenario at random."""
+    """Play `count` schedules of a scenario at random."""
     rng = random.Random(seed)
     for _ in range(count):
         await play(make(), rng.randrange)
