@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.layers.base import Collection, Renaming, checked_prefix
+from kvwrap.layers.base import Collection, Renaming, checked_name
 
 
 class PrefixCollection(Renaming):
@@ -20,7 +20,7 @@ class PrefixCollection(Renaming):
     prefixes_keys = False
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = checked_prefix(prefix)
+        self.prefix = checked_name(prefix, "prefix")
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return (self.prefix if collection is None else self.prefix + collection), ""

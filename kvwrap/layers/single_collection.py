@@ -16,7 +16,6 @@ from kvwrap.layers.base import (
     Renaming,
     Store,
     checked_name,
-    checked_prefix,
     key_prefix_outside_hashed_keys,
     pages,
 )
@@ -42,8 +41,8 @@ class SingleCollection(Renaming):
     finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
-        self.collection = None if collection is None else checked_name(collection, "a collection")
-        self.separator = checked_prefix(separator)
+        self.collection = None if collection is None else checked_name(collection, "collection")
+        self.separator = checked_name(separator, "separator")
         if separator[0] in "%0123456789ABCDEF":
             raise ConfigurationError(
                 "`separator` must not begin with a percent sign, a digit or a letter from A to F, "

@@ -50,8 +50,12 @@ async def test_a_burst_goes_at_once_and_then_one_after_another(clock):
     store = limited(clock, 10, burst=3)
     tasks = await start(clock, store, *"abcdef")
     assert moments(store) == [0, 0, 0]
+    assert not store.find(RateLimit).idle
+    assert not store.idle
     await clock.run(1)
     await asyncio.gather(*tasks)
+    assert store.find(RateLimit).idle
+    assert store.idle
     assert moments(store) == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
@@ -101,6 +105,7 @@ async def test_a_cancelled_operation_returns_its_reservation(clock):
     _, waiting = await start(clock, store, "a", "b")
     waiting.cancel()
     await clock.settle()
+    assert store.find(RateLimit).idle
     (late,) = await start(clock, store, "c")
     await clock.run(1)
     await late

@@ -119,7 +119,7 @@ async def test_capabilities_are_those_of_all_stores() -> None:
         capabilities = frozenset({Capability.CULL})
 
         async def list_keys(self, *_: object) -> object:  # type: ignore[override]  # refuses
-            raise self._unsupported("enumerate keys")
+            raise UnsupportedOperation("no keys", store=self.name)
 
     store = Routing({"a": Plain}, by="key").over(MemoryStore())
     assert store.capabilities == {Capability.CULL}

@@ -28,6 +28,7 @@ from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes, is_runn
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
+from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
 from kvwrap.core.nested import StoreSource, checked_source, checked_sources
 from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.optional import need
@@ -64,7 +65,7 @@ from kvwrap.core.validation import (
 from kvwrap.layers.base.around import Around, Call
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
 from kvwrap.layers.base.partitioning import Partitioning, SubBatch
-from kvwrap.layers.base.renaming import Renaming, checked_prefix, key_prefix_outside_hashed_keys
+from kvwrap.layers.base.renaming import Renaming, key_prefix_outside_hashed_keys
 from kvwrap.layers.base.transform import Observer, Transform
 
 __all__ = [  # noqa: RUF022  # grouped by purpose
@@ -101,10 +102,13 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "checked_ttl",
     "Clock",
     "codec",
+    "converter",
     # Values and serializers
     "ValueHook",
     "Serializer",
     "JSON",
+    "KINDS_OF_MODELS",
+    "Mismatch",
     "MsgpackSerializer",
     "checked_serializer",
     # Second stores
@@ -137,7 +141,6 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "checked_names",
     "checked_number",
     "checked_operations",
-    "checked_prefix",
     "checked_rng",
     "checked_seconds",
     "checked_share",

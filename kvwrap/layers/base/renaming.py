@@ -12,7 +12,6 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
-from kvwrap.core.validation import checked_name
 
 
 class Renaming(Layer):
@@ -127,11 +126,6 @@ class Renaming(Layer):
 
 def _prefixed(prefix: str, keys: Sequence[str]) -> Sequence[str]:
     return [prefix + key for key in keys] if prefix else keys
-
-
-def checked_prefix(prefix: object) -> str:
-    """Return the prefix or separator; raises `ConfigurationError` if no name can contain it."""
-    return checked_name(prefix, "a prefix or separator")
 
 
 def key_prefix_outside_hashed_keys(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:
