@@ -99,7 +99,7 @@ class Replication(Layer):
         if not isinstance(replicas, Mapping | list | tuple) or not replicas:
             raise ConfigurationError(
                 "`replicas` must be a sequence of stores, or a mapping such as {'1': store}, with "
-                f"at least one; got {type(replicas).__name__}{'' if replicas else ' without any'}"
+                f"at least one; got {type(replicas).__name__ if replicas else repr(replicas)}"
             )
         if not isinstance(replicas, Mapping):
             replicas = {str(number): source for number, source in enumerate(replicas, 1)}

@@ -66,7 +66,7 @@ class Sharding(Partitioning):
         if not isinstance(shards, Mapping | list | tuple) or not shards:
             raise ConfigurationError(
                 "`shards` must be a mapping such as {'b': store}, or a sequence of stores, with "
-                f"at least one; got {type(shards).__name__}{'' if shards else ' without any'}"
+                f"at least one; got {type(shards).__name__ if shards else repr(shards)}"
             )
         if not isinstance(shards, Mapping):
             shards = {str(number): shard for number, shard in enumerate(shards, 1)}
