@@ -36,7 +36,7 @@ class ConcurrencyLimit(Around):
     def _reset(self, loop: asyncio.AbstractEventLoop | None) -> None:
         # Operations that an earlier event loop left unfinished hold no place any more.
         self._loop = loop
-        self._places = asyncio.Semaphore(self.limit)
+        self._semaphore = asyncio.Semaphore(self.limit)
         self._active = 0
         self._waiting = 0
 
@@ -59,30 +59,30 @@ class ConcurrencyLimit(Around):
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._reset(loop)
-        places = self._places
-        if places.locked():
-            await self._wait_for_place(places, call)
+        semaphore = self._semaphore
+        if semaphore.locked():
+            await self._wait_for_place(semaphore, call)
         else:
-            await places.acquire()
+            await semaphore.acquire()
         self._active += 1
         try:
             return await call()
         finally:
-            if places is self._places:
+            if semaphore is self._semaphore:
                 self._active -= 1
-            places.release()
+            semaphore.release()
 
-    async def _wait_for_place(self, places: asyncio.Semaphore, call: Call[T]) -> None:
+    async def _wait_for_place(self, semaphore: asyncio.Semaphore, call: Call[T]) -> None:
         if self.wait == 0:
             raise self._rejection(call)
         self._waiting += 1
         try:
             async with asyncio.timeout(self.wait):
-                await places.acquire()
+                await semaphore.acquire()
         except TimeoutError:
             raise self._rejection(call) from None
         finally:
-            if places is self._places:
+            if semaphore is self._semaphore:
                 self._waiting -= 1
 
     def _rejection(self, call: Call[T]) -> RateLimited:
