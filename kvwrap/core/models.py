@@ -1,152 +1,224 @@
-"""Model instances to plain values and back, by whichever library the model is of."""
+"""Models: conversion between their instances and JSON values, by the library of the model."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import re
 import sys
 import typing
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from abc import ABC, abstractmethod
+from dataclasses import fields, is_dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
-
-from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pydantic
 
 T = TypeVar("T")
 
+KINDS_OF_MODELS = (
+    "a pydantic model, a dataclass, a msgspec struct, a TypedDict, or a type made of one of these, "
+    "such as list[User]"
+)
+"""The types that are models, for messages."""
+
 
 class Mismatch(Exception):
-    """A value is not of the model; says where and how, and never the value."""
+    """A value is not of the model; the text has the field and the problem, never the value."""
 
 
-class Converter(NamedTuple, Generic[T]):
-    """The two directions of a model; both raise `Mismatch`.
+class Converter(ABC, Generic[T]):
+    """Converts between instances of a model and JSON values. All methods raise `Mismatch`.
 
     Attributes:
-        plain: The JSON value of an instance.
-        model: The instance of a JSON value.
+        name: The name of the model, for messages.
     """
 
-    plain: Callable[[T], Any]
-    model: Callable[[Any], T]
+    def __init__(self, model: Any) -> None:
+        self.name = getattr(model, "__name__", repr(model))
+        self._model = model
+        self._class = _class_of(model)
+
+    def dump(self, instance: T) -> Any:
+        """Return the JSON value of an instance, which has been checked to load again."""
+        if self._class is not None and not isinstance(instance, self._class):
+            raise Mismatch(f"expected {self._class.__name__}, got {type(instance).__name__}")
+        value = self._dump(instance)
+        self.load(value)
+        return value
+
+    @abstractmethod
+    def _dump(self, instance: T) -> Any: ...
+
+    @abstractmethod
+    def load(self, value: Any) -> T:
+        """Return the instance of a JSON value."""
+
+    @abstractmethod
+    def check(self, value: Any) -> T:
+        """Return the instance of a value, which may also be an instance already."""
+
+    @abstractmethod
+    def complete(self, value: Any) -> Any:
+        """Return the JSON value of the instance of a value: converted, with all defaults."""
 
 
-def converter(model: type[T]) -> Converter[T]:
-    """How instances of this model become plain values.
+def converter(model: Any, *, strict: bool = True, any_class: bool = False) -> Converter[Any]:
+    """Return the converter of a model.
+
+    Args:
+        model: The model, one of `KINDS_OF_MODELS`.
+        strict: False lets msgspec read numbers from strings. Pydantic models have a setting of
+            their own.
+        any_class: True accepts every class, even if it is no model; a value must then be an
+            instance of it.
 
     Raises:
-        ConfigurationError: It is no model of a known kind.
+        TypeError: `model` is not a model.
     """
     if _is_pydantic(model):
-        return _by_pydantic(model)
+        return _PydanticConverter(model)
     try:
-        msgspec.json.schema(model)
-    except (TypeError, RuntimeError):
-        raise ConfigurationError(
-            f"{model!r} is no model: pydantic models, dataclasses, msgspec structs, TypedDicts "
-            "and types made of one kind of them are"
-        ) from None
-    return _by_msgspec(model)
+        if any_class:
+            msgspec.json.Decoder(model)
+        else:
+            msgspec.json.schema(model)
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"{model!r} is not a model") from error
+    return _MsgspecConverter(model, strict)
+
+
+class _PydanticConverter(Converter[T]):
+    def __init__(self, model: Any) -> None:
+        import pydantic  # an optional package, which is installed where such a model exists
+
+        super().__init__(model)
+        self._adapter: pydantic.TypeAdapter[T] = pydantic.TypeAdapter(model)
+        self._invalid = pydantic.ValidationError
+        self._misuse = pydantic.PydanticUserError
+
+    def _dump(self, instance: T) -> Any:
+        try:
+            return self._adapter.dump_python(
+                instance, mode="json", by_alias=True, round_trip=True, warnings="error"
+            )
+        except self._misuse:
+            raise
+        except ValueError as error:
+            raise Mismatch(f"{type(instance).__name__} cannot be converted to JSON") from error
+
+    def load(self, value: Any) -> T:
+        try:
+            # As JSON, because strict models read a date from a string in JSON only.
+            return self._adapter.validate_json(msgspec.json.encode(value))
+        except self._invalid as error:
+            raise self._mismatch(error) from None
+        except TypeError:
+            raise Mismatch(f"expected JSON, got {type(value).__name__}") from None
+
+    def check(self, value: Any) -> T:
+        try:
+            return self._adapter.validate_python(value)
+        except self._invalid as error:
+            raise self._mismatch(error) from None
+
+    def complete(self, value: Any) -> Any:
+        return self._adapter.dump_python(self.check(value), mode="json")
+
+    def _mismatch(self, error: pydantic.ValidationError) -> Mismatch:
+        # Types of errors and names of fields only: pydantic's own text quotes the value.
+        problems: dict[str, None] = {}
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            path = ".".join(
+                str(step) if step in self._field_names else "[...]" for step in problem["loc"]
+            )
+            problems[f"{problem['type']} at `{path}`" if path else problem["type"]] = None
+        return Mismatch(", ".join(problems))
+
+    @cached_property
+    def _field_names(self) -> set[object]:
+        """Names of the fields; anything else in a location may be part of the value."""
+        names: set[object] = set(getattr(self._model, "__pydantic_fields__", ()))
+        with contextlib.suppress(Exception):  # a model need not have a schema
+            parts: list[Any] = [self._adapter.json_schema()]
+            while parts:
+                part = parts.pop()
+                if isinstance(part, dict):
+                    properties = part.get("properties")
+                    names.update(properties if isinstance(properties, dict) else ())
+                    parts.extend(part.values())
+                elif isinstance(part, list):
+                    parts.extend(part)
+        return names
+
+
+class _MsgspecConverter(Converter[T]):
+    def __init__(self, model: Any, strict: bool) -> None:
+        super().__init__(model)
+        self._strict = strict
+
+    def _dump(self, instance: T) -> Any:
+        try:
+            return msgspec.to_builtins(instance, str_keys=True)
+        except (TypeError, ValueError, RecursionError):
+            raise Mismatch(f"{type(instance).__name__} cannot be converted to JSON") from None
+
+    def load(self, value: Any) -> T:
+        return self._convert(value, str_keys=True)
+
+    def check(self, value: Any) -> T:
+        return self._convert(value, str_keys=False)
+
+    def complete(self, value: Any) -> Any:
+        return _to_json(self.check(value))
+
+    def _convert(self, value: Any, *, str_keys: bool) -> T:
+        try:
+            converted: T = msgspec.convert(
+                value, self._model, strict=self._strict, str_keys=str_keys
+            )
+        except msgspec.ValidationError as error:
+            raise Mismatch(_without_values(error)) from None
+        return converted
+
+
+_SAFE = ("Expected `", "Object missing required field `")
+"""Beginnings of those texts of msgspec that quote types and fields only; others quote values."""
+_PATH = re.compile(r" - at ((?:`key` in )?`\$[^`]*`)$")
+
+
+def _without_values(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    path = _PATH.search(text)
+    # An exception of the model's own code, such as __post_init__, is the cause of msgspec's.
+    safe = text.startswith(_SAFE) and error.__cause__ is None
+    problem = text.removesuffix(path[0] if path else "") if safe else "invalid value"
+    return f"{problem[0].lower()}{problem[1:]}" + (f" at {path[1]}" if path else "")
+
+
+def _to_json(value: Any) -> Any:
+    # Recursion in Python, because `msgspec.to_builtins` omits the defaults of a dataclass.
+    if is_dataclass(value):
+        return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_to_json(item) for item in value]
+    return msgspec.to_builtins(value)
 
 
 def _is_pydantic(model: Any) -> bool:
-    # Its own classes and dataclasses carry its validator; nothing does where it is not loaded.
+    # Its models and dataclasses have its validator. No class has one before it is imported.
     if "pydantic" not in sys.modules:
         return False
     parts = typing.get_args(model)
     return hasattr(model, "__pydantic_validator__") or any(map(_is_pydantic, parts))
 
 
-def _by_pydantic(model: type[T]) -> Converter[T]:
-    import pydantic
-
-    adapter = pydantic.TypeAdapter(model)
-    instances = _instances(model)
-
-    def plain(value: T) -> Any:
-        _check_instance(value, instances)
-        try:
-            dumped = adapter.dump_python(
-                value, mode="json", by_alias=True, round_trip=True, warnings="error"
-            )
-        except pydantic.PydanticUserError:
-            raise
-        except ValueError as error:
-            raise Mismatch(f"{type(value).__name__} cannot be turned into JSON") from error
-        load(dumped)
-        return dumped
-
-    def load(value: Any) -> T:
-        try:
-            # As JSON, since strict models take a date from a string there, and only there.
-            return adapter.validate_json(msgspec.json.encode(value))
-        except pydantic.ValidationError as error:
-            # Locations and kinds only: pydantic's own text quotes the value.
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            known = _names(adapter)
-            place = ".".join(str(step) if step in known else "[...]" for step in first["loc"])
-            raise Mismatch(f"{place or 'the value'}: {first['type'].replace('_', ' ')}") from None
-        except TypeError:
-            raise Mismatch(f"the value is {type(value).__name__}, not JSON") from None
-
-    return Converter(plain, load)
-
-
-def _names(adapter: pydantic.TypeAdapter[Any]) -> set[str]:
-    """The names of the fields; what else stands in a location may come from the value."""
-    found: set[str] = set()
-    with contextlib.suppress(Exception):  # a model need not have a schema
-        parts: list[Any] = [adapter.json_schema()]
-        while parts:
-            part = parts.pop()
-            if isinstance(part, dict):
-                properties = part.get("properties")
-                found.update(properties if isinstance(properties, dict) else ())
-                parts.extend(part.values())
-            elif isinstance(part, list):
-                parts.extend(part)
-    return found
-
-
-def _by_msgspec(model: type[T]) -> Converter[T]:
-    instances = _instances(model)
-
-    def plain(value: T) -> Any:
-        _check_instance(value, instances)
-        try:
-            dumped = msgspec.to_builtins(value, str_keys=True)
-        except (TypeError, ValueError, RecursionError):
-            raise Mismatch(f"{type(value).__name__} cannot be turned into JSON") from None
-        load(dumped)
-        return dumped
-
-    def load(value: Any) -> T:
-        try:
-            return msgspec.convert(value, model, str_keys=True)
-        except msgspec.ValidationError as error:
-            raise Mismatch(_without_values(str(error))) from None
-
-    return Converter(plain, load)
-
-
-def _without_values(text: str) -> str:
-    # "Expected `int`, got `str` - at `$.age`" quotes types only; other texts may quote values.
-    what, _, place = text.partition(" - at ")
-    what = what if what.startswith(("Expected", "Object missing", "Object contains")) else "invalid"
-    return f"{place.strip('`')}: {what}" if place else what
-
-
-def _instances(model: Any) -> type | None:
-    """The class that values are instances of, where the type says so."""
-    if dataclasses.is_dataclass(model) or hasattr(model, "__struct_fields__"):
+def _class_of(model: Any) -> type | None:
+    """Return the class that instances must have, if the model is a class."""
+    if is_dataclass(model) or hasattr(model, "__struct_fields__"):
         return model if isinstance(model, type) else None
     return model if isinstance(model, type) and hasattr(model, "__pydantic_validator__") else None
-
-
-def _check_instance(value: Any, wanted: type | None) -> None:
-    if wanted is not None and not isinstance(value, wanted):
-        raise Mismatch(f"expected {wanted.__name__}, got {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""A store of one model: what is put is checked, and what is read is an instance."""
+"""Typed views of a store: values are checked instances of one model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
 from kvwrap.core.atomic import AtomicMethods
-from kvwrap.core.models import Mismatch, converter
+from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
 from kvwrap.core.ttl import TTL
 from kvwrap.core.validation import checked_collection, checked_keys, checked_values
 from kvwrap.errors import ConfigurationError, InvalidValue, KeyNotFound
@@ -18,22 +18,23 @@ OnInvalid = Literal["raise", "ignore"]
 
 
 class TypedVersioned(NamedTuple, Generic[T]):
-    """An instance, and the version under which `compare_and_put` may replace it."""
+    """An instance, and the version that `compare_and_put` needs to replace it."""
 
     value: T
     version: int
 
 
 class TypedStore(Generic[T]):
-    """A view of a store whose values are of one model; made by `store.typed(Model)`.
+    """A view of a store whose values are of one model; created by `store.typed(Model)`.
 
-    Methods are those of the store. Every instance put is turned into JSON and checked to come
-    back before anything is written; `InvalidValue` says where it would not, and, reading,
-    where what is stored is not of the model. No message quotes a value.
+    It has the methods of the store. Every instance put is converted to JSON, and checked to
+    load again before anything is written. `InvalidValue` names the field for which it would
+    not, or in which a stored value is not of the model. No message quotes a value.
 
     Attributes:
-        store: The store that this is a view of.
-        collection: The collection where a method is not given another.
+        store: The store of this view.
+        model: The model of the values.
+        collection: The collection of the methods when none is passed.
     """
 
     def __init__(
@@ -45,44 +46,48 @@ class TypedStore(Generic[T]):
         on_invalid: OnInvalid = "raise",
     ) -> None:
         if on_invalid not in ("raise", "ignore"):
-            raise ConfigurationError(f"on_invalid is 'raise' or 'ignore', not {on_invalid!r}")
+            raise ConfigurationError(
+                f"`on_invalid` must be 'raise' or 'ignore'; got {on_invalid!r}"
+            )
         self.store = store
         self.model = model
         self.collection = checked_collection(collection)
         self._ignores = on_invalid == "ignore"
-        self._converter = converter(model)
+        try:
+            self._converter = converter(model)
+        except TypeError:
+            raise ConfigurationError(f"`model` must be {KINDS_OF_MODELS}; got {model!r}") from None
 
     def _in(self, collection: str | None) -> str | None:
         return self.collection if collection is None else collection
 
-    def _plain(self, value: T, key: str, collection: str | None) -> object:
+    def _dump(self, value: T, key: str, collection: str | None) -> object:
         try:
-            return self._converter.plain(value)
+            return self._converter.dump(value)
         except Mismatch as mismatch:
-            raise self._invalid("the value is not", mismatch, key, collection) from None
+            raise self._invalid("the value", mismatch, key, collection) from None
 
     @overload
-    def _model(self, value: object, key: str, collection: str | None) -> T | None: ...
+    def _load(self, value: object, key: str, collection: str | None) -> T | None: ...
 
     @overload
-    def _model(self, value: object, key: str, collection: str | None, missing: D) -> T | D: ...
+    def _load(self, value: object, key: str, collection: str | None, missing: D) -> T | D: ...
 
-    def _model(
+    def _load(
         self, value: object, key: str, collection: str | None, missing: object = None
     ) -> object:
         try:
-            return self._converter.model(value)
+            return self._converter.load(value)
         except Mismatch as mismatch:
             if self._ignores:
                 return missing
-            raise self._invalid("what is stored is not", mismatch, key, collection) from None
+            raise self._invalid("the stored value", mismatch, key, collection) from None
 
     def _invalid(
-        self, what: str, mismatch: Mismatch, key: str, collection: str | None
+        self, subject: str, mismatch: Mismatch, key: str, collection: str | None
     ) -> InvalidValue:
-        name = getattr(self.model, "__name__", str(self.model))
         return InvalidValue(
-            f"{what} a valid {name}: {mismatch}",
+            f"{subject} must be a valid {self._converter.name}: {mismatch}",
             store=self.store.name,
             collection=self._in(collection),
             key=key,
@@ -91,65 +96,70 @@ class TypedStore(Generic[T]):
     # -- reading -----------------------------------------------------------------------
 
     async def get(self, key: str, *, collection: str | None = None) -> T | None:
-        """The instance, or `None` where there is none."""
-        found = await self.store.get_versioned(key, collection=self._in(collection))
-        return None if found is None else self._model(found.value, key, collection)
+        """Return the instance, or `None` if there is no value."""
+        stored = await self.store.get_versioned(key, collection=self._in(collection))
+        return None if stored is None else self._load(stored.value, key, collection)
 
     async def get_many(
         self, keys: Sequence[str], *, collection: str | None = None
     ) -> list[T | None]:
-        """The instances in the order of their keys, in one round trip."""
+        """Return the instances in the order of the keys, in one round trip."""
         return [value for value, _ in await self.ttl_many(keys, collection=collection)]
 
     async def ttl(
         self, key: str, *, collection: str | None = None
     ) -> tuple[T | None, float | None]:
-        """The instance and its seconds left; `(instance, None)` never expires."""
+        """Return the instance and its remaining seconds; `(instance, None)` has no expiry."""
         return (await self.ttl_many([key], collection=collection))[0]
 
     async def ttl_many(
         self, keys: Sequence[str], *, collection: str | None = None
     ) -> list[tuple[T | None, float | None]]:
-        """As `ttl`, for many keys at once."""
+        """Return what `ttl` returns, for many keys at once."""
         keys = checked_keys(keys)
         pairs = await self.store.ttl_many(keys, collection=self._in(collection))
-        found: list[tuple[T | None, float | None]] = []
-        for key, (value, left) in zip(keys, pairs, strict=True):
-            model = None if value is None else self._model(value, key, collection)
-            found.append((model, None if model is None else left))
-        return found
+        results: list[tuple[T | None, float | None]] = []
+        for key, (value, seconds) in zip(keys, pairs, strict=True):
+            instance = None if value is None else self._load(value, key, collection)
+            results.append((instance, None if instance is None else seconds))
+        return results
 
     async def require(self, key: str, *, collection: str | None = None) -> T:
-        """The instance; raises `KeyNotFound` where there is none."""
-        there = self._in(collection)
-        value = await self.store.require(key, collection=there)
-        model = self._model(value, key, collection)
-        if model is None and value is not None:
+        """Return the instance; raises `KeyNotFound` if there is no value."""
+        name = self._in(collection)
+        value = await self.store.require(key, collection=name)
+        instance = self._load(value, key, collection)
+        if instance is None and value is not None:
             raise KeyNotFound(
-                "there is no valid value", store=self.store.name, collection=there, key=key
+                f"the key has no valid {self._converter.name}",
+                store=self.store.name,
+                collection=name,
+                key=key,
             )
-        return model  # type: ignore[return-value]  # None only where the model allows None
+        return instance  # type: ignore[return-value]  # None only if the model allows None
 
     async def exists(self, key: str, *, collection: str | None = None) -> bool:
-        """Whether there is a value, valid or not."""
+        """Return True if the key has a value, valid or not."""
         return await self.store.exists(key, collection=self._in(collection))
 
     async def get_versioned(
         self, key: str, *, collection: str | None = None
     ) -> TypedVersioned[T] | None:
-        """The instance with its version, or `None` where there is none."""
-        found = await self.store.get_versioned(key, collection=self._in(collection))
-        model = None if found is None else self._model(found.value, key, collection)
-        return None if found is None or model is None else TypedVersioned(model, found.version)
+        """Return the instance with its version, or `None` if there is no value."""
+        stored = await self.store.get_versioned(key, collection=self._in(collection))
+        instance = None if stored is None else self._load(stored.value, key, collection)
+        if stored is None or instance is None:
+            return None
+        return TypedVersioned(instance, stored.version)
 
     # -- writing -----------------------------------------------------------------------
 
     async def put(
         self, key: str, value: T, *, collection: str | None = None, ttl: TTL | None = None
     ) -> None:
-        """Keep the instance under the key, for `ttl` seconds or for good."""
-        plain = self._plain(value, key, collection)
-        await self.store.put(key, plain, collection=self._in(collection), ttl=ttl)
+        """Store the instance under the key, for `ttl` seconds or without expiry."""
+        json = self._dump(value, key, collection)
+        await self.store.put(key, json, collection=self._in(collection), ttl=ttl)
 
     async def put_many(
         self,
@@ -159,19 +169,22 @@ class TypedStore(Generic[T]):
         collection: str | None = None,
         ttl: TTL | None = None,
     ) -> None:
-        """As `put`, for many keys at once; every instance is checked before any is written."""
+        """Do what `put` does, for many keys at once.
+
+        All instances are checked before any is written.
+        """
         keys = checked_keys(keys)
         values = checked_values(values, len(keys))
-        plain = [self._plain(value, key, collection) for key, value in zip(keys, values)]
-        await self.store.put_many(keys, plain, collection=self._in(collection), ttl=ttl)
+        json = [self._dump(value, key, collection) for key, value in zip(keys, values)]
+        await self.store.put_many(keys, json, collection=self._in(collection), ttl=ttl)
 
     async def put_if_absent(
         self, key: str, value: T, *, collection: str | None = None, ttl: TTL | None = None
     ) -> bool:
-        """Put the instance where there is no value, atomically; whether it was put."""
-        plain = self._plain(value, key, collection)
-        there = self._in(collection)
-        return await self.store.put_if_absent(key, plain, collection=there, ttl=ttl)
+        """Put the instance if the key has no value, atomically. Returns True if it was put."""
+        json = self._dump(value, key, collection)
+        name = self._in(collection)
+        return await self.store.put_if_absent(key, json, collection=name, ttl=ttl)
 
     async def compare_and_put(
         self,
@@ -182,10 +195,10 @@ class TypedStore(Generic[T]):
         collection: str | None = None,
         ttl: TTL | None = None,
     ) -> bool:
-        """Replace the value that had this version, atomically; whether it was still there."""
-        plain = self._plain(value, key, collection)
-        there = self._in(collection)
-        return await self.store.compare_and_put(key, plain, version, collection=there, ttl=ttl)
+        """Replace the value if it still has this version, atomically. Returns True if it had."""
+        json = self._dump(value, key, collection)
+        name = self._in(collection)
+        return await self.store.compare_and_put(key, json, version, collection=name, ttl=ttl)
 
     async def get_or_put(
         self,
@@ -195,45 +208,47 @@ class TypedStore(Generic[T]):
         collection: str | None = None,
         ttl: TTL | None = None,
     ) -> T:
-        """The instance, or the factory's, put for `ttl` seconds; one factory call at a time.
+        """Return the instance, or put the factory's result for `ttl` seconds and return that.
 
-        With `on_invalid="ignore"`, a stored value that is not of the model is replaced.
+        One call of the factory runs at a time for a key. With `on_invalid="ignore"`, a stored
+        value that is not of the model is replaced.
         """
-        there = self._in(collection)
+        name = self._in(collection)
 
-        async def plain() -> object:
-            made = factory()
-            return self._plain(await made if isinstance(made, Awaitable) else made, key, collection)
+        async def json_factory() -> object:
+            result = factory()
+            instance = await result if isinstance(result, Awaitable) else result
+            return self._dump(instance, key, collection)
 
-        value = await self.store.get_or_put(key, plain, collection=there, ttl=ttl)
-        model = self._model(value, key, collection)
-        if model is None and value is not None:
-            await self.store.delete(key, collection=there)
-            value = await self.store.get_or_put(key, plain, collection=there, ttl=ttl)
-            model = self._model(value, key, collection)
-        return model  # type: ignore[return-value]  # None only where the model allows None
+        value = await self.store.get_or_put(key, json_factory, collection=name, ttl=ttl)
+        instance = self._load(value, key, collection)
+        if instance is None and value is not None:
+            await self.store.delete(key, collection=name)
+            value = await self.store.get_or_put(key, json_factory, collection=name, ttl=ttl)
+            instance = self._load(value, key, collection)
+        return instance  # type: ignore[return-value]  # None only if the model allows None
 
     async def pop(self, key: str, *, collection: str | None = None) -> T | None:
-        """Take the instance away and give it back, or `None` where there is none."""
+        """Delete the entry and return its instance, or `None` if there is no value."""
         value = await self.store.pop(key, collection=self._in(collection))
-        return None if value is None else self._model(value, key, collection)
+        return None if value is None else self._load(value, key, collection)
 
     async def expire(self, key: str, ttl: TTL | None, *, collection: str | None = None) -> bool:
-        """Give the entry a new ttl, counted from now, `None` for never; whether there was one."""
+        """Set a new ttl, from now; `None` means no expiry. Returns True if an entry existed."""
         return await self.store.expire(key, ttl, collection=self._in(collection))
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
-        """Take the entry away; whether there was one."""
+        """Delete the entry. Returns True if it existed."""
         return await self.store.delete(key, collection=self._in(collection))
 
     async def delete_many(self, keys: Sequence[str], *, collection: str | None = None) -> int:
-        """As `delete`, for many keys at once; how many there were."""
+        """Delete many entries at once. Returns the number that existed."""
         return await self.store.delete_many(keys, collection=self._in(collection))
 
-    # -- enumerating -------------------------------------------------------------------
+    # -- enumeration -------------------------------------------------------------------
 
     async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
-        """The keys of the collection, at most `limit`."""
+        """Return the keys of the collection, at most `limit`."""
         return await self.store.keys(self._in(collection), limit=limit)
 
     def scan(
@@ -244,9 +259,9 @@ class TypedStore(Generic[T]):
         start: str | None = None,
         end: str | None = None,
     ) -> AsyncIterator[str]:
-        """The keys that begin with `prefix`, from `start` up to but not `end`."""
-        there = self._in(collection)
-        return self.store.scan(collection=there, prefix=prefix, start=start, end=end)
+        """Iterate over the keys that begin with `prefix`, from `start` up to but not `end`."""
+        name = self._in(collection)
+        return self.store.scan(collection=name, prefix=prefix, start=start, end=end)
 
     async def items(
         self,
@@ -256,18 +271,20 @@ class TypedStore(Generic[T]):
         start: str | None = None,
         end: str | None = None,
     ) -> AsyncIterator[tuple[str, T]]:
-        """As `scan`, with the instances; invalid ones are left out if they are ignored."""
+        """Iterate over keys and instances, with the arguments of `scan`.
+
+        Invalid values are skipped if `on_invalid` is "ignore".
+        """
         pairs = self.store.items(
             collection=self._in(collection), prefix=prefix, start=start, end=end
         )
         async for key, value in pairs:
-            model = self._model(value, key, collection, _INVALID)
-            if not isinstance(model, _Invalid):
-                yield key, model
+            instance = self._load(value, key, collection, _INVALID)
+            if not isinstance(instance, _Invalid):
+                yield key, instance
 
     def __repr__(self) -> str:
-        name = getattr(self.model, "__name__", self.model)
-        return f"<{name} in {self.collection!r} of {self.store!r}>"
+        return f"<{self._converter.name} in {self.collection!r} of {self.store!r}>"
 
 
 class _Invalid:

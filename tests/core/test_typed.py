@@ -1,4 +1,4 @@
-"""`store.typed(Model)`: instances in, instances out, whatever the kind of model."""
+"""`store.typed(Model)`: instances in, instances out, for every kind of model."""
 
 from __future__ import annotations
 
@@ -180,7 +180,49 @@ async def test_names_inside_a_value_are_not_quoted_either():
         assert SECRET not in str(caught.value)
 
 
-async def test_invalid_values_can_be_taken_for_missing():
+async def test_unknown_fields_and_texts_of_the_model_are_not_quoted():
+    class Closed(msgspec.Struct, forbid_unknown_fields=True):
+        name: str
+
+    @dataclasses.dataclass
+    class Picky:
+        name: str
+
+        def __post_init__(self):
+            raise ValueError(f"Expected `int`, got {self.name}")
+
+    store = MemoryStore()
+    await store.put("a", {"name": SECRET, SECRET: 1})
+    for model in (Closed, Picky):
+        with pytest.raises(InvalidValue, match=r"must be a valid .*: invalid value") as caught:
+            await store.typed(model).get("a")
+        assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "stored", "message"),
+    [
+        (DataUser, {"name": "ada", "age": "old"}, r"expected `int`, got `str` at `\$\.age`"),
+        (StructUser, {"name": "ada"}, "object missing required field `age`"),
+        (PydanticUser, {"name": 1}, "string_type at `name`, missing at `age`"),
+        (list[PydanticUser], [{"name": "ada", "age": "x"}], r"int_parsing at `\[...\].age`"),
+    ],
+)
+async def test_the_message_names_the_field(model, stored, message):
+    store = MemoryStore()
+    await store.put("a", stored)
+    with pytest.raises(InvalidValue, match=f"the stored value must be a valid .*: {message}"):
+        await store.typed(model).get("a")
+
+
+async def test_the_message_for_an_instance_of_another_class():
+    users = MemoryStore().typed(DataUser)
+    message = "the value must be a valid DataUser: expected DataUser, got dict"
+    with pytest.raises(InvalidValue, match=message):
+        await users.put("a", {"name": "ada", "age": 36})
+
+
+async def test_invalid_values_can_be_treated_as_missing():
     store = MemoryStore()
     await store.put_many(["bad", "good"], [{"age": "x"}, {"name": "ada", "age": 36}])
     users = store.typed(DataUser, on_invalid="ignore")
@@ -210,7 +252,7 @@ async def test_invalid_values_can_be_taken_for_missing():
         (PydanticUser, None),
     ],
 )
-async def test_what_would_not_come_back_is_refused_before_it_is_written(model, value):
+async def test_an_instance_that_would_not_load_again_is_refused_before_it_is_written(model, value):
     users = MemoryStore().typed(model)
     with pytest.raises(InvalidValue) as caught:
         await users.put("a", value)
@@ -245,13 +287,13 @@ async def test_another_collection_can_be_named():
 
 
 @pytest.mark.parametrize("model", [object, "User", lambda: 1, typing.Callable])
-def test_what_is_no_model_is_refused(model):
-    with pytest.raises(ConfigurationError, match="model"):
+def test_other_types_than_models_are_refused(model):
+    with pytest.raises(ConfigurationError, match=r"`model` must be a pydantic model, .*; got "):
         MemoryStore().typed(model)
 
 
 def test_on_invalid_is_one_of_two():
-    with pytest.raises(ConfigurationError, match="ignore"):
+    with pytest.raises(ConfigurationError, match="`on_invalid` must be 'raise' or 'ignore'"):
         MemoryStore().typed(DictUser, on_invalid="skip")
 
 
@@ -276,7 +318,7 @@ def test_pydantic_is_not_loaded_for_other_models():
         st.dictionaries(st.integers(0, 2**31), st.sampled_from(Colour), max_size=3),
     )
 )
-async def test_any_dataclass_comes_back_as_it_was(user):
+async def test_any_dataclass_comes_back_unchanged(user):
     users = MemoryStore().typed(DataUser)
     await users.put("a", user)
     assert await users.get("a") == user

@@ -1,4 +1,4 @@
-"""What Validate refuses, where it looks, and that it never quotes a value."""
+"""Validate: which values it refuses, when it checks, and that its errors never quote a value."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def checked(check, **options):
         (lambda value, key, collection: value != "secret", "fine", "secret"),
     ],
 )
-async def test_what_passes_is_put_and_what_does_not_is_refused_unquoted(check, good, bad):
+async def test_a_valid_value_is_put_and_an_invalid_one_refused_without_quoting_it(check, good, bad):
     store = checked(check)
     await store.put("a", good)
     assert await store.get("a") == good
@@ -81,17 +81,45 @@ async def test_what_passes_is_put_and_what_does_not_is_refused_unquoted(check, g
 
 
 @pytest.mark.parametrize(
-    ("check", "value", "told"),
+    ("check", "value", "message"),
     [
-        (Point, {"x": "1"}, r"not Point at \$\.x: Expected `int`, got `str`"),
-        (Point, {}, "Object missing required field `x`"),
-        (Model, {"x": "one"}, r"not Model: x \(int_parsing\)"),
-        (Model, {}, r"not Model: x \(missing\)"),
+        (Point, {"x": "1"}, r"a valid Point: expected `int`, got `str` at `\$\.x`"),
+        (Point, {}, "a valid Point: object missing required field `x`"),
+        (Struct, {"x": 1, "kind": "secret"}, r"a valid Struct: invalid value at `\$\.kind`"),
+        (Struct, {"x": 1, "secret": 1}, "a valid Struct: invalid value"),
+        (Model, {"x": "one"}, "a valid Model: int_parsing at `x`"),
+        (Model, {}, "a valid Model: missing at `x`"),
+        (
+            Model,
+            {"names": {"secret": "secret"}},
+            r"a valid Model: missing at `x`, int_parsing at `names.\[...\]`",
+        ),
+        (list[Model], [{"x": 1}, {"x": "one"}], r"a valid list: int_parsing at `\[...\].x`"),
     ],
 )
-async def test_the_refusal_says_which_field(check, value, told):
-    with pytest.raises(InvalidValue, match=told):
+async def test_the_refusal_names_the_field(check, value, message):
+    with pytest.raises(InvalidValue, match=f"the value must be {message}"):
         await checked(check).put("a", value)
+
+
+async def test_the_text_of_an_exception_in_a_type_is_not_shown():
+    @dataclass
+    class Picky:
+        x: str
+
+        def __post_init__(self):
+            raise ValueError(f"Expected `int`, got {self.x}")
+
+    value = {"x": "secret"}
+    with pytest.raises(InvalidValue, match="a valid Picky: invalid value") as caught:
+        await checked(Picky).put("a", value)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_list_of_pydantic_models_is_a_type():
+    store = checked(list[Model])
+    await store.put("a", [{"x": 1}])
+    assert await store.get("a") == [{"x": 1}]
 
 
 async def test_one_bad_value_keeps_a_whole_batch_out():
@@ -113,7 +141,7 @@ async def test_a_function_sees_key_and_collection():
     assert seen == [(1, "a", "c"), (0, "b", None)]
 
 
-async def test_what_a_function_raises_is_not_shown_but_for_its_own_refusal():
+async def test_an_exception_of_a_function_is_not_shown_except_its_own_refusal():
     def check(value, key, collection):
         if key == "own":
             raise InvalidValue("age is too low")
@@ -137,17 +165,17 @@ async def test_increments_are_checked_as_well():
     assert await store.get("n") == 2
 
 
-async def test_the_value_stays_as_it_was_put():
+async def test_the_value_is_stored_unchanged():
     store = checked(Point)
     await store.put("a", {"x": 1, "more": 2})
     assert await store.get("a") == {"x": 1, "more": 2}
     store = checked(PydanticPoint)
-    await store.put("a", {"x": "5"})  # pydantic takes it for an int, and so it passes
+    await store.put("a", {"x": "5"})  # pydantic reads it as an int, so it passes
     assert await store.get("a") == {"x": "5"}
 
 
 @pytest.mark.parametrize("check", [Point, PydanticPoint, Model, Struct])
-async def test_unless_it_is_to_be_made_what_the_type_says(check):
+async def test_coercing_stores_the_value_as_the_type_converts_it(check):
     store = checked(check, coerce=True)
     await store.put("a", {"x": "5"})
     assert (await store.get("a"))["x"] == 5
@@ -155,7 +183,7 @@ async def test_unless_it_is_to_be_made_what_the_type_says(check):
         await store.put("a", {"x": "five"})
 
 
-async def test_coercing_fills_in_defaults_and_takes_instances():
+async def test_coercing_fills_in_defaults_and_accepts_instances():
     store = checked(Point, coerce=True)
     await store.put("a", {"x": 1})
     assert await store.get("a") == {"x": 1, "y": 0}
@@ -169,7 +197,7 @@ async def stored(value, **options):
     return stack().validate(int, **options).over(base)
 
 
-async def test_reading_does_not_look_unless_asked():
+async def test_reading_does_not_check_by_default():
     assert await (await stored("x")).get("a") == "x"
 
 
@@ -183,21 +211,21 @@ async def test_reading_may_refuse():
     assert await (await stored(1, on_read="raise")).get("a") == 1
 
 
-async def test_reading_may_take_it_for_missing():
+async def test_reading_may_treat_it_as_missing():
     store = await stored("x", on_read="missing")
     assert await store.get("a") is None
     assert await store.get_many(["a"]) == [None]
     assert await (await stored(1, on_read="missing")).get("a") == 1
 
 
-async def test_it_sees_the_users_values_wherever_it_stands():
+async def test_it_sees_the_users_values_at_every_position():
     store = stack().compress(min_size=0).validate(Point).over(MemoryStore())
     await store.put("a", {"x": 1})
     with pytest.raises(InvalidValue):
         await store.put("a", {"x": "1"})
 
 
-def test_twice_the_same_is_a_known_mistake():
+def test_the_same_check_twice_is_a_known_mistake():
     with pytest.warns(StackWarning, match="validate-twice"):
         stack().validate(int).validate(int).over(MemoryStore())
     both = stack().validate(int).validate(lambda v, k, c: v > 0).over(MemoryStore())
