@@ -1,4 +1,4 @@
-"""Checks of what users pass in: each returns the value, or raises a typed error."""
+"""Checks of arguments: each function returns the checked value, or raises a typed error."""
 
 from __future__ import annotations
 
@@ -13,176 +13,213 @@ from kvwrap.errors import ConfigurationError, InvalidBatch, InvalidKey, InvalidV
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The sentence that suggests the likeliest name meant, or lists what there is."""
+    """Return a hint for an unknown name: the most similar known name, or all of them."""
     choices = sorted(known)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(choices)}"
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
+
+
+# -- arguments of the methods of a store -----------------------------------------------------
 
 
 def checked_key(key: object) -> str:
-    """The key as a plain `str`; raises `InvalidKey` for anything that cannot be one."""
-    return _checked(key, "key")
+    """Return the key as a plain `str`; raises `InvalidKey` if it cannot be a key."""
+    return _checked_text(key, "key")
 
 
 def checked_collection(collection: object) -> str | None:
-    """The collection as a plain `str` or `None`; raises `InvalidKey` otherwise."""
-    return None if collection is None else _checked(collection, "collection")
+    """Return the collection as a plain `str` or `None`; raises `InvalidKey` otherwise."""
+    return None if collection is None else _checked_text(collection, "collection")
 
 
 def checked_keys(keys: Iterable[str]) -> list[str]:
-    """The keys of a batch; a bare string is refused, since its letters are rarely meant."""
+    """Return the keys of a batch as a list of plain `str`.
+
+    A single string is refused: its characters are rarely meant as keys.
+    """
     if isinstance(keys, str | bytes):
-        raise InvalidBatch("a batch takes a sequence of keys, not a single string: use [key]")
+        raise InvalidBatch(
+            f"`keys` must be a sequence of keys; got a single {type(keys).__name__}: use [key]"
+        )
     try:
         batch = list(keys)
     except TypeError:
-        raise InvalidBatch(f"a batch takes a sequence of keys, not {type(keys).__name__}") from None
+        raise InvalidBatch(
+            f"`keys` must be a sequence of keys, such as ['a', 'b']; got {type(keys).__name__}"
+        ) from None
     for index, key in enumerate(batch):
         if type(key) is not str or not key or not key.isascii():
-            batch[index] = _checked(key, "key")
+            batch[index] = _checked_text(key, "key")
     return batch
 
 
-def checked_values(values: Iterable[Any], wanted: int) -> list[Any]:
-    """The values of a batch, as many as its keys.
+def checked_values(values: Iterable[Any], length: int) -> list[Any]:
+    """Return the values of a batch of this many keys as a list.
 
-    A string or mapping is refused: its letters or its keys are rarely meant.
+    A string or mapping is refused: its characters or its keys are rarely meant as values.
     """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise InvalidBatch(f"a batch takes a sequence of values, not {type(values).__name__}")
+        hint = ": use list(mapping.values())" if isinstance(values, Mapping) else ""
+        raise InvalidBatch(
+            f"`values` must be a sequence of values; got {type(values).__name__}{hint}"
+        )
     batch = list(values)
-    if len(batch) != wanted:
-        raise InvalidBatch(f"{wanted} keys and {len(batch)} values: nothing was written")
+    if len(batch) != length:
+        raise InvalidBatch(
+            f"`keys` and `values` must have the same length; got {length} keys and {len(batch)} "
+            "values. Nothing was written"
+        )
     return batch
 
 
 def checked_limit(limit: object) -> int | None:
-    """How many at most; nothing is below 0."""
+    """Return the maximum number of results, at least 0, or `None`; raises `InvalidValue`."""
     if limit is None:
         return None
     if type(limit) is not int:
-        raise InvalidValue(f"a limit is a whole number or None, not {type(limit).__name__}")
+        raise InvalidValue(f"`limit` must be an int or None; got {type(limit).__name__}")
     return max(0, limit)
 
 
-def checked_bound(text: object, what: str) -> str:
-    """A prefix or an end of a range as a plain `str`, which may be empty."""
-    return "" if text == "" else _checked(text, what)
+def checked_bound(text: object, name: str) -> str:
+    """Return a prefix or a bound of a key range as a plain `str`, which may be empty."""
+    return "" if text == "" else _checked_text(text, name)
 
 
-def _checked(name: object, what: str) -> str:
-    if not isinstance(name, str):
-        raise InvalidKey(f"a {what} is a string, not {type(name).__name__}")
-    if not name:
-        raise InvalidKey(f"a {what} has at least one character")
-    # A subclass (a StrEnum member, say) may print as something else than it compares.
-    plain = str.__str__(name) if type(name) is str else "".join(name)
+def _checked_text(text: object, name: str) -> str:
+    if not isinstance(text, str):
+        hint = _HINTS.get(type(text), "")
+        raise InvalidKey(f"a {name} must be a str; got {type(text).__name__}{hint}")
+    if not text:
+        raise InvalidKey(f"a {name} must have at least one character; got ''")
+    # str() of an instance of a subclass, such as a StrEnum member, may differ from its content.
+    plain = str.__str__(text) if type(text) is str else "".join(text)
     try:
         plain.encode()
     except UnicodeEncodeError:
-        raise InvalidKey(f"a {what} is valid Unicode, without lone surrogates: {plain!r}") from None
+        raise InvalidKey(
+            f"a {name} must be valid Unicode, without lone surrogates; got {plain!r}"
+        ) from None
     return plain
 
 
+_HINTS: Mapping[type, str] = {
+    int: ": convert it with str()",
+    bytes: ": convert it with .decode()",
+}
+
+
+# -- arguments of stores and layers ----------------------------------------------------------
+
+
 def checked_operations(names: object) -> frozenset[str]:
-    """Names of primitives; raises `ConfigurationError` for others."""
+    """Return a set of names of primitives; raises `ConfigurationError` for other names."""
     if isinstance(names, str) or not hasattr(names, "__iter__"):
-        raise ConfigurationError(f"operations are several names, as in ['read'], not {names!r}")
-    found = tuple(cast("Iterable[str]", names))
-    for name in found:
+        raise ConfigurationError(
+            f"`operations` must be a list of names such as ['read']; got {names!r}"
+        )
+    operations = tuple(cast("Iterable[str]", names))
+    for name in operations:
         if name not in PRIMITIVES:
             raise ConfigurationError(
                 f"no operation is called {name!r}: {suggest(str(name), PRIMITIVES)}"
             )
-    return frozenset(found)
+    return frozenset(operations)
 
 
-def checked_errors(kinds: object, name: str) -> tuple[type[Exception], ...]:
-    """Classes of errors, one or several; raises `ConfigurationError` for anything else."""
-    found = tuple(kinds) if isinstance(kinds, tuple | list | set | frozenset) else (kinds,)
-    if not found or not all(isinstance(k, type) and issubclass(k, Exception) for k in found):
-        raise ConfigurationError(f"{name} names classes of exceptions, not {kinds!r}")
-    return found
+def checked_errors(classes: object, name: str) -> tuple[type[Exception], ...]:
+    """Return one or several exception classes as a tuple; raises `ConfigurationError`."""
+    several = isinstance(classes, tuple | list | set | frozenset)
+    checked = tuple(cast("Iterable[Any]", classes)) if several else (classes,)
+    if not checked or not all(isinstance(c, type) and issubclass(c, Exception) for c in checked):
+        raise ConfigurationError(
+            f"`{name}` must be one or several exception classes, such as (StoreUnavailable,); "
+            f"got {classes!r}"
+        )
+    return checked
 
 
 def matches(
-    error: Exception, kinds: tuple[type[Exception], ...], unless: tuple[type[Exception], ...]
+    error: Exception, classes: tuple[type[Exception], ...], unless: tuple[type[Exception], ...]
 ) -> bool:
-    """Whether an error is of these kinds, and of none of those that must be named to count."""
-    return isinstance(error, kinds) and (not isinstance(error, unless) or type(error) in kinds)
+    """Return True if the error is an instance of one of the classes.
+
+    An instance of a class in `unless` matches only if its own class is one of the classes.
+    """
+    return isinstance(error, classes) and (not isinstance(error, unless) or type(error) in classes)
 
 
 def checked_seconds(value: object, name: str, *, zero: bool = False) -> float:
-    """A finite number of seconds above 0, or from 0; raises `ConfigurationError` otherwise."""
+    """Return a finite number of seconds above 0, or also 0; raises `ConfigurationError`."""
     return checked_number(value, name, zero=zero, unit=" of seconds")
 
 
 def checked_number(value: object, name: str, *, zero: bool = False, unit: str = "") -> float:
-    """A finite number above 0, or from 0; raises `ConfigurationError` otherwise."""
-    # Compared before it is converted: there are integers that no float can hold.
+    """Return a finite number above 0, or also 0; raises `ConfigurationError`."""
+    # Compared before the conversion: some integers are too large for a float.
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)
         and (0 < value <= sys.float_info.max or (zero and value == 0))
     ):
         return float(value)
-    least = "from 0" if zero else "above 0"
-    raise ConfigurationError(f"{name} is a finite number{unit} {least}, not {value!r}")
+    minimum = "at least 0" if zero else "above 0"
+    raise ConfigurationError(f"`{name}` must be a finite number{unit} {minimum}; got {value!r}")
 
 
 def checked_share(value: object, name: str) -> float:
-    """A share from 0 to 1; raises `ConfigurationError` otherwise."""
+    """Return a number from 0 to 1; raises `ConfigurationError`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigurationError(f"{name} is a share from 0 to 1, not {value!r}")
+        raise ConfigurationError(f"`{name}` must be a number from 0 to 1; got {value!r}")
     return float(value)
 
 
 def checked_count(value: object, name: str) -> int:
-    """A whole number above 0; raises `ConfigurationError` otherwise."""
+    """Return an int above 0; raises `ConfigurationError`."""
     if type(value) is not int or value < 1:
-        raise ConfigurationError(f"{name} is a whole number above 0, not {value!r}")
+        raise ConfigurationError(f"`{name}` must be an int above 0; got {value!r}")
     return value
 
 
 def checked_flag(value: object, name: str) -> bool:
-    """True or False; raises `ConfigurationError` for anything else, `"false"` above all."""
+    """Return True or False; raises `ConfigurationError` for anything else, such as "false"."""
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} is True or False, not {value!r}")
+        raise ConfigurationError(f"`{name}` must be True or False; got {value!r}")
     return value
 
 
 def checked_rng(rng: object) -> random.Random:
-    """A source of randomness, a new one for None; raises `ConfigurationError` otherwise."""
+    """Return a random number generator, a new one for None; raises `ConfigurationError`."""
     if rng is None:
         return random.Random()
     if not callable(getattr(rng, "random", None)) or not callable(getattr(rng, "uniform", None)):
-        raise ConfigurationError(f"rng is a random.Random, not {type(rng).__name__}")
+        raise ConfigurationError(f"`rng` must be a random.Random; got {type(rng).__name__}")
     return cast("random.Random", rng)
 
 
 def checked_call(function: Any, name: str) -> Any:
-    """What can be called, or None; raises `ConfigurationError` otherwise."""
+    """Return a function or None; raises `ConfigurationError` for what cannot be called."""
     if function is not None and not callable(function):
-        raise ConfigurationError(f"{name} is a function, not {type(function).__name__}")
+        raise ConfigurationError(f"`{name}` must be a function; got {type(function).__name__}")
     return function
 
 
 def checked_names(names: object, name: str, *, default: bool = False) -> tuple[Any, ...]:
-    """Several strings, with `default` also None; raises `ConfigurationError` otherwise."""
+    """Return several names as a tuple, with `default` also None; raises `ConfigurationError`."""
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
-        raise ConfigurationError(f"{name} are several names, as in ['one'], not {names!r}")
-    found = tuple(names)
-    for each in found:
-        if not (default and each is None) and (not isinstance(each, str) or not each):
-            raise ConfigurationError(f"{name} are names, and {each!r} is none")
-    return found
+        raise ConfigurationError(f"`{name}` must be a list of names such as ['a']; got {names!r}")
+    checked = tuple(names)
+    for item in checked:
+        if not (default and item is None) and (not isinstance(item, str) or not item):
+            raise ConfigurationError(f"`{name}` must contain non-empty str only; got {item!r}")
+    return checked
 
 
-def checked_name(name: object, what: str) -> str:
-    """What can be part of a key's or collection's name; raises `ConfigurationError` otherwise."""
+def checked_name(text: object, name: str) -> str:
+    """Return a part of keys or collections as a plain `str`; raises `ConfigurationError`."""
     try:
-        return checked_key(name)
+        return checked_key(text)
     except InvalidKey:
         raise ConfigurationError(
-            f"{what} is a string of at least a character, of valid Unicode, not {name!r}"
+            f"`{name}` must be a non-empty str of valid Unicode; got {text!r}"
         ) from None
