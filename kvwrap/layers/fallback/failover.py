@@ -41,7 +41,7 @@ class Failover:
     def __init__(self, inner: Primitives, guard: Guard, other: Primitives, *, owner: str) -> None:
         self.fallback_reads = 0
         self._inner = inner
-        self._call = guard.call
+        self._guard = guard
         self._other = other
         self._owner = owner
 
@@ -57,7 +57,7 @@ class Failover:
             StoreUnavailable: Neither store answers.
         """
         try:
-            return await self._call(self._inner.read, collection, keys)
+            return await self._guard.call(self._inner.read, collection, keys)
         except StoreUnavailable as outage:
             try:
                 entries = await self._other.read(collection, keys)
@@ -79,7 +79,9 @@ class Failover:
             of_other, store_cursor = cursor.of_other, cursor.cursor
         if not of_other:
             try:
-                page = await self._call(self._inner.list_keys, collection, key_range, store_cursor)
+                page = await self._guard.call(
+                    self._inner.list_keys, collection, key_range, store_cursor
+                )
                 return _with_cursor(page, of_other=False)
             except StoreUnavailable:
                 if cursor is not None or not self.can_list_other:
@@ -92,7 +94,7 @@ class Failover:
         """Return the collections; with `of_other`, ask only the other store."""
         if not of_other:
             try:
-                return await self._call(self._inner.list_collections)
+                return await self._guard.call(self._inner.list_collections)
             except StoreUnavailable:
                 if not self.can_list_other:
                     raise

@@ -23,7 +23,6 @@ from kvwrap.layers.base import (
     checked_seconds,
     checked_source,
 )
-from kvwrap.layers.fallback.failover import Failover
 from kvwrap.layers.fallback.mirror import Mirror
 from kvwrap.layers.fallback.outage import OutageJournal
 from kvwrap.layers.fallback.policies import CopyWrites, JournalWrites, RefuseWrites
@@ -120,13 +119,12 @@ class Fallback(Layer):
             Guard, self.clock, failures=self._failures, open_for=self._open_for, owner=self.name
         )
         guard = new_guard(role="inner store")
-        failover = Failover(self.inner, guard, other, owner=self.name)
         if self._writes == "refuse":
-            return RefuseWrites(self.inner, guard, failover)
+            return RefuseWrites(self.inner, guard, other, owner=self.name)
         # The other store has a breaker too, so that its outage costs no timeout per write.
         mirror = Mirror(other, new_guard(role="fallback"), owner=self.name)
         if self._path is None:
-            return CopyWrites(self.inner, guard, failover, mirror)
+            return CopyWrites(self.inner, guard, mirror, owner=self.name)
         outage = OutageJournal(
             self._path,
             guard,
@@ -138,7 +136,7 @@ class Fallback(Layer):
             recovery_delay=self._recovery_delay,
             max_pending=self._max_pending,
         )
-        return JournalWrites(self.inner, guard, failover, mirror, outage, self.ready)
+        return JournalWrites(self.inner, guard, mirror, outage, self.ready, owner=self.name)
 
     async def setup(self) -> None:
         await super().setup()

@@ -1,6 +1,6 @@
 """The modes of a `Fallback`: one class per value of its argument `writes`.
 
-Each mode adds to the one before, whose methods are the interface of all.
+Each mode adds to the one before. The methods of the first are the interface of all.
 """
 
 from __future__ import annotations
@@ -25,19 +25,8 @@ from kvwrap.layers.shared.guard import Guard
 _DESTRUCTIVE = {Capability.DESTROY, Capability.DESTROY_COLLECTION}
 
 
-class RefuseWrites:
-    """`writes="refuse"`: only the inner store is written to; in an outage writes raise.
-
-    Args:
-        inner: The inner store.
-        guard: The circuit breaker around it.
-        failover: Reads from it or from the other store.
-    """
-
-    def __init__(self, inner: Primitives, guard: Guard, failover: Failover) -> None:
-        self._inner = inner
-        self._guard = guard
-        self._failover = failover
+class RefuseWrites(Failover):
+    """`writes="refuse"`: only the inner store is written to; in an outage writes raise."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -52,7 +41,7 @@ class RefuseWrites:
     def snapshot(self) -> FallbackSnapshot:
         """Return the current state and counts."""
         return FallbackSnapshot(
-            self._guard.state, self._guard.opened, self._failover.fallback_reads, copy_failures=0
+            self._guard.state, self._guard.opened, self.fallback_reads, copy_failures=0
         )
 
     async def open(self) -> None:
@@ -63,15 +52,6 @@ class RefuseWrites:
 
     async def flush(self) -> None:
         """Send the changes that were accepted in an outage."""
-
-    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return await self._failover.read(collection, keys)
-
-    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        return await self._failover.list_keys(collection, key_range, cursor)
-
-    async def list_collections(self) -> list[Collection]:
-        return await self._failover.list_collections()
 
     async def write(
         self,
@@ -110,12 +90,12 @@ class CopyWrites(RefuseWrites):
     Args:
         inner: The inner store.
         guard: The circuit breaker around it.
-        failover: Reads from it or from the other store.
-        mirror: Copies to the other store.
+        mirror: The other store, as it receives copies.
+        owner: The name of the layer, for errors.
     """
 
-    def __init__(self, inner: Primitives, guard: Guard, failover: Failover, mirror: Mirror) -> None:
-        super().__init__(inner, guard, failover)
+    def __init__(self, inner: Primitives, guard: Guard, mirror: Mirror, *, owner: str) -> None:
+        super().__init__(inner, guard, mirror.store, owner=owner)
         self._mirror = mirror
         self._locks = KeyedLocks()
 
@@ -188,14 +168,14 @@ class CopyWrites(RefuseWrites):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None,
     ) -> list[bool]:
-        written = await super().write(collection, keys, entries, expected)
+        written = await self._guard.call(self._inner.write, collection, keys, entries, expected)
         await self._mirror.copy(collection, keys, entries, written)
         return written
 
     async def _remove(
         self, collection: Collection, keys: Sequence[str], expected: Sequence[Expected] | None
     ) -> list[bool]:
-        removed = await super().remove(collection, keys, expected)
+        removed = await self._guard.call(self._inner.remove, collection, keys, expected)
         # The other store may have an entry that the inner one does not have.
         succeeded = removed if expected is not None else [True] * len(keys)
         await self._mirror.copy(collection, keys, [None] * len(keys), succeeded)
@@ -204,7 +184,7 @@ class CopyWrites(RefuseWrites):
     async def _touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        touched = await super().touch(collection, keys, expires)
+        touched = await self._guard.call(self._inner.touch, collection, keys, expires)
         await self._mirror.touch(collection, keys, expires, touched)
         return touched
 
@@ -224,22 +204,23 @@ class JournalWrites(CopyWrites):
     Args:
         inner: The inner store.
         guard: The circuit breaker around it.
-        failover: Reads from it or from the other store.
-        mirror: Copies to the other store.
+        mirror: The other store, as it receives copies.
         outage: The journal.
         ready: Opens the layer, and with it the journal, at the first use.
+        owner: The name of the layer, for errors.
     """
 
     def __init__(
         self,
         inner: Primitives,
         guard: Guard,
-        failover: Failover,
         mirror: Mirror,
         outage: OutageJournal,
         ready: Callable[[], Awaitable[None]],
+        *,
+        owner: str,
     ) -> None:
-        super().__init__(inner, guard, failover, mirror)
+        super().__init__(inner, guard, mirror, owner=owner)
         self._outage = outage
         self._ready = ready
 
@@ -268,22 +249,24 @@ class JournalWrites(CopyWrites):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         await self._ready()
-        return await self._outage.read(self._failover.read, collection, keys)
+        return await self._outage.read(super().read, collection, keys)
 
-    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        of_other = cursor is None and await self._must_list_other()
-        return await self._failover.list_keys(collection, key_range, cursor, of_other=of_other)
+    async def list_keys(
+        self, collection: Collection, key_range: KeyRange, cursor: object, *, of_other: bool = False
+    ) -> Page:
+        of_other = of_other or (cursor is None and await self._must_list_other())
+        return await super().list_keys(collection, key_range, cursor, of_other=of_other)
 
-    async def list_collections(self) -> list[Collection]:
-        of_other = await self._must_list_other()
-        return await self._failover.list_collections(of_other=of_other)
+    async def list_collections(self, *, of_other: bool = False) -> list[Collection]:
+        of_other = of_other or await self._must_list_other()
+        return await super().list_collections(of_other=of_other)
 
     async def _must_list_other(self) -> bool:
         """Return True if only the other store has all names, since pending changes stay unsent."""
         try:
             await self.flush()
         except StoreUnavailable:
-            if not self._failover.can_list_other:
+            if not self.can_list_other:
                 raise
             return True
         return False
