@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict, touch_by_writing
 from kvwrap.core.primitives import ABSENT, Collection
+from kvwrap.core.randomness import new_version
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import InvalidValue, KeyNotFound
@@ -250,4 +250,4 @@ class AtomicMethods(BasicMethods):
 
 
 def _with_expiry(entry: Entry, expires_at: float | None) -> Entry:
-    return entry.with_expiry(expires_at, random.getrandbits(64))
+    return entry.with_expiry(expires_at, new_version())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.paging import pages
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import (
@@ -25,8 +25,6 @@ from kvwrap.errors import KvwrapError, UnsupportedOperation
 
 ValueHook = Callable[[Any, str, Collection], Any]
 """A function of value, key and collection that returns the value to use instead."""
-
-_new_version = random.getrandbits
 
 
 class BasicMethods(Part):
@@ -101,7 +99,7 @@ class BasicMethods(Part):
         except Exception as error:
             refusal = self._values.refusal(value, error)
             raise _with_names(refusal, self.name, collection, key) from None
-        return Entry(body, self._values.tag, now, expires, _new_version(64))
+        return Entry(body, self._values.tag, now, expires, new_version())
 
     def _to_value(self, entry: Entry, collection: Collection, key: str) -> Any:
         try:

@@ -21,11 +21,21 @@ tag  argument step
 `90` 4 bytes  compressed with zstd and the dictionary of this id
 `98` 4 bytes  encrypted with the key of this id
 `9F` 4 bytes  another step, by the first 4 bytes of the SHA-256 of its name
+`3F` 1+n bytes an annotation: one byte n, then n bytes, the first of which is its kind
 ==== ======== ==================================================================
 
-Two steps of the last kind do not encode the body. They are notes of a cache, followed by
-32 bytes of its own: "near copy", and "near miss", which means that there is no value (see
-`kvwrap.layers.read_through.copies`).
+An annotation does not encode the body. It keeps something that a layer knows about the
+entry, and that the header has no field for. Who does not know its kind skips it.
+
+==== ========================================================================
+kind annotation
+==== ========================================================================
+`01` the expiry that was sealed with the entry (`kvwrap.layers.encryption`)
+`02` when a replica or shard got the write (`kvwrap.layers.replication.replica`)
+`04` a copy in a near store (`kvwrap.layers.read_through.copies`)
+`05` a missing key remembered in a near store (the same)
+`7F` of another package: 4 bytes of the SHA-256 of a name, then its data
+==== ========================================================================
 """
 
 from __future__ import annotations
@@ -46,6 +56,12 @@ ZSTD_DICTIONARY = 0x90
 ENCRYPTED = 0x98
 OTHER_STEP = 0x9F
 
+ANNOTATION = 0x3F
+SEALED_EXPIRY = 0x01
+WRITE_DATE = 0x02
+NEAR_COPY = 0x04
+NEAR_MISS = 0x05
+
 
 def fingerprint(name: str) -> bytes:
     """Return the four bytes that identify a name in a codec."""
@@ -61,16 +77,37 @@ def step(tag: int, argument: bytes = b"") -> bytes:
     return bytes((tag,)) + argument
 
 
-NEAR_COPY = step(OTHER_STEP, fingerprint("near copy"))
-NEAR_MISS = step(OTHER_STEP, fingerprint("near miss"))
-_NOTE = len(NEAR_COPY) + 32
+def annotation(kind: int, data: bytes = b"") -> bytes:
+    """Return one annotation; `kind` as in the table above, `data` of at most 254 bytes."""
+    return bytes((ANNOTATION, 1 + len(data), kind)) + data
 
 
 def first_step(codec: bytes) -> bytes:
     """Return the step that was applied last, which is the first to decode."""
-    if codec.startswith((NEAR_COPY, NEAR_MISS)):
-        return codec[:_NOTE]
-    return codec[: 1 + (codec[0] >> 5)] if codec else b""
+    if not codec:
+        return b""
+    length = 1 + (codec[0] >> 5)
+    if codec[0] == ANNOTATION and len(codec) > 1:
+        length += codec[1]
+    return codec[:length]
+
+
+def take_annotation(codec: bytes, kind: int) -> tuple[bytes | None, bytes]:
+    """Return the data of the annotation in front of a codec, and the codec behind it.
+
+    The data is `None`, and the codec unchanged, if no annotation of this kind is in front.
+    """
+    if len(codec) < 3 or codec[0] != ANNOTATION or codec[2] != kind:
+        return None, codec
+    end = 2 + codec[1]
+    return codec[3:end], codec[end:]
+
+
+def skip_annotations(codec: bytes) -> bytes:
+    """Return the codec from its first step that encodes the body."""
+    while codec and codec[0] == ANNOTATION:
+        codec = codec[len(first_step(codec)) :]
+    return codec
 
 
 def steps(codec: bytes) -> list[bytes]:
@@ -93,8 +130,6 @@ def describe(codec: bytes) -> str:
 
 
 def _name(part: bytes) -> str:
-    if part.startswith((NEAR_COPY, NEAR_MISS)):
-        return "a cache's near copy"
     argument = part[1:].hex()
     match part[0]:
         case 0x01:
@@ -117,5 +152,7 @@ def _name(part: bytes) -> str:
             return f"zstd with dictionary {argument}"
         case 0x98:
             return f"encryption with key id {argument}"
+        case 0x3F:
+            return f"annotation {part[2:3].hex()}"
         case tag:
             return f"step {tag:#04x} {argument}".rstrip()

@@ -231,11 +231,9 @@ class ValueCodec:
         if steps == self.tag or not steps:
             loads = self._loads
         else:
-            # A near store is read directly: the value's steps follow the cache's note.
-            if steps.startswith(codec.NEAR_COPY):
-                return self.loads(body, steps[len(codec.first_step(steps)) :])
-            if steps.startswith(codec.NEAR_MISS):
-                return None
+            if steps[0] == codec.ANNOTATION:
+                # Another layer's: its store is read directly, as a near store may be.
+                return self.loads(body, codec.skip_annotations(steps))
             safe = SAFE.get(steps)
             if safe is None:
                 kind = DecryptionError if steps[:1] == bytes((codec.ENCRYPTED,)) else CorruptEntry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from kvwrap.layers.base import (
     checked_names,
     checked_ttl,
     codec,
+    new_version,
     take,
 )
 
@@ -71,7 +71,7 @@ class DefaultValue(Layer):
         except SerializationError:
             self._body, self._codec = MsgpackSerializer().dumps(value), codec.MSGPACK
         self._ttl = None if ttl is None else checked_ttl(ttl)
-        self._version = random.getrandbits(64)
+        self._version = new_version()
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         entries = await self.inner.read(collection, keys)

@@ -6,11 +6,17 @@ from hypothesis import strategies as st
 
 from kvwrap.core import codec
 
-steps = st.integers(0, 255).flatmap(
-    lambda tag: st.binary(min_size=tag >> 5, max_size=tag >> 5).map(
-        lambda argument: codec.step(tag, argument)
+plain_steps = (
+    st.integers(0, 255)
+    .filter(lambda tag: tag != codec.ANNOTATION)
+    .flatmap(
+        lambda tag: st.binary(min_size=tag >> 5, max_size=tag >> 5).map(
+            lambda argument: codec.step(tag, argument)
+        )
     )
 )
+annotations = st.builds(codec.annotation, st.integers(0, 255), st.binary(max_size=254))
+steps = st.one_of(plain_steps, annotations)
 
 
 @given(st.lists(steps, max_size=8))
@@ -37,3 +43,18 @@ def test_names_of_steps_in_an_error() -> None:
     run = codec.step(codec.ENCRYPTED, b"\x00\x01\x02\x03") + codec.ZSTD + codec.JSON
     assert codec.describe(run) == "encryption with key id 00010203 over zstd over JSON"
     assert codec.describe(b"") == "nothing"
+
+
+@given(annotations, st.lists(plain_steps, max_size=4))
+def test_an_annotation_is_skipped_by_who_does_not_know_it(front: bytes, run: list[bytes]) -> None:
+    plain = b"".join(run)
+    assert codec.skip_annotations(front + front + plain) == plain
+
+
+def test_an_annotation_is_taken_by_its_kind() -> None:
+    run = codec.annotation(codec.WRITE_DATE, b"date") + codec.JSON
+    assert codec.take_annotation(run, codec.WRITE_DATE) == (b"date", codec.JSON)
+    assert codec.take_annotation(run, codec.NEAR_COPY) == (None, run)
+    assert codec.take_annotation(codec.JSON, codec.WRITE_DATE) == (None, codec.JSON)
+    assert codec.take_annotation(b"", codec.WRITE_DATE) == (None, b"")
+    assert codec.describe(run) == "annotation 02 over JSON"

@@ -44,6 +44,7 @@ from kvwrap.core.primitives import (
     Primitives,
     QualifiedKey,
 )
+from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_serializer
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
@@ -97,6 +98,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     # Entries, expiry and codecs
     "Entry",
     "live",
+    "new_version",
     "TTL",
     "LATEST",
     "checked_ttl",

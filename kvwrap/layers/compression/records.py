@@ -16,7 +16,6 @@ replicated like entries.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TypeVar
@@ -28,6 +27,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import ABSENT, Collection, Primitives
+from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, CorruptEntry, StoreUnavailable
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 
@@ -204,7 +204,7 @@ class DictionaryStore:
         Raises:
             ConfigurationError: A part inside makes entries expire, or does not keep them.
         """
-        key = f"trial-{random.getrandbits(64):016x}"
+        key = f"trial-{new_version():016x}"
         await self._inner.write(RESERVED, [key], [Entry(b"", codec.BYTES, 0.0, None, 0)])
         (entry,) = await self._read([key])
         await self._inner.remove(RESERVED, [key])
@@ -227,7 +227,7 @@ class DictionaryStore:
 
     def _encode(self, record: DictionaryRecord | PrimaryRecord, now: float) -> Entry:
         body = self._zstd.compress(msgspec.msgpack.encode(record))
-        return Entry(body, codec.ZSTD + codec.MSGPACK, now, None, random.getrandbits(64))
+        return Entry(body, codec.ZSTD + codec.MSGPACK, now, None, new_version())
 
     def _decode(self, entry: Entry, key: str, kind: type[R]) -> R:
         problem = f"it is {codec.describe(entry.codec)}"

@@ -8,12 +8,12 @@ are put in front of the entry's codec, where they cost no copy of the body:
 ====== ===== =====================================================================
 offset bytes meaning
 ====== ===== =====================================================================
-0      5     a codec step: "near copy", or "near miss" for a key known to be absent
-5      8     version of the far entry
-13     8     from when on a reader starts a refresh; a big-endian double, as the next two
-21     8     until when the copy answers for the far store
-29     8     when the far entry expires; infinity means never
-37           codec of the far entry
+0      3     a codec annotation: "near copy", or "near miss" for a key known to be absent
+3      8     version of the far entry
+11     8     from when on a reader starts a refresh; a big-endian double, as the next two
+19     8     until when the copy answers for the far store
+27     8     when the far entry expires; infinity means never
+35           codec of the far entry
 ====== ===== =====================================================================
 
 All times are Unix seconds (since 1970-01-01 UTC) by the stack's clock. The near store gets a
@@ -24,16 +24,17 @@ A program that reads the near store directly gets the value, and `None` for a re
 from __future__ import annotations
 
 import math
-import random
 import struct
 from typing import NamedTuple
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.randomness import new_version
 
-COPY, MISS = codec.NEAR_COPY, codec.NEAR_MISS
-_HEADER = struct.Struct(">5sQ3d")
+_HEADER = struct.Struct(">3sQ3d")
 HEADER_LENGTH = _HEADER.size
+COPY = codec.annotation(codec.NEAR_COPY, bytes(HEADER_LENGTH - 3))[:3]
+MISS = codec.annotation(codec.NEAR_MISS, bytes(HEADER_LENGTH - 3))[:3]
 unpack_header = _HEADER.unpack_from
 """Mark, version, refresh time, end of freshness and expiry; `struct.error` if cut short."""
 
@@ -61,11 +62,11 @@ class Copy(NamedTuple):
         entry = self.entry
         if entry is None:
             header = _HEADER.pack(MISS, 0, self.refresh_at, self.fresh_until, self.fresh_until)
-            return Entry(b"", header, self.refresh_at, near_expiry, random.getrandbits(64))
+            # JSON's null: a program that reads the near store directly gets None.
+            return Entry(b"null", header + codec.JSON, self.refresh_at, near_expiry, new_version())
         expiry = math.inf if entry.expires_at is None else entry.expires_at
         header = _HEADER.pack(COPY, entry.version, self.refresh_at, self.fresh_until, expiry)
-        version = random.getrandbits(64)
-        return Entry(entry.body, header + entry.codec, entry.created_at, near_expiry, version)
+        return Entry(entry.body, header + entry.codec, entry.created_at, near_expiry, new_version())
 
 
 def decode_entry(near_entry: Entry, version: int, expiry: float) -> Entry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
@@ -30,6 +29,7 @@ from kvwrap.layers.base import (
     first_of_each,
     gather,
     holds_any,
+    new_version,
     touch_by_writing,
 )
 from kvwrap.layers.replication.quorum import Quorum
@@ -218,7 +218,7 @@ class Replication(Layer):
     ) -> list[bool]:
         def renewed(entry: Entry, expires_at: float | None) -> Entry:
             created_at = next_timestamp(entry, self.clock.time())
-            return Entry(entry.body, entry.codec, created_at, expires_at, random.getrandbits(64))
+            return Entry(entry.body, entry.codec, created_at, expires_at, new_version())
 
         return await touch_by_writing(self, collection, keys, expires, renewed, owner=self.name)
 

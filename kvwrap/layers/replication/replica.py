@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 from kvwrap.core import codec
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives
+from kvwrap.core.randomness import new_version
 from kvwrap.core.ttl import LATEST
 from kvwrap.errors import KvwrapError
 from kvwrap.layers.shared.guard import Guard
@@ -93,7 +93,7 @@ def tombstone(over: Entry | None, now: float, ttl: float) -> Entry:
     It marks the key as removed for replicas that missed the removal.
     """
     created_at = next_timestamp(over, now)
-    return Entry(b"", _TOMBSTONE, created_at, min(created_at + ttl, LATEST), random.getrandbits(64))
+    return Entry(b"", _TOMBSTONE, created_at, min(created_at + ttl, LATEST), new_version())
 
 
 def is_tombstone(entry: Entry) -> bool:

@@ -1,8 +1,7 @@
-"""A table of entries, for whoever has a connection and a thread to block."""
+"""A table of entries, in blocking calls that take the connection."""
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from collections.abc import Sequence
 from itertools import repeat
@@ -12,76 +11,86 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
+from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.sqlite.statements import is_table_name, statements
 
-_KEYS: Final = 512
-"""Keys in one SELECT; every SQLite takes at least 999 variables."""
-_SWEPT: Final = 1000
-"""Expired rows freed in one transaction by `sweep`, so that writers never wait for all."""
+_KEYS_PER_SELECT: Final = 512
+"""Maximum number of keys in a SELECT; every SQLite allows at least 999 variables."""
+
+_SWEEP_SIZE: Final = 1000
+"""Maximum number of expired rows that `sweep` deletes in one transaction.
+
+Writers wait for one such transaction, never for the whole sweep.
+"""
 
 
 class Table:
-    """The primitives of a store, each to be done in one transaction of a connection.
+    """The primitives of a store, each to be called within a transaction of the connection.
 
     Args:
-        name: The table's name.
-        clock: Where the time comes from.
-        owner: Who speaks in errors.
+        name: Name of the table.
+        clock: Source of the time.
+        store: Name of the store, for errors.
 
     Raises:
-        ConfigurationError: No table can be called so.
+        ConfigurationError: No table can have this name.
     """
 
-    def __init__(self, name: str, clock: Clock, *, owner: str) -> None:
+    def __init__(self, name: str, clock: Clock, *, store: str) -> None:
         if not is_table_name(name):
             raise ConfigurationError(
-                "a table's name is letters, digits and underscores, and does not begin with "
-                f"'sqlite_': not {name!r}"
+                "`table` must consist of letters, digits and underscores, and must not begin with "
+                f"a digit or 'sqlite_'; got {name!r}"
             )
         self._name = name
         self._clock = clock
-        self._owner = owner
+        self._store = store
         self._sql = statements(name)
 
-    def make(self, connection: sqlite3.Connection) -> None:
-        """Make the table if it is missing; raises `ConfigurationError` if it is another's."""
+    def create(self, connection: sqlite3.Connection) -> None:
+        """Create the table if it is missing.
+
+        Raises:
+            ConfigurationError: There is a table of this name with other columns.
+        """
         connection.execute(self._sql["table"])
         try:
             self.probe(connection)
         except sqlite3.OperationalError as error:
             raise ConfigurationError(
-                f"the table {self._name!r} is not one of kvwrap's: name another as table=",
-                store=self._owner,
+                f"the table {self._name!r} must be one that kvwrap created; it has other columns. "
+                "Give the store another table=",
+                store=self._store,
             ) from error
         connection.execute(self._sql["index"])
 
     def probe(self, connection: sqlite3.Connection) -> None:
-        """Raise where the table is not as it must be."""
+        """Raise sqlite3.OperationalError if the table or one of its columns is missing."""
         connection.execute(self._sql["probe"]).fetchall()
 
     def _now(self) -> float:
-        """The time in milliseconds, as the column `expires_at` has it."""
+        """Return the time in Unix milliseconds, the unit of the column `expires_at`."""
         return self._clock.time() * 1000
 
     def read(
         self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
     ) -> list[Entry | None]:
-        """The entries under these keys, `None` where there is none or it has expired."""
-        found: dict[str, bytes] = {}
-        for start in range(0, len(keys), _KEYS):
-            chunk = list(keys[start : start + _KEYS])
-            # As many marks as the next power of two, so that SQLite knows the statement.
+        """Read the entries of these keys. The result has None for a missing or expired entry."""
+        stored: dict[str, bytes] = {}
+        for start in range(0, len(keys), _KEYS_PER_SELECT):
+            chunk = list(keys[start : start + _KEYS_PER_SELECT])
+            # The number of marks is a power of two, so that SQLite can reuse few statements.
             chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
             marks = ", ".join("?" * len(chunk))
             rows = connection.execute(
                 self._sql["read"].format(marks=marks), (collection or "", *chunk)
             )
-            found.update(rows)
+            stored.update(rows)
         now = self._clock.time()
         return [
-            live(Entry.from_bytes(found[key], collection, key, self._owner), now)
-            if key in found
+            live(Entry.from_bytes(stored[key], collection, key, self._store), now)
+            if key in stored
             else None
             for key in keys
         ]
@@ -94,7 +103,7 @@ class Table:
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None,
     ) -> list[bool]:
-        """Put entries where what is there is as expected; which of them were put."""
+        """Write entries, each only if there is what is expected. Returns which were written."""
         now = self._now()
         rows = [self._row(connection, *row) for row in zip(repeat(collection), keys, entries)]
         connection.execute(self._sql["sweep"], (now, 2 * len(rows)))
@@ -102,13 +111,14 @@ class Table:
             connection.executemany(self._sql["put"], rows)
             return [True] * len(rows)
         written = []
-        for row, wanted in zip(rows, expected, strict=True):
-            if wanted is None:
+        for row, version in zip(rows, expected, strict=True):
+            if version is None:
                 cursor = connection.execute(self._sql["put"], row)
-            elif wanted is ABSENT:
-                cursor = connection.execute(self._sql["put_absent"], (*row, now))
+            elif version is ABSENT:
+                cursor = connection.execute(self._sql["put_if_absent"], (*row, now))
             else:
-                cursor = connection.execute(self._sql["put_same"], (*row, signed(wanted), now))
+                values = (*row, to_signed(version), now)
+                cursor = connection.execute(self._sql["put_if_version"], values)
             written.append(cursor.rowcount == 1)
         return written
 
@@ -116,17 +126,18 @@ class Table:
         self, connection: sqlite3.Connection, collection: Collection, key: str, entry: Entry
     ) -> tuple[object, ...]:
         data = entry.to_bytes(collection, key)
-        # SQLite's limit is on the row: its key and some bytes of bookkeeping are in it, too.
+        # SQLite limits the size of a row, which includes the key and some bytes of bookkeeping.
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
         if len(data) + 4 * len(key) + 4 * len(collection or "") + 100 > limit:
             raise ValueTooLarge(
-                f"{len(data)} bytes are more than SQLite's {limit}: nothing was written",
-                store=self._owner,
+                f"an entry must fit into SQLite's limit of {limit} bytes; got {len(data)} bytes. "
+                "Nothing was written",
+                store=self._store,
                 collection=collection,
                 key=key,
             )
         expiry = expiry_ms(entry.expires_at) or None
-        return expiry, signed(entry.version), data, collection or "", key
+        return expiry, to_signed(entry.version), data, collection or "", key
 
     def remove(
         self,
@@ -135,17 +146,23 @@ class Table:
         keys: Sequence[str],
         expected: Sequence[Expected] | None,
     ) -> list[bool]:
-        """Take entries away where they are as expected; which were there."""
+        """Remove entries, each only if it has the expected version.
+
+        Returns which were live and were removed.
+        """
         now = self._now()
         removed = []
         for index, key in enumerate(keys):
-            wanted = None if expected is None else expected[index]
-            if wanted is ABSENT:
+            version = None if expected is None else expected[index]
+            if version is ABSENT:
                 removed.append(False)
                 continue
-            which, more = ("remove", ()) if wanted is None else ("remove_same", (signed(wanted),))
-            rows = connection.execute(self._sql[which], (collection or "", key, *more)).fetchall()
-            removed.append(any(end is None or end > now for (end,) in rows))
+            values: tuple[object, ...] = (collection or "", key)
+            statement = "remove"
+            if version is not None:
+                values, statement = (*values, to_signed(version)), "remove_if_version"
+            rows = connection.execute(self._sql[statement], values).fetchall()
+            removed.append(any(expiry is None or expiry > now for (expiry,) in rows))
         return removed
 
     def touch(
@@ -155,15 +172,15 @@ class Table:
         keys: Sequence[str],
         expires: Sequence[float | None],
     ) -> list[bool]:
-        """Give entries another end; which of them were there."""
-        found = self.read(connection, collection, keys)
+        """Set new expiry times (Unix seconds, None for no expiry). Returns which keys existed."""
+        entries = self.read(connection, collection, keys)
         rows = [
-            self._row(connection, collection, key, entry.with_expiry(end, random.getrandbits(64)))
-            for key, entry, end in zip(keys, found, expires, strict=True)
+            self._row(connection, collection, key, entry.with_expiry(expiry, new_version()))
+            for key, entry, expiry in zip(keys, entries, expires, strict=True)
             if entry is not None
         ]
         connection.executemany(self._sql["put"], rows)
-        return [entry is not None for entry in found]
+        return [entry is not None for entry in entries]
 
     def list_keys(
         self,
@@ -172,10 +189,11 @@ class Table:
         key_range: KeyRange,
         cursor: object,
     ) -> Page:
-        """A page of the keys of a collection, in order."""
-        # The cursor is where to go on: right after the last key given.
+        """List one page of the keys of a collection, in order."""
+        # The cursor is the first possible key of the page, right after the last key of the
+        # previous one.
         first = cursor if isinstance(cursor, str) else max(key_range.prefix, key_range.start or "")
-        ends = [end for end in (key_range.end, after(key_range.prefix)) if end is not None]
+        ends = [end for end in (key_range.end, prefix_end(key_range.prefix)) if end is not None]
         rows = connection.execute(
             self._sql["keys_below" if ends else "keys"],
             (
@@ -190,45 +208,48 @@ class Table:
         return Page(keys, keys[-1] + "\0" if len(keys) == PAGE_SIZE else None)
 
     def list_collections(self, connection: sqlite3.Connection) -> list[Collection]:
-        """The collections that have an entry."""
+        """List the collections that have a live entry."""
         rows = connection.execute(self._sql["collections"], (self._now(),))
         return [name or None for (name,) in rows]
 
     def drop(self, connection: sqlite3.Connection, collection: Collection) -> bool:
-        """Drop a collection; whether it had an entry."""
+        """Drop a collection. Returns True if it had a live entry."""
         return self._drop(connection, "any_in", "drop", (collection or "",))
 
     def drop_all(self, connection: sqlite3.Connection) -> bool:
-        """Drop everything; whether there was an entry."""
+        """Drop all entries. Returns True if one of them was live."""
         return self._drop(connection, "any", "drop_all", ())
 
     def _drop(
-        self, connection: sqlite3.Connection, asked: str, dropped: str, names: tuple[str, ...]
+        self, connection: sqlite3.Connection, query: str, deletion: str, names: tuple[str, ...]
     ) -> bool:
-        row = connection.execute(self._sql[asked], (self._now(), *names)).fetchone()
-        connection.execute(self._sql[dropped], names)
-        return bool(row[0])
+        (had_entries,) = connection.execute(self._sql[query], (self._now(), *names)).fetchone()
+        connection.execute(self._sql[deletion], names)
+        return bool(had_entries)
 
     def sweep(self, connection: sqlite3.Connection) -> bool:
-        """Free some of the expired entries; whether there may be more."""
-        swept = connection.execute(self._sql["sweep"], (self._now(), _SWEPT)).rowcount
-        return swept == _SWEPT
+        """Delete some of the expired entries. Returns True if there may be more."""
+        deleted = connection.execute(self._sql["sweep"], (self._now(), _SWEEP_SIZE)).rowcount
+        return deleted == _SWEEP_SIZE
 
 
-def signed(version: int) -> int | None:
-    """The version as SQLite can hold it; `None`, which equals nothing, for what is none."""
+def to_signed(version: int) -> int | None:
+    """Convert a version to a signed 64-bit integer, the range of SQLite's integers.
+
+    Returns None, which equals nothing in SQL, for an integer that is not a version.
+    """
     if not 0 <= version < 1 << 64:
         return None
     return version - (1 << 64) if version >> 63 else version
 
 
-def after(prefix: str) -> str | None:
-    """The first string that follows all those with the prefix; `None` where none does."""
+def prefix_end(prefix: str) -> str | None:
+    """Return the first string that sorts after all strings with this prefix, None if none does."""
     while prefix:
         code = ord(prefix[-1]) + 1
         prefix = prefix[:-1]
         if code == 0xD800:
-            code = 0xE000  # what lies between is half a character
+            code = 0xE000  # the code points between are surrogates
         if code <= 0x10FFFF:
             return prefix + chr(code)
     return None

@@ -173,10 +173,7 @@ def test_a_copy_is_decoded_as_it_was_encoded() -> None:
     assert decode(Copy(None, 2.0, 2.0).encode(4.0)) == Copy(None, 2.0, 2.0)
     assert decode(entry) is None
     assert decode(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
-    assert (
-        describe(Copy(entry, 1.0, 1.0).encode(None).codec)
-        == "a cache's near copy over zstd over JSON"
-    )
+    assert describe(Copy(entry, 1.0, 1.0).encode(None).codec) == "annotation 04 over zstd over JSON"
 
 
 @pytest.mark.parametrize(
