@@ -46,7 +46,7 @@ class Replica:
     ) -> int:
         """Replace the copies that are older than the newest. Returns the number of replaced ones.
 
-        A copy that has changed meanwhile is left alone, if the store can compare versions. An
+        A copy that has changed meanwhile is not replaced, if the store can compare versions. An
         error is counted and not raised.
 
         Args:

@@ -28,7 +28,7 @@ class Difference(msgspec.Struct, frozen=True):
     key: str
 
 
-def difference(inner: Entry | None, shadow: Entry | None, now: float) -> str | None:
+def difference_kind(inner: Entry | None, shadow: Entry | None, now: float) -> str | None:
     """Return the `kind` of the `Difference` between two entries, or `None` if they are equal.
 
     An entry of the inner store that has expired by `now` counts as equal: the shadow may have

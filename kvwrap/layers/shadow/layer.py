@@ -28,7 +28,7 @@ from kvwrap.layers.base import (
 )
 from kvwrap.layers.shadow.backlog import Backlog
 from kvwrap.layers.shadow.changes import UNCHANGED, Change, Changes
-from kvwrap.layers.shadow.difference import Difference, difference
+from kvwrap.layers.shadow.difference import Difference, difference_kind
 from kvwrap.layers.shared.findings import plaintext_second_stores
 
 _log = logging.getLogger("kvwrap.shadow")
@@ -244,7 +244,7 @@ class Shadow(Layer):
         suspects = [
             key
             for key, entry, shadow in zip(keys, entries, shadowed, strict=True)
-            if difference(entry, shadow, now) and not self._is_changing(collection, key)
+            if difference_kind(entry, shadow, now) and not self._is_changing(collection, key)
         ]
         if not suspects:
             return
@@ -253,7 +253,7 @@ class Shadow(Layer):
         shadowed = await self._shadow.read(collection, suspects)
         now = self.clock.time()
         for key, entry, shadow in zip(suspects, entries, shadowed, strict=True):
-            kind = difference(entry, shadow, now)
+            kind = difference_kind(entry, shadow, now)
             if kind and not self._is_changing(collection, key):
                 self._report(Difference(kind, collection, key))
 
@@ -261,20 +261,20 @@ class Shadow(Layer):
         qualified_key = (collection, key)
         return qualified_key in self._backlog.waiting or qualified_key in self._changes
 
-    def _report(self, found: Difference) -> None:
-        self._differences[found.kind] += 1
-        self._last.append(found)
+    def _report(self, difference: Difference) -> None:
+        self._differences[difference.kind] += 1
+        self._last.append(difference)
         if self._on_difference is None:
             _log.warning(
                 "%s: the shadow differs: %s, collection %r, key %r",
                 self.name,
-                found.kind,
-                found.collection,
-                found.key,
+                difference.kind,
+                difference.collection,
+                difference.key,
             )
             return
         try:
-            self._on_difference(found)
+            self._on_difference(difference)
         except Exception:
             _log.exception("%s: on_difference failed", self.name)
 

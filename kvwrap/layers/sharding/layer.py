@@ -150,7 +150,7 @@ class Sharding(Partitioning):
     def _partition_by_previous(
         self, collection: Collection, keys: Sequence[str], indexes: Sequence[int]
     ) -> list[SubBatch]:
-        """Split the keys at these indexes by previous owner; leave out keys that kept theirs."""
+        """Split the keys at these indexes by previous owner; leave out keys whose owner stays."""
         by_store: dict[int, tuple[Primitives, list[int]]] = {}
         for index in indexes:
             store = self._previous_store(collection, keys[index])
