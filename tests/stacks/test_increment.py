@@ -28,7 +28,7 @@ async def count(where: str) -> None:
 
         async def task() -> None:
             for _ in range(EACH):
-                await store.increment("visits", collection="tests.test_increment")
+                await store.increment("visits", collection="tests.stacks.test_increment")
 
         await asyncio.gather(*(task() for _ in range(TASKS)))
 
@@ -42,7 +42,7 @@ async def test_no_increment_is_lost(
         str(tmp_path / "store.db") if backend == "sqlite" else request.getfixturevalue("redis_url")
     )
     root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.test_increment", where]
+    command = [sys.executable, "-m", "tests.stacks.test_increment", where]
     processes = [subprocess.Popen(command, cwd=root) for _ in range(PROCESSES)]
     try:
         assert [process.wait(timeout=100) for process in processes] == [0] * PROCESSES
@@ -51,9 +51,9 @@ async def test_no_increment_is_lost(
             process.kill()
             process.wait()
     async with counted(where) as store:
-        total = await store.get("visits", collection="tests.test_increment")
+        total = await store.get("visits", collection="tests.stacks.test_increment")
         assert total == TASKS * PROCESSES * EACH
-        await store.delete("visits", collection="tests.test_increment")
+        await store.delete("visits", collection="tests.stacks.test_increment")
 
 
 if __name__ == "__main__":
