@@ -1,1 +1,1 @@
-"""Stores: one file per backend, and one per kind of object that `kvwrap.adapt` takes."""
+"""Stores: one file or package per backend, and per kind of object that `kvwrap.adapt` accepts."""

@@ -1,4 +1,4 @@
-"""Entries in any mutable mapping whose keys are strings: a dict, a shelf, a disk cache."""
+"""Entries in any mutable mapping whose keys are strings: a dict, a shelve, a disk cache."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUnavailable
-from kvwrap.stores.shared.escaping import escaped, unescaped
+from kvwrap.stores.shared.escaping import escape, unescape
 
 _MISSING: Any = object()
 _METHODS = ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__len__", "get")
 
 
 class MappingStore(Store):
-    """Keeps entries, as bytes, in a mutable mapping with strings for keys.
+    """Keeps entries, as bytes, in a mutable mapping with strings as keys.
 
-    A key of the default collection is that key in the mapping, one of another collection is
-    `@collection:key`, and a key of the default collection that begins with `@` is `@:key`.
-    Whatever JSON can hold and others have put under a key of their own is read as the value
-    of that key. The mapping stays the caller's: it is never closed.
+    A key of the default collection is the same key in the mapping. A key of another collection
+    is `@collection:key` there, and a key of the default collection that begins with `@` is
+    `@:key`. A JSON value that other code has put under a key of its own is read as the value of
+    that key. The mapping stays the caller's: it is never closed.
 
-    Its methods are called on the event loop's thread, so one that waits for a disk makes
-    everything wait. Conditional writes are atomic among the tasks of one event loop; where
-    other threads or processes write to the mapping too, they are not.
+    The mapping's methods are called on the event loop's thread, so a mapping that waits for a
+    disk blocks the loop. Conditional writes are atomic among the tasks of one event loop. They
+    are not atomic if other threads or processes write to the mapping too.
 
     Args:
-        mapping: Where entries go.
-        raw: Whether bytes in the mapping are another program's: such are given to the
-            serializer, and what no layer has changed and never expires is written so.
-        clock: Where the time comes from.
-        serializer: What turns values into bytes where no layer says otherwise: JSON, or
-            with `raw` bytes as they are.
+        mapping: The mapping that holds the entries.
+        raw: True if bytes in the mapping are another program's. They are read in the format of
+            the serializer. A value without an expiry that no layer has changed is written in
+            that format.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
+            unchanged.
 
     Raises:
-        StoreUnavailable: From any method, with what the mapping raised as its cause.
+        StoreUnavailable: From any method, if the mapping raised an error; that is the cause.
     """
 
     capabilities = OPERATIONS
@@ -57,58 +58,60 @@ class MappingStore(Store):
         super().__init__(clock=clock, serializer=serializer or (BytesSerializer() if raw else JSON))
         if not _is_mapping(mapping):
             raise ConfigurationError(
-                f"this store takes a mutable mapping, not {type(mapping).__name__}"
+                f"`mapping` must be a mutable mapping such as a dict; got {type(mapping).__name__}"
             )
         self._mapping = mapping
         self._raw = bool(raw)
 
     def __repr__(self) -> str:
-        # Not the mapping itself, which is full of values.
+        # Not the mapping itself, since it contains values.
         raw = ", raw=True" if self._raw else ""
         return f"{type(self).__name__}({type(self._mapping).__name__}{raw})"
 
     # -- what is in the mapping --------------------------------------------------------
 
     def _get(self, collection: Collection, key: str) -> Entry | None:
-        held = self._mapping.get(_name(collection, key), _MISSING)
-        return None if held is _MISSING else self._live(self._entry_of(held, collection, key))
+        value = self._mapping.get(format_name(collection, key), _MISSING)
+        return None if value is _MISSING else self._live(self._decode_value(value, collection, key))
 
-    def _entry_of(self, held: Any, collection: Collection, key: str) -> Entry:
+    def _decode_value(self, value: Any, collection: Collection, key: str) -> Entry:
         now = self.clock.time()
-        if isinstance(held, bytes | bytearray | memoryview):
-            data = bytes(held)
+        if isinstance(value, bytes | bytearray | memoryview):
+            data = bytes(value)
             if self._raw and not is_entry(data):
                 return foreign(data, now, None)
             return Entry.from_bytes(data, collection, key, self.name)
         try:
-            return foreign(JSON.dumps(held), now, None, codec.JSON)
+            return foreign(JSON.dumps(value), now, None, codec.JSON)
         except KvwrapError:
             raise CorruptEntry(
-                f"the mapping holds a {type(held).__name__}, which is neither an entry nor JSON",
+                "the mapping must hold entries of kvwrap or JSON values; it holds a "
+                f"{type(value).__name__} under this key",
                 store=self.name,
                 collection=collection,
                 key=key,
             ) from None
 
     def _put(self, collection: Collection, key: str, entry: Entry) -> None:
-        bare = self._raw and codec.is_bare(entry.codec) and not is_entry(entry.body)
-        keep = bare and entry.expires_at is None
-        data = entry.body if keep else entry.to_bytes(collection, key)
-        self._mapping[_name(collection, key)] = data
+        is_bare = self._raw and codec.is_bare(entry.codec) and not is_entry(entry.body)
+        without_header = is_bare and entry.expires_at is None
+        data = entry.body if without_header else entry.to_bytes(collection, key)
+        self._mapping[format_name(collection, key)] = data
 
-    def _take(self, collection: Collection, key: str) -> bool:
-        """Delete what is there; whether it was live."""
-        name = _name(collection, key)
-        held = self._mapping.get(name, _MISSING)
-        if held is _MISSING:
+    def _delete(self, collection: Collection, key: str) -> bool:
+        """Delete a key from the mapping. Returns True if its entry was live."""
+        name = format_name(collection, key)
+        value = self._mapping.get(name, _MISSING)
+        if value is _MISSING:
             return False
         del self._mapping[name]
-        return not self._has_expired(held)
+        return not self._has_expired(value)
 
-    def _has_expired(self, held: Any) -> bool:
-        return isinstance(held, bytes) and has_expired(held, self.clock.time())
+    def _has_expired(self, value: Any) -> bool:
+        return isinstance(value, bytes) and has_expired(value, self.clock.time())
 
-    def _is(self, collection: Collection, key: str, expected: Expected) -> bool:
+    def _matches(self, collection: Collection, key: str, expected: Expected) -> bool:
+        """Return True if there is what a conditional write expects."""
         if expected is None:
             return True
         entry = self._get(collection, key)
@@ -117,24 +120,24 @@ class MappingStore(Store):
         return entry.version == expected
 
     def _names(self) -> list[tuple[str, Collection, str]]:
-        """Every name that stands for a key, with its collection and key."""
-        found = []
+        """Return the names that belong to a key, each with its collection and key."""
+        names = []
         for name in list(self._mapping):
-            place = _place(name)
-            if place is not None:
-                found.append((name, *place))
-        return found
+            parsed = parse_name(name)
+            if parsed is not None:
+                names.append((name, *parsed))
+        return names
 
     def _live_names(self) -> Iterator[tuple[str, Collection, str]]:
         for name, collection, key in self._names():
-            held = self._mapping.get(name, _MISSING)
-            if held is not _MISSING and not self._has_expired(held):
+            value = self._mapping.get(name, _MISSING)
+            if value is not _MISSING and not self._has_expired(value):
                 yield name, collection, key
 
-    # -- the primitives, none of which waits anywhere -----------------------------------
+    # -- the primitives; none of them awaits ----------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        with self._guarded(collection):
+        with self._translate_errors(collection):
             return [self._get(collection, key) for key in keys]
 
     async def write(
@@ -145,12 +148,12 @@ class MappingStore(Store):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         written: list[bool] = []
-        with self._guarded(collection, keys, written):
+        with self._translate_errors(collection, keys, written):
             for index, (key, entry) in enumerate(zip(keys, entries, strict=True)):
-                wanted = expected is None or self._is(collection, key, expected[index])
-                if wanted:
+                matches = expected is None or self._matches(collection, key, expected[index])
+                if matches:
                     self._put(collection, key, entry)
-                written.append(wanted)
+                written.append(matches)
         return written
 
     async def remove(
@@ -160,83 +163,96 @@ class MappingStore(Store):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         removed: list[bool] = []
-        with self._guarded(collection, keys, removed):
+        with self._translate_errors(collection, keys, removed):
             for index, key in enumerate(keys):
-                wanted = expected is None or self._is(collection, key, expected[index])
-                removed.append(wanted and self._take(collection, key))
+                matches = expected is None or self._matches(collection, key, expected[index])
+                removed.append(matches and self._delete(collection, key))
         return removed
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
-            with self._guarded(collection):
-                live = [key for _, place, key in self._live_names() if place == collection]
-            cursor = Snapshot(sorted(key for key in live if key in key_range))
+            with self._translate_errors(collection):
+                keys = [key for _, owner, key in self._live_names() if owner == collection]
+            cursor = Snapshot(sorted(key for key in keys if key in key_range))
         return Snapshot.page(cursor)
 
     async def list_collections(self) -> list[Collection]:
-        with self._guarded():
-            found = {collection for _, collection, _ in self._live_names()}
-        return sorted(found, key=lambda name: name or "")
+        with self._translate_errors():
+            collections = {collection for _, collection, _ in self._live_names()}
+        return sorted(collections, key=lambda name: name or "")
 
     async def drop(self, collection: Collection) -> bool:
-        with self._guarded(collection):
-            keys = [key for _, place, key in self._names() if place == collection]
-            return sum(self._take(collection, key) for key in keys) > 0
+        with self._translate_errors(collection):
+            keys = [key for _, owner, key in self._names() if owner == collection]
+            return sum(self._delete(collection, key) for key in keys) > 0
 
     async def drop_all(self) -> bool:
-        with self._guarded():
-            return sum(self._take(place, key) for _, place, key in self._names()) > 0
+        with self._translate_errors():
+            return sum(self._delete(collection, key) for _, collection, key in self._names()) > 0
 
     async def sweep(self) -> None:
-        with self._guarded():
+        with self._translate_errors():
             for name, _, _ in self._names():
                 if self._has_expired(self._mapping.get(name)):
                     del self._mapping[name]
 
-    def _guarded(
-        self, collection: Collection = None, keys: Sequence[str] = (), done: Sequence[bool] = ()
-    ) -> _Guard:
-        return _Guard(self.name, collection, keys, done)
+    def _translate_errors(
+        self,
+        collection: Collection = None,
+        keys: Sequence[str] = (),
+        results: Sequence[bool] = (),
+    ) -> _ErrorTranslator:
+        return _ErrorTranslator(self.name, collection, keys, results)
 
 
-class _Guard:
-    """Turns what a mapping raises into errors of kvwrap."""
+class _ErrorTranslator:
+    """Translates errors that a mapping raises into `StoreUnavailable`.
+
+    Args:
+        store: Name of the store.
+        collection: Collection of the operation.
+        keys: Keys of the operation, if it is a batch that may stop halfway.
+        results: Results so far, which the operation appends to, one for each key.
+    """
 
     def __init__(
-        self, store: str, collection: Collection, keys: Sequence[str], done: Sequence[bool]
+        self, store: str, collection: Collection, keys: Sequence[str], results: Sequence[bool]
     ) -> None:
-        self._place = (store, collection, keys, done)
+        self._context = (store, collection, keys, results)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, KvwrapError):
-            store, collection, keys, done = self._place
+            store, collection, keys, results = self._context
             raise StoreUnavailable(
-                f"the mapping failed ({type(error).__name__})",
+                f"the mapping raised {type(error).__name__}, which is the cause of this error",
                 store=store,
                 collection=collection,
-                key=keys[len(done)] if len(done) < len(keys) else None,
-                succeeded=keys[: len(done)] if keys else None,
+                key=keys[len(results)] if len(results) < len(keys) else None,
+                succeeded=keys[: len(results)] if keys else None,
             ) from error
 
 
-def _name(collection: Collection, key: str) -> str:
+def format_name(collection: Collection, key: str) -> str:
+    """Return the name of a key in the mapping."""
     if collection is None:
         return f"@:{key}" if key.startswith("@") else key
-    return f"@{escaped(collection)}:{key}"
+    return f"@{escape(collection)}:{key}"
 
 
-def _place(name: object) -> tuple[Collection, str] | None:
-    """What `_name` was given; `None` for a name that it does not give."""
+def parse_name(name: object) -> tuple[Collection, str] | None:
+    """Return the arguments that `format_name` has this result for, or None if there are none."""
     if not isinstance(name, str) or not name:
         return None
     if not name.startswith("@"):
         return None, name
-    quoted, colon, key = name[1:].partition(":")
-    place = unescaped(quoted) or None, key
-    return place if colon and key and _name(*place) == name else None
+    escaped, colon, key = name[1:].partition(":")
+    collection = unescape(escaped) or None
+    if colon and key and format_name(collection, key) == name:
+        return collection, key
+    return None
 
 
 def _is_mapping(obj: object) -> bool:
@@ -246,5 +262,5 @@ def _is_mapping(obj: object) -> bool:
 
 
 def adapted(obj: Any, **options: Any) -> Store | None:
-    """A store that keeps entries in this object, if it is a mutable mapping."""
+    """Return a store over this object if it is a mutable mapping, else None."""
     return MappingStore(obj, **options) if _is_mapping(obj) else None

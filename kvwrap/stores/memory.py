@@ -1,4 +1,4 @@
-"""Entries in this process's memory."""
+"""Entries in the memory of this process."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from kvwrap.stores.shared import urls
 
 
 class MemoryStore(Store):
-    """Keeps entries in memory, if need be within bounds.
+    """Keeps entries in memory, optionally with limits.
 
-    Values are kept as bytes, so what a caller does to a value that it put or got changes
-    nothing here. When a bound is reached, expired entries go first, then those not used
-    for the longest time. For one event loop; `kvwrap.sync` serves threads.
+    Values are kept as bytes, so changing an object that was put or got does not change the
+    store. When a limit is reached, expired entries are removed first, then the least recently
+    used ones. For one event loop; `kvwrap.sync` serves threads.
 
     Args:
-        max_entries: The most entries kept; `None` for no bound.
-        max_bytes: The most bytes of values kept, as they are after the layers above; `None`
-            for no bound. Names, and what Python needs besides, are not counted.
-        clock: Where the time comes from.
-        serializer: What turns values into bytes where no layer says otherwise.
+        max_entries: Maximum number of entries; None for no limit.
+        max_bytes: Maximum total size in bytes of the values, as they are after the layers above;
+            None for no limit. Names, and the overhead of Python's objects, are not counted.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does.
 
     Raises:
-        ValueTooLarge: On writing, for an entry that alone is over `max_bytes`.
+        ValueTooLarge: On writing, for an entry that alone is larger than `max_bytes`.
     """
 
     capabilities = OPERATIONS
@@ -49,41 +49,48 @@ class MemoryStore(Store):
         serializer: Serializer = JSON,
     ) -> None:
         super().__init__(clock=clock, serializer=serializer)
-        for name, bound in (("max_entries", max_entries), ("max_bytes", max_bytes)):
-            if bound is not None:
-                checked_count(bound, name)
+        for name, limit in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+            if limit is not None:
+                checked_count(limit, name)
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._bounded = max_entries is not None or max_bytes is not None
-        # Where there are bounds, `_uses` is the same, in the order of their last use.
-        self._uses: OrderedDict[QualifiedKey, Entry] = OrderedDict()
-        self._entries: dict[QualifiedKey, Entry] = self._uses if self._bounded else {}
-        self._names: dict[Collection, dict[str, None]] = {}
+        self._is_limited = max_entries is not None or max_bytes is not None
+        # With limits, both names refer to one dictionary, least recently used entries first.
+        self._by_recency: OrderedDict[QualifiedKey, Entry] = OrderedDict()
+        self._entries: dict[QualifiedKey, Entry] = self._by_recency if self._is_limited else {}
+        self._keys: dict[Collection, dict[str, None]] = {}
         self._bytes = 0
-        # The number keeps slots, which need not be comparable, from being compared.
+        # A heap. The number prevents the comparison of qualified keys: None and str do not compare.
         self._expiries: list[tuple[float, int, QualifiedKey]] = []
         self._counter = count()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of `memory://`. Options: `max_entries`, `max_bytes`."""
-        parts = urls.split(url, "memory")
+        """Create the store of `memory://`. Options: `max_entries`, `max_bytes`.
+
+        Raises:
+            ConfigurationError: The URL has a host or a path, or an option is unknown or invalid.
+        """
+        parts = urls.split_url(url, "memory")
         if parts.netloc or parts.path:
-            raise ConfigurationError("memory has no host and no path: memory://?max_entries=1000")
-        known = {"max_entries": urls.whole, "max_bytes": urls.whole}
-        return cls(**urls.options(parts.query, known))
+            raise ConfigurationError(
+                "the URL of a MemoryStore must have no host and no path, as in "
+                "memory://?max_entries=1000"
+            )
+        known = {"max_entries": urls.INTEGER, "max_bytes": urls.INTEGER}
+        return cls(**urls.parse_options(parts.query, known))
 
     def __len__(self) -> int:
-        """How many entries it holds, those included that have expired and not been freed."""
+        """Return the number of entries, including expired ones that were not removed yet."""
         return len(self._entries)
 
     def __bool__(self) -> bool:
-        """True: an empty store is a store, and `near or default` must not pass it over."""
+        """Return True, so that `near or default` does not skip a store because it is empty."""
         return True
 
     @property
     def size(self) -> int:
-        """How many bytes of values it holds; counted only where there is `max_bytes`."""
+        """Total size of the values in bytes; 0 without `max_bytes`."""
         return self._bytes
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
@@ -95,8 +102,8 @@ class MemoryStore(Store):
             if entry is not None:
                 if entry.expires_at is not None and entry.expires_at <= self.clock.time():
                     entry = None
-                elif self._bounded:
-                    self._uses.move_to_end(qualified)
+                elif self._is_limited:
+                    self._by_recency.move_to_end(qualified)
             found.append(entry)
         return found
 
@@ -113,51 +120,51 @@ class MemoryStore(Store):
         if expiries and (
             expiries[0][0] <= self.clock.time() or len(expiries) > 2 * len(self._entries) + 64
         ):
-            self._free_expired()
+            self._remove_expired()
         if expected is None:
             for key, entry in zip(keys, entries):
-                self._keep((collection, key), entry)
+                self._put((collection, key), entry)
             return [True] * len(keys)
         written = []
-        for index, (key, entry) in enumerate(zip(keys, entries, strict=True)):
+        for key, entry, version in zip(keys, entries, expected, strict=True):
             qualified = (collection, key)
-            wanted = self._is(qualified, expected[index])
-            if wanted:
-                self._keep(qualified, entry)
-            written.append(wanted)
+            if matches := self._matches(qualified, version):
+                self._put(qualified, entry)
+            written.append(matches)
         return written
 
-    def _keep(self, qualified: QualifiedKey, entry: Entry) -> None:
-        known = self._entries.get(qualified)
+    def _put(self, qualified: QualifiedKey, entry: Entry) -> None:
+        previous = self._entries.get(qualified)
         self._entries[qualified] = entry
-        if known is None:
+        if previous is None:
             collection, key = qualified
-            self._names.setdefault(collection, {})[key] = None
-        end = entry.expires_at
-        if end is not None and (known is None or known.expires_at != end):
-            heappush(self._expiries, (end, next(self._counter), qualified))
-        if self._bounded:
-            self._make_room(qualified, entry, known)
+            self._keys.setdefault(collection, {})[key] = None
+        expires_at = entry.expires_at
+        if expires_at is not None and (previous is None or previous.expires_at != expires_at):
+            heappush(self._expiries, (expires_at, next(self._counter), qualified))
+        if self._is_limited:
+            self._evict(qualified, entry, previous)
 
-    def _make_room(self, qualified: QualifiedKey, entry: Entry, known: Entry | None) -> None:
-        """Let go of the least recently used until the bounds hold, but not of this entry."""
-        entries = self._uses
+    def _evict(self, qualified: QualifiedKey, entry: Entry, previous: Entry | None) -> None:
+        """Remove the least recently used entries, but not this one, until the limits hold."""
+        entries = self._by_recency
         entries.move_to_end(qualified)
         if self._max_bytes is not None:
-            self._bytes += _size(entry) - (0 if known is None else _size(known))
+            self._bytes += _size(entry) - (0 if previous is None else _size(previous))
             while self._bytes > self._max_bytes:
-                self._forget(next(iter(entries)))
+                self._pop(next(iter(entries)))
         if self._max_entries is not None and len(entries) > self._max_entries:
-            self._forget(next(iter(entries)))
+            self._pop(next(iter(entries)))
 
-    def _forget(self, qualified: QualifiedKey) -> Entry | None:
+    def _pop(self, qualified: QualifiedKey) -> Entry | None:
+        """Remove an entry and return it, or None if there is none."""
         entry = self._entries.pop(qualified, None)
         if entry is not None:
             collection, key = qualified
-            names = self._names[collection]
-            del names[key]
-            if not names:
-                del self._names[collection]
+            keys = self._keys[collection]
+            del keys[key]
+            if not keys:
+                del self._keys[collection]
             if self._max_bytes is not None:
                 self._bytes -= _size(entry)
         return entry
@@ -171,45 +178,46 @@ class MemoryStore(Store):
         removed = []
         for index, key in enumerate(keys):
             qualified = (collection, key)
-            there = expected is None or self._is(qualified, expected[index])
-            removed.append(there and self._live(self._forget(qualified)) is not None)
+            matches = expected is None or self._matches(qualified, expected[index])
+            removed.append(matches and self._live(self._pop(qualified)) is not None)
         return removed
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
-            live = (key for key in self._keys_in(collection) if key in key_range)
-            cursor = Snapshot(sorted(key for key in live if self._is_live((collection, key))))
+            keys = (key for key in self._keys_of(collection) if key in key_range)
+            cursor = Snapshot(sorted(key for key in keys if self._is_live((collection, key))))
         return Snapshot.page(cursor)
 
     async def list_collections(self) -> list[Collection]:
-        self._free_expired()
-        return sorted(self._names, key=lambda name: name or "")
+        self._remove_expired()
+        return sorted(self._keys, key=lambda name: name or "")
 
     async def drop(self, collection: Collection) -> bool:
-        return any(await self.remove(collection, self._keys_in(collection)))
+        return any(await self.remove(collection, self._keys_of(collection)))
 
     async def drop_all(self) -> bool:
-        self._free_expired()
-        held = len(self._entries) > 0
+        self._remove_expired()
+        had_entries = len(self._entries) > 0
         self._entries.clear()
-        self._names.clear()
+        self._keys.clear()
         self._expiries.clear()
         self._bytes = 0
-        return held
+        return had_entries
 
     async def sweep(self) -> None:
-        self._free_expired()
+        self._remove_expired()
 
-    def _keys_in(self, collection: Collection) -> list[str]:
-        return list(self._names.get(collection, ()))
+    def _keys_of(self, collection: Collection) -> list[str]:
+        return list(self._keys.get(collection, ()))
 
-    def _is(self, qualified: QualifiedKey, expected: Expected) -> bool:
+    def _matches(self, qualified: QualifiedKey, expected: Expected) -> bool:
+        """Return True if there is what a conditional write expects."""
         if expected is None:
             return True
         entry = self._live(self._entries.get(qualified))
-        return (
-            entry is None if expected is ABSENT else entry is not None and entry.version == expected
-        )
+        if expected is ABSENT:
+            return entry is None
+        return entry is not None and entry.version == expected
 
     def _is_live(self, qualified: QualifiedKey) -> bool:
         return self._live(self._entries.get(qualified)) is not None
@@ -220,22 +228,23 @@ class MemoryStore(Store):
         for key, entry in zip(keys, entries, strict=True):
             if _size(entry) > limit:
                 raise ValueTooLarge(
-                    f"{_size(entry)} bytes are over max_bytes={limit}: nothing was written",
+                    f"a value must not be larger than max_bytes={limit}; got {_size(entry)} bytes. "
+                    "Nothing was written",
                     store=self.name,
                     collection=collection,
                     key=key,
                 )
 
-    def _free_expired(self) -> None:
+    def _remove_expired(self) -> None:
         now = self.clock.time()
         expiries = self._expiries
         while expiries and expiries[0][0] <= now:
-            end, _, qualified = heappop(expiries)
+            expires_at, _, qualified = heappop(expiries)
             entry = self._entries.get(qualified)
-            if entry is not None and entry.expires_at == end:
-                self._forget(qualified)
-        # What was overwritten or removed leaves its expiry behind: start over before those
-        # outnumber the entries.
+            if entry is not None and entry.expires_at == expires_at:
+                self._pop(qualified)
+        # An entry that is overwritten or removed leaves its expiry in the heap. The heap is
+        # rebuilt before such expiries outnumber the entries.
         if len(expiries) > 2 * len(self._entries) + 64:
             self._expiries = [
                 (entry.expires_at, next(self._counter), qualified)

@@ -14,24 +14,30 @@ from kvwrap.stores.shared import urls
 
 
 class NullStore(Store):
-    """Takes every write and keeps none: for tests, and to turn a tier off.
+    """Accepts every write and stores nothing: for tests, and to switch off a cache tier.
 
-    It is always empty, so conditional writes succeed only where nothing was expected.
+    It is always empty, so a conditional write succeeds only if it expects no entry.
 
     Args:
-        clock: Where the time comes from.
-        serializer: What turns values into bytes where no layer says otherwise.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does.
     """
 
     capabilities = OPERATIONS
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of `null://`."""
-        parts = urls.split(url, "null")
+        """Create the store of `null://`.
+
+        Raises:
+            ConfigurationError: The URL has a host, a path or options.
+        """
+        parts = urls.split_url(url, "null")
         if parts.netloc or parts.path:
-            raise ConfigurationError("a null store has no host and no path: null://")
-        return cls(**urls.options(parts.query, {}))
+            raise ConfigurationError(
+                "the URL of a NullStore must have no host and no path: write null://"
+            )
+        return cls(**urls.parse_options(parts.query, {}))
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         return [None] * len(keys)
@@ -43,7 +49,9 @@ class NullStore(Store):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return [True] * len(keys) if expected is None else [type(e) is not int for e in expected]
+        if expected is None:
+            return [True] * len(keys)
+        return [type(version) is not int for version in expected]
 
     async def remove(
         self,

@@ -1,1 +1,1 @@
-"""Other faces of a store: blocking, and as a mapping."""
+"""Views of a store: blocking, and as a mapping."""

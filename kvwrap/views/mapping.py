@@ -1,4 +1,4 @@
-"""A store as a mapping."""
+"""A view of a collection as a mutable mapping."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kvwrap.views.sync import SyncStore, sync
 
 
 class StoreMapping(MutableMapping[str, Any]):
-    """One collection of a store as a mutable mapping; made by `kvwrap.mapping(store)`.
+    """A collection of a store as a mutable mapping, created by `kvwrap.mapping(store)`.
 
-    Every access goes to the store, and what is missing or expired raises `KeyNotFound`, a
-    `KeyError`. `update` is one batch; `values` and `items` read a page at a time; `len` counts
-    by going through the keys. Values are copies: change one, and it must be put again.
+    Every access calls the store. A missing or expired key raises `KeyNotFound`, a `KeyError`.
+    `update` is one batch, `values` and `items` read a page at a time, and `len` lists all keys.
+    Values are copies: after changing one, put it again.
 
-    `None` is a value like others: `mapping.get(key)` cannot tell it from missing, while
-    `key in mapping` and `mapping[key]` can.
+    `None` is a value like any other: `mapping.get(key)` cannot distinguish it from a missing key,
+    while `key in mapping` and `mapping[key]` can.
 
     Attributes:
-        store: The blocking view that this is over.
-        collection: The collection.
+        store: The blocking view of the store.
+        collection: The collection; None is the default collection.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StoreMapping(MutableMapping[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         try:
-            return self.store.exists(key, collection=self.collection)  # type: ignore[arg-type]  # judged there
+            return self.store.exists(key, collection=self.collection)  # type: ignore[arg-type]  # checked there
         except InvalidKey:
             return False
 
@@ -67,21 +67,21 @@ class StoreMapping(MutableMapping[str, Any]):
         return next(iter(self), None) is not None
 
     def items(self) -> ItemsView[str, Any]:
-        """Pairs of key and value, read a page at a time."""
+        """Return the pairs of key and value, which are read a page at a time."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
-        """The values, read a page at a time."""
+        """Return the values, which are read a page at a time."""
         return _Values(self)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Those of the keys that there are, with their values, in one batch."""
+        """Read several keys in one batch. Returns those that have a value other than None."""
         keys = list(keys)
-        found = self.store.get_many(keys, collection=self.collection)
-        return {key: value for key, value in zip(keys, found) if value is not None}
+        values = self.store.get_many(keys, collection=self.collection)
+        return {key: value for key, value in zip(keys, values) if value is not None}
 
     def update(self, other: Any = (), /, **more: Any) -> None:
-        """Put all of these in one batch; takes what `dict.update` takes."""
+        """Put all these values in one batch. Accepts the arguments of `dict.update`."""
         values = dict(other, **more)
         if values:
             self.store.put_many(
@@ -89,28 +89,40 @@ class StoreMapping(MutableMapping[str, Any]):
             )
 
     def pop(self, key: str, *default: Any) -> Any:
-        """Take the value away and give it back, or the default, or raise `KeyNotFound`."""
+        """Remove a key and return its value, or the default if the key does not exist.
+
+        Raises:
+            KeyNotFound: The key does not exist, and there is no default.
+        """
         if len(default) > 1:
-            raise TypeError(f"pop takes at most 2 arguments, not {1 + len(default)}")
-        found = self.store.pop(key, _MISSING, collection=self.collection)
-        if found is not _MISSING:
-            return found
+            raise TypeError(f"pop takes a key and at most one default; got {len(default)} defaults")
+        value = self.store.pop(key, _MISSING, collection=self.collection)
+        if value is not _MISSING:
+            return value
         if default:
             return default[0]
         raise self._missing(key)
 
     def popitem(self) -> tuple[str, Any]:
-        """Take some entry away and give it back; raises `KeyError` if there is none."""
+        """Remove any entry and return its key and value.
+
+        Raises:
+            KeyNotFound: The collection is empty.
+        """
         for key in self:
-            found = self.store.pop(key, _MISSING, collection=self.collection)
-            if found is not _MISSING:
-                return key, found
-        raise KeyNotFound("there is no entry", store=self.store.name, collection=self.collection)
+            value = self.store.pop(key, _MISSING, collection=self.collection)
+            if value is not _MISSING:
+                return key, value
+        raise KeyNotFound(
+            "popitem requires at least one entry; the collection is empty",
+            store=self.store.name,
+            collection=self.collection,
+        )
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value, or the default, which is put where there was none.
+        """Return the value of a key, after putting the default if the key does not exist.
 
-        Atomic where the store has `Capability.COMPARE_AND_PUT`.
+        This is atomic if the store has `Capability.COMPARE_AND_PUT`.
         """
         if Capability.COMPARE_AND_PUT not in self.store.capabilities:
             return self.store.get_or_put(
@@ -125,7 +137,7 @@ class StoreMapping(MutableMapping[str, Any]):
                 continue
 
     def clear(self) -> None:
-        """Take every entry of the collection away."""
+        """Remove all entries of the collection."""
         if Capability.DESTROY_COLLECTION in self.store.capabilities:
             self.store.destroy_collection(self.collection)
         else:
@@ -133,11 +145,14 @@ class StoreMapping(MutableMapping[str, Any]):
 
     def _missing(self, key: str) -> KeyNotFound:
         return KeyNotFound(
-            "there is no value", store=self.store.name, collection=self.collection, key=key
+            "the key has no value",
+            store=self.store.name,
+            collection=self.collection,
+            key=key,
         )
 
     def close(self) -> None:
-        """Close the blocking view, if this mapping made it."""
+        """Close the blocking view if this mapping created it."""
         if self._owned:
             self.store.close()
 
@@ -159,29 +174,30 @@ class StoreMapping(MutableMapping[str, Any]):
 _MISSING = object()
 
 
-class _OfStore(Protocol):
+class _StoreMappingView(Protocol):
     _mapping: StoreMapping
 
 
 class _Items(ItemsView[str, Any]):
-    def __iter__(self: _OfStore) -> Iterator[tuple[str, Any]]:
+    def __iter__(self: _StoreMappingView) -> Iterator[tuple[str, Any]]:
         return self._mapping.store.items(collection=self._mapping.collection)
 
 
 class _Values(ValuesView[Any]):
-    def __iter__(self: _OfStore) -> Iterator[Any]:
+    def __iter__(self: _StoreMappingView) -> Iterator[Any]:
         pairs = self._mapping.store.items(collection=self._mapping.collection)
         return (value for _, value in pairs)
 
 
 def mapping(store: Any, collection: str | None = None, *, ttl: TTL | None = None) -> StoreMapping:
-    """One collection of a store as a `MutableMapping`.
+    """Create a view of one collection of a store as a `MutableMapping`.
 
     Args:
-        store: A blocking view, which stays the caller's; or a store, or anything that
-            `kvwrap.adapt` takes, which gets a view that the mapping's `close` closes.
-        collection: The collection; the default one if left out.
-        ttl: The lifetime of everything put through the mapping.
+        store: A blocking view, which is not closed with the mapping. Or a store, or an object
+            that `kvwrap.adapt` accepts: the mapping creates a blocking view, which its `close`
+            closes.
+        collection: The collection; the default collection if left out.
+        ttl: Time to live of everything put through the mapping, in seconds or as a timedelta.
 
     >>> import kvwrap
     >>> with kvwrap.mapping(kvwrap.MemoryStore(), "users") as users:

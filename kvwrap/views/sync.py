@@ -1,4 +1,4 @@
-"""The store's methods, blocking."""
+"""A blocking view of a store."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 L = TypeVar("L", bound=Part)
 
-_AT_ONCE = 100
-"""What an iterator fetches in one trip to the loop's thread."""
+_BATCH_SIZE = 100
+"""Number of items that an iterator fetches in one call to the loop's thread."""
 
 
 def _blocking(
     method: Callable[Concatenate[Store, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[SyncStore, P], T]:
-    """The same method, for a thread that waits."""
+    """Return a method that blocks until the store's method has finished."""
 
     def call(self: SyncStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        # By name: the store's class may have a method of its own.
+        # By name, since a subclass of Store may override the method.
         coroutine: Coroutine[Any, Any, T] = getattr(self._store, name)(*args, **kwargs)
         return self._run(coroutine)
 
@@ -44,20 +44,20 @@ def _blocking(
 def _iterating(
     method: Callable[Concatenate[Store, P], AsyncIterator[T]],
 ) -> Callable[Concatenate[SyncStore, P], Iterator[T]]:
-    """The same iterator, for a thread that waits; takes `_AT_ONCE` at a time off the loop."""
+    """Return a method that iterates over the items of the store's method, batch by batch."""
 
     def iterate(self: SyncStore, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        found: AsyncGenerator[T, None] = getattr(self._store, name)(*args, **kwargs)
-        ended = False
+        generator: AsyncGenerator[T, None] = getattr(self._store, name)(*args, **kwargs)
+        is_complete = False
         try:
-            while not ended:
-                taken, ended = self._run(_taken(found))
-                yield from taken
+            while not is_complete:
+                batch, is_complete = self._run(_next_batch(generator))
+                yield from batch
         finally:
-            if not ended and self._portal.runs:
-                # Not where the collector of garbage ends an iterator on an event loop.
+            if not is_complete and self._portal.is_running:
+                # Fails if the iterator is garbage collected on a thread that runs an event loop.
                 with suppress(UnsupportedOperation, StoreUnavailable):
-                    self._run(_ended(found))
+                    self._run(_close(generator))
 
     name = iterate.__name__ = method.__name__
     iterate.__qualname__ = f"SyncStore.{name}"
@@ -65,36 +65,37 @@ def _iterating(
     return iterate
 
 
-async def _taken(source: AsyncIterator[T]) -> tuple[list[T], bool]:
-    taken: list[T] = []
-    async for item in source:
-        taken.append(item)
-        if len(taken) == _AT_ONCE:
-            return taken, False
-    return taken, True
+async def _next_batch(items: AsyncIterator[T]) -> tuple[list[T], bool]:
+    """Return the next items, and True if they are the last ones."""
+    batch: list[T] = []
+    async for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH_SIZE:
+            return batch, False
+    return batch, True
 
 
-async def _ended(source: AsyncGenerator[Any, None]) -> None:
-    await source.aclose()
+async def _close(generator: AsyncGenerator[Any, None]) -> None:
+    await generator.aclose()
 
 
 class SyncStore:
-    """A store whose methods block; made by `kvwrap.sync(store)`.
+    """A store with blocking methods, created by `kvwrap.sync(store)`.
 
-    For plain code and for threads, any number of them at once: the store lives on an event
-    loop in a thread of this view's own, begun with the first call. From a coroutine, await
-    the store itself: here that raises `UnsupportedOperation`, since the loop would stand
-    still. A `KeyboardInterrupt` cancels the call that it interrupts.
+    For code without asyncio, and for any number of threads at the same time. The store runs on
+    an event loop in a thread of this view, which starts with the first call. In a coroutine,
+    await the store itself: calling the view there raises `UnsupportedOperation`, since it would
+    block the event loop. A `KeyboardInterrupt` cancels the call that it interrupts.
 
-    Use it with `with`, or call `close`, which closes the store too. After a fork, make
-    another in the child.
+    Use it with `with`, or call `close`, which closes the store too. After a fork, create another
+    view in the child.
     """
 
     def __init__(self, store: Store) -> None:
         if store.is_open:
             raise ConfigurationError(
-                "this store is open already, and belongs to the event loop that opened it: give "
-                "the blocking view a store of its own",
+                "a blocking view must have a store of its own that is not open; this one is open "
+                "already and belongs to the event loop that opened it: create another store for it",
                 store=store.name,
             )
         self._store = store
@@ -137,63 +138,69 @@ class SyncStore:
         collection: str | None = None,
         ttl: TTL | None = None,
     ) -> Any:
-        """The value, or the factory's, put for `ttl` seconds; one factory call at a time.
+        """Return the value, or put the factory's result for `ttl` seconds and return it.
 
-        The factory is plain and may block: it runs in a thread of its own. An async one runs
-        on the view's loop.
+        The factory is called once at a time for a key. A plain function runs in a thread of its
+        own and may block. An async function runs on the view's event loop.
         """
 
-        async def made() -> Any:
+        async def call_factory() -> Any:
             value = await asyncio.to_thread(factory)
             return await value if isinstance(value, Awaitable) else value
 
-        return self._run(self._store.get_or_put(key, made, collection=collection, ttl=ttl))
+        return self._run(self._store.get_or_put(key, call_factory, collection=collection, ttl=ttl))
 
-    # -- what does not wait --------------------------------------------------------------
+    # -- without waiting -------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """How errors and `explain()` call this store."""
+        """The name of this store in errors and in `explain()`."""
         return self._store.name
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this stack can really do."""
+        """The capabilities of the whole stack."""
         return self._store.capabilities
 
     @property
     def layers(self) -> tuple[Part, ...]:
-        """The running layers, outermost first. Their async methods are for `run`."""
+        """The running layers, outermost first. Call their async methods with `run`."""
         return self._store.layers
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What can be said against this stack."""
+        """The known mistakes in this stack."""
         return self._store.findings
 
     def find(self, layer: type[L]) -> L:
-        """The running part of the outermost layer of this class; see `run` for its methods."""
+        """Return the running part of the outermost layer of this class.
+
+        Call its async methods with `run`.
+
+        Raises:
+            ConfigurationError: The stack has no such layer.
+        """
         return self._store.find(layer)
 
     def explain(self) -> str:
-        """The stack as a tree, what it can do, and what can be said against it."""
+        """Return the stack as a tree, its capabilities, and its known mistakes."""
         return self._store.explain()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the view's loop: for async methods of layers.
+        """Run a coroutine on the view's event loop and return its result.
 
-        `store.run(store.find(Encryption).rewrite())`, say.
+        For async methods of layers, as in `store.run(store.find(Compression).train("users"))`.
         """
         return self._run(coroutine)
 
     # -- opening and closing -------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the store now rather than with the first call."""
+        """Open the store now instead of with the first call."""
         self._run(self._store.open())
 
     def close(self) -> None:
-        """Close the store and end the thread; calls under way in others are cancelled."""
+        """Close the store and end the thread. Calls in progress on other threads are cancelled."""
         try:
             self._run(self._store.close())
         finally:
@@ -216,11 +223,11 @@ class SyncStore:
 
 
 def sync(store: Any) -> SyncStore:
-    """A view of a store, for code that blocks.
+    """Create a blocking view of a store, for code without asyncio.
 
     Args:
-        store: A store, or anything that `kvwrap.adapt` takes. From then on it belongs to the
-            view: do not await its methods elsewhere.
+        store: A store that is not open, or an object that `kvwrap.adapt` accepts. It belongs to
+            the view from now on: do not await its methods elsewhere.
 
     Raises:
         ConfigurationError: The store is open already.

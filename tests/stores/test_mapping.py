@@ -1,4 +1,4 @@
-"""Entries in dicts, shelves and other mutable mappings."""
+"""MappingStore: entries in dicts, shelves and other mutable mappings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvwrap import ConfigurationError, CorruptEntry, StoreUnavailable, adapt, stack
-from kvwrap.stores.mapping import MappingStore, _name, _place
+from kvwrap.stores.mapping import MappingStore, format_name, parse_name
 from kvwrap.testing import ManualClock
 
 NAMES = ["a", "@", "@a", "@:", "@a:b", "a:b", ":", "%3A", "@%3A:x", "ä"]
 
 
 @given(st.none() | st.text("@:%3Aab", min_size=1), st.text("@:%3Aab", min_size=1))
-def test_names_can_be_read_back(collection: str | None, key: str) -> None:
-    assert _place(_name(collection, key)) == (collection, key)
+def test_names_can_be_parsed(collection: str | None, key: str) -> None:
+    assert parse_name(format_name(collection, key)) == (collection, key)
 
 
-async def test_no_name_is_taken_for_another() -> None:
+async def test_different_keys_have_different_names() -> None:
     store = MappingStore({})
     for collection in (None, *NAMES):
         await store.put_many(NAMES, [[collection, n] for n in NAMES], collection=collection)
@@ -45,7 +45,7 @@ async def test_entries_are_bytes_under_their_keys() -> None:
     assert all(type(value) is bytes for value in mapping.values())
 
 
-async def test_json_of_others_is_read_and_bytes_of_others_are_corrupt() -> None:
+async def test_foreign_json_is_read_and_foreign_bytes_are_corrupt() -> None:
     mapping: dict[Any, Any] = {"a": {"x": [1, None]}, "n": 5, "z": 0, "e": "", "d": {}}
     store = adapt(mapping)
     assert await store.get_many(["a", "n", "z", "e", "d"]) == [{"x": [1, None]}, 5, 0, "", {}]
@@ -114,7 +114,7 @@ async def test_tasks_share_a_counter_exactly() -> None:
     assert await store.get("n") == 1000
 
 
-async def test_a_shelf_keeps_entries(tmp_path: Path) -> None:
+async def test_a_shelve_keeps_entries(tmp_path: Path) -> None:
     with shelve.open(str(tmp_path / "shelf")) as shelf:
         store = stack().prefix_collection("p").over(shelf)
         await store.put("k", {"x": 1}, ttl=1000)
@@ -134,7 +134,7 @@ class Failing(UserDict[str, Any]):
         super().__setitem__(key, value)
 
 
-async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
+async def test_a_failure_in_the_middle_of_a_batch_names_the_keys_that_succeeded() -> None:
     store = adapt(Failing())
     with pytest.raises(StoreUnavailable) as caught:
         await store.put_many(["a", "b", "c", "d"], [1, 2, 3, 4], collection="x")
@@ -143,7 +143,7 @@ async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
     assert isinstance(error.__cause__, OSError)
 
 
-def test_what_is_no_mapping_is_refused() -> None:
+def test_an_object_that_is_not_a_mapping_is_refused() -> None:
     for obj in ([], "text", 5, dict, object(), None):
         with pytest.raises(ConfigurationError):
             adapt(obj)
@@ -151,7 +151,7 @@ def test_what_is_no_mapping_is_refused() -> None:
         MappingStore([])  # type: ignore[arg-type]  # wrong on purpose
 
 
-async def test_adapt_hands_options_on() -> None:
+async def test_adapt_passes_options_to_the_store() -> None:
     clock = ManualClock()
     held = {"k": b"another program's"}
     store = adapt(held, raw=True, clock=clock)

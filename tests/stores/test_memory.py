@@ -1,6 +1,9 @@
-"""What is MemoryStore's own: its bounds, and what it frees."""
+"""MemoryStore and NullStore: limits, the memory of expired entries, URLs."""
 
 from __future__ import annotations
+
+import sys
+import uuid
 
 import pytest
 
@@ -8,7 +11,7 @@ from kvwrap import ConfigurationError, MemoryStore, NullStore, ValueTooLarge
 from kvwrap.testing import ManualClock
 
 
-async def test_the_least_recently_used_go_first() -> None:
+async def test_the_least_recently_used_entries_are_evicted_first() -> None:
     store = MemoryStore(max_entries=3)
     await store.put_many(["a", "b", "c"], [1, 2, 3])
     assert await store.get("a") == 1
@@ -21,7 +24,7 @@ async def test_the_least_recently_used_go_first() -> None:
     assert len(store) == 3
 
 
-async def test_expired_entries_go_before_live_ones(clock: ManualClock) -> None:
+async def test_expired_entries_are_evicted_before_live_ones(clock: ManualClock) -> None:
     store = MemoryStore(max_entries=2, clock=clock)
     await store.put("old", 1)
     await store.put("brief", 2, ttl=5)
@@ -30,7 +33,7 @@ async def test_expired_entries_go_before_live_ones(clock: ManualClock) -> None:
     assert await store.keys() == ["new", "old"]
 
 
-async def test_bytes_are_bounded_through_every_kind_of_change(clock: ManualClock) -> None:
+async def test_max_bytes_holds_through_every_kind_of_change(clock: ManualClock) -> None:
     store = MemoryStore(max_bytes=100, clock=clock)
     for i in range(50):
         await store.put(f"k{i % 7}", "x" * (i % 40), ttl=1 + i % 3)
@@ -44,7 +47,7 @@ async def test_bytes_are_bounded_through_every_kind_of_change(clock: ManualClock
     assert (len(store), store.size) == (0, 0)
 
 
-async def test_an_entry_over_the_bound_is_refused_with_its_whole_batch() -> None:
+async def test_an_entry_over_max_bytes_is_refused_with_its_whole_batch() -> None:
     store = MemoryStore(max_bytes=50)
     with pytest.raises(ValueTooLarge) as caught:
         await store.put_many(["a", "b"], ["x", "y" * 50], collection="c")
@@ -52,16 +55,19 @@ async def test_an_entry_over_the_bound_is_refused_with_its_whole_batch() -> None
     assert len(store) == 0
 
 
-async def test_what_is_overwritten_leaves_nothing_behind(clock: ManualClock) -> None:
+async def test_overwritten_entries_do_not_stay_in_memory(clock: ManualClock) -> None:
     store = MemoryStore(clock=clock)
+    key = uuid.uuid4().hex  # no other object refers to it
+    await store.put(key, 1)
+    references = sys.getrefcount(key)
     for _ in range(1000):
-        await store.put("a", 1, ttl=100)
-    assert len(store._expiries) < 200
-    await store.put("a", 1)
+        await store.put(key, 1, ttl=100)
+    assert sys.getrefcount(key) < references + 200
+    await store.put(key, 1)
     clock.advance(100)
     await store.cull()
-    assert await store.get("a") == 1
-    assert store._expiries == []
+    assert await store.get(key) == 1
+    assert sys.getrefcount(key) == references
 
 
 async def test_one_entry_may_be_in_several_collections(clock: ManualClock) -> None:
@@ -76,11 +82,11 @@ async def test_one_entry_may_be_in_several_collections(clock: ManualClock) -> No
     assert len(store) == 1
 
 
-@pytest.mark.parametrize("bound", [0, -1, 1.5, True, "5"])
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5"])
 @pytest.mark.parametrize("name", ["max_entries", "max_bytes"])
-def test_what_is_no_bound_is_refused(name: str, bound: object) -> None:
+def test_invalid_limits_are_refused(name: str, limit: object) -> None:
     with pytest.raises(ConfigurationError):
-        MemoryStore(**{name: bound})  # type: ignore[arg-type]  # wrong on purpose
+        MemoryStore(**{name: limit})  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_urls() -> None:

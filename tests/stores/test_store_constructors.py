@@ -1,4 +1,4 @@
-"""Every store's constructor refuses what cannot work, by a typed error."""
+"""The constructors of all stores refuse invalid arguments with a typed error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from kvwrap import ConfigurationError, MemoryStore, RedisStore
 from kvwrap.core.registry import STORES, store_class
 
-NONSENSE: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
-GIVEN = {"sqlite": {"path": "never-opened.db"}}
-# Sizes that nothing will ever reach are sense all the same.
-TAKES: set[tuple[str, object]] = {
+INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
+REQUIRED = {"sqlite": {"path": "never-opened.db"}}
+# Limits that nothing can reach are valid all the same.
+ACCEPTED: set[tuple[str, object]] = {
     ("max_entries", 10**400),
     ("max_bytes", 10**400),
     ("max_connections", 10**400),
@@ -30,17 +30,17 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
-def test_nonsense_is_refused(name: str, parameter: str) -> None:
-    for value in NONSENSE:
+def test_invalid_arguments_are_refused(name: str, parameter: str) -> None:
+    for value in INVALID:
         try:
-            store_class(name)(**{**GIVEN.get(name, {}), parameter: value})
+            store_class(name)(**{**REQUIRED.get(name, {}), parameter: value})
         except ConfigurationError:
             continue
-        assert isinstance(value, int | str), f"{parameter} takes {value!r}"
-        assert (parameter, value) in TAKES, f"{parameter} takes {value!r}"
+        assert isinstance(value, int | str), f"{parameter} accepts {value!r}"
+        assert (parameter, value) in ACCEPTED, f"{parameter} accepts {value!r}"
 
 
-def test_a_serializer_may_be_called_by_its_name() -> None:
+def test_a_serializer_may_be_given_by_name() -> None:
     named: Any = "msgpack"
     assert MemoryStore(serializer=named).serializer.name == "msgpack"
     wrong: Any = "msgpak"
@@ -48,7 +48,7 @@ def test_a_serializer_may_be_called_by_its_name() -> None:
         MemoryStore(serializer=wrong)
 
 
-def test_a_password_that_is_none_is_not_told() -> None:
+def test_an_invalid_password_is_not_shown() -> None:
     wrong: Any = b"hidden"
     with pytest.raises(ConfigurationError) as raised:
         RedisStore(host="localhost", password=wrong)

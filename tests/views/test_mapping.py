@@ -15,7 +15,7 @@ from kvwrap.core.capability import Capability
 
 
 class Plain(MemoryStore):
-    """Can neither compare versions nor drop a collection."""
+    """A store that can neither compare versions nor drop a collection."""
 
     capabilities = MemoryStore.capabilities - {
         Capability.COMPARE_AND_PUT,
@@ -51,7 +51,7 @@ def test_it_is_a_mutable_mapping(users):
         lambda users: users.popitem(),
     ],
 )
-def test_what_is_missing_raises_key_error(users, access):
+def test_a_missing_key_raises_key_error(users, access):
     with pytest.raises(KeyError):
         access(users)
     with pytest.raises(KeyNotFound):
@@ -123,7 +123,7 @@ def test_pop_popitem_setdefault_clear(users):
     assert not users
 
 
-def test_names_that_are_none(users):
+def test_invalid_keys(users):
     assert 5 not in users
     assert "" not in users
     with pytest.raises(InvalidKey):
@@ -151,7 +151,7 @@ def test_ttl(clock):
         kvwrap.mapping(MemoryStore(), ttl=-1)
 
 
-def test_a_view_of_the_caller_s_stays_open(clock):
+def test_a_view_of_the_caller_stays_open(clock):
     with kvwrap.sync(MemoryStore(clock=clock)) as store:
         with kvwrap.mapping(store, "a") as one, kvwrap.mapping(store, "b") as other:
             one["k"] = 1
@@ -165,7 +165,7 @@ _values = st.none() | st.integers(0, 9) | st.lists(st.text(max_size=2), max_size
 
 
 class AsADict(RuleBasedStateMachine):
-    """Whatever is done to it, it is what a dict would be."""
+    """After any sequence of operations, the mapping equals a dict after the same operations."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""`kvwrap.sync(store)`: the same methods, from plain code and from threads."""
+"""`kvwrap.sync(store)`: the same methods, for code without asyncio and for threads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from kvwrap.views.sync import SyncStore
 
 
 class Gate(Passthrough):
-    """Holds reads up until told, and notes when one is cancelled."""
+    """Blocks reads, and records when one is cancelled."""
 
     def __init__(self):
         self.reached = threading.Event()
@@ -59,7 +59,7 @@ def test_it_has_every_method_of_a_store():
     own = {name for name in dir(Store) if not name.startswith("_")}
     primitives = {"read", "write", "remove", "touch", "list_keys", "list_collections"}
     primitives |= {"drop", "drop_all", "sweep", "ping"}
-    asynchronous = {"setup", "teardown", "ready", "anew", "claim", "release", "from_url"}
+    asynchronous = {"setup", "teardown", "ready", "clone", "claim", "release", "from_url"}
     described = {"arguments", "base", "serializer", "is_open", "typed", "cached"}
     missing = own - primitives - asynchronous - described - set(dir(SyncStore))
     public = {name for name in missing if inspect.iscoroutinefunction(getattr(Store, name))}
@@ -81,7 +81,7 @@ def test_the_eight_methods(store):
     assert store.delete_many(["b", "c"], collection="x") == 2
 
 
-def test_the_rest(store):
+def test_the_other_methods(store):
     store.put("a", 1)
     assert store.exists("a")
     assert store.require("a") == 1
@@ -104,7 +104,7 @@ def test_the_rest(store):
     store.check()
 
 
-def test_factories_of_get_or_put_are_plain_and_may_call_the_view(store):
+def test_factories_of_get_or_put_may_block_and_call_the_view(store):
     store.put("one", 1)
     assert store.get_or_put("two", lambda: store.get("one") + 1) == 2
 
@@ -116,7 +116,7 @@ def test_factories_of_get_or_put_are_plain_and_may_call_the_view(store):
         store.get_or_put("x", lambda: 1 / 0)
 
 
-def test_iterators_take_a_part_at_a_time(store):
+def test_iterators_fetch_one_batch_at_a_time(store):
     keys = [f"{number:04}" for number in range(1234)]
     store.put_many(keys, list(range(1234)))
     assert list(store.scan()) == keys
@@ -124,14 +124,14 @@ def test_iterators_take_a_part_at_a_time(store):
     half = store.items(start="0500")
     assert next(half) == ("0500", 500)
     half.close()
-    # The view serves others between the steps of an iterator.
+    # Other calls are possible between the steps of an iterator.
     scan = store.scan()
     next(scan)
     store.put("zzzz", 1)
     assert len(list(scan)) >= 1233
 
 
-def test_an_iterator_left_behind_ends_quietly():
+def test_an_abandoned_iterator_ends_without_an_error():
     view = kvwrap.sync(MemoryStore())
     view.put_many([str(n) for n in range(300)], [0] * 300)
     scan = view.scan()
@@ -161,23 +161,23 @@ def test_many_threads_share_a_view(store):
     assert len(threads()) == 1
 
 
-def test_context_variables_come_along():
+def test_calls_see_the_context_variables_of_the_caller():
     variable = contextvars.ContextVar("variable", default="unset")
     seen = []
 
-    class Looks(Passthrough):
+    class ReadsVariable(Passthrough):
         async def read(self, collection, keys):
             seen.append(variable.get())
             return await self.inner.read(collection, keys)
 
-    with kvwrap.sync(Looks().over(MemoryStore())) as store:
+    with kvwrap.sync(ReadsVariable().over(MemoryStore())) as store:
         store.get("a")
         variable.set("mine")
         store.get("a")
     assert seen == ["unset", "mine"]
 
 
-def test_a_mapping_will_do_as_a_store():
+def test_a_mapping_is_accepted_as_a_store():
     backing = {}
     with kvwrap.sync(backing) as store:
         store.put("a", 1)
@@ -191,7 +191,7 @@ async def test_on_an_event_loop_it_refuses(store):
     assert await asyncio.to_thread(store.get, "a") is None
 
 
-def test_on_the_view_s_own_loop_it_refuses(store):
+def test_on_its_own_event_loop_it_refuses(store):
     async def calls_back():
         return store.get("a")
 
@@ -224,15 +224,15 @@ def test_an_interrupt_cancels_the_call():
         signal.signal(signal.SIGALRM, before)
 
 
-def test_closing_ends_the_thread_and_the_calls_under_way():
+def test_closing_ends_the_thread_and_cancels_calls_in_progress():
     view = kvwrap.sync(Gate().over(MemoryStore()))
     gate = view.find(Gate)
     with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(view.get, "a")
+        in_progress = pool.submit(view.get, "a")
         assert gate.reached.wait(5)
         view.close()
         with pytest.raises(StoreUnavailable, match="closed"):
-            under_way.result(5)
+            in_progress.result(5)
     assert gate.cancelled.is_set()
     assert threads() == []
 
@@ -258,7 +258,7 @@ def test_closing_closes_the_store_and_opening_again_works():
     assert threads() == []
 
 
-def test_a_view_that_is_forgotten_ends_its_thread():
+def test_the_thread_of_a_garbage_collected_view_ends():
     view = kvwrap.sync(MemoryStore())
     view.get("a")
     (thread,) = threads()
@@ -268,13 +268,13 @@ def test_a_view_that_is_forgotten_ends_its_thread():
     assert not thread.is_alive()
 
 
-def test_a_program_that_does_not_close_ends():
+def test_a_program_that_does_not_close_the_view_ends():
     code = "import kvwrap; store = kvwrap.sync(kvwrap.MemoryStore()); store.put('a', 1)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_after_a_fork_it_says_so():
+def test_use_in_a_forked_child_is_refused():
     code = """if True:
         import os, kvwrap
         store = kvwrap.sync(kvwrap.MemoryStore())

@@ -1,4 +1,4 @@
-"""Stores of the `AsyncKeyValue` protocol."""
+"""Stores that have the `AsyncKeyValue` protocol."""
 
 from kvwrap.stores.key_value.store import KeyValueStore
 

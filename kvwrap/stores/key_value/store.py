@@ -1,4 +1,4 @@
-"""Entries in any store that has the methods of py-key-value's `AsyncKeyValue` protocol."""
+"""Entries in a store that has the methods of py-key-value's `AsyncKeyValue` protocol."""
 
 from __future__ import annotations
 
@@ -16,33 +16,40 @@ from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.stores.key_value.envelope import is_wrapped, unwrap, wrap
-from kvwrap.stores.key_value.protocol import LONGEST, METHODS, failure, has_methods, page_limit
+from kvwrap.stores.key_value.protocol import (
+    MAX_TTL,
+    METHODS,
+    has_methods,
+    page_limit,
+    translate_error,
+)
 
 
 class KeyValueStore(Store):
-    """Keeps entries in a store of the py-key-value family, which takes JSON objects.
+    """Keeps entries in a store of the py-key-value family, which holds JSON objects.
 
-    A value that is a JSON object, and that no layer has changed, is put as what it is, with
-    its ttl, and can be read by other users of that store; so can theirs be read here.
-    Everything else is put as `{"kvwrap": "<base64 of the entry>"}`. The wrapped store stays
-    the caller's: it is never closed.
+    A value that is a JSON object, and that no layer has changed, is put unchanged, with its
+    ttl. Other users of that store can read it, and their JSON objects can be read here. Every
+    other value is put as `{"kvwrap": "<base64 of the entry>"}`. The wrapped store stays the
+    caller's: it is never closed.
 
-    It cannot compare and put. What else can be done depends on which of `keys`,
-    `collections`, `destroy`, `destroy_collection` and `cull` it has. Some of its kind give
-    no more than 10,000 keys; a collection that reaches this cannot be enumerated here,
-    rather than in part. How exact an expiry is, is the wrapped store's affair: some round
-    to whole seconds.
+    Compare-and-put is not supported. The other capabilities depend on which of `keys`,
+    `collections`, `destroy`, `destroy_collection` and `cull` the wrapped store has. Some stores
+    of the family return at most 10,000 keys. A collection that reaches this limit cannot be
+    enumerated here, so that no listing is silently incomplete. The precision of an expiry is
+    the wrapped store's: some round to whole seconds.
 
     Args:
         wrapped: The store.
-        native: Whether JSON objects are put as what they are. False has every entry keep
-            its exact expiry, by the clock of this store.
-        clock: Where the time comes from.
-        serializer: What turns values into bytes where no layer says otherwise.
+        native: False to put JSON objects as entries too. Every entry then keeps its exact
+            expiry, by the clock of this store.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does.
 
     Raises:
-        StoreUnavailable: From any method, with what the wrapped store raised as its cause;
-            where that has a counterpart (`ValueTooLarge`, `ReadOnlyViolation`, …), that one.
+        StoreUnavailable: From any method, if the wrapped store raised an error; that is the
+            cause. An error with a counterpart (`ValueTooLarge`, `ReadOnlyViolation`, …) raises
+            that instead.
     """
 
     def __init__(
@@ -56,40 +63,40 @@ class KeyValueStore(Store):
         super().__init__(clock=clock, serializer=serializer)
         if not has_methods(wrapped):
             raise errors.ConfigurationError(
-                f"a {type(wrapped).__name__} lacks methods of the AsyncKeyValue protocol: "
-                + ", ".join(METHODS)
+                "`wrapped` must have the methods of the AsyncKeyValue protocol "
+                f"({', '.join(METHODS)}); got {type(wrapped).__name__}"
             )
         self._wrapped = wrapped
         self._native = bool(native)
-        self._cap = page_limit(wrapped)
-        found = set()
+        self._page_limit = page_limit(wrapped)
+        capabilities = set()
         if hasattr(wrapped, "keys"):
-            found |= {Capability.KEYS, Capability.RANGE, Capability.DESTROY_COLLECTION}
+            capabilities |= {Capability.KEYS, Capability.RANGE, Capability.DESTROY_COLLECTION}
             if hasattr(wrapped, "collections"):
-                found |= {Capability.COLLECTIONS, Capability.DESTROY}
+                capabilities |= {Capability.COLLECTIONS, Capability.DESTROY}
         if hasattr(wrapped, "destroy"):
-            found |= {Capability.DESTROY}
+            capabilities |= {Capability.DESTROY}
         if hasattr(wrapped, "destroy_collection"):
-            found |= {Capability.DESTROY_COLLECTION}
+            capabilities |= {Capability.DESTROY_COLLECTION}
         if hasattr(wrapped, "cull"):
-            found |= {Capability.CULL}
-        self.capabilities = frozenset(found)
+            capabilities |= {Capability.CULL}
+        self.capabilities = frozenset(capabilities)
 
     def __repr__(self) -> str:
         native = "" if self._native else ", native=False"
         return f"{type(self).__name__}({type(self._wrapped).__name__}{native})"
 
-    # -- entries and what the wrapped store holds ---------------------------------------
+    # -- entries, and the values of the wrapped store ---------------------------------------
 
-    def _value_of(self, entry: Entry, collection: Collection, key: str) -> dict[str, Any]:
+    def _encode_entry(self, entry: Entry, collection: Collection, key: str) -> dict[str, Any]:
         if self._native and entry.codec == codec.JSON and entry.body[:1] == b"{":
             value: dict[str, Any] = JSON.loads(entry.body)
             if not is_wrapped(value):
                 return value
         return wrap(entry.to_bytes(collection, key))
 
-    def _entry_of(
-        self, value: Any, left: float | None, now: float, collection: Collection, key: str
+    def _decode_value(
+        self, value: Any, ttl: float | None, now: float, collection: Collection, key: str
     ) -> Entry:
         if is_wrapped(value):
             return Entry.from_bytes(unwrap(value), collection, key, self.name)
@@ -97,49 +104,56 @@ class KeyValueStore(Store):
             body = JSON.dumps(value)
         except errors.KvwrapError:
             raise errors.CorruptEntry(
-                "the wrapped store holds a value that is not JSON",
+                "the wrapped store must hold JSON objects; it holds a "
+                f"{type(value).__name__} that is not JSON under this key",
                 store=self.name,
                 collection=collection,
                 key=key,
             ) from None
-        return foreign(body, now, None if left is None else now + left, codec.JSON)
+        return foreign(body, now, None if ttl is None else now + ttl, codec.JSON)
 
-    async def _held(
+    async def _read_values(
         self, collection: Collection, keys: Sequence[str]
     ) -> list[tuple[Any, float | None]]:
+        """Read values with their ttl in seconds; both are None for a missing key."""
         if not keys:
             return []
-        async with self._guarded(collection):
+        async with self._translate_errors(collection):
             if len(keys) == 1:
                 return [await self._wrapped.ttl(keys[0], collection=collection)]
             return list(await self._wrapped.ttl_many(list(keys), collection=collection))
 
     async def _are_live(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
-        """Whether there is something under each key, be it readable or not."""
+        """Return for each key whether it has a live value, readable or not."""
         now = self.clock.time()
         return [
             value is not None and not (is_wrapped(value) and has_expired(unwrap(value), now))
-            for value, _ in await self._held(collection, keys)
+            for value, _ in await self._read_values(collection, keys)
         ]
 
     @asynccontextmanager
-    async def _guarded(
-        self, collection: Collection = None, done: Sequence[str] | None = None
+    async def _translate_errors(
+        self, collection: Collection = None, succeeded: Sequence[str] | None = None
     ) -> AsyncIterator[None]:
         try:
             yield
         except errors.KvwrapError:
             raise
         except Exception as error:
-            raise failure(error, store=self.name, collection=collection, succeeded=done) from error
+            raise translate_error(
+                error, self._wrapped, store=self.name, collection=collection, succeeded=succeeded
+            ) from error
 
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         now = self.clock.time()
+        values = await self._read_values(collection, keys)
         return [
-            None if value is None else self._live(self._entry_of(value, left, now, collection, key))
-            for key, (value, left) in zip(keys, await self._held(collection, keys), strict=True)
+            None
+            if value is None
+            else self._live(self._decode_value(value, ttl, now, collection, key))
+            for key, (value, ttl) in zip(keys, values, strict=True)
         ]
 
     async def write(
@@ -151,26 +165,25 @@ class KeyValueStore(Store):
     ) -> list[bool]:
         self._refuse_conditions(expected)
         now = self.clock.time()
-        # One call has one ttl for all; of a key that occurs twice, the later entry stays.
+        # A call has one ttl for all its keys. If a key occurs twice, the later entry is written.
         calls: dict[float | None, dict[str, dict[str, Any]]] = {}
         for key, entry in dict(zip(keys, entries, strict=True)).items():
-            end = entry.expires_at
-            value = self._value_of(entry, collection, key)
-            calls.setdefault(end, {})[key] = value
-        done: list[str] = []
-        for end, values in calls.items():
-            left = None if end is None else min(end - now, LONGEST)
-            async with self._guarded(collection, done or None):
-                if left is not None and left <= 0:
+            value = self._encode_entry(entry, collection, key)
+            calls.setdefault(entry.expires_at, {})[key] = value
+        succeeded: list[str] = []
+        for expires_at, values in calls.items():
+            ttl = None if expires_at is None else min(expires_at - now, MAX_TTL)
+            async with self._translate_errors(collection, succeeded or None):
+                if ttl is not None and ttl <= 0:
                     await self._wrapped.delete_many(list(values), collection=collection)
                 elif len(values) == 1:
                     ((key, value),) = values.items()
-                    await self._wrapped.put(key, value, collection=collection, ttl=left)
+                    await self._wrapped.put(key, value, collection=collection, ttl=ttl)
                 else:
                     await self._wrapped.put_many(
-                        list(values), list(values.values()), collection=collection, ttl=left
+                        list(values), list(values.values()), collection=collection, ttl=ttl
                     )
-            done += values
+            succeeded += values
         return [True] * len(keys)
 
     async def remove(
@@ -180,9 +193,9 @@ class KeyValueStore(Store):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         self._refuse_conditions(expected)
-        # A batch of deletions gives only their number, which what has expired is part of.
+        # A batch of deletions returns only their number, which includes expired entries.
         live = dict(zip(keys, await self._are_live(collection, keys), strict=True))
-        async with self._guarded(collection):
+        async with self._translate_errors(collection):
             if len(keys) == 1:
                 await self._wrapped.delete(keys[0], collection=collection)
             elif keys:
@@ -195,35 +208,44 @@ class KeyValueStore(Store):
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
-            keys = await self._keys(collection)
-            if self._cap is not None and len(keys) >= self._cap:
-                raise self._unsupported(f"enumerate more than {self._cap} keys of a collection")
+            keys = await self._list_all(collection)
+            if self._page_limit is not None and len(keys) >= self._page_limit:
+                raise self._unsupported(
+                    f"enumerate more than {self._page_limit} keys of a collection"
+                )
             cursor = Snapshot(sorted(key for key in set(keys) if key in key_range))
         page = Snapshot.page(cursor)
         live = await self._are_live(collection, page.keys)
         return Page([key for key, is_live in zip(page.keys, live) if is_live], page.cursor)
 
-    async def _keys(self, collection: Collection) -> list[str]:
+    async def _list_all(self, collection: Collection) -> list[str]:
+        """List the keys of the wrapped store, including those of expired entries."""
         if not hasattr(self._wrapped, "keys"):
             raise self._unsupported("enumerate keys")
-        async with self._guarded(collection):
+        async with self._translate_errors(collection):
             return list(await self._wrapped.keys(collection))
 
     async def list_collections(self) -> list[Collection]:
         if Capability.COLLECTIONS not in self.capabilities:
             raise self._unsupported("enumerate collections")
-        async with self._guarded():
-            names = list(await self._wrapped.collections())
-        if self._cap is not None and len(names) >= self._cap:
-            raise self._unsupported(f"enumerate more than {self._cap} collections")
+        names = await self._list_names()
+        if self._page_limit is not None and len(names) >= self._page_limit:
+            raise self._unsupported(f"enumerate more than {self._page_limit} collections")
+        # Some of the names may be those of empty collections.
+        collections = [name for name in self._without_default(names) if await self._holds_any(name)]
+        return sorted(collections, key=lambda name: name or "")
+
+    async def _list_names(self) -> list[str]:
+        async with self._translate_errors():
+            return list(await self._wrapped.collections())
+
+    def _without_default(self, names: Sequence[str]) -> set[Collection]:
+        """Return the names with None in place of the wrapped store's default collection."""
         default = getattr(self._wrapped, "default_collection", None)
-        places = {None if name == default else name for name in names}
-        # The names may be those of empty collections.
-        found = [place for place in places if await self._holds_any(place)]
-        return sorted(found, key=lambda name: name or "")
+        return {None if name == default else name for name in names}
 
     async def _holds_any(self, collection: Collection) -> bool:
-        keys = await self._keys(collection)
+        keys = await self._list_all(collection)
         for start in range(0, len(keys), PAGE_SIZE):
             if any(await self._are_live(collection, keys[start : start + PAGE_SIZE])):
                 return True
@@ -233,43 +255,40 @@ class KeyValueStore(Store):
         if Capability.KEYS not in self.capabilities:
             if Capability.DESTROY_COLLECTION not in self.capabilities or collection is None:
                 raise self._unsupported("destroy a collection")
-            async with self._guarded(collection):
+            async with self._translate_errors(collection):
                 return bool(await self._wrapped.destroy_collection(collection))
-        # Key by key, since some stores cannot be written to after `destroy_collection`,
-        # and again until none is left, since some give only so many keys at a time.
-        dropped = False
-        before: set[str] = set()
-        while keys := await self._keys(collection):
-            if before.issuperset(keys):
+        # Key by key, since some stores cannot be written to after `destroy_collection`. Repeated
+        # until no key remains, since some stores return a limited number of keys at a time.
+        had_entries = False
+        previous: set[str] = set()
+        while keys := await self._list_all(collection):
+            if previous.issuperset(keys):
                 break
-            before = set(keys)
+            previous = set(keys)
             for start in range(0, len(keys), PAGE_SIZE):
                 removed = await self.remove(collection, keys[start : start + PAGE_SIZE])
-                dropped = any(removed) or dropped
-        return dropped
+                had_entries = any(removed) or had_entries
+        return had_entries
 
     async def drop_all(self) -> bool:
         if Capability.COLLECTIONS in self.capabilities:
-            async with self._guarded():
-                names = list(await self._wrapped.collections())
-            default = getattr(self._wrapped, "default_collection", None)
-            places = {None, *(None if name == default else name for name in names)}
-            return any([await self.drop(place) for place in places])
+            collections = {None, *self._without_default(await self._list_names())}
+            return any([await self.drop(collection) for collection in collections])
         if Capability.DESTROY not in self.capabilities:
             raise self._unsupported("destroy everything it holds")
-        async with self._guarded():
+        async with self._translate_errors():
             return bool(await self._wrapped.destroy())
 
     async def sweep(self) -> None:
         if Capability.CULL in self.capabilities:
-            async with self._guarded():
+            async with self._translate_errors():
                 await self._wrapped.cull()
 
     async def ping(self) -> None:
-        async with self._guarded():
+        async with self._translate_errors():
             await self._wrapped.get("kvwrap-ping")
 
 
 def adapted(obj: Any, **options: Any) -> Store | None:
-    """A store that keeps entries in this object, if it has the protocol's methods."""
+    """Return a store over this object if it has the protocol's methods, else None."""
     return KeyValueStore(obj, **options) if has_methods(obj) else None

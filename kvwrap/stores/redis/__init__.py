@@ -1,4 +1,4 @@
-"""Redis."""
+"""Entries in Redis or Valkey."""
 
 from kvwrap.stores.redis.store import RedisStore
 

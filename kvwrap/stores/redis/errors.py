@@ -1,8 +1,9 @@
-"""The driver, which is imported when it is wanted, and what its errors mean."""
+"""The driver, imported when it is used, and the translation of its errors."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from kvwrap.core.optional import need
@@ -16,28 +17,66 @@ from kvwrap.errors import (
 
 
 def driver(module: str) -> Any:
-    """A module of the driver's package, imported now."""
+    """Import a module of the driver's package."""
     return need(module, extra="redis", wanted_by="RedisStore")
 
 
-def failure(error: Exception, **where: Any) -> KvwrapError:
-    """What to raise for an error of the driver.
+def translate_error(error: Exception, address: str, **context: Any) -> KvwrapError:
+    """Return the error to raise for an error of the driver.
 
-    Its text stays with the cause: some of the driver's errors quote the command that
-    failed, values included.
+    The driver's own text is not repeated: some of its errors quote the command that failed, with
+    the values.
+
+    Args:
+        error: The driver's error, which is to be the cause.
+        address: Where the server is, as `server_address` returns it.
+        context: Store, collection and keys for the error to name.
     """
     known = driver("redis.exceptions")
-    kind = type(error).__name__
+    kind, text = type(error).__name__, str(error)
+    server = f"Redis at {address}"
     if isinstance(error, known.TimeoutError | asyncio.TimeoutError):
-        return StoreTimeout("Redis did not answer in time", **where)
-    if isinstance(error, known.OutOfMemoryError) or str(error).startswith("OOM "):
-        return StoreFull("Redis has reached its maxmemory and evicts nothing", **where)
+        return StoreTimeout(
+            f"{server} did not answer in time ({kind}): check the server's load and the network, "
+            "or give the store a longer timeout",
+            **context,
+        )
+    if isinstance(error, known.OutOfMemoryError) or text.startswith("OOM "):
+        return StoreFull(
+            f"{server} has reached its maxmemory and evicts no keys ({kind}): raise maxmemory, or "
+            "choose a maxmemory-policy that evicts",
+            **context,
+        )
     if isinstance(
         error, known.AuthenticationError | known.AuthorizationError | known.NoPermissionError
-    ) or str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-        return StoreUnavailable(f"Redis refuses this user or password ({kind})", **where)
-    if "invalid bulk length" in str(error) or "maximum allowed size" in str(error):
-        return ValueTooLarge("the value is over the server's proto-max-bulk-len", **where)
+    ) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+        return StoreUnavailable(
+            f"{server} refuses this username or password ({kind}): check the login and its "
+            "permissions",
+            **context,
+        )
+    if "invalid bulk length" in text or "maximum allowed size" in text:
+        return ValueTooLarge(
+            f"the value is larger than proto-max-bulk-len of {server} ({kind}): raise it, or "
+            "store smaller values",
+            **context,
+        )
     if isinstance(error, known.ConnectionError | OSError):
-        return StoreUnavailable(f"Redis cannot be reached ({kind})", **where)
-    return StoreUnavailable(f"Redis refused the command ({kind})", **where)
+        return StoreUnavailable(f"{server} {_connection_problem(error)}", **context)
+    return StoreUnavailable(f"{server} refused the command ({kind})", **context)
+
+
+def _connection_problem(error: BaseException) -> str:
+    """Return why there is no connection, and what to do."""
+    kind = type(error).__name__
+    origin: BaseException | None = error
+    while origin is not None:
+        if isinstance(origin, socket.gaierror):
+            return f"cannot be reached, its host name is unknown ({kind}): check the host"
+        if isinstance(origin, ConnectionRefusedError):
+            return (
+                f"cannot be reached, the connection was refused ({kind}): check that the server is "
+                "running, and its host and port"
+            )
+        origin = origin.__cause__ or origin.__context__
+    return f"cannot be reached ({kind}): check that the server is running, and its host and port"

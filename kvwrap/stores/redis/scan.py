@@ -1,4 +1,4 @@
-"""Enumerating the keys that begin so, step by step."""
+"""Enumerating the keys with a prefix, step by step."""
 
 from __future__ import annotations
 
@@ -6,38 +6,52 @@ from typing import Any, Literal
 
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import Page
-from kvwrap.stores.redis.errors import failure
 from kvwrap.stores.redis.keys import pattern
 from kvwrap.stores.redis.scripts import PAGE
 from kvwrap.stores.redis.server import Server
 
 
 class Scan:
-    """How far a scan of the keys has come; as a cursor, one place, which keeps its page.
+    """A position in an enumeration of keys, which is also the cursor of a listing.
 
-    Kept, so that it can be asked for again: its names would then be known already.
+    A position keeps the page that begins there, so that the page can be requested again: its names
+    have been seen by then, and would be left out.
+
+    Attributes:
+        position: Cursor of Redis's SCAN command; b"0" at the beginning.
+        is_complete: True after the last step.
+        seen: Names that earlier pages contain, since SCAN may return a name several times.
+        page: The page that begins here; None before it is read.
     """
 
     def __init__(self) -> None:
-        self.at = b"0"
-        self.ended = False
+        self.position = b"0"
+        self.is_complete = False
         self.seen: set[bytes] = set()
         self.page: Page | None = None
 
-    def following(self) -> Scan:
-        """The same place, to go on from."""
+    def copy(self) -> Scan:
+        """Return another scan at the same position, to take the next step with."""
         scan = Scan()
-        scan.at, scan.seen = self.at, self.seen
+        scan.position, scan.seen = self.position, self.seen
         return scan
 
     async def step(
         self, server: Server, prefix: str, mode: Literal["list", "drop"], *, now: float
     ) -> Any:
-        """Go on; the names of live entries, or how many live ones were dropped."""
-        call = (0, self.at, pattern(prefix), PAGE_SIZE, repr(now * 1000), mode)
-        (answer,) = await server.run(PAGE, [call])
-        if isinstance(answer, Exception):
-            raise failure(answer, store=server.owner) from answer
-        self.at, found = answer
-        self.ended = self.at == b"0"
+        """Advance by one step.
+
+        Args:
+            server: The server to scan.
+            prefix: Prefix of the names.
+            mode: "list" to list the names of live entries; "drop" to delete all entries.
+            now: Time at which entries are live or expired, in Unix seconds.
+
+        Returns:
+            The names of live entries, or how many live entries were deleted.
+        """
+        call = (0, self.position, pattern(prefix), PAGE_SIZE, repr(now * 1000), mode)
+        (answer,) = await server.run_script(PAGE, [call])
+        self.position, found = server.checked_answer(answer)
+        self.is_complete = self.position == b"0"
         return found

@@ -8,65 +8,66 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.codec import is_bare
-from kvwrap.core.entry import Entry, foreign, is_entry, live
+from kvwrap.core.entry import Entry, live
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
-from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
+from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
-from kvwrap.errors import ConfigurationError, ValueTooLarge
-from kvwrap.stores.redis.keys import Names, RawNames, as_text
+from kvwrap.errors import ValueTooLarge
+from kvwrap.stores.redis.forms import make_form
+from kvwrap.stores.redis.keys import as_text
+from kvwrap.stores.redis.options import SCHEMES, STORE_OPTIONS, RedisOptions
 from kvwrap.stores.redis.scan import Scan
-from kvwrap.stores.redis.scripts import REMOVE, WRITE, life_of, wanted_version
+from kvwrap.stores.redis.scripts import REMOVE, WRITE, lifetime_argument, version_argument
 from kvwrap.stores.redis.server import Server
 from kvwrap.stores.shared import urls
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_LARGEST: Final = 512 * 1024 * 1024
-"""Bytes in a string of Redis, as long as proto-max-bulk-len is what it is by default."""
+MAX_VALUE_SIZE: Final = 512 * 1024 * 1024
+"""Maximum size of a string of Redis in bytes, with the default proto-max-bulk-len."""
 
 
 class RedisStore(Store):
     """Keeps entries in a Redis or Valkey server (6.2 or later).
 
-    A batch is one round trip, conditional writes are scripts, one key each, and Redis frees
-    expired entries by itself. Entries lie under `namespace:collection:key`, and `destroy`
-    drops those of the namespace only. A server that was away is used again when it is back.
+    A batch is one round trip. Conditional writes are scripts with one key each. Redis removes
+    expired entries automatically. Entries are stored under `namespace:collection:key`, and
+    `destroy` deletes those of the namespace only. After the server was unavailable, it is used
+    again as soon as it is back.
 
-    With `raw=True` the keys are those of another program, `key` in the default collection and
-    `collection:key` in others, and so are the values: bytes that kvwrap did not write
-    are given to the stack's serializer as they are, and what no layer has changed is written
-    so. What layers have changed (compressed, encrypted) is written with kvwrap's header, and
-    both kinds are read side by side. Values of other types than string are passed over.
+    With `raw=True` the keys are those of another program: `key` in the default collection,
+    `collection:key` in the others. Its values are read in the format of the stack's serializer,
+    and values that no layer has changed are written in that format. Values that layers have
+    changed (compressed, encrypted) are written with kvwrap's header, and both kinds are read side
+    by side. Values of other types than string are ignored.
 
     For one event loop, and not for use across `fork`.
 
     Args:
         url: `redis://user:password@host:port/db`, `rediss://…` for TLS, `unix:///path?db=…`.
-        client: In place of a URL, a `redis.asyncio.Redis` that is yours to close; without
-            `decode_responses`. Sentinel's `master_for` gives one, too.
-        host: The server, in place of a URL.
-        port: Its port; 6379 if left out.
-        db: The database's number; may add to a URL, as may the next two.
-        username: Of an account of the server.
-        password: Of that account; never shown.
-        namespace: What this store's keys in Redis begin with.
-        raw: Whether the data is another program's.
-        timeout: Seconds for one round trip, the wait for a connection included; `None` for
-            no end.
-        max_connections: How many connections are used at the same time; callers beyond wait.
-        clock: Where the time comes from.
-        serializer: What turns values into bytes where no layer says otherwise: JSON, or
-            with `raw` bytes as they are.
+        client: A `redis.asyncio.Redis` to use instead of a URL; closing it is up to you. It must
+            not have `decode_responses`. Sentinel's `master_for` returns such a client too.
+        host: Host of the server, instead of a URL.
+        port: Its port; 6379 by default.
+        db: Number of the database; may be combined with a URL, and so may the next two.
+        username: Username of an account of the server.
+        password: Password of that account; never shown.
+        namespace: Prefix of this store's keys in Redis.
+        raw: True if the data is another program's.
+        timeout: Seconds for one round trip, including the wait for a connection; None for no
+            limit.
+        max_connections: Maximum number of connections in use; further calls wait.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
+            unchanged.
 
     Raises:
-        StoreTimeout: From any method, when there was no answer within `timeout`.
-        StoreFull: When Redis is at its `maxmemory` and may evict nothing.
-        StoreUnavailable: When it cannot be reached or refuses; writes under way may or may
-            not have been carried out.
-        ValueTooLarge: For a value over 512 MB.
+        StoreTimeout: From any method, if there was no answer within `timeout` seconds.
+        StoreFull: If Redis has reached its `maxmemory` and evicts no keys.
+        StoreUnavailable: If it cannot be reached or refuses a command. Writes in progress may or
+            may not have been carried out.
+        ValueTooLarge: For a value over 512 MiB.
     """
 
     capabilities = frozenset(
@@ -99,54 +100,43 @@ class RedisStore(Store):
         clock: Clock | None = None,
         serializer: Serializer | None = None,
     ) -> None:
-        otherwise = BytesSerializer() if checked_flag(raw, "raw") else JSON
-        super().__init__(clock=clock, serializer=otherwise if serializer is None else serializer)
-        place = {"host": host, "port": port}
-        login = {"db": db, "username": username, "password": password}
-        given = [name for name, value in (place | login).items() if value is not None]
-        if client is not None and (url is not None or given):
-            raise ConfigurationError("a client has its own server: leave url, host, … away")
-        if url is not None and (host is not None or port is not None):
-            raise ConfigurationError("the URL names the host: give url or host and port")
-        for name, number, last in (("port", port, 65_535), ("db", db, 2**31 - 1)):
-            if number is not None and (type(number) is not int or not 0 <= number <= last):
-                raise ConfigurationError(f"{name} is a whole number from 0 to {last}")
-        if host is not None:
-            checked_name(host, "host")
-        for name, text in (("username", username), ("password", password)):
-            if text is not None and not isinstance(text, str):
-                raise ConfigurationError(f"{name} is a string, not {type(text).__name__}")
-        self._raw = raw
-        self._names = RawNames() if raw else Names(checked_name(namespace, "namespace"))
-        self._server = Server(
-            owner=self.name,
-            ready=self.ready,
+        options = RedisOptions(
             url=url,
-            options=place | login,
             client=client,
-            timeout=None if timeout is None else checked_seconds(timeout, "timeout"),
-            limit=checked_count(max_connections, "max_connections"),
+            host=host,
+            port=port,
+            db=db,
+            username=username,
+            password=password,
+            namespace=namespace,
+            raw=raw,
+            timeout=timeout,
+            max_connections=max_connections,
         )
-        if raw:
-            self.capabilities -= {Capability.COLLECTIONS, Capability.DESTROY}
+        self._form = make_form(options)
+        super().__init__(
+            clock=clock, serializer=self._form.serializer if serializer is None else serializer
+        )
+        self._server = Server(options, store=self.name, ensure_open=self.ready)
+        self.capabilities -= self._form.unsupported
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of a URL as the constructor takes it.
+        """Create the store of a URL as the constructor accepts it.
 
-        Options beside the driver's own: `namespace`, `raw`, `timeout`, `max_connections`.
+        Options besides the driver's own: `namespace`, `raw`, `timeout`, `max_connections`.
+
+        Raises:
+            ConfigurationError: The URL is not one of Redis, or an option is unknown or invalid.
         """
-        parts = urls.split(url, "redis", "rediss", "unix")
-        given, others = urls.taken(
-            parts.query,
-            {
-                "namespace": str,
-                "raw": urls.flag,
-                "timeout": urls.number_or_none,
-                "max_connections": urls.whole,
-            },
-        )
-        return cls(parts._replace(query=others).geturl(), **given)
+        parts = urls.split_url(url, *SCHEMES)
+        options, others = urls.take_options(parts.query, STORE_OPTIONS)
+        return cls(parts._replace(query=others).geturl(), **options)
+
+    @property
+    def idle(self) -> bool:
+        """True while no round trip is in progress or waits for its turn."""
+        return super().idle and self._server.idle
 
     # -- opening and closing -----------------------------------------------------------
 
@@ -161,36 +151,16 @@ class RedisStore(Store):
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         if not keys:
             return []
-        prefix = self._names.prefix(collection)
-        names = [prefix + key for key in keys]
-        if self._raw:
-            found = await self._server.each(
-                collection, keys, lambda some: self._read_raw(names[some])
-            )
-        else:
-            found = await self._server.each(
-                collection, keys, lambda some: self._server.ask("MGET", *names[some])
-            )
+        names = self._names(collection, keys)
+        values = await self._server.run_in_chunks(
+            collection, keys, lambda chunk: self._form.read(self._server, names[chunk])
+        )
         now = self.clock.time()
-        entries: list[Entry | None] = []
-        for key, value in zip(keys, found):
-            entry = None if value is None else self._entry_of(value, collection, key, now)
-            entries.append(live(entry, now))
-        return entries
-
-    async def _read_raw(self, names: Sequence[str]) -> list[tuple[bytes, int] | None]:
-        # In one piece: an expiry must be that of the value it came with.
-        commands = [("MGET", *names), *(("PTTL", name) for name in names)]
-        values, *lives = await self._server.ask_all(commands, whole=True)
-        return [None if v is None else (v, left) for v, left in zip(values, lives, strict=True)]
-
-    def _entry_of(self, value: Any, collection: Collection, key: str, now: float) -> Entry:
-        if not self._raw:
-            return Entry.from_bytes(value, collection, key, self.name)
-        data, left = value
-        if is_entry(data):
-            return Entry.from_bytes(data, collection, key, self.name)
-        return foreign(data, now, now + left / 1000 if left >= 0 else None)
+        decode = self._form.decode
+        return [
+            None if value is None else live(decode(value, collection, key, now, self.name), now)
+            for key, value in zip(keys, values)
+        ]
 
     async def write(
         self,
@@ -199,53 +169,59 @@ class RedisStore(Store):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        prefix = self._names.prefix(collection)
-        names = [prefix + key for key in keys]
-        values = [self._bytes_of(entry, collection, key) for entry, key in zip(entries, keys)]
+        names = self._names(collection, keys)
+        values = [self._encode_entry(entry, collection, key) for entry, key in zip(entries, keys)]
         now = self.clock.time()
-        lives = [life_of(entry.expires_at, now) for entry in entries]
+        lifetimes = [lifetime_argument(entry.expires_at, now) for entry in entries]
         if expected is not None:
-            wanted = [wanted_version(version) for version in expected]
-            moment = repr(now * 1000)
+            versions = [version_argument(version) for version in expected]
+            time = repr(now * 1000)
             calls = [
-                (1, name, version, moment, life, value)
-                for name, version, life, value in zip(names, wanted, lives, values, strict=True)
+                (1, name, version, time, lifetime, value)
+                for name, version, lifetime, value in zip(
+                    names, versions, lifetimes, values, strict=True
+                )
             ]
-            answers = await self._server.each(
-                collection, keys, lambda some: self._server.run(WRITE, calls[some])
+            answers = await self._server.run_in_chunks(
+                collection, keys, lambda chunk: self._server.run_script(WRITE, calls[chunk])
             )
             return [answer == 1 for answer in answers]
-        if len(names) > 1 and not any(lives):
+        if len(names) > 1 and not any(lifetimes):
             pairs = list(zip(names, values, strict=True))
-            await self._server.each(collection, keys, lambda some: self._put_all(pairs[some]))
+            await self._server.run_in_chunks(
+                collection, keys, lambda chunk: self._set_all(pairs[chunk])
+            )
         else:
             commands = [
                 ("DEL", name)
-                if life == "0"
-                else ("SET", name, value, *(("PX", life) if life else ()))
-                for name, value, life in zip(names, values, lives, strict=True)
+                if lifetime == "0"
+                else ("SET", name, value, *(("PX", lifetime) if lifetime else ()))
+                for name, value, lifetime in zip(names, values, lifetimes, strict=True)
             ]
-            await self._server.each(
-                collection, keys, lambda some: self._server.ask_all(commands[some])
+            await self._server.run_in_chunks(
+                collection, keys, lambda chunk: self._server.run_commands(commands[chunk])
             )
         return [True] * len(names)
 
-    async def _put_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
-        await self._server.ask("MSET", *chain.from_iterable(pairs))
+    async def _set_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
+        await self._server.run_command("MSET", *chain.from_iterable(pairs))
         return [True] * len(pairs)
 
-    def _bytes_of(self, entry: Entry, collection: Collection, key: str) -> bytes:
-        # Bare bytes that begin as an entry does would be read as one.
-        bare = self._raw and is_bare(entry.codec) and not is_entry(entry.body)
-        data = entry.body if bare else entry.to_bytes(collection, key)
-        if len(data) > _LARGEST:
+    def _encode_entry(self, entry: Entry, collection: Collection, key: str) -> bytes:
+        value = self._form.encode(entry, collection, key)
+        if len(value) > MAX_VALUE_SIZE:
             raise ValueTooLarge(
-                f"{len(data)} bytes are more than Redis's {_LARGEST}: nothing was written",
+                f"a value must not be larger than {MAX_VALUE_SIZE} bytes in Redis; got "
+                f"{len(value)} bytes. Nothing was written",
                 store=self.name,
                 collection=collection,
                 key=key,
             )
-        return data
+        return value
+
+    def _names(self, collection: Collection, keys: Sequence[str]) -> list[str]:
+        prefix = self._form.names.prefix(collection)
+        return [prefix + key for key in keys]
 
     async def remove(
         self,
@@ -253,65 +229,64 @@ class RedisStore(Store):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        prefix = self._names.prefix(collection)
-        moment = repr(self.clock.time() * 1000)
+        time = repr(self.clock.time() * 1000)
         calls = [
-            (1, prefix + key, wanted_version(version), moment)
-            for key, version in zip(keys, expected or repeat(None))
+            (1, name, version_argument(version), time)
+            for name, version in zip(self._names(collection, keys), expected or repeat(None))
         ]
-        answers = await self._server.each(
-            collection, keys, lambda some: self._server.run(REMOVE, calls[some])
+        answers = await self._server.run_in_chunks(
+            collection, keys, lambda chunk: self._server.run_script(REMOVE, calls[chunk])
         )
         return [answer == 1 for answer in answers]
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        place = cursor if isinstance(cursor, Scan) else Scan()
-        if place.page is not None:
-            return place.page
-        prefix = self._names.prefix(collection)
-        scan = place.following()
-        names = await self._step(scan, prefix + key_range.prefix, "list")
+        position = cursor if isinstance(cursor, Scan) else Scan()
+        if position.page is not None:
+            return position.page
+        prefix = self._form.names.prefix(collection)
+        scan = position.copy()
         keys = []
-        for name in names:
-            # SCAN may come upon a name several times, and upon names that are no text.
+        for name in await self._step(scan, prefix + key_range.prefix, "list"):
+            # SCAN may return a name several times, and names that are not text.
             if name not in scan.seen:
                 scan.seen.add(name)
                 key = as_text(name)[len(prefix) :]
                 if key and key in key_range:
                     keys.append(key)
-        place.page = Page(keys, None if scan.ended else scan)
-        return place.page
+        position.page = Page(keys, None if scan.is_complete else scan)
+        return position.page
 
     async def list_collections(self) -> list[Collection]:
-        if self._raw:
-            raise self._unsupported("enumerate collections: raw=True has keys without any")
-        scan, found = Scan(), set[Collection]()
-        while not scan.ended:
-            for name in await self._step(scan, self._names.start, "list"):
-                if ":" in (text := as_text(name)[len(self._names.start) :]):
-                    found.add(self._names.collection(text))
-        return sorted(found, key=lambda name: name or "")
+        self._check_supported("list_collections")
+        names = self._form.names
+        scan, collections = Scan(), set[Collection]()
+        while not scan.is_complete:
+            for name in await self._step(scan, names.root, "list"):
+                if ":" in (text := as_text(name)[len(names.root) :]):
+                    collections.add(names.collection_of(text))
+        return sorted(collections, key=lambda name: name or "")
 
     async def drop(self, collection: Collection) -> bool:
-        if self._raw and collection is None:
-            raise self._unsupported(
-                "destroy the default collection: with raw=True it is everything"
-            )
-        return await self._drop(self._names.prefix(collection))
+        self._check_supported("drop", collection)
+        return await self._drop(self._form.names.prefix(collection))
 
     async def drop_all(self) -> bool:
-        if self._raw:
-            raise self._unsupported("destroy what other programs have written (raw=True)")
-        return await self._drop(self._names.start)
+        self._check_supported("drop_all")
+        return await self._drop(self._form.names.root)
 
     async def _drop(self, prefix: str) -> bool:
         scan, dropped = Scan(), 0
-        while not scan.ended:
+        while not scan.is_complete:
             dropped += await self._step(scan, prefix, "drop")
         return dropped > 0
 
     async def _step(self, scan: Scan, prefix: str, mode: Literal["list", "drop"]) -> Any:
         return await scan.step(self._server, prefix, mode, now=self.clock.time())
 
+    def _check_supported(self, primitive: str, collection: Collection = None) -> None:
+        refusal = self._form.refusal(primitive, collection)
+        if refusal is not None:
+            raise self._unsupported(refusal)
+
     async def ping(self) -> None:
-        await self._server.ask("PING")
+        await self._server.run_command("PING")

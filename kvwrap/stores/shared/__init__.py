@@ -1,1 +1,1 @@
-"""What two or more stores use, and no store owns."""
+"""Parts that two or more stores use."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-def escaped(name: str) -> str:
-    """The name without a colon in it, so that the first colon behind it ends it."""
+def escape(name: str) -> str:
+    """Escape the colons in a name, so that the first colon after the name ends it."""
     return name.replace("%", "%25").replace(":", "%3A")
 
 
-def unescaped(name: str) -> str:
-    """The name that `escaped` was given."""
+def unescape(name: str) -> str:
+    """Return the name that `escape` was called with."""
     return name.replace("%3A", ":").replace("%25", "%")

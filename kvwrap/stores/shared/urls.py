@@ -1,88 +1,110 @@
-"""What the URLs of stores have in common: options in the query, all of them known."""
+"""URLs of stores: their parts, and the options in their queries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
 
-def split(url: str, *schemes: str) -> SplitResult:
-    """The parts of a URL that must have one of these schemes."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        # The URL is not quoted, here and below: it may hold a password.
-        raise ConfigurationError("this is not a URL") from None
-    if parts.scheme not in schemes:
-        raise ConfigurationError(
-            f"the URL begins with {parts.scheme!r}, and this store's begin with "
-            + " or ".join(f"{scheme}://" for scheme in schemes)
-        )
-    return parts
+class OptionType(NamedTuple):
+    """The type of an option's value.
 
-
-def options(query: str, known: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
-    """The options of a query, each read by what is known of it.
-
-    Raises:
-        ConfigurationError: One is unknown, given twice, or not what it must be.
+    Attributes:
+        description: What the value must be, for the error message.
+        parse: Converts the text in the URL; raises ValueError for any other text.
     """
-    found, others = taken(query, known)
-    if others:
-        name = parse_qsl(others, keep_blank_values=True)[0][0]
-        hint = suggest(name, known) if known else "there are none"
-        raise ConfigurationError(f"the URL has no option {name!r}: {hint}")
-    return found
+
+    description: str
+    parse: Callable[[str], Any]
 
 
-def taken(query: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[dict[str, Any], str]:
-    """The known options of a query, and the query without them."""
-    found: dict[str, Any] = {}
-    others = []
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in known:
-            others.append((name, text))
-            continue
-        if name in found:
-            raise ConfigurationError(f"the URL has the option {name!r} twice")
-        try:
-            found[name] = known[name](text)
-        except ValueError:
-            wanted = (known[name].__doc__ or "").rstrip(".").lower()
-            raise ConfigurationError(
-                f"the URL's option {name!r} is {wanted}, not {text!r}"
-            ) from None
-    return found, urlencode(others)
-
-
-def path_of(parts: SplitResult) -> str:
-    """What follows the third slash, as a path."""
-    return unquote(parts.path[1:])
-
-
-def whole(text: str) -> int:
-    """A whole number."""
-    return int(text)
-
-
-def number(text: str) -> float:
-    """A number."""
-    return float(text)
-
-
-def number_or_none(text: str) -> float | None:
-    """A number, or `none`."""
+def _parse_number_or_none(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
 
 
-def flag(text: str) -> bool:
-    """Yes or no."""
+def _parse_flag(text: str) -> bool:
     if text.lower() in {"1", "true", "yes", "on"}:
         return True
     if text.lower() in {"0", "false", "no", "off"}:
         return False
     raise ValueError(text)
+
+
+TEXT: Final = OptionType("a text", str)
+INTEGER: Final = OptionType("an integer", int)
+NUMBER: Final = OptionType("a number", float)
+NUMBER_OR_NONE: Final = OptionType("a number or `none`", _parse_number_or_none)
+FLAG: Final = OptionType("`true` or `false`", _parse_flag)
+
+
+def split_url(url: str, *schemes: str) -> SplitResult:
+    """Split a URL into its parts.
+
+    Raises:
+        ConfigurationError: It is not a URL, or has none of these schemes.
+    """
+    expected = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The URL is not quoted, here and below: it may contain a password.
+        raise ConfigurationError(
+            f"the URL of this store must be a valid {expected} URL; got one that cannot be parsed"
+        ) from None
+    if parts.scheme not in schemes:
+        raise ConfigurationError(
+            f"the URL of this store must begin with {expected}; got the scheme {parts.scheme!r}"
+        )
+    return parts
+
+
+def parse_options(query: str, known: Mapping[str, OptionType]) -> dict[str, Any]:
+    """Parse the options of a query.
+
+    Args:
+        query: The part of the URL after the question mark.
+        known: Types of the options that the store has, by name.
+
+    Raises:
+        ConfigurationError: An option is unknown, given twice, or not of its type.
+    """
+    options, others = take_options(query, known)
+    if others:
+        name = parse_qsl(others, keep_blank_values=True)[0][0]
+        hint = suggest(name, known) if known else "this store has no URL options"
+        raise ConfigurationError(f"unknown URL option {name!r}: {hint}")
+    return options
+
+
+def take_options(query: str, known: Mapping[str, OptionType]) -> tuple[dict[str, Any], str]:
+    """Parse the known options of a query. Returns them, and the query without them.
+
+    Raises:
+        ConfigurationError: A known option is given twice, or not of its type.
+    """
+    options: dict[str, Any] = {}
+    others = []
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            others.append((name, text))
+            continue
+        if name in options:
+            raise ConfigurationError(
+                f"the URL option {name!r} must be given once; got it twice: remove one of them"
+            )
+        try:
+            options[name] = known[name].parse(text)
+        except ValueError:
+            raise ConfigurationError(
+                f"the URL option {name!r} must be {known[name].description}; got {text!r}"
+            ) from None
+    return options, urlencode(others)
+
+
+def path_of(parts: SplitResult) -> str:
+    """Return what follows the third slash of a URL, as a path."""
+    return unquote(parts.path[1:])

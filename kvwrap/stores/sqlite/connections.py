@@ -1,4 +1,4 @@
-"""Connections to a file of SQLite, each on a thread of its own, and their transactions."""
+"""Connections to an SQLite file, each on a thread of its own, and their transactions."""
 
 from __future__ import annotations
 
@@ -18,56 +18,74 @@ T = TypeVar("T")
 
 
 def checked_path(path: object) -> str:
-    """The path as a string; raises `ConfigurationError` for what no file can be called."""
-    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise ConfigurationError(f"path is the name of a file or ':memory:', not {path!r}")
-    return name
+    """Return the path as a string.
+
+    Raises:
+        ConfigurationError: It cannot be the path of a file.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"`path` must be the path of a file, or ':memory:'; got {path!r}")
+    return text
 
 
-class Worker:
-    """A connection, and the only thread that uses it."""
+class ConnectionThread:
+    """A connection, and the only thread that uses it.
+
+    Args:
+        name: Name of the thread.
+
+    Attributes:
+        connection: The connection, which a function passed to `run` opens; None before.
+    """
 
     connection: sqlite3.Connection | None = None
 
     def __init__(self, name: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    async def run(self, job: Callable[..., T], *args: object) -> T:
-        """What the job gives. A cancelled one has not begun, or is brought to its end."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, job, *args)
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Run a function on the thread and return its result.
 
-    async def end(self) -> None:
-        """Close the connection after what has been asked of it."""
-        closing = self._thread.submit(self._close)
-        self._thread.shutdown(wait=False)
+        If the call is cancelled, the function does not start, or runs to its end.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+    async def close(self) -> None:
+        """Close the connection after the functions passed to `run`, and end the thread."""
+        closing = self._executor.submit(self._close_connection)
+        self._executor.shutdown(wait=False)
         await asyncio.shield(asyncio.wrap_future(closing))
 
-    def _close(self) -> None:
+    def _close_connection(self) -> None:
         if self.connection is not None:
             self.connection.close()
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """The block, whole or not at all."""
+    """Run the block as one transaction, which is rolled back if the block raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # After some failures, a full disk for one, SQLite has rolled back by itself.
+        # After some errors, such as a full disk, SQLite has rolled back automatically.
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
 
 
-def retry_while_busy(job: Callable[[], object], timeout: float) -> None:
-    """Do what SQLite refuses at once, without waiting, while another process does the same."""
+def retry_while_busy(function: Callable[[], object], timeout: float) -> None:
+    """Call a function until the file is not locked, for up to `timeout` seconds.
+
+    For statements that SQLite refuses immediately, without waiting, while another process runs
+    the same one.
+    """
     deadline = time.monotonic() + timeout
     while True:
         try:
-            job()
+            function()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= deadline:
                 raise
@@ -77,12 +95,12 @@ def retry_while_busy(job: Callable[[], object], timeout: float) -> None:
 
 
 def connect(path: str, timeout: float) -> sqlite3.Connection:
-    """A connection that waits so many seconds for transactions of others."""
+    """Open a connection that waits up to `timeout` seconds for transactions of others."""
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=False
     )
-    # FULL: a commit is on the disk before it is answered. The others do the same on
-    # macOS, where syncing alone does not reach the disk.
+    # FULL: a commit is on the disk before it returns. The other two do the same on macOS, where
+    # syncing alone does not reach the disk.
     try:
         for pragma in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -92,24 +110,49 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def failure(error: sqlite3.Error, path: str, timeout: float, *, store: str) -> StoreUnavailable:
-    """What to raise for an error of SQLite."""
+def translate_error(
+    error: sqlite3.Error, path: str, timeout: float, *, store: str
+) -> StoreUnavailable:
+    """Return the error to raise for an error of SQLite, which is to be its cause."""
+    # The error is shown by its name, since the text of some quotes what is stored.
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    code = _code_of(error)
     if is_busy(error):
-        message = f"other transactions held the file for {timeout} seconds"
-        return StoreTimeout(message, store=store)
-    if _code_of(error) == sqlite3.SQLITE_FULL:
-        return StoreFull("there is no room left for the file", store=store)
-    # By its name: some errors' texts quote what is stored.
-    what = getattr(error, "sqlite_errorname", type(error).__name__)
-    return StoreUnavailable(f"SQLite cannot use {path!r} ({what})", store=store)
+        return StoreTimeout(
+            f"the SQLite file {path!r} must be free of other transactions within "
+            f"timeout={timeout:g} seconds; they held it longer ({name}). Give the store a longer "
+            "timeout, or make the other transactions shorter",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(
+            f"the disk has no space left for the SQLite file {path!r} ({name}): free some space",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreUnavailable(
+            f"{path!r} must be an SQLite database or a new file; it is a file of another format, "
+            f"or damaged ({name}). Give the store another path",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreUnavailable(
+            f"the SQLite file {path!r} cannot be opened ({name}): check that it is a file, not a "
+            "folder, and that this process may read and write it",
+            store=store,
+        )
+    return StoreUnavailable(
+        f"SQLite cannot use the file {path!r} ({name}): check its permissions and its disk",
+        store=store,
+    )
 
 
 def _code_of(error: sqlite3.Error) -> int:
-    """SQLite's primary error code; 0 for errors of the Python module itself."""
+    """Return SQLite's primary error code; 0 for errors of the Python module itself."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether another transaction was in the way."""
+    """Return True if another transaction held a lock."""
     return _code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,4 +1,4 @@
-"""The statements of SQL for one table of entries."""
+"""The SQL statements for a table of entries."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Final
 _TABLE: Final = re.compile(r"(?!sqlite_)[a-z_][a-z0-9_]*", re.IGNORECASE)
 _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
 _SQL: Final = {
-    # An empty collection is the default one: names have at least a character.
+    # The default collection is stored as an empty string: names have at least one character.
     "table": "CREATE TABLE IF NOT EXISTS {t} (collection TEXT NOT NULL, key TEXT NOT NULL, "
     "expires_at INTEGER, version INTEGER NOT NULL, entry BLOB NOT NULL, "
     "PRIMARY KEY (collection, key))",
     "index": "CREATE INDEX IF NOT EXISTS {t}_expires_at ON {t} (expires_at) "
     "WHERE expires_at IS NOT NULL",
     "probe": "SELECT collection, key, expires_at, version, entry FROM {t} LIMIT 0",
-    # Cast, since reading text that is not UTF-8 would fail.
+    # CAST, since reading text that is not UTF-8 would fail.
     "read": "SELECT key, CAST(entry AS BLOB) FROM {t} WHERE collection = ? AND key IN ({marks})",
     "put": "INSERT INTO {t} (expires_at, version, entry, collection, key) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET expires_at = excluded.expires_at, "
     "version = excluded.version, entry = excluded.entry",
-    "put_absent": "{put} WHERE expires_at <= ?",
-    "put_same": "UPDATE {t} SET expires_at = ?, version = ?, entry = ? WHERE collection = ? "
+    "put_if_absent": "{put} WHERE expires_at <= ?",
+    "put_if_version": "UPDATE {t} SET expires_at = ?, version = ?, entry = ? WHERE collection = ? "
     "AND key = ? AND version = ? AND {live}",
-    # Variables in RETURNING are NULL, so the comparison with the time is the caller's.
+    # Variables in RETURNING are NULL, so the caller compares the expiry with the time.
     "remove": "DELETE FROM {t} WHERE collection = ? AND key = ? RETURNING expires_at",
-    "remove_same": "DELETE FROM {t} WHERE collection = ? AND key = ? AND version = ? "
+    "remove_if_version": "DELETE FROM {t} WHERE collection = ? AND key = ? AND version = ? "
     "RETURNING expires_at",
     "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND {live} ORDER BY key LIMIT ?",
     "keys_below": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < ? AND {live} "
     "ORDER BY key LIMIT ?",
-    # From one collection's name straight to the next, not over all their keys.
+    # Jumps from one collection's name to the next, without reading all their keys.
     "collections": "WITH RECURSIVE names (name) AS (SELECT min(collection) FROM {t} UNION ALL "
     "SELECT (SELECT min(collection) FROM {t} WHERE collection > name) FROM names "
     "WHERE name IS NOT NULL) SELECT name FROM names WHERE name IS NOT NULL AND EXISTS "
@@ -45,11 +45,14 @@ _SQL: Final = {
 
 
 def statements(table: str) -> dict[str, str]:
-    """The statements for this table, by name; in that called "read" the marks are left open."""
+    """Return the statements for this table, by name.
+
+    The statement "read" still has the placeholder `{marks}` for the question marks of its keys.
+    """
     names = {"t": table, "live": _LIVE, "marks": "{marks}", "put": _SQL["put"].format(t=table)}
     return {name: text.format(**names) for name, text in _SQL.items()}
 
 
 def is_table_name(name: object) -> bool:
-    """Whether a table can be called so without quotes."""
+    """Return True if a table can have this name without quotes."""
     return isinstance(name, str) and _TABLE.fullmatch(name) is not None

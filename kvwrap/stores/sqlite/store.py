@@ -1,4 +1,4 @@
-"""Entries in an SQLite file: durable, and shared by many processes of one machine."""
+"""Entries in an SQLite file: durable, and shared by the processes of one machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.stores.shared import urls
 from kvwrap.stores.sqlite.connections import (
-    Worker,
+    ConnectionThread,
     checked_path,
     connect,
-    failure,
     retry_while_busy,
     transaction,
+    translate_error,
 )
 from kvwrap.stores.sqlite.table import Table
 
@@ -35,27 +35,27 @@ _MEMORY: Final = ":memory:"
 class SQLiteStore(Store):
     """Keeps entries in an SQLite file.
 
-    Every call is one transaction: a batch is written whole or not at all, also when its
-    caller is cancelled, its process killed or the power lost. Many processes may use one
-    file on a local disk, and start at once. Expired entries are never given back; their
-    room is freed little by little as others are written, and all at once by `cull`.
+    Every call is one transaction: a batch is written whole or not at all, also if its caller is
+    cancelled, its process is killed or the power fails. Many processes may use one file on a
+    local disk, and may start at the same time. Expired entries are never returned. Writes
+    delete some of them each, and `cull` deletes all.
 
-    Not for use across `fork`: open the store in the child. Not for network file systems,
-    whose locks do not hold.
+    Not for use across `fork`: open the store in the child. Not for network file systems, where
+    file locks are unreliable.
 
     Args:
-        path: The file, made if it is missing, in a folder that exists; or ":memory:" for
-            entries that last as long as the store is open.
-        table: The table used; several stores can share a file, each with its own.
-        timeout: Seconds to wait for transactions of other processes; 0 for not at all.
-        clock: Where the time comes from.
-        serializer: What turns values into bytes where no layer says otherwise.
+        path: Path of the file, which is created if it is missing, in an existing folder; or
+            ":memory:" for entries that last as long as the store is open.
+        table: Name of the table; several stores can share a file, each with its own table.
+        timeout: Seconds to wait for transactions of other processes; 0 to fail immediately.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does.
 
     Raises:
-        StoreTimeout: From any method, when others have held the file for `timeout`.
-        StoreFull: When the disk is full.
-        StoreUnavailable: When the file cannot be opened or is no SQLite database.
-        ValueTooLarge: For a value that SQLite cannot hold (1 GB as it is usually built).
+        StoreTimeout: From any method, if other transactions held the file for `timeout` seconds.
+        StoreFull: If the disk is full.
+        StoreUnavailable: If the file cannot be opened or is not an SQLite database.
+        ValueTooLarge: For a value that SQLite cannot hold (1 GB with the usual build options).
     """
 
     capabilities = OPERATIONS | {Capability.PERSISTENT, Capability.SHARED}
@@ -72,92 +72,108 @@ class SQLiteStore(Store):
         super().__init__(clock=clock, serializer=serializer)
         self._path = checked_path(path)
         self._timeout = checked_seconds(timeout, "timeout", zero=True)
-        self._table = Table(table, self.clock, owner=self.name)
+        self._table = Table(table, self.clock, store=self.name)
         if self._path == _MEMORY:
             self.capabilities -= {Capability.PERSISTENT, Capability.SHARED}
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store of `sqlite:///relative/path`, `sqlite:////absolute/path` or `sqlite://`.
+        """Create the store of `sqlite:///relative/path`, `sqlite:////absolute/path` or `sqlite://`.
 
         The last one is in memory. Options: `table`, `timeout`.
+
+        Raises:
+            ConfigurationError: The URL has a host, or an option is unknown or invalid.
         """
-        parts = urls.split(url, "sqlite")
+        parts = urls.split_url(url, "sqlite")
         if parts.netloc:
+            # A host with a user and password is not shown.
+            host = "" if "@" in parts.netloc else f"; got the host {parts.netloc!r}"
             raise ConfigurationError(
-                "an SQLite URL names no host: sqlite:///relative/path or sqlite:////absolute/path"
+                "the URL of an SQLiteStore must have no host, as in sqlite:///app.db (relative "
+                f"path) or sqlite:////var/lib/app.db (absolute path){host}"
             )
-        given = urls.options(parts.query, {"table": str, "timeout": urls.number})
-        return cls(urls.path_of(parts) or _MEMORY, **given)
+        options = urls.parse_options(parts.query, {"table": urls.TEXT, "timeout": urls.NUMBER})
+        return cls(urls.path_of(parts) or _MEMORY, **options)
 
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:
         name = f"kvwrap {Path(self._path).name}"
         self._pid = os.getpid()
-        self._writer = self._reader = Worker(name)
+        self._writer = self._reader = ConnectionThread(name)
         try:
-            await self._on(self._writer, self._open, self._writer)
+            await self._run_on(self._writer, self._open, self._writer)
             if self._path != _MEMORY:
-                # Readers need not wait for a writer that waits for the disk. A database in
-                # memory belongs to one connection.
-                self._reader = Worker(f"{name} reader")
-                await self._on(self._reader, self._connect, self._reader)
+                # A second connection, so that reads do not wait while a write waits for the disk.
+                # A database in memory belongs to one connection.
+                self._reader = ConnectionThread(f"{name} reader")
+                await self._run_on(self._reader, self._connect, self._reader)
         except BaseException:
             await self.teardown()
             raise
 
     async def teardown(self) -> None:
         if os.getpid() == self._pid:
-            for worker in dict.fromkeys((self._reader, self._writer)):
-                await worker.end()
+            for thread in dict.fromkeys((self._reader, self._writer)):
+                await thread.close()
 
-    def _connect(self, worker: Worker) -> sqlite3.Connection:
+    def _connect(self, thread: ConnectionThread) -> sqlite3.Connection:
         folder = Path(self._path).parent
         if not folder.is_dir():
-            raise StoreUnavailable(f"there is no folder {str(folder)!r}", store=self.name)
-        worker.connection = connection = connect(self._path, self._timeout)
+            raise StoreUnavailable(
+                f"the SQLite file {self._path!r} must be in an existing folder; there is no folder "
+                f"{str(folder)!r}: create it, or give the store another path",
+                store=self.name,
+            )
+        thread.connection = connection = connect(self._path, self._timeout)
         return connection
 
-    def _open(self, worker: Worker) -> None:
-        connection = self._connect(worker)
+    def _open(self, thread: ConnectionThread) -> None:
+        connection = self._connect(thread)
         retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._timeout)
         with transaction(connection):
-            self._table.make(connection)
+            self._table.create(connection)
 
     # -- between the event loop and the threads ----------------------------------------
 
-    async def _on(self, worker: Worker, job: Callable[..., T], *args: object) -> T:
+    async def _run_on(
+        self, thread: ConnectionThread, function: Callable[..., T], *args: object
+    ) -> T:
         try:
-            return await worker.run(job, *args)
+            return await thread.run(function, *args)
         except sqlite3.Error as error:
-            raise failure(error, self._path, self._timeout, store=self.name) from error
+            raise translate_error(error, self._path, self._timeout, store=self.name) from error
 
-    async def _reading(self, job: Callable[..., T], *args: object) -> T:
-        await self._usable()
-        return await self._on(self._reader, job, self._reader.connection, *args)
+    async def _run_read(self, function: Callable[..., T], *args: object) -> T:
+        await self._check_usable()
+        return await self._run_on(self._reader, function, self._reader.connection, *args)
 
-    async def _writing(self, job: Callable[..., T], *args: object) -> T:
-        await self._usable()
-        return await self._on(self._writer, self._whole, job, self._writer.connection, *args)
+    async def _run_write(self, function: Callable[..., T], *args: object) -> T:
+        await self._check_usable()
+        connection = self._writer.connection
+        return await self._run_on(self._writer, self._run_transaction, function, connection, *args)
 
-    async def _usable(self) -> None:
+    async def _check_usable(self) -> None:
         if not self.is_open:
             await self.ready()
         if os.getpid() != self._pid:
             raise StoreUnavailable(
-                "the store was opened before a fork: open another one in the child",
+                "an SQLiteStore must be used in the process that opened it; this is a process "
+                "forked from that one: open another store in the child",
                 store=self.name,
             )
 
-    def _whole(self, job: Callable[..., T], connection: sqlite3.Connection, *args: object) -> T:
+    def _run_transaction(
+        self, function: Callable[..., T], connection: sqlite3.Connection, *args: object
+    ) -> T:
         with transaction(connection):
-            return job(connection, *args)
+            return function(connection, *args)
 
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return await self._reading(self._table.read, collection, keys)
+        return await self._run_read(self._table.read, collection, keys)
 
     async def write(
         self,
@@ -166,7 +182,7 @@ class SQLiteStore(Store):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._writing(self._table.write, collection, keys, entries, expected)
+        return await self._run_write(self._table.write, collection, keys, entries, expected)
 
     async def remove(
         self,
@@ -174,28 +190,28 @@ class SQLiteStore(Store):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        return await self._writing(self._table.remove, collection, keys, expected)
+        return await self._run_write(self._table.remove, collection, keys, expected)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        return await self._writing(self._table.touch, collection, keys, expires)
+        return await self._run_write(self._table.touch, collection, keys, expires)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        return await self._reading(self._table.list_keys, collection, key_range, cursor)
+        return await self._run_read(self._table.list_keys, collection, key_range, cursor)
 
     async def list_collections(self) -> list[Collection]:
-        return await self._reading(self._table.list_collections)
+        return await self._run_read(self._table.list_collections)
 
     async def drop(self, collection: Collection) -> bool:
-        return await self._writing(self._table.drop, collection)
+        return await self._run_write(self._table.drop, collection)
 
     async def drop_all(self) -> bool:
-        return await self._writing(self._table.drop_all)
+        return await self._run_write(self._table.drop_all)
 
     async def sweep(self) -> None:
-        while await self._writing(self._table.sweep):
+        while await self._run_write(self._table.sweep):
             pass
 
     async def ping(self) -> None:
-        await self._reading(self._table.probe)
+        await self._run_read(self._table.probe)

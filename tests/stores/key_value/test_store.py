@@ -1,13 +1,15 @@
-"""Entries in stores of py-key-value, the real package."""
+"""KeyValueStore over stores of py-key-value, the real package."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
+import redis.asyncio
 from key_value.aio import errors as theirs
 from key_value.aio.stores.memory import MemoryStore
 from key_value.aio.stores.redis import RedisStore
@@ -35,15 +37,17 @@ OBJECTS: list[Any] = [{"x": 1}, {}, {"kvwrap": 1}, {"kvwrap": "x", "y": 1}]
 OTHERS: list[Any] = [None, 0, "", [], [1], "text", False, 1.5, {"kvwrap": "x"}, {"kvwrap": ""}]
 
 
-@pytest.fixture(params=["memory", "redis"])
-def wrapped(request: pytest.FixtureRequest) -> Any:
+@pytest_asyncio.fixture(params=["memory", "redis"])
+async def wrapped(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     if request.param == "memory":
-        return MemoryStore()
-    port = int(request.getfixturevalue("redis_server").port)
-    return RedisStore(host="127.0.0.1", port=port, default_collection=uuid.uuid4().hex)
+        yield MemoryStore()
+        return
+    url = request.getfixturevalue("redis_url")
+    async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
+        yield RedisStore(client=client, default_collection=uuid.uuid4().hex)
 
 
-async def test_every_value_comes_back_as_it_was(wrapped: Any) -> None:
+async def test_every_value_is_read_unchanged(wrapped: Any) -> None:
     store = adapt(wrapped)
     values = OBJECTS + OTHERS
     keys = [f"k{i}" for i in range(len(values))]
@@ -53,16 +57,10 @@ async def test_every_value_comes_back_as_it_was(wrapped: Any) -> None:
         for key, value in zip(keys, values, strict=True):
             assert await store.get(key, collection=collection) == value
             assert await store.exists(key, collection=collection) is True
-    await wrapped_close(wrapped)
-
-
-async def wrapped_close(wrapped: Any) -> None:
-    if hasattr(wrapped, "_client"):
-        await wrapped._client.aclose()
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # theirs
-async def test_objects_are_written_as_what_they_are_and_read_from_others(wrapped: Any) -> None:
+async def test_json_objects_are_shared_with_other_users_of_the_store(wrapped: Any) -> None:
     store = adapt(wrapped)
     for value in OBJECTS:
         await store.put("k", value, ttl=50)
@@ -74,10 +72,9 @@ async def test_objects_are_written_as_what_they_are_and_read_from_others(wrapped
     for value in OTHERS:
         await store.put("k", value)
         assert set(await wrapped.get("k")) == {"kvwrap"}
-    await wrapped_close(wrapped)
 
 
-async def test_it_is_never_closed_and_layers_go_over_it() -> None:
+async def test_the_wrapped_store_is_never_closed_and_layers_work_over_it() -> None:
     wrapped = MemoryStore()
     async with stack().serialize("msgpack").prefix_collection("p").over(wrapped) as store:
         await store.put("k", {"b": b"bytes"}, collection="c")
@@ -97,7 +94,7 @@ async def test_exact_expiry_without_native_entries(clock: ManualClock) -> None:
     assert await store.collections() == []
 
 
-async def test_what_has_expired_when_it_is_written_takes_the_old_value_away() -> None:
+async def test_writing_an_expired_entry_removes_the_old_value() -> None:
     store = adapt(MemoryStore())
     await store.put("a", {"x": 1})
     (entry,) = await store.read(None, ["a"])
@@ -106,13 +103,13 @@ async def test_what_has_expired_when_it_is_written_takes_the_old_value_away() ->
     assert await store.get("a") is None
 
 
-async def test_very_long_lives_do_not_go_beyond_their_calendar() -> None:
+async def test_a_very_long_ttl_is_limited_to_the_calendar_of_the_wrapped_store() -> None:
     store = adapt(MemoryStore())
     await store.put("a", {"x": 1}, ttl=1e18)
     assert await store.get("a") == {"x": 1}
 
 
-async def test_deletions_tell_what_was_there() -> None:
+async def test_deletions_return_whether_an_entry_existed() -> None:
     store = adapt(MemoryStore())
     await store.put_many(["a", "b"], [{"x": 1}, 2])
     assert await store.delete("none") is False
@@ -141,7 +138,7 @@ async def test_the_default_collection_has_no_name() -> None:
     assert await store.keys() == ["a"]
 
 
-async def test_more_keys_than_the_store_lists_are_never_cut_off() -> None:
+async def test_a_listing_is_never_silently_incomplete() -> None:
     store = adapt(MemoryStore())
     keys = [f"{i:05}" for i in range(9_999)]
     await store.put_many(keys, [{}] * len(keys))
@@ -194,7 +191,7 @@ class Broken(MemoryStore):
         (RuntimeError("secret"), StoreUnavailable),
     ],
 )
-async def test_errors_keep_their_meaning_and_their_cause(
+async def test_errors_are_translated_and_keep_their_cause(
     error: Exception, kind: type[Exception]
 ) -> None:
     store = adapt(Broken(error))
@@ -206,7 +203,7 @@ async def test_errors_keep_their_meaning_and_their_cause(
         assert "secret" not in str(caught.value)
 
 
-async def test_errors_of_their_wrappers() -> None:
+async def test_errors_of_wrappers_of_py_key_value() -> None:
     with pytest.raises(ValueTooLarge):
         await adapt(LimitSizeWrapper(MemoryStore(), max_size=10, raise_on_too_large=True)).put(
             "a", {"x": "y" * 100}
@@ -215,7 +212,7 @@ async def test_errors_of_their_wrappers() -> None:
         await adapt(ReadOnlyWrapper(MemoryStore(), raise_on_write=True)).put("a", {"x": 1})
 
 
-async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
+async def test_a_failure_in_the_middle_of_a_batch_names_the_keys_that_succeeded() -> None:
     wrapped = MemoryStore()
     store = adapt(wrapped)
     await store.put_many(["a", "b", "c"], [{}, {}, {}])
@@ -232,18 +229,18 @@ async def test_a_failure_in_the_middle_of_a_batch_says_what_was_done() -> None:
     assert caught.value.succeeded == ("a", "b")
 
 
-async def test_broken_armour_is_corrupt() -> None:
+async def test_a_broken_envelope_is_corrupt() -> None:
     wrapped = MemoryStore()
     store = adapt(wrapped)
     await store.put("a", [1])
-    armoured = await wrapped.get("a")
-    assert armoured is not None
-    for text in ("not base64!", "", armoured["kvwrap"][:-8], "AAAA"):
+    envelope = await wrapped.get("a")
+    assert envelope is not None
+    for text in ("not base64!", "", envelope["kvwrap"][:-8], "AAAA"):
         await wrapped.put("b", {"kvwrap": text})
         with pytest.raises(CorruptEntry) as caught:
             await store.get("b")
         assert caught.value.key == "b"
-    await wrapped.put("b", armoured)
+    await wrapped.put("b", envelope)
     with pytest.raises(CorruptEntry):
         await store.get("b")
     assert await store.delete("b") is True
@@ -261,7 +258,7 @@ async def test_cancellation_passes_through() -> None:
         await task
 
 
-def test_what_lacks_a_method_is_refused() -> None:
+def test_an_object_without_the_methods_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="AsyncKeyValue"):
         KeyValueStore(object())
     with pytest.raises(ConfigurationError):

@@ -1,0 +1,117 @@
+"""The two forms of the data in Redis: entries of kvwrap, and another program's keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.codec import is_bare
+from kvwrap.core.entry import Entry, foreign, is_entry
+from kvwrap.core.primitives import Collection
+from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
+from kvwrap.stores.redis.keys import KeyNames, RawKeyNames
+from kvwrap.stores.redis.options import RedisOptions
+from kvwrap.stores.redis.server import Server
+
+
+class Form(Protocol):
+    """A form of the data in Redis.
+
+    Attributes:
+        names: Names of the keys.
+        serializer: Serializer of a store that was given none.
+        unsupported: Capabilities that a store with this form does not have.
+    """
+
+    names: KeyNames
+    serializer: Serializer
+    unsupported: Capabilities
+
+    async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
+        """Read the values of these names in one round trip. The result has None for no value."""
+
+    def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
+        """Return the entry for a value that `read` returned.
+
+        Raises:
+            CorruptEntry: The value is not an entry of this collection and key.
+        """
+
+    def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
+        """Return the value to store for an entry."""
+
+    def refusal(self, primitive: str, collection: Collection = None) -> str | None:
+        """Return what a store with this form cannot do, if a primitive would do that."""
+
+
+class FramedForm:
+    """Entries of kvwrap: a header with expiry and version, then the value."""
+
+    unsupported: Capabilities = frozenset()
+
+    def __init__(self, namespace: str) -> None:
+        self.names = KeyNames(namespace)
+        self.serializer: Serializer = JSON
+
+    async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
+        values: list[Any] = await server.run_command("MGET", *names)
+        return values
+
+    def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
+        return Entry.from_bytes(value, collection, key, store)
+
+    def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
+        return entry.to_bytes(collection, key)
+
+    def refusal(self, primitive: str, collection: Collection = None) -> str | None:
+        return None
+
+
+class RawForm:
+    """Keys and values of another program, side by side with entries of kvwrap.
+
+    Values without kvwrap's header are in the format of the stack's serializer, and their expiry is
+    that of the key in Redis. What layers have changed is written with the header.
+    """
+
+    unsupported: Capabilities = frozenset({Capability.COLLECTIONS, Capability.DESTROY})
+
+    def __init__(self) -> None:
+        self.names: KeyNames = RawKeyNames()
+        self.serializer: Serializer = BytesSerializer()
+
+    async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
+        # In one transaction: an expiry must be that of the value it is returned with.
+        commands = [("MGET", *names), *(("PTTL", name) for name in names)]
+        values, *lifetimes = await server.run_commands(commands, transaction=True)
+        return [
+            None if value is None else (value, lifetime)
+            for value, lifetime in zip(values, lifetimes, strict=True)
+        ]
+
+    def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
+        data, lifetime = value
+        if is_entry(data):
+            return Entry.from_bytes(data, collection, key, store)
+        return foreign(data, now, now + lifetime / 1000 if lifetime >= 0 else None)
+
+    def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
+        # Bare bytes that begin like an entry would be read as one.
+        if is_bare(entry.codec) and not is_entry(entry.body):
+            return entry.body
+        return entry.to_bytes(collection, key)
+
+    def refusal(self, primitive: str, collection: Collection = None) -> str | None:
+        if primitive == "list_collections":
+            return "enumerate collections: with raw=True, keys need not have one"
+        if primitive == "drop_all":
+            return "destroy what other programs have written (raw=True)"
+        if primitive == "drop" and collection is None:
+            return "destroy the default collection: with raw=True it contains every key"
+        return None
+
+
+def make_form(options: RedisOptions) -> Form:
+    """Create the form that the options ask for."""
+    return RawForm() if options.raw else FramedForm(options.namespace)

@@ -1,0 +1,187 @@
+"""RedisStore: unavailable and full servers, passwords, broken values."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from kvwrap import CorruptEntry, StoreFull, StoreTimeout, StoreUnavailable, ValueTooLarge, stack
+from kvwrap.stores.redis import RedisStore, server
+from kvwrap.stores.redis import store as module
+from kvwrap.stores.redis.errors import translate_error
+from kvwrap.testing import RedisServer
+
+
+async def test_a_server_that_stops_and_comes_back(own_server: RedisServer) -> None:
+    async with RedisStore(own_server.url, timeout=2) as store:
+        await store.put("a", 1)
+        await asyncio.gather(*(store.get("a") for _ in range(10)))
+        own_server.kill()
+        for call in (store.get("a"), store.put("a", 1), store.delete("a"), store.check()):
+            with pytest.raises(StoreUnavailable) as caught:
+                await call
+            assert isinstance(caught.value.__cause__, redis.exceptions.RedisError)
+        own_server.start()
+        assert await store.get("a") is None
+        assert await store.put_if_absent("a", 2) is True
+        own_server.restart()
+        await asyncio.sleep(0.01)  # the event loop sees that connections were closed
+        assert await asyncio.gather(*(store.get("a") for _ in range(10))) == [None] * 10
+
+
+async def test_a_server_that_does_not_answer(own_server: RedisServer) -> None:
+    async with RedisStore(own_server.url, timeout=0.1) as store:
+        await store.put("a", 1)
+        own_server.freeze()
+        started = time.monotonic()
+        calls = [store.get("a") for _ in range(50)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert time.monotonic() - started < 5
+        own_server.thaw()
+        assert all(type(result) is StoreTimeout for result in results)
+        assert await store.get("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://user:hunter2@127.0.0.1:1", r"Redis at 127\.0\.0\.1:1 .* connection was refused"),
+        ("redis://:hunter2@host.invalid", r"Redis at host\.invalid:6379 .* host name is unknown"),
+        ("unix:///nowhere/redis.sock", r"Redis at /nowhere/redis\.sock cannot be reached"),
+    ],
+)
+async def test_the_error_of_an_unreachable_server_names_it(url: str, message: str) -> None:
+    with pytest.raises(StoreUnavailable, match=message) as caught:
+        await RedisStore(url).check()
+    assert "hunter2" not in f"{caught.value!r} {caught.value}"
+
+
+async def test_a_server_that_does_not_exist() -> None:
+    with pytest.raises(StoreUnavailable):
+        await RedisStore(port=1, host="127.0.0.1").check()
+
+
+async def test_the_error_of_a_full_server_names_the_keys_that_succeeded(
+    own_server: RedisServer,
+) -> None:
+    async with RedisStore(own_server.url) as store:
+        await store.put("a", "x" * 100)
+        admin = redis.asyncio.Redis.from_url(own_server.url)
+        await admin.config_set("maxmemory", 1)
+        await admin.aclose()
+        for write in (
+            store.put("b", "x"),
+            store.put_if_absent("c", 1),
+            store.put_many(["d", "e"], [1, 2]),
+        ):
+            with pytest.raises(StoreFull):
+                await write
+        with pytest.raises(StoreFull) as caught:
+            await store.put_many(["d", "e"], ["x", "y"], ttl=5)
+        assert (caught.value.succeeded, caught.value.key) == ((), "d")
+        assert await store.get("a") == "x" * 100
+
+
+async def test_passwords(own_server: RedisServer) -> None:
+    admin = redis.asyncio.Redis.from_url(own_server.url)
+    await admin.config_set("requirepass", "hunter2")
+    await admin.aclose()
+    url = own_server.url.replace("redis://", "redis://:hunter2@")
+    for store in (RedisStore(url), RedisStore(own_server.url, password="hunter2")):
+        async with store:
+            await store.put("a", 1)
+            assert "hunter2" not in repr(store) + store.explain() + repr(stack().over(store))
+    for store in (RedisStore(own_server.url), RedisStore(url.replace("hunter2", "hunter3"))):
+        with pytest.raises(StoreUnavailable, match="password") as caught:
+            await store.get("a")
+        text = f"{caught.value!r} {caught.value} {caught.value.__cause__}"
+        assert "hunter" not in text
+        await store.close()
+
+
+async def test_values_over_the_limit(
+    store: RedisStore, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_VALUE_SIZE", 1000)
+    with pytest.raises(ValueTooLarge) as caught:
+        await store.put_many(["a", "b"], ["x", "y" * 1000])
+    assert caught.value.key == "b"
+    assert await store.get("a") is None
+    monkeypatch.undo()
+    async with RedisStore(own_server.url) as other:
+        admin = redis.asyncio.Redis.from_url(own_server.url)
+        await admin.config_set("proto-max-bulk-len", 1024 * 1024)
+        await admin.aclose()
+        with pytest.raises((ValueTooLarge, StoreUnavailable)):
+            await other.put("a", "x" * 2_000_000)
+        # The server closes the connection; the next call may be the first to notice.
+        for _ in range(10):
+            with contextlib.suppress(StoreUnavailable):
+                await other.put("a", "x")
+                break
+        assert await other.get("a") == "x"
+
+
+async def test_a_failure_in_a_later_part_of_a_batch_names_the_keys_that_succeeded(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CHUNK_SIZE", 10)
+    keys = [f"k{i}" for i in range(25)]
+    async with RedisStore(own_server.url) as store:
+        await store.put_many(keys, keys)
+        assert await store.get_many([*keys, "none"]) == [*keys, None]
+
+    class KillsServer(redis.asyncio.Redis):
+        """Kills the server before its third batch of commands."""
+
+        batches = 0
+
+        def pipeline(self, *arguments: Any, **options: Any) -> Any:
+            self.batches += 1
+            if self.batches == 3:
+                own_server.kill()
+            return super().pipeline(*arguments, **options)
+
+    async with (
+        KillsServer.from_url(own_server.url) as client,
+        RedisStore(client=client) as store,
+    ):
+        with pytest.raises(StoreUnavailable) as caught:
+            await store.put_many(keys, keys, ttl=100)
+        assert caught.value.succeeded == tuple(keys[:20])
+
+
+def test_errors_never_quote_the_command() -> None:
+    for kind in (redis.exceptions.ResponseError, redis.exceptions.ConnectionError):
+        error = translate_error(kind("Command # 1 (SET a secret) caused error"), "host:6379")
+        assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "value", [b"plain", b"", b'{"a": 1}', b"\xabk", b"\xabk\x01" + b"\0" * 40, b"\xabk\x02"]
+)
+async def test_foreign_bytes_are_corrupt_and_not_values(
+    store: RedisStore, client: Any, namespace: str, value: bytes
+) -> None:
+    await client.set(f"{namespace}::a", value)
+    with pytest.raises(CorruptEntry):
+        await store.get("a")
+    assert await store.put_if_absent("a", 1) is False
+    await store.put("a", 1)
+    assert await store.get("a") == 1
+
+
+async def test_an_entry_copied_to_another_key_is_corrupt(
+    store: RedisStore, client: Any, namespace: str
+) -> None:
+    await store.put("a", 1)
+    await client.copy(f"{namespace}::a", f"{namespace}::b")
+    await client.copy(f"{namespace}::a", f"{namespace}:c:a")
+    for key, collection in (("b", None), ("a", "c")):
+        with pytest.raises(CorruptEntry):
+            await store.get(key, collection=collection)

@@ -1,0 +1,115 @@
+"""SQLiteStore: failures of the file, and files and tables of other programs."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from kvwrap import (
+    ConfigurationError,
+    CorruptEntry,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    ValueTooLarge,
+)
+from kvwrap.stores.sqlite import SQLiteStore
+
+
+async def test_a_locked_file_gives_a_timeout(file: Path) -> None:
+    async with SQLiteStore(file, timeout=0.05) as store:
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreTimeout) as caught:
+                await store.put("a", 1)
+            assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+            other.execute("ROLLBACK")
+        await store.put("a", 2)
+        assert await store.get("a") == 2
+
+
+async def test_a_full_disk_leaves_existing_entries_unchanged(
+    file: Path, connections: list[sqlite3.Connection]
+) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+        writer = connections[0]
+        writer.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(StoreFull):
+            await store.put_many(["a", "b"], ["x" * 50_000] * 2)
+        assert await store.get_many(["a", "b"]) == [1, None]
+        writer.execute("PRAGMA max_page_count = 100000")
+        await store.put("b", "x" * 50_000)
+
+
+async def test_a_value_that_sqlite_cannot_hold_is_refused_before_anything_is_written(
+    file: Path, connections: list[sqlite3.Connection]
+) -> None:
+    async with SQLiteStore(file) as store:
+        connections[0].setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+        with pytest.raises(ValueTooLarge) as caught:
+            await store.put_many(["a", "b"], ["x", "y" * 10_000], collection="c")
+        assert (caught.value.key, caught.value.collection) == ("b", "c")
+        assert await store.get("a", collection="c") is None
+        await store.put("a", "y" * 9_500)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough" * 30, b"\0" * 4096])
+async def test_a_file_that_is_not_a_database(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    store = SQLiteStore(file)
+    with pytest.raises(StoreUnavailable, match=r"entries.db' must be an SQLite database") as caught:
+        await store.put("a", 1)
+    assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
+    file.unlink()
+    await store.put("a", 1)  # the store itself is still usable
+    await store.close()
+
+
+async def test_a_missing_folder_and_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="no folder"):
+        await SQLiteStore(tmp_path / "missing" / "x.db").check()
+    with pytest.raises(StoreUnavailable, match="not a folder"):
+        await SQLiteStore(tmp_path).check()
+
+
+async def test_a_table_of_another_program_is_refused(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE kvwrap (id INTEGER)")
+    with pytest.raises(ConfigurationError, match="table="):
+        await SQLiteStore(file).get("a")
+    async with SQLiteStore(file, table="mine") as store:
+        await store.put("a", 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE kvwrap SET entry = substr(entry, 1, length(entry) - 1)",
+        "UPDATE kvwrap SET entry = x''",
+        "UPDATE kvwrap SET entry = 'text'",
+        "UPDATE kvwrap SET entry = entry || x'00'",
+        "UPDATE kvwrap SET entry = (SELECT entry FROM kvwrap WHERE key = 'b') WHERE key = 'a'",
+        "UPDATE kvwrap SET collection = 'c' WHERE key = 'a'",
+    ],
+)
+async def test_altered_rows_are_corrupt_and_not_values(file: Path, change: str) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put_many(["a", "b"], [1, 2])
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute(change)
+        with pytest.raises(CorruptEntry) as caught:
+            await store.get("a", collection="c" if "collection" in change else None)
+        assert caught.value.key == "a"
+
+
+async def test_two_tables_of_a_file_are_two_stores(file: Path) -> None:
+    async with SQLiteStore(file, table="one") as one, SQLiteStore(file, table="two") as two:
+        await one.put("a", 1)
+        await two.put("a", 2)
+        assert await one.destroy() is True
+        assert await one.destroy() is False
+        assert await two.get("a") == 2
