@@ -129,7 +129,7 @@ class Sharding(Partitioning):
         """True while no entry is being moved, and no delete waits for a move."""
         return not self._locks
 
-    def shard_for(self, key: str, *, collection: Collection = None) -> str:
+    def shard_of(self, key: str, *, collection: Collection = None) -> str:
         """Return the name of the shard that owns this key."""
         return self._owners.owner(collection, key)
 

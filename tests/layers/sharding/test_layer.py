@@ -104,7 +104,7 @@ async def test_if_a_shard_fails_the_error_lists_the_keys_of_the_others() -> None
     with pytest.raises(StoreUnavailable) as caught:
         await store.put_many(keys, list(range(30)))
     bad.down = False
-    expected = [key for key in keys if layer.shard_for(key) != "bad"]
+    expected = [key for key in keys if layer.shard_of(key) != "bad"]
     assert 0 < len(expected) < 30
     assert list(caught.value.succeeded or ()) == expected
     assert [key for key in keys if await store.exists(key)] == expected
