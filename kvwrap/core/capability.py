@@ -31,6 +31,7 @@ class Capability(StrEnum):
 
 
 Capabilities = frozenset[Capability]
+"""A set of capabilities."""
 
 OPERATIONS: Capabilities = frozenset(
     {

@@ -1,8 +1,6 @@
-"""All layers, one module or package each.
+"""The class of every layer; each is in a module or package of its own."""
 
-A new layer is listed here, and by its method in `kvwrap.builder`.
-"""
-
+# A new layer is listed here, and by its method in `kvwrap.builder`.
 from __future__ import annotations
 
 from kvwrap.layers.chaos import Chaos
