@@ -1,4 +1,4 @@
-"""Results of async functions, kept in a store."""
+"""Caching of the results of async functions in a store."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _LONGEST = 150
 
 
 class CachedFunction(Protocol[P, R_co]):
-    """A function whose results are kept in a store; made by `store.cached(...)`."""
+    """A function whose results are cached in a store; created by `store.cached(...)`."""
 
     __wrapped__: Callable[..., Any]
     __name__: str
     __qualname__: str
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """The kept result for these arguments, or the function's, which is then kept."""
+        """Return the cached result for these arguments, or the function's, which is then cached."""
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """The key under which the result for these arguments is kept."""
+        """Return the key of the result for these arguments."""
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
-        """Forget the result for these arguments; whether there was one."""
+        """Delete the result for these arguments. Returns True if there was one."""
 
 
 def cached(
@@ -53,21 +53,27 @@ def cached(
     key: Callable[..., str] | None = None,
     model: type[Any] | None = None,
 ) -> Callable[[Callable[P, Awaitable[T]]], CachedFunction[P, T]]:
-    """See `Store.cached`."""
+    """Return a decorator; see `Store.cached`."""
     if ttl is not None:
         checked_ttl(ttl)
     checked_collection(collection)
     if key is not None and not callable(key):
-        raise ConfigurationError("key is a function of the arguments, which gives the key")
+        raise ConfigurationError(
+            "`key` must be a function that returns the key for the arguments; got "
+            f"{type(key).__name__}"
+        )
     view = store if model is None else TypedStore(store, model)
 
     def decorate(function: Callable[P, Awaitable[T]]) -> CachedFunction[P, T]:
         if not inspect.iscoroutinefunction(inspect.unwrap(function)):
-            raise ConfigurationError(f"cached takes async functions, and {function!r} is not one")
-        named = _keys_of(function) if key is None else key
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise ConfigurationError(
+                f"a cached function must be async; got {name}: declare it with `async def`"
+            )
+        make_key = _key_function(function) if key is None else key
 
         def key_of(*args: P.args, **kwargs: P.kwargs) -> str:
-            return checked_key(named(*args, **kwargs))
+            return checked_key(make_key(*args, **kwargs))
 
         @functools.wraps(function)
         async def call(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -89,22 +95,22 @@ def cached(
     return decorate
 
 
-def _keys_of(function: Callable[..., Any]) -> Callable[..., str]:
-    """A key for every set of arguments: the function's full name, and the arguments by value."""
+def _key_function(function: Callable[..., Any]) -> Callable[..., str]:
+    """Return a function from arguments to keys: the function's full name, and the arguments."""
     signature = inspect.signature(function)
     name = f"{function.__module__}.{function.__qualname__}"
     first = next(iter(signature.parameters), None)
     if first in ("self", "cls"):
         raise ConfigurationError(
-            f"{name} is a method, and its results may depend on what {first} holds: give a key, "
-            f"as in cached(key=lambda {first}, ...: ...)"
+            f"{name} is a method, and its results may depend on the attributes of {first}: pass "
+            f"a key, as in cached(key=lambda {first}, ...: ...)"
         )
 
     def key(*args: Any, **kwargs: Any) -> str:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        shown = ", ".join(_shown(value, name) for value in bound.arguments.values())
-        readable = f"{name}({shown})"
+        arguments = ", ".join(_text_of(value, name) for value in bound.arguments.values())
+        readable = f"{name}({arguments})"
         if len(readable) <= _LONGEST:
             return readable
         return f"{name[:_LONGEST]}#{hashlib.sha256(readable.encode()).hexdigest()}"
@@ -117,32 +123,32 @@ _BY_STR = (uuid.UUID, decimal.Decimal, pathlib.PurePath)
 _BY_ISO = (datetime.date, datetime.time)  # a datetime is a date
 
 
-def _shown(value: Any, function: str) -> str:
-    """The value written out so that no two different ones are written alike."""
+def _text_of(value: Any, function: str) -> str:
+    """Return a text of the value; different values have different texts."""
     kind = type(value)
     if kind in _EXACT:
         return ascii(value)
     if kind in (list, tuple):
-        inner = ", ".join(_shown(item, function) for item in value)
+        inner = ", ".join(_text_of(item, function) for item in value)
         return f"[{inner}]" if kind is list else f"({inner},)"
     if kind in (set, frozenset):
-        return f"{{{', '.join(sorted(_shown(item, function) for item in value))}}}"
+        return f"{{{', '.join(sorted(_text_of(item, function) for item in value))}}}"
     if isinstance(value, Mapping):
-        pairs = [f"{_shown(k, function)}: {_shown(v, function)}" for k, v in value.items()]
+        pairs = [f"{_text_of(k, function)}: {_text_of(v, function)}" for k, v in value.items()]
         return f"{kind.__name__}{{{', '.join(sorted(pairs))}}}"
-    named = f"{kind.__module__}.{kind.__qualname__}"
+    class_name = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(value, enum.Enum):
-        return f"{named}.{value.name}"
+        return f"{class_name}.{value.name}"
     if isinstance(value, _BY_STR):
-        return f"{named}({str(value)!a})"
+        return f"{class_name}({str(value)!a})"
     if isinstance(value, _BY_ISO):
-        return f"{named}({value.isoformat()!a}{getattr(value, 'fold', 0) or ''})"
+        return f"{class_name}({value.isoformat()!a}{getattr(value, 'fold', 0) or ''})"
     if isinstance(value, datetime.timedelta):
-        return f"{named}({value.days}, {value.seconds}, {value.microseconds})"
+        return f"{class_name}({value.days}, {value.seconds}, {value.microseconds})"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
-        return f"{named}({', '.join(_shown(field, function) for field in fields)})"
+        return f"{class_name}({', '.join(_text_of(field, function) for field in fields)})"
     raise InvalidKey(
-        f"{function} was called with a {kind.__name__}, which cannot be part of a key: give "
+        f"{function} was called with a {kind.__name__}, which cannot be part of a key: pass "
         "cached(key=...) a function that makes the key from the arguments"
     )

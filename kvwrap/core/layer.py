@@ -1,4 +1,4 @@
-"""A layer: the description of one behaviour, and that behaviour running over a store."""
+"""Layers: the description of a behaviour, and that behaviour running over a store."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from kvwrap.errors import ConfigurationError, UnsupportedOperation
 class Layer(Nested):
     """One behaviour of a stack; forwards everything that a subclass does not change.
 
-    A subclass states the primitives that it changes (`read`, `write`, … , see
-    `kvwrap.core.primitives`) and calls those of `self.inner`. What it leaves alone costs
-    nothing: those calls go straight to the next part that cares. The arguments of the
-    constructor are the description; every store that the layer is put over gets an
-    instance of its own, made with the same arguments, so state made in the constructor
-    is never shared.
+    A subclass implements the primitives that it changes (`read`, `write`, …, see
+    `kvwrap.core.primitives`) and calls those of `self.inner`. Primitives that it does not
+    change cost nothing: those calls go straight to the next part that implements them. The
+    arguments of the constructor are the description. Every store that the layer is put over
+    gets its own instance with the same arguments, so state created in the constructor is
+    never shared.
 
     Attributes:
-        inner: What this layer is over: another layer, or a store. It cannot tell which.
+        inner: The part under this layer: another layer or a store, which it cannot distinguish.
         clock: The store's clock.
-        traits: What other layers and the findings may want to know of this one.
+        serializer: The serializer of the stack's values, or `None` if the layer sets none.
+        traits: Names of properties that other layers and the findings look for.
         finding_codes: Codes of the findings that this class can report. A subclass adds to those
             of its base class: `Base.finding_codes | {"my-code"}`.
-        reserved: Collections of `inner` in which this layer keeps records of its own, and
-            which it hides; `kvwrap.rewrite` has to go over them as well.
+        reserved: Collections of `inner` in which this layer stores its own records, and which
+            it hides; `kvwrap.rewrite` processes them as well.
     """
 
     finding_codes: ClassVar[frozenset[str]] = frozenset()
@@ -55,8 +56,8 @@ class Layer(Nested):
         for name in ("get", "get_many", "ttl", "ttl_many", "put", "put_many", "delete"):
             if name in vars(cls):
                 raise TypeError(
-                    f"{cls.__name__}.{name} would never be called: a layer changes the primitives "
-                    "(read, write, remove, …), of which all methods of a store are made"
+                    f"a layer must implement primitives (read, write, remove, …), from which all "
+                    f"methods of a store are built; {cls.__name__}.{name} would never be called"
                 )
 
     def __eq__(self, other: object) -> bool:
@@ -68,18 +69,18 @@ class Layer(Nested):
         return hash((type(self), tuple(self.arguments)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy, pickled or not, is the description again: what runs stays where it runs.
+        # A copy, pickled or not, is a description again: running parts are not copied.
         args, kwargs = self._constructor_arguments
-        return _made, (type(self), args, kwargs, self.configured)
+        return _rebuild, (type(self), args, kwargs, self.configured)
 
     # -- putting it over a store -------------------------------------------------------
 
     def over(self, store: Any) -> Store:
-        """A store that behaves as `store` does, changed by this layer."""
+        """Return a store that behaves like `store`, changed by this layer."""
         return LayeredStore(as_store(store), (self,))
 
     def bind(self, inner: Primitives) -> Self:
-        """A fresh instance of this layer, at work over `inner`."""
+        """Return a new instance of this layer that runs over `inner`."""
         part = self.clone()
         part.inner = inner
         part.clock = inner.clock
@@ -95,19 +96,19 @@ class Layer(Nested):
         return part
 
     def on_bind(self) -> None:
-        """Called once `inner` is known: the place to take second stores with `second`."""
+        """Prepare the running instance; `inner` is set. Call `second` here for second stores."""
 
-    # -- what it says of itself --------------------------------------------------------
+    # -- properties of the layer -------------------------------------------------------
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the stack from here inwards can do."""
+        """The capabilities of the stack from this layer inwards."""
         return self.inner.capabilities
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        """What can be said against this layer's place, given the layers around it.
+        """Return the mistakes in the position of this layer, given the layers around it.
 
         Args:
             above: The layers outside this one, outermost first.
@@ -116,18 +117,18 @@ class Layer(Nested):
         """
         return ()
 
-    def unsupported(self, what: str) -> UnsupportedOperation:
-        """The error for what this layer makes impossible."""
-        return UnsupportedOperation(f"{self.name} cannot {what}", store=self.name)
+    def unsupported(self, operation: str) -> UnsupportedOperation:
+        """Return the error for an operation that this layer makes impossible."""
+        return UnsupportedOperation(f"{self.name} cannot {operation}", store=self.name)
 
-    # -- values, before they are bytes and after ---------------------------------------
+    # -- values, before they are serialized and after ----------------------------------
 
     def on_put(self, value: Any, key: str, collection: Collection) -> Any:
-        """The value to put in place of the user's; raises to refuse it."""
+        """Return the value to put instead of the user's; raises to refuse it."""
         return value
 
     def on_get(self, value: Any, key: str, collection: Collection) -> Any:
-        """The value that the user gets in place of the stored one."""
+        """Return the value that the user gets instead of the stored one."""
         return value
 
     @property
@@ -186,27 +187,26 @@ class Layer(Nested):
         await self.inner.ping()
 
 
-def _made(
-    kind: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any], configured: Any
+def _rebuild(
+    cls: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any], configured: Any
 ) -> Layer:
-    made = kind(*args, **kwargs)
-    made.configured = configured
-    return made
+    layer = cls(*args, **kwargs)
+    layer.configured = configured
+    return layer
 
 
 class LayeredStore(Store):
-    """What `layer.over(store)` and `stack.over(store)` give.
+    """The store that `layer.over(store)` and `stack.over(store)` return.
 
     Args:
-        under: The store to put layers over; its own layers, if it has any, stay in place
-            with their state.
+        under: The store to put layers over. Its own layers stay in place with their state.
         layers: Descriptions, outermost first.
-        silenced: Codes of findings that are meant.
+        silenced: Codes of findings to ignore.
     """
 
     def __init__(self, under: Store, layers: Sequence[Layer], *, silenced: Names[str] = ()) -> None:
-        over = layers_of(under)
-        part: Primitives = over[0] if over else under
+        existing = layers_of(under)
+        part: Primitives = existing[0] if existing else under
         own: list[Layer] = []
         try:
             for layer in reversed(layers):
@@ -215,10 +215,10 @@ class LayeredStore(Store):
             self._under = under
             self._base = under.base
             self._own = tuple(own)
-            self._layers = (*own, *over)
-            super().__init__(clock=under.clock, serializer=self._chosen(under.serializer))
+            self._layers = (*own, *existing)
+            super().__init__(clock=under.clock, serializer=self._choose(under.serializer))
             self.silenced = frozenset(silenced) | under.silenced
-            self._findings = tuple(self._judged(self.silenced))
+            self._findings = tuple(self._find_mistakes(self.silenced))
         except BaseException:
             for running in own:
                 running.release()
@@ -229,25 +229,25 @@ class LayeredStore(Store):
         self._on_put = tuple(hook for layer in self._layers if (hook := layer.put_hook))
         self._on_get = tuple(hook for layer in reversed(self._layers) if (hook := layer.get_hook))
 
-    def _chosen(self, otherwise: Serializer) -> Serializer:
-        named = [layer.serializer for layer in self._layers if layer.serializer is not None]
-        if len(named) > 1:
+    def _choose(self, default: Serializer) -> Serializer:
+        chosen = [layer.serializer for layer in self._layers if layer.serializer is not None]
+        if len(chosen) > 1:
             raise ConfigurationError(
-                "a stack serializes a value once, and this one has several serialization layers: "
-                "leave one"
+                "a stack must have at most one serialization layer, because a value is serialized "
+                f"once; got {len(chosen)}: remove all but one"
             )
-        return named[0] if named else otherwise
+        return chosen[0] if chosen else default
 
-    def _judged(self, silenced: Names[str]) -> Iterator[Finding]:
-        for place, layer in enumerate(self._layers):
+    def _find_mistakes(self, silenced: Names[str]) -> Iterator[Finding]:
+        for index, layer in enumerate(self._layers):
             for finding in layer.findings(
-                self._layers[:place], self._layers[place + 1 :], self._base
+                self._layers[:index], self._layers[index + 1 :], self._base
             ):
                 if finding.fatal:
                     raise ConfigurationError(str(finding), store=layer.name)
                 if finding.code in silenced:
                     continue
-                if place < len(self._own):
+                if index < len(self._own):
                     warn(finding)
                 yield finding
 
@@ -270,7 +270,7 @@ class LayeredStore(Store):
     async def setup(self) -> None:
         """Open the store under the layers, then the layers from the inside out.
 
-        What has been opened is closed again if one of them fails.
+        If one of them fails, those already opened are closed again.
         """
         async with AsyncExitStack() as opened:
             for part in self._parts():
@@ -286,8 +286,8 @@ class LayeredStore(Store):
 
     async def close(self) -> None:
         if not self.is_open and not self.is_closed:
-            # Never opened as a whole: its parts may have opened themselves when used. Those
-            # that somebody opened are that somebody's to close.
+            # Never opened as a whole: parts may have been set up by their first use. A part
+            # with users was opened by other code, which has to close it.
             async with AsyncExitStack() as closing:
                 for part in self._parts():
                     if not part.users:
@@ -302,5 +302,5 @@ class LayeredStore(Store):
 
 
 def layers_of(store: Store) -> tuple[Layer, ...]:
-    """The running layers over the backend, outermost first."""
+    """Return the running layers over the backend, outermost first."""
     return tuple(part for part in store.layers if isinstance(part, Layer))

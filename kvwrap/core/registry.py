@@ -1,4 +1,4 @@
-"""Where stores, layers and adapters are found by name.
+"""The registry: stores, layers and adapters by name.
 
 The tables of stores and adapters are data: a module is imported when it is used. The table of
 layers is the builder's (`kvwrap.builder.LAYERS`), which is passed in. Stores and layers of other
@@ -9,6 +9,7 @@ packages join through the entry-point groups `kvwrap.stores` (by the scheme of t
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,23 +33,31 @@ ADAPTERS = (
     "kvwrap.stores.key_value.store:adapted",
     "kvwrap.stores.mapping:adapted",
 )
-"""Functions that make a store of an object of their kind, with the options given, or give None;
-asked in this order."""
+"""Functions that return a store for an object of their kind, with the given options, or None.
+They are called in this order."""
+
+CLIENTS = {
+    "redis.asyncio": "RedisStore(client=...)",
+    "redis": "RedisStore(client=redis.asyncio.Redis(...)), as kvwrap needs the asyncio client",
+    "sqlite3": "SQLiteStore(path)",
+    "pathlib": "SQLiteStore(path)",
+}
+"""The stores to use instead of another object, by the module of its class or a parent of it."""
 
 
 def entry_points(*, group: str) -> Iterable[EntryPoint]:
-    """What other packages have entered under this group."""
-    from importlib.metadata import entry_points as entered  # slow to import, and rarely needed
+    """Return the entry points of other packages in this group."""
+    from importlib.metadata import entry_points as read  # slow to import, and rarely needed
 
-    return entered(group=group)
+    return read(group=group)
 
 
 def as_store(obj: Any, **options: Any) -> Store:
-    """The object itself if it is a store, else a store that keeps its entries in it.
+    """Return the object if it is a store, else a store that keeps its entries in the object.
 
     Args:
-        obj: A store, or what one of the adapters knows.
-        options: What the adapter's class takes besides the object, `raw=True` say.
+        obj: A store, or an object for one of the adapters.
+        options: Further arguments for the adapter's class, such as `raw=True`.
 
     Raises:
         ConfigurationError: No adapter knows objects of this kind.
@@ -56,24 +65,50 @@ def as_store(obj: Any, **options: Any) -> Store:
     if isinstance(obj, Store):
         if options:
             raise ConfigurationError(
-                f"a {type(obj).__name__} is a store already, and takes its options when it is made"
+                f"options can be given for an adapted object only; got a {type(obj).__name__}, "
+                "which is a store: pass them to its constructor"
             )
         return obj
     for path in ADAPTERS:
-        store = _load(path)(obj, **options)
+        store: Store | None = _load(path)(obj, **options)
         if store is not None:
-            found: Store = store
-            return found
-    raise ConfigurationError(
-        f"kvwrap cannot keep entries in a {type(obj).__name__}: it takes its own stores, objects "
-        "with the methods of the AsyncKeyValue protocol, and mutable mappings"
+            return store
+    raise ConfigurationError(f"expected a store, got {_describe(obj)}")
+
+
+def _describe(obj: Any) -> str:
+    """Return what an object is that is not a store, and what to write instead."""
+    if isinstance(obj, type):
+        return f"the class {obj.__name__}: did you mean {obj.__name__}()?"
+    name = type(obj).__name__
+    if isinstance(obj, str):
+        # The URL is not shown, because it may have a password.
+        scheme, separator, _ = obj.partition("://")
+        url = f"{scheme}://..." if separator and scheme in STORES else "sqlite:///app.db"
+        return f"a str: for a URL, use store_from_url({url!r})"
+    if callable(getattr(obj, "over", None)):
+        return f"a {name}: put it over a store first, with .over(MemoryStore())"
+    if inspect.isroutine(obj):
+        return "a function: call it, and pass the store that it returns"
+    for cls in type(obj).__mro__:
+        module = cls.__module__
+        for known, store in CLIENTS.items():
+            if module == known or module.startswith(f"{known}."):
+                return f"a {module}.{cls.__qualname__}: use {store}"
+    return (
+        f"{name}: it must be a store of kvwrap, an object with the methods of the AsyncKeyValue "
+        "protocol, or a mutable mapping"
     )
 
 
 def store_class(scheme: str) -> type[Store]:
-    """The class that opens URLs of this scheme; raises `ConfigurationError` for unknown ones."""
-    found: type[Store] = _find("kvwrap.stores", STORES, scheme, "URL scheme")
-    return found
+    """Return the class that opens URLs of this scheme.
+
+    Raises:
+        ConfigurationError: No store has this scheme.
+    """
+    cls: type[Store] = _find("kvwrap.stores", STORES, scheme, "URL scheme")
+    return cls
 
 
 def layer_class(name: str, own: Mapping[str, type]) -> Any:
@@ -86,12 +121,12 @@ def layer_class(name: str, own: Mapping[str, type]) -> Any:
 
 
 def store_name(cls: type) -> str | None:
-    """The scheme by which `store_class` finds this class, or `None`."""
+    """Return the scheme by which `store_class` finds this class, or None."""
     return _name_of("kvwrap.stores", STORES, cls)
 
 
 def store_names() -> list[str]:
-    """The schemes that `store_class` knows."""
+    """Return the schemes that `store_class` knows."""
     return sorted({*STORES, *(point.name for point in entry_points(group="kvwrap.stores"))})
 
 
@@ -100,20 +135,20 @@ def layer_name(cls: type, own: Mapping[str, type]) -> str | None:
     return _name_of("kvwrap.layers", own, cls)
 
 
-def _find(group: str, own: Mapping[str, str | type], name: str, what: str) -> Any:
+def _find(group: str, own: Mapping[str, str | type], name: str, kind: str) -> Any:
     if name in own:
-        found = own[name]
-        return _load(found) if isinstance(found, str) else found
+        known = own[name]
+        return _load(known) if isinstance(known, str) else known
     others = {point.name: point for point in entry_points(group=group)}
     if name in others:
         try:
             return others[name].load()
         except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f"the {what} {name!r} of another package ({others[name].value}) cannot be loaded: "
+                f"the {kind} {name!r} of another package ({others[name].value}) cannot be loaded: "
                 f"{error}"
             ) from error
-    raise ConfigurationError(f"no {what} is called {name!r}: {suggest(name, {*own, *others})}")
+    raise ConfigurationError(f"no {kind} is called {name!r}: {suggest(name, {*own, *others})}")
 
 
 def _name_of(group: str, own: Mapping[str, str | type], cls: type) -> str | None:

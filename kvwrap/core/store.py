@@ -1,4 +1,4 @@
-"""A store: the whole interface, and what a stack of layers needs of the store under it."""
+"""Stores: the whole interface, and what layers need of the store under them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explain, walk
 from kvwrap.core.findings import Finding
+from kvwrap.core.hints import Hints
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.core.serializer import JSON, Serializer
@@ -24,28 +25,29 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Store(AtomicMethods):
+class Store(AtomicMethods, Hints):
     """Values by key, in collections.
 
-    Authors of a store implement `read`, `write` and `remove`, those of the other
-    primitives that their backend can do, and state `capabilities`; what each primitive
-    must do stands in `kvwrap.core.primitives`. `setup` and `teardown` open and close
-    the backend, and `ready` is awaited before it is used.
+    Authors of a store implement `read`, `write` and `remove`, and those of the other
+    primitives that their backend supports, and set `capabilities`. The contract of each
+    primitive is in `kvwrap.core.primitives`. `setup` and `teardown` open and close the
+    backend; await `ready` before using it.
 
-    Every method raises, besides what it names: `InvalidKey` for a key or collection that
-    is no name; `StoreUnavailable` or `StoreTimeout` when the backend fails; and, reading,
-    `CorruptEntry` or `DecryptionError` for bytes that no value of this stack can be.
+    Besides the errors in its own documentation, every method raises: `InvalidKey` for an
+    invalid key or collection; `StoreUnavailable` or `StoreTimeout` when the backend fails;
+    and, when reading, `CorruptEntry` or `DecryptionError` for bytes that are not a value of
+    this stack.
 
     Args:
-        clock: Where the time comes from; the machine's clock if left out.
-        serializer: What turns values into bytes where no layer says otherwise.
+        clock: The time source; the machine's clock if omitted.
+        serializer: The serializer of values, unless a layer has another.
     """
 
     def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
         super().__init__(clock=clock, serializer=serializer)
         self._locks = KeyedLocks()
         self._claimed = False
-        self._working: dict[str, Any] = {}
+        self._disabled: dict[str, Any] = {}
 
     async def open(self) -> None:
         self._enable()
@@ -59,38 +61,38 @@ class Store(AtomicMethods):
                 self._disable()
 
     def _disable(self) -> None:
-        """Refuse every operation from now on: a store in use is not asked whether it is open."""
+        """Make every operation check whether the store is open; an open store need not check."""
         for name in PRIMITIVES:
-            if name not in self._working:
-                self._working[name] = vars(self).get(name)
-                setattr(self, name, _refusing(self, getattr(self, name)))
+            if name not in self._disabled:
+                self._disabled[name] = vars(self).get(name)
+                setattr(self, name, _only_if_open(self, getattr(self, name)))
 
     def _enable(self) -> None:
-        """Undo `_lay_down`."""
-        for name, primitive in self._working.items():
+        """Undo `_disable`."""
+        for name, primitive in self._disabled.items():
             if primitive is None:
                 delattr(self, name)
             else:
                 setattr(self, name, primitive)
-        self._working.clear()
+        self._disabled.clear()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"a {self.name} is neither copied nor pickled, since two would use what one has "
-            "opened: make another one, in each process its own"
+            f"this {self.name} cannot be copied or pickled because it owns open resources: create "
+            "one per process"
         )
 
     silenced: frozenset[str] = frozenset()
-    """The codes of findings that are meant, as given to `Stack.silence`."""
+    """The codes of findings to ignore, as given to `Stack.silence`."""
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """A store as a URL describes it, for stores that can be described so.
+        """Return the store that a URL describes, for classes that support URLs.
 
         Raises:
-            ConfigurationError: This class has no URLs, or not such ones.
+            ConfigurationError: The class does not support URLs, or not this one.
         """
-        raise ConfigurationError(f"a {cls.__name__} is not opened by a URL")
+        raise ConfigurationError(f"a {cls.__name__} has no URLs: call its constructor")
 
     @property
     def base(self) -> Store:
@@ -109,12 +111,12 @@ class Store(AtomicMethods):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What can be said against this stack."""
+        """The mistakes in this stack."""
         return ()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in progress, in no layer, in no second store, and not here."""
+        """True while nothing is in progress: here, in the layers, and in their second stores."""
         return not self._locks and all(part.idle for part in walk(self) if part is not self)
 
     def find(self, layer: type[_L]) -> _L:
@@ -124,12 +126,16 @@ class Store(AtomicMethods):
         found after the stack's own.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: The stack has no part of this class.
         """
         for part in walk(self):
             if isinstance(part, layer):
                 return part
-        raise ConfigurationError(f"there is no {layer.__name__} in this stack", store=self.name)
+        names = dict.fromkeys(type(part).__name__ for part in walk(self))
+        raise ConfigurationError(
+            f"this stack has no {layer.__name__}: its parts are {', '.join(names)}",
+            store=self.name,
+        )
 
     def typed(
         self,
@@ -138,81 +144,88 @@ class Store(AtomicMethods):
         collection: str | None = None,
         on_invalid: OnInvalid = "raise",
     ) -> TypedStore[_T]:
-        """A view of this store whose values are instances of one model.
+        """Return a view of this store whose values are instances of one model.
 
         Args:
             model: A pydantic model, a dataclass, a msgspec struct, a TypedDict, or a type made
-                of one kind of them (`list[User]`).
-            collection: The collection that the view's methods mean where none is given.
-            on_invalid: What to do with stored values that are not of the model: "raise"
+                of one kind of these (`list[User]`).
+            collection: The collection of the view's methods when none is passed.
+            on_invalid: The treatment of stored values that are not of the model: "raise"
                 `InvalidValue`, or "ignore" them, as if they were missing.
 
         Raises:
-            ConfigurationError: `model` is of none of these kinds.
+            ConfigurationError: `model` is not of these kinds.
         """
         return TypedStore(self, model, collection=collection, on_invalid=on_invalid)
 
     def cached(
         self,
+        function: None = None,
+        /,
         *,
         ttl: TTL | None = None,
         collection: str | None = None,
         key: Callable[..., str] | None = None,
         model: type[Any] | None = None,
     ) -> Callable[[Callable[_P, Awaitable[_T]]], CachedFunction[_P, _T]]:
-        """A decorator that keeps the results of an async function in this store.
+        """Return a decorator that caches the results of an async function in this store.
 
-        Calls with equal arguments share a result, however the arguments are passed. While one
-        call computes it, the others of this process wait. `None` is kept like any result; an
-        exception is not, and goes to the caller alone. The decorated function has the methods
-        `key(*args)` and `invalidate(*args)`.
+        Calls with equal arguments share a result, whether passed by position or by name. While
+        one call computes it, the others of this process wait. `None` is cached like any result.
+        An exception is not cached, and only its caller gets it. The decorated function has the
+        methods `key(*args)` and `invalidate(*args)`.
 
         Args:
-            ttl: How long a result is kept.
-            collection: Where.
-            key: Makes the key from the arguments. Left out, the key is the function's full
-                name with the arguments, which must be of Python's plain types, enums, dates,
-                UUIDs, paths, dataclasses or containers of those: `InvalidKey` otherwise.
-            model: What results are instances of, as for `typed`, if they are not JSON values.
+            function: Nothing; `@store.cached` without parentheses is an error.
+            ttl: The time to live of a result, in seconds or as a timedelta.
+            collection: The collection of the results.
+            key: A function that returns the key for the arguments. By default, the key is the
+                function's full name with the arguments, which must be of Python's plain types,
+                enums, dates, UUIDs, paths, dataclasses or containers of those: `InvalidKey`
+                otherwise.
+            model: The model of the results, as for `typed`, if they are not JSON values.
 
         Raises:
-            ConfigurationError: What is decorated is not an async function, or is a method and
-                there is no `key`.
+            ConfigurationError: The decorated object is not an async function, or it is a method
+                and there is no `key`.
+            TypeError: The parentheses are missing.
         """
+        if function is not None:
+            raise TypeError("`cached` needs parentheses: write @store.cached()")
         return cached(self, ttl=ttl, collection=collection, key=key, model=model)
 
     def explain(self) -> str:
-        """The stack as a tree, what it can do, and what can be said against it."""
+        """Return the stack as a tree, with its capabilities and findings."""
         return explain(self)
 
     def claim(self) -> None:
-        """Take this store for one layer alone, as its second store.
+        """Reserve this store for one layer, as its second store.
 
         Raises:
-            ConfigurationError: Another layer has it.
+            ConfigurationError: Another layer has claimed it.
         """
         if self._claimed:
             raise ConfigurationError(
-                f"this {self.name} is the second store of another stack already, and the two "
-                "would read each other's entries: give the layer a factory, as in "
+                f"a second store must belong to one stack; this {self.name} belongs to another "
+                "one already, and the two would read each other's entries. Pass a factory, such as "
                 f"lambda: {self.name}(...), so that every stack gets its own"
             )
         self._claimed = True
 
     def release(self) -> None:
-        """Undo `claim`, after a stack that was refused."""
+        """Undo `claim`, after a stack was refused."""
         self._claimed = False
 
     def _live(self, entry: Entry | None) -> Entry | None:
-        """The entry, unless it has expired: for stores to pass through what they read."""
+        """Return the entry, or None if it has expired; stores use it for what they read."""
         if entry is None or entry.expires_at is None or entry.expires_at > self.clock.time():
             return entry
         return None
 
 
-def _refusing(store: Store, primitive: Callable[..., Any]) -> Callable[..., Any]:
+def _only_if_open(store: Store, primitive: Callable[..., Any]) -> Callable[..., Any]:
     async def primitive_if_open(*arguments: Any) -> Any:
-        # A stack may be put over a closed store, keep this, and then open the store.
+        # A stack may be put over a closed store, bind this, and open the store afterwards.
         await store.ready()
         return await primitive(*arguments)
 

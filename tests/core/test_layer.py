@@ -212,6 +212,20 @@ def test_the_warning_points_at_the_line_that_built_the_stack() -> None:
     assert caught[0].filename == __file__
 
 
+def test_the_warning_points_there_through_any_number_of_frames_of_the_package() -> None:
+    code = "def build(layers, base, frames):\n return layers.over(base) if frames == 0 else "
+    namespace: dict[str, Any] = {"__name__": "kvwrap.more"}
+    exec(compile(code + "build(layers, base, frames - 1)", "more.py", "exec"), namespace)
+    for frames in (0, 1, 5):
+        with pytest.warns(StackWarning) as caught:
+            namespace["build"](Objecting("bad-place"), MemoryStore(), frames)
+        assert caught[0].filename == __file__
+    namespace["__name__"] = "kvwrap_of_somebody"
+    with pytest.warns(StackWarning) as caught:
+        namespace["build"](stack(Objecting("bad-place")), MemoryStore(), 2)
+    assert caught[0].filename == "more.py"
+
+
 def test_a_finding_can_be_silenced_by_its_code() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

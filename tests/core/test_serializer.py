@@ -1,10 +1,13 @@
-"""Values to bytes: exact, or refused."""
+"""Serializers: values come back unchanged, or are refused."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import enum
 import json
 import math
+import uuid
 from collections import OrderedDict
 from types import MappingProxyType
 from typing import Any
@@ -95,9 +98,7 @@ def test_the_contracts_values(name: str) -> None:
 
 @pytest.mark.parametrize("serializer", [JSON, MSGPACK], ids=lambda serializer: serializer.name)
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_would_come_back_as_something_else_is_refused(
-    serializer: Serializer, name: str
-) -> None:
+def test_a_value_that_would_come_back_changed_is_refused(serializer: Serializer, name: str) -> None:
     if serializer is MSGPACK and name == "bytes":
         assert serializer.loads(serializer.dumps(b"bytes")) == b"bytes"
         return
@@ -145,7 +146,7 @@ def test_other_mappings_and_sequences_become_plain_ones() -> None:
     assert same(found, {"a": {"b": [1, [2]]}})
 
 
-def test_deep_nesting_is_kept_or_refused_never_an_error_of_the_interpreter() -> None:
+def test_deep_nesting_is_stored_or_refused_and_never_a_recursion_error() -> None:
     for depth in (100, 500, 900, 5_000, 100_000):
         value: Any = 1
         for _ in range(depth):
@@ -180,12 +181,86 @@ def test_nested_mappings_of_another_kind_take_linear_time() -> None:
             value = OrderedDict(inner=value, also=1)
         return value
 
-    # Were each level looked at twice, 60 levels would take longer than the universe has, and
-    # the suite's timeout ends the test.
+    # If each level were visited twice, 60 levels would take 2**60 visits, and the suite's
+    # timeout would end the test.
     assert JSON.loads(JSON.dumps(nested(60)))["also"] == 1
 
 
-def test_bytes_are_kept_as_they_are_and_nothing_else_is() -> None:
+@dataclasses.dataclass
+class User:
+    name: str
+
+
+class Plan(enum.Enum):
+    FREE = "free"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"user": {"at": datetime.datetime(2026, 1, 1)}}, "`value['user']['at']` is of type datet"),
+        ({"user": {"at": datetime.date(2026, 1, 1)}}, "store its isoformat(), or put instances of"),
+        ([{"a": datetime.timedelta(1)}], "`value[0]['a']` is of type timedelta"),
+        (datetime.timedelta(1), "store its total_seconds()"),
+        (
+            {1, 2},
+            "`value` is of type set, which JSON would not return unchanged: convert it with l",
+        ),
+        (
+            b"x",
+            "`value` is of type bytes, which JSON would not return unchanged: add .serialize('m",
+        ),
+        (
+            (uuid.UUID(int=1),),
+            "`value[0]` is of type UUID, which JSON would not return unchanged: ",
+        ),
+        (uuid.UUID(int=1), "convert it with str()"),
+        (
+            Plan.FREE,
+            "`value` is of type Plan, which JSON would not return unchanged: store its `.v",
+        ),
+        (
+            Text("a"),
+            "`value` is of type Text, which JSON would not return unchanged: convert it wi",
+        ),
+        (User("ada"), "put it through store.typed(User)"),
+        (User, "convert it to str, int, float, bool, None, list or dict, or choose another seri"),
+        ({"a": OrderedDict(b={1: 2})}, "`value['a']['b']` has a key of type int"),
+        ({"score": math.nan}, "`value['score']` is NaN or infinite"),
+        ({"text": ["\ud800"]}, "`value['text'][0]` has a lone surrogate, which JSON cannot store"),
+        ({"text": {"\ud800": 1}}, "`value['text']` has a lone surrogate"),
+    ],
+    ids=repr,
+)
+def test_the_message_names_the_field_and_the_way_out(value: Any, message: str) -> None:
+    with pytest.raises(SerializationError) as raised:
+        JSON.dumps(value)
+    assert message in str(raised.value)
+
+
+def test_the_message_names_the_field_of_an_integer_over_64_bits() -> None:
+    with pytest.raises(SerializationError, match=r"`value\['n'\]\[1\]` is an integer over 64 bits"):
+        MSGPACK.dumps({"m": True, "n": [1, 2**64]})
+    with pytest.raises(SerializationError, match=r"convert it with bytes\(\)"):
+        MSGPACK.dumps(bytearray(b"x"))
+
+
+@pytest.mark.parametrize("key", ["sk-4f9d", "4f9d", "a1b2c3", "ada@example.org", "x" * 41, ""])
+def test_keys_that_may_be_data_are_not_in_the_message(key: str) -> None:
+    with pytest.raises(SerializationError, match=r"`value\['users'\]\[...\]` is of type object"):
+        JSON.dumps({"users": {key: object()}})
+
+
+def test_a_long_path_is_shortened() -> None:
+    value: Any = object()
+    for _ in range(100):
+        value = [value]
+    with pytest.raises(SerializationError) as raised:
+        JSON.dumps(value)
+    assert str(raised.value).startswith("`value[...]" + "[0]" * 20 + "` is of type object")
+
+
+def test_bytes_are_stored_unchanged_and_other_types_refused() -> None:
     serializer = BytesSerializer()
     for data in (b"\x00a", bytearray(b"\x00a"), memoryview(b"\x00a")):
         assert serializer.loads(serializer.dumps(data)) == b"\x00a"
@@ -243,14 +318,14 @@ def test_a_stack_reads_what_other_safe_serializers_wrote_and_nothing_else() -> N
         (b"", b"", CorruptEntry),
     ],
 )
-def test_a_body_that_is_not_what_it_says_is_a_typed_error(
+def test_a_body_that_does_not_match_its_codec_is_a_typed_error(
     body: bytes, steps: bytes, kind: type[Exception]
 ) -> None:
     with pytest.raises(kind):
         ValueCodec(JSON).loads(body, steps)
 
 
-def test_a_refusal_never_tells_the_value() -> None:
+def test_a_refusal_never_shows_the_value() -> None:
     refusal = ValueCodec(Reversed()).refusal("hunter2", ValueError("hunter2 is no good"))
     assert "hunter2" not in str(refusal)
     assert "reversed" in str(refusal)

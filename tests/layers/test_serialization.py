@@ -120,7 +120,7 @@ def test_invalid_serializers_are_refused() -> None:
 
 
 def test_two_in_a_stack_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="several serialization layers"):
+    with pytest.raises(ConfigurationError, match="at most one serialization layer"):
         stack().serialize("json").serialize("msgpack").over(MemoryStore())
 
 

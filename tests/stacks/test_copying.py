@@ -44,7 +44,7 @@ async def test_a_running_layer_is_copied_as_its_description(way: str) -> None:
     ids=["memory", "sqlite", "layered"],
 )
 def test_a_store_is_not_copied(store: Store, way: str) -> None:
-    with pytest.raises(TypeError, match="neither copied nor pickled"):
+    with pytest.raises(TypeError, match="cannot be copied or pickled"):
         WAYS[way](store)
 
 
