@@ -53,7 +53,7 @@ def _builder_method(owner: type[Stack], name: str, layer: type[Layer]) -> Callab
                 )
         return self.layer(layer(*args, **kwargs))
 
-    stack_itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     attributes = {
         "__name__": name,
         "__qualname__": f"Stack.{name}",
@@ -61,7 +61,7 @@ def _builder_method(owner: type[Stack], name: str, layer: type[Layer]) -> Callab
         "__annotations__": {**layer.__init__.__annotations__, "return": owner},
         "__wrapped__": layer.__init__,  # source code and names in annotations are found there
         "__signature__": signature.replace(
-            parameters=[stack_itself, *signature.parameters.values()], return_annotation="Stack"
+            parameters=[self_parameter, *signature.parameters.values()], return_annotation="Stack"
         ),
     }
     for attribute, value in attributes.items():
@@ -201,7 +201,8 @@ def _describe(thing: object) -> str:
     if isinstance(thing, type):
         if issubclass(thing, Store):
             return f"the class {thing.__name__}: did you mean .over({thing.__name__}())?"
-        return f"the class {thing.__name__}: did you mean {thing.__name__}()?"
+        hint = f": did you mean {thing.__name__}()?" if issubclass(thing, Layer) else ""
+        return f"the class {thing.__name__}{hint}"
     kind = type(thing).__name__
     if isinstance(thing, Store):
         return f"the store {kind}: put the stack over it with .over(store)"
@@ -214,19 +215,19 @@ def _describe(thing: object) -> str:
 
 def _explain_missing(name: str) -> str:
     """Return the message for a name that is not a method of the builder."""
-    told = f"{Stack.__name__!r} object has no attribute {name!r}"
+    message = f"{Stack.__name__!r} object has no attribute {name!r}"
     if name.startswith("_"):
-        return told
+        return message
     if hasattr(Store, name):
-        return f"{told}: put the stack over a store first: stack().over(store)"
+        return f"{message}: put the stack over a store first: stack().over(store)"
     # A layer's module is called as people call the layer: `rate_limit`, `encryption`.
     modules = {layer.__module__.split(".")[2]: method for method, layer in LAYERS.items()}
     known = {**modules, **_SYNONYMS, **{method: method for method in LAYERS}}
     known |= {method: method for method in ("layer", "over", "silence")}
     near = _nearest(name.lower(), known)
     if near is not None:
-        return f"{told}: did you mean .{known[near]}(...)?"
-    return f"{told}: help(Stack) lists the methods; .layer(...) adds a layer of your own"
+        return f"{message}: did you mean .{known[near]}(...)?"
+    return f"{message}: help(Stack) lists the methods; .layer(...) adds a layer of your own"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
@@ -238,14 +239,14 @@ def _check_code(code: object, layers: tuple[Layer, ...]) -> None:
     """Raise `ConfigurationError` for a code that no layer reports."""
     if not isinstance(code, str):
         raise ConfigurationError(
-            f"codes must be strings such as 'retry-twice', got {type(code).__name__}"
+            f"codes must be strings such as 'retry-twice'; got {type(code).__name__}"
         )
     if code in _declared_codes() or not all(_lists_its_codes(type(layer)) for layer in layers):
         return
     for point in entry_points(group="kvwrap.layers"):
         try:
             point.load()
-        except (ImportError, AttributeError):  # told where its name is used
+        except (ImportError, AttributeError):  # reported where its name is used
             continue
     known = _declared_codes()
     if code not in known:

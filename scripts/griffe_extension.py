@@ -45,11 +45,11 @@ def _method(line: griffe.Attribute, layer: griffe.Alias) -> griffe.Function:
     docs = layer_class.docstring
     assert isinstance(layer_class, griffe.Class)
     assert docs is not None
-    itself = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
+    self_parameter = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
     arguments = [each for each in layer_class.parameters if each.name != "self"]
     method = griffe.Function(
         line.name,
-        parameters=griffe.Parameters(itself, *arguments),
+        parameters=griffe.Parameters(self_parameter, *arguments),
         returns=griffe.ExprName("Stack", parent=line.parent),
         lineno=line.lineno,
         endlineno=line.endlineno,

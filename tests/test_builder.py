@@ -163,6 +163,7 @@ NOT_LAYERS = [
     pytest.param(stack(), r"a Stack: join stacks with \+", id="stack"),
     pytest.param("statistics", r"str: did you mean stack\(\)\.statistics\(\)\?", id="name"),
     pytest.param("hunter2", "str$", id="text"),
+    pytest.param(int, "the class int$", id="other class"),
     pytest.param({}, "dict$", id="dict"),
 ]
 

@@ -1,4 +1,4 @@
-"""The wheel that users install: what it holds, needs and says of itself."""
+"""The wheel that users install: its content, requirements and metadata."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def held(wheel: Path) -> list[str]:
+def content(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         return archive.namelist()
 
@@ -59,7 +59,7 @@ def metadata(wheel: Path) -> Message:
 
 
 def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
-    """What is installed with this extra, or without any."""
+    """Return the requirements with this extra, or without any."""
     every = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     base = {r.name for r in every if r.marker is None}
     return {
@@ -70,8 +70,8 @@ def requirements(metadata: Message, extra: str = "") -> dict[str, Requirement]:
     }
 
 
-def test_it_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
-    found = held(wheel)
+def test_it_contains_the_whole_package_and_nothing_else(wheel: Path) -> None:
+    found = content(wheel)
     assert "kvwrap/py.typed" in found
     assert {path for path in found if path.endswith(".py")} == {
         str(path.relative_to(ROOT)) for path in SOURCES
@@ -80,7 +80,7 @@ def test_it_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
     assert tops == {"kvwrap", f"kvwrap-{wheel.name.split('-')[1]}.dist-info"}
 
 
-def test_what_it_says_of_itself(metadata: Message, wheel: Path) -> None:
+def test_its_metadata(metadata: Message, wheel: Path) -> None:
     assert metadata["Name"] == "kvwrap"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
@@ -91,7 +91,7 @@ def test_what_it_says_of_itself(metadata: Message, wheel: Path) -> None:
     assert "kvwrap = kvwrap.cli.main:main" in info(wheel, "entry_points.txt")
 
 
-def test_what_it_needs_is_bounded_and_used(metadata: Message) -> None:
+def test_its_requirements_are_bounded_and_used(metadata: Message) -> None:
     needed = requirements(metadata)
     assert set(needed) == {"cachetools", "cryptography", "msgspec", "zstandard"}
     imported = {name for path in SOURCES for name in imports(path)}
@@ -103,7 +103,7 @@ def test_what_it_needs_is_bounded_and_used(metadata: Message) -> None:
 
 
 def imports(path: Path) -> set[str]:
-    """The packages that a source names in its imports, wherever they stand."""
+    """Return the packages that a source imports, at any level."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -134,7 +134,7 @@ def test_extras_named_in_errors_install_what_is_missing(metadata: Message) -> No
         assert requirements(metadata, extra), extra
 
 
-def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_without_installation(wheel: Path, tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(wheel)!r})
@@ -169,13 +169,13 @@ assert vars(kvwrap)["__version__"] == kvwrap.__version__
         kvwrap.no_such_name  # type: ignore[attr-defined]  # what is to be refused
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in kvwrap.__all__:
         assert getattr(kvwrap, name) is not None
     assert {"redis", "sqlite", "memory"} <= set(STORES)
 
 
-def test_the_readme_begins_with_what_it_is_and_how_it_looks() -> None:
+def test_the_readme_begins_with_a_summary_and_an_example() -> None:
     # That the snippet runs is tested with those of the documentation.
     title, what, snippet, *_ = re.split(r"\n\n+", (ROOT / "README.md").read_text(), maxsplit=3)
     assert title == "# kvwrap"

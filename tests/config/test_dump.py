@@ -35,7 +35,7 @@ def test_arguments_named_as_secrets_are_written_only_by_reference(monkeypatch):
     assert SECRET not in str(caught.value)
 
 
-def test_what_was_read_is_written_as_it_was(keys, monkeypatch):
+def test_a_configuration_is_written_unchanged(keys, monkeypatch):
     monkeypatch.setenv("TEST_URL", "memory://")
     table = {
         "store": {"url": {"env": "TEST_URL"}},
@@ -51,7 +51,7 @@ def test_what_was_read_is_written_as_it_was(keys, monkeypatch):
     assert to_config(from_config(to_config(from_config(table)))) == table
 
 
-def test_a_stack_built_in_code_is_written_down(keys, tmp_path):
+def test_a_stack_built_in_code_is_written(keys, tmp_path):
     built = (
         stack()
         .statistics(name="s")
@@ -81,14 +81,14 @@ def test_a_stack_built_in_code_is_written_down(keys, tmp_path):
     assert [type(part) for part in again.layers] == [type(part) for part in built.layers]
 
 
-def test_factories_are_written_as_what_they_make():
+def test_a_factory_is_written_as_the_store_it_creates():
     built = stack().read_through(MemoryStore).over(MemoryStore())
     assert to_config(built)["layers"][0]["near"] == {"type": "memory"}
     built = stack().read_through(lambda: MemoryStore(max_entries=3)).over(MemoryStore())
     assert to_config(built)["layers"][0]["near"] == {"type": "memory", "max_entries": 3}
 
 
-def test_layers_added_in_code_come_with_those_of_the_configuration():
+def test_layers_added_in_code_are_written_with_those_of_the_configuration():
     inner = from_config({"store": "memory://", "layers": ["statistics"]})
     outer = stack().clamp_ttl(maximum=5).over(inner)
     assert to_config(outer) == {
@@ -116,6 +116,6 @@ class Unknown(kvwrap.Passthrough):
         (lambda: kvwrap.adapt({}), "store"),
     ],
 )
-def test_what_cannot_be_written_down_is_refused(built, said):
+def test_an_object_that_a_configuration_cannot_express_is_refused(built, said):
     with pytest.raises(ConfigurationError, match=said):
         to_config(built())

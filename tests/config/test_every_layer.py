@@ -48,7 +48,7 @@ def secrets(keys, monkeypatch):
     monkeypatch.setenv("TEST_LONG_SECRET", SECRET * 4)
 
 
-def test_every_layer_is_tried_here():
+def test_every_layer_is_in_the_table():
     assert set(EVERY) >= set(LAYERS)
 
 

@@ -52,7 +52,7 @@ async def test_a_toml_file(tmp_path, keys):
     assert from_config(str(path)).explain() == store.explain()
 
 
-def test_nothing_is_opened_and_a_store_alone_will_do():
+def test_nothing_is_opened_and_a_store_without_layers_is_enough():
     store = from_config({"store": {"type": "memory", "max_entries": 3}})
     assert isinstance(store, MemoryStore)
     assert not store.is_open

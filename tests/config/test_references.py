@@ -1,4 +1,4 @@
-"""References to the environment, files and code; what they lead to is never shown."""
+"""References to the environment, files and code; their text is never shown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_numbers_and_switches_may_be_referred_to(monkeypatch):
     assert to_config(store)["layers"][0]["operations"] == {"read": {"env": "TEST_TTL"}}
 
 
-def test_references_that_lead_nowhere(monkeypatch, tmp_path):
+def test_references_that_cannot_be_followed(monkeypatch, tmp_path):
     monkeypatch.delenv("TEST_NONE", raising=False)
     text = refused(layer(type="prefix_collection", prefix={"env": "TEST_NONE"}))
     assert "layers[0].prefix" in text
@@ -54,7 +54,7 @@ def test_references_that_lead_nowhere(monkeypatch, tmp_path):
     assert "string" in refused({"store": {"env": 3}})
 
 
-def test_what_references_lead_to_is_never_shown(monkeypatch):
+def test_the_text_of_a_reference_is_never_shown(monkeypatch):
     monkeypatch.setenv("TEST_SECRET", SECRET)
     monkeypatch.setenv("TEST_URL", f"{SECRET}://user:{SECRET}@host/1")
     monkeypatch.setenv("TEST_BAD", f"redis://user:{SECRET}@host:port/x?{SECRET}=1")
@@ -78,7 +78,7 @@ def test_keys_are_never_written_in_a_configuration():
     assert "AAAA" not in text
 
 
-async def test_code_is_referred_to_only_where_that_is_allowed():
+async def test_references_to_code_are_followed_only_if_that_is_allowed():
     table = layer(type="validate", check={"python": "tests.config.helpers:only"})
     assert "python=True" in refused(table)
     store = from_config(table, python=True)
@@ -111,6 +111,6 @@ async def test_code_is_referred_to_only_where_that_is_allowed():
         ),
     ],
 )
-def test_what_is_misspelt_is_told_even_where_something_else_is_missing(described, said):
+def test_a_misspelt_name_is_reported_even_if_something_else_is_missing(described, said):
     with pytest.raises(ConfigurationError, match=said):
         from_config(described)

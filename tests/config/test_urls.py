@@ -14,7 +14,7 @@ def test_a_url_opens_the_store_of_its_scheme(tmp_path):
     assert store_from_url("null://").name == "NullStore"
 
 
-def test_an_unknown_scheme_lists_those_there_are():
+def test_an_unknown_scheme_gets_the_known_ones():
     with pytest.raises(ConfigurationError, match=r"memory.*redis.*sqlite"):
         store_from_url("zzzzz://host")
     with pytest.raises(ConfigurationError, match="did you mean 'redis'"):
@@ -24,7 +24,7 @@ def test_an_unknown_scheme_lists_those_there_are():
             store_from_url(wrong)
 
 
-def test_a_url_s_password_is_never_shown():
+def test_the_password_of_a_url_is_never_shown():
     url = f"redis://user:{SECRET}@localhost:1/0"
     store = from_config({"store": url})
     assert SECRET not in repr(store) + store.explain()

@@ -41,7 +41,7 @@ STORE_PAGES["stores/adapt.md"] = "adapt"
 
 
 def sections(page: str) -> dict[str, str]:
-    """The text under each heading of a page, the page's own title among them."""
+    """Return the text under each heading of a page, including its title."""
     text = (ROOT / "docs" / page).read_text()
     text = re.sub(r"(?s)^```.*?^```$", "", text, flags=re.MULTILINE)
     pieces = re.split(r"^(?:#|##) (.+)$", text, flags=re.MULTILINE)
