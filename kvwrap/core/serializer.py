@@ -138,6 +138,7 @@ class BytesSerializer:
 
 
 JSON = JSONSerializer()
+"""The default serializer."""
 _MSGPACK = MsgpackSerializer()
 _BYTES = BytesSerializer()
 SAFE: Mapping[bytes, Serializer] = {codec.JSON: JSON, codec.MSGPACK: _MSGPACK, codec.BYTES: _BYTES}
