@@ -62,6 +62,8 @@ class MappingStore(Store):
             )
         self._mapping = mapping
         self._raw = bool(raw)
+        if self._raw:
+            self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
 
     def __repr__(self) -> str:
         # Not the mapping itself, since it contains values.
@@ -79,10 +81,10 @@ class MappingStore(Store):
         if isinstance(value, bytes | bytearray | memoryview):
             data = bytes(value)
             if self._raw and not is_entry(data):
-                return foreign(data, now, None)
+                return foreign(data, collection, key, now, None)
             return Entry.from_bytes(data, collection, key, self.name)
         try:
-            return foreign(JSON.dumps(value), now, None, codec.JSON)
+            return foreign(JSON.dumps(value), collection, key, now, None, codec.JSON)
         except KvwrapError:
             raise CorruptEntry(
                 "the mapping must hold entries of kvwrap or JSON values; it holds a "
@@ -111,7 +113,7 @@ class MappingStore(Store):
         return isinstance(value, bytes) and has_expired(value, self.clock.time())
 
     def _matches(self, collection: Collection, key: str, expected: Expected) -> bool:
-        """Return True if there is what a conditional write expects."""
+        """Return True if the key has the version that a conditional write expects."""
         if expected is None:
             return True
         entry = self._get(collection, key)

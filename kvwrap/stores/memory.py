@@ -157,7 +157,7 @@ class MemoryStore(Store):
             self._pop(next(iter(entries)))
 
     def _pop(self, qualified: QualifiedKey) -> Entry | None:
-        """Remove an entry and return it, or None if there is none."""
+        """Remove an entry and return it, or None if the key has none."""
         entry = self._entries.pop(qualified, None)
         if entry is not None:
             collection, key = qualified
@@ -211,7 +211,7 @@ class MemoryStore(Store):
         return list(self._keys.get(collection, ()))
 
     def _matches(self, qualified: QualifiedKey, expected: Expected) -> bool:
-        """Return True if there is what a conditional write expects."""
+        """Return True if the key has the version that a conditional write expects."""
         if expected is None:
             return True
         entry = self._live(self._entries.get(qualified))

@@ -29,8 +29,8 @@ async def test_different_keys_have_different_names() -> None:
     for collection in (None, *NAMES):
         await store.put_many(NAMES, [[collection, n] for n in NAMES], collection=collection)
     for collection in (None, *NAMES):
-        found = await store.get_many(NAMES, collection=collection)
-        assert found == [[collection, name] for name in NAMES]
+        values = await store.get_many(NAMES, collection=collection)
+        assert values == [[collection, name] for name in NAMES]
         assert await store.keys(collection) == sorted(NAMES)
     assert await store.collections() == sorted(NAMES)
     assert await store.destroy_collection("@a") is True
@@ -73,10 +73,10 @@ async def test_raw_bytes() -> None:
     assert await store.get("a") == b"one"
     await store.put("b", b"two")
     assert mapping["b"] == b"two"
-    held = await store.get_versioned("a")
-    assert held is not None
-    assert await store.compare_and_put("a", b"three", held.version) is True
-    assert await store.compare_and_put("a", b"four", held.version) is False
+    versioned = await store.get_versioned("a")
+    assert versioned is not None
+    assert await store.compare_and_put("a", b"three", versioned.version) is True
+    assert await store.compare_and_put("a", b"four", versioned.version) is False
     await store.put("c", b"x", ttl=100)
     assert (await store.ttl("c"))[1] == pytest.approx(100, abs=5)
     await store.put("magic", b"\xabk like an entry")
@@ -153,12 +153,12 @@ def test_an_object_that_is_not_a_mapping_is_refused() -> None:
 
 async def test_adapt_passes_options_to_the_store() -> None:
     clock = ManualClock()
-    held = {"k": b"another program's"}
-    store = adapt(held, raw=True, clock=clock)
+    mapping = {"k": b"another program's"}
+    store = adapt(mapping, raw=True, clock=clock)
     assert await store.get("k") == b"another program's"
     assert store.clock is clock
     with pytest.raises(TypeError):
-        adapt(held, rawer=True)
+        adapt(mapping, rawer=True)
     with pytest.raises(ConfigurationError, match="takes its options when it is made"):
         adapt(store, raw=True)
 

@@ -188,7 +188,7 @@ class Dictionaries:
         return await self._make_primary(collection, None)
 
     async def _make_primary(self, collection: Collection, identity: bytes | None) -> bool:
-        """Replace the primary of a collection, by none for None. Returns True if it had one."""
+        """Replace the primary of a collection; None removes it. Returns True if it had one."""
         now, started_at = self._clock.time(), self._clock.monotonic()
         previous = await self._store.read_primary(collection)
         current = None if previous is None else previous.current

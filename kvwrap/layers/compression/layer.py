@@ -60,7 +60,6 @@ class Compression(ReservedCollection):
 
     traits = frozenset({"compresses"})
     finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})
-    finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})
 
     def __init__(
         self,
@@ -232,7 +231,7 @@ class Compression(ReservedCollection):
 
         Args:
             grace: Seconds within which every process has noticed that a dictionary was retired,
-                and whatever it was writing has arrived. Choose more than twice the largest
+                and its writes in progress have finished. Choose more than twice the largest
                 `refresh`, and more than a journal or a near store inside may lag behind.
 
         Raises:

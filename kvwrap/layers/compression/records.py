@@ -102,11 +102,11 @@ class DictionaryStore:
 
     async def read_dictionaries(self, identities: Iterable[bytes]) -> dict[bytes, DictionaryRecord]:
         """Read the records of these dictionaries, by id. Those that are not stored are left out."""
-        wanted = list(identities)
-        entries = await self._read([dictionary_key(identity) for identity in wanted])
+        requested = list(identities)
+        entries = await self._read([dictionary_key(identity) for identity in requested])
         return {
             identity: self._decode(entry, dictionary_key(identity), DictionaryRecord)
-            for identity, entry in zip(wanted, entries, strict=True)
+            for identity, entry in zip(requested, entries, strict=True)
             if entry is not None
         }
 
@@ -148,7 +148,7 @@ class DictionaryStore:
             now: Creation time of the new record, in Unix seconds.
 
         Returns:
-            The record that is stored afterwards, or None if there is none.
+            The record that is stored afterwards, or None if there is no record.
 
         Raises:
             StoreUnavailable: Other writers changed the record during each of 100 attempts.

@@ -110,7 +110,8 @@ class KeyValueStore(Store):
                 collection=collection,
                 key=key,
             ) from None
-        return foreign(body, now, None if ttl is None else now + ttl, codec.JSON)
+        expires_at = None if ttl is None else now + ttl
+        return foreign(body, collection, key, now, expires_at, codec.JSON)
 
     async def _read_values(
         self, collection: Collection, keys: Sequence[str]

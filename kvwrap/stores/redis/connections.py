@@ -94,10 +94,10 @@ def server_address(pool: Any) -> str:
 
 
 def checked_client(client: Any) -> Any:
-    """Return the client.
+    """Check that the store can use a client, and return it.
 
     Raises:
-        ConfigurationError: It is not a client that the store can use.
+        ConfigurationError: It is not a client of redis.asyncio, or it does not return bytes.
     """
     if not isinstance(client, driver("redis.asyncio").Redis):
         cls = type(client)

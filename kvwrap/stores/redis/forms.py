@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.codec import is_bare
-from kvwrap.core.entry import Entry, foreign, is_entry
+from kvwrap.core.entry import Entry, foreign, foreign_salt, is_entry
 from kvwrap.core.primitives import Collection
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.stores.redis.keys import KeyNames, RawKeyNames
@@ -41,8 +41,17 @@ class Form(Protocol):
     def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
         """Return the value to store for an entry."""
 
+    def salt(self, collection: Collection, key: str) -> bytes:
+        """Return what a script needs to make the version of a value without kvwrap's header.
+
+        That is empty if such a value has no version.
+        """
+
     def refusal(self, primitive: str, collection: Collection = None) -> str | None:
-        """Return what a store with this form cannot do, if a primitive would do that."""
+        """Return why a primitive is not supported, to complete "RedisStore cannot …".
+
+        Returns None if it is supported.
+        """
 
 
 class FramedForm:
@@ -63,6 +72,9 @@ class FramedForm:
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
         return entry.to_bytes(collection, key)
+
+    def salt(self, collection: Collection, key: str) -> bytes:
+        return b""
 
     def refusal(self, primitive: str, collection: Collection = None) -> str | None:
         return None
@@ -94,13 +106,17 @@ class RawForm:
         data, lifetime = value
         if is_entry(data):
             return Entry.from_bytes(data, collection, key, store)
-        return foreign(data, now, now + lifetime / 1000 if lifetime >= 0 else None)
+        expires_at = now + lifetime / 1000 if lifetime >= 0 else None
+        return foreign(data, collection, key, now, expires_at)
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
         # Bare bytes that begin like an entry would be read as one.
         if is_bare(entry.codec) and not is_entry(entry.body):
             return entry.body
         return entry.to_bytes(collection, key)
+
+    def salt(self, collection: Collection, key: str) -> bytes:
+        return foreign_salt(collection, key)
 
     def refusal(self, primitive: str, collection: Collection = None) -> str | None:
         if primitive == "list_collections":
@@ -113,5 +129,5 @@ class RawForm:
 
 
 def make_form(options: RedisOptions) -> Form:
-    """Create the form that the options ask for."""
+    """Create the form for these options."""
     return RawForm() if options.raw else FramedForm(options.namespace)

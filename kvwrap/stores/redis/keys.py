@@ -22,7 +22,7 @@ class KeyNames:
         self.root = escape(namespace) + ":"
 
     def prefix(self, collection: Collection) -> str:
-        """Return what the names of a collection begin with."""
+        """Return the prefix that the names of a collection have."""
         return f"{self.root}{'' if collection is None else escape(collection)}:"
 
     @staticmethod

@@ -18,12 +18,13 @@ class Script:
 
 
 # Header and version are those of `kvwrap.core.entry`. The version of a foreign value, which has no
-# header, is the beginning of its SHA-1, as in `foreign`.
+# header, is the beginning of the SHA-1 of salt and value, as in `foreign`.
 _VERSION = r"""
-local function version_of(value, now)
+local function version_of(value, now, salt)
   if not value then return false end
   if string.sub(value, 1, 2) ~= '\171k' or #value < 24 then
-    local digest = string.sub(redis.sha1hex(value), 1, 16)
+    if salt == '' then return '' end
+    local digest = string.sub(redis.sha1hex(salt .. value), 1, 16)
     return (string.gsub(digest, '%x%x', function(d) return string.char(tonumber(d, 16)) end))
   end
   local expiry = 0
@@ -38,7 +39,7 @@ WRITE: Final = Script(
     + r"""
 local value = redis.pcall('GET', KEYS[1])
 if type(value) == 'table' then return 0 end -- not a string: neither absent nor of any version
-local version = version_of(value, ARGV[2])
+local version = version_of(value, ARGV[2], ARGV[5])
 if ARGV[1] ~= 'any' and version ~= (ARGV[1] ~= 'none' and ARGV[1]) then
   -- A driver that lost the answer sends the call again: its entry is stored already.
   local has_header = string.sub(ARGV[4], 1, 2) == '\171k'
@@ -50,20 +51,23 @@ else redis.call('DEL', KEYS[1]) end
 return 1
 """
 )
-"""A conditional write. Key; version, 'none' or 'any'; now; milliseconds to live or ''; value."""
+"""A conditional write.
+
+Key; version, 'none' or 'any'; now; milliseconds to live or ''; value; salt of a foreign version.
+"""
 
 REMOVE: Final = Script(
     _VERSION
     + r"""
 local value = redis.pcall('GET', KEYS[1])
 if type(value) == 'table' then return 0 end
-local version = version_of(value, ARGV[2])
+local version = version_of(value, ARGV[2], ARGV[3])
 if version and ARGV[1] ~= 'any' and version ~= ARGV[1] then return 0 end
 if value then redis.call('UNLINK', KEYS[1]) end
 return version and 1 or 0
 """
 )
-"""A removal, which returns 1 if it removed a live entry. Key; version or 'any'; now."""
+"""A removal, which returns 1 if it removed a live entry. Key; version or 'any'; now; salt."""
 
 PAGE: Final = Script(
     r"""

@@ -177,9 +177,9 @@ class RedisStore(Store):
             versions = [version_argument(version) for version in expected]
             time = repr(now * 1000)
             calls = [
-                (1, name, version, time, lifetime, value)
-                for name, version, lifetime, value in zip(
-                    names, versions, lifetimes, values, strict=True
+                (1, name, version, time, lifetime, value, self._form.salt(collection, key))
+                for key, name, version, lifetime, value in zip(
+                    keys, names, versions, lifetimes, values, strict=True
                 )
             ]
             answers = await self._server.run_in_chunks(
@@ -231,8 +231,10 @@ class RedisStore(Store):
     ) -> list[bool]:
         time = repr(self.clock.time() * 1000)
         calls = [
-            (1, name, version_argument(version), time)
-            for name, version in zip(self._names(collection, keys), expected or repeat(None))
+            (1, name, version_argument(version), time, self._form.salt(collection, key))
+            for key, name, version in zip(
+                keys, self._names(collection, keys), expected or repeat(None)
+            )
         ]
         answers = await self._server.run_in_chunks(
             collection, keys, lambda chunk: self._server.run_script(REMOVE, calls[chunk])

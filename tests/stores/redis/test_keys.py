@@ -17,8 +17,8 @@ async def test_different_keys_have_different_names(store: RedisStore) -> None:
     for collection in (None, *NAMES):
         await store.put_many(NAMES, [[collection, n] for n in NAMES], collection=collection)
     for collection in (None, *NAMES):
-        found = await store.get_many(NAMES, collection=collection)
-        assert found == [[collection, name] for name in NAMES]
+        values = await store.get_many(NAMES, collection=collection)
+        assert values == [[collection, name] for name in NAMES]
         assert sorted(await store.keys(collection)) == sorted(NAMES)
     assert await store.collections() == sorted(NAMES)
     for prefix in NAMES:

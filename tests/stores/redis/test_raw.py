@@ -48,13 +48,13 @@ async def test_raw_values_are_the_bytes_in_redis(raw: tuple[RedisStore, Any]) ->
 async def test_raw_values_can_be_compared_and_put(raw: tuple[RedisStore, Any]) -> None:
     store, client = raw
     await client.set("k", b"one")
-    held = await store.get_versioned("k")
-    assert held is not None
+    versioned = await store.get_versioned("k")
+    assert versioned is not None
     await client.set("k", b"two")
-    assert await store.compare_and_put("k", b"three", held.version) is False
-    held = await store.get_versioned("k")
-    assert held is not None
-    assert await store.compare_and_put("k", b"three", held.version) is True
+    assert await store.compare_and_put("k", b"three", versioned.version) is False
+    versioned = await store.get_versioned("k")
+    assert versioned is not None
+    assert await store.compare_and_put("k", b"three", versioned.version) is True
     assert await client.get("k") == b"three"
     assert await store.put_if_absent("k", b"four") is False
     assert await store.pop("k") == b"three"
@@ -139,9 +139,12 @@ async def test_encryption_over_plain_json_of_another_program(own_server: RedisSe
             {"name": "Grace"},
         ]
         # In place, with its ttl and only if the other program has not changed it meanwhile.
-        held = await store.get_versioned("1", collection="user")
-        assert held is not None
-        assert await store.compare_and_put("1", held.value, held.version, collection="user") is True
+        versioned = await store.get_versioned("1", collection="user")
+        assert versioned is not None
+        assert (
+            await store.compare_and_put("1", versioned.value, versioned.version, collection="user")
+            is True
+        )
         assert b"Ada" not in await client.get("user:1")
         assert await store.get("1", collection="user") == {"name": "Ada", "age": 36}
         assert await store.increment("count") == 8

@@ -60,13 +60,13 @@ async def test_the_clock_of_the_store_decides_what_has_expired(
     async with RedisStore(redis_url, namespace=namespace, clock=clock) as store:
         await store.put_many(["a", "b", "c"], [1, 2, 3], ttl=10)
         await store.put("d", 4)
-        held = await store.get_versioned("a")
-        assert held is not None
+        versioned = await store.get_versioned("a")
+        assert versioned is not None
         clock.advance(10)
         assert await client.exists(f"{namespace}::a") == 1
         assert await store.get_many(["a", "b", "d"]) == [None, None, 4]
         assert await store.keys() == ["d"]
-        assert await store.compare_and_put("a", 5, held.version) is False
+        assert await store.compare_and_put("a", 5, versioned.version) is False
         assert await store.delete("a") is False
         assert await store.put_if_absent("b", 6) is True
         assert await store.get("b") == 6
@@ -96,9 +96,9 @@ async def test_writing_an_expired_entry_removes_the_old_value(
 async def test_conditional_writes_compare_every_byte_of_the_version(store: RedisStore) -> None:
     for version in (0, 1, 2**63, 2**64 - 1, 0x0A0D005C25000000):
         await store.write(None, ["a"], [Entry(b"1", codec.JSON, 0.0, None, version)])
-        held = await store.get_versioned("a")
-        assert held is not None
-        assert held.version == version
+        versioned = await store.get_versioned("a")
+        assert versioned is not None
+        assert versioned.version == version
         assert await store.compare_and_put("a", 2, version ^ 1) is False
         assert await store.compare_and_put("a", 2, version ^ 1 << 63) is False
         assert await store.compare_and_put("a", 2, -1) is False

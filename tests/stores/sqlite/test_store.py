@@ -30,8 +30,8 @@ async def test_different_names_are_different_keys(file: Path) -> None:
                 names, [[collection, name] for name in names], collection=collection
             )
         for collection in (None, *names):
-            found = await store.get_many(names, collection=collection)
-            assert found == [[collection, name] for name in names]
+            values = await store.get_many(names, collection=collection)
+            assert values == [[collection, name] for name in names]
             assert await store.keys(collection) == sorted(names)
         assert await store.collections() == sorted(names)
         assert await store.destroy_collection("a") is True
@@ -111,11 +111,11 @@ async def test_an_expired_entry_is_absent_for_every_conditional_write(
 ) -> None:
     async with SQLiteStore(file, clock=clock) as store:
         await store.put("a", 1, ttl=5)
-        held = await store.get_versioned("a")
-        assert held is not None
+        versioned = await store.get_versioned("a")
+        assert versioned is not None
         assert await store.put_if_absent("a", 2) is False
         clock.advance(5)
-        assert await store.compare_and_put("a", 3, held.version) is False
+        assert await store.compare_and_put("a", 3, versioned.version) is False
         assert await store.expire("a", 10) is False
         assert await store.delete("a") is False
         await store.put("a", 1, ttl=5)
@@ -128,9 +128,9 @@ async def test_versions_use_all_64_bits(file: Path) -> None:
     async with SQLiteStore(file) as store:
         for version in (0, 1, 2**63 - 1, 2**63, 2**64 - 1):
             await store.write(None, ["a"], [Entry(b"1", codec.JSON, 0.0, None, version)])
-            held = await store.get_versioned("a")
-            assert held is not None
-            assert held.version == version
+            versioned = await store.get_versioned("a")
+            assert versioned is not None
+            assert versioned.version == version
             assert await store.compare_and_put("a", 1, (version + 1) % 2**64) is False
             assert await store.compare_and_put("a", 1, version) is True
 
