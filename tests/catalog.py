@@ -55,7 +55,7 @@ class Case:
     other_values: frozenset[str] = frozenset()
 
 
-def _lost(*names: str) -> frozenset[Capability]:
+def _capabilities(*names: str) -> frozenset[Capability]:
     return frozenset(map(Capability, names))
 
 
@@ -83,7 +83,7 @@ LAYERS: dict[str, Case] = {
     ),
     "hash_keys": Case(
         lambda c: stack().hash_keys(b"s" * 32, collections=True),
-        lost=_lost("keys", "range", "collections"),
+        lost=_capabilities("keys", "range", "collections"),
     ),
     "limit_concurrency": Case(lambda c: stack().limit_concurrency(1000)),
     "limit_rate": Case(lambda c: stack().limit_rate(1_000_000)),
@@ -94,7 +94,7 @@ LAYERS: dict[str, Case] = {
     "prefix_key": Case(lambda c: stack().prefix_key("app-")),
     "read_only": Case(
         lambda c: stack().read_only(),
-        lost=_lost("compare_and_put", "destroy", "destroy_collection", "cull"),
+        lost=_capabilities("compare_and_put", "destroy", "destroy_collection", "cull"),
         writable=False,
         # It raises ReadOnlyViolation, not UnsupportedOperation.
         exempt=frozenset({"test_destroying_through_it", "test_atomic_operations_stay_atomic"}),
@@ -102,8 +102,8 @@ LAYERS: dict[str, Case] = {
     "read_through": Case(lambda c: stack().read_through(lambda: MemoryStore(clock=c), ttl=60)),
     "replicate": Case(
         lambda c: stack().replicate([lambda: MemoryStore(clock=c)], read_quorum=2),
-        lost=_lost("persistent", "shared", "native_ttl"),
-        gained=_lost("cull"),
+        lost=_capabilities("persistent", "shared", "native_ttl"),
+        gained=_capabilities("cull"),
     ),
     "retry": Case(lambda c: stack().retry()),
     "route": Case(
@@ -111,15 +111,15 @@ LAYERS: dict[str, Case] = {
             {"odd": lambda: MemoryStore(clock=c)},
             choose=lambda collection, key: "odd" if len(key) % 2 else None,
         ),
-        lost=_lost("persistent", "shared", "native_ttl"),
-        gained=_lost("cull"),
+        lost=_capabilities("persistent", "shared", "native_ttl"),
+        gained=_capabilities("cull"),
     ),
     "serialize": Case(lambda c: stack().serialize("msgpack"), other_values=_MSGPACK),
     "shadow": Case(lambda c: stack().shadow(lambda: MemoryStore(clock=c))),
     "shard": Case(
         lambda c: stack().shard({"b": lambda: MemoryStore(clock=c)}, name="a"),
-        lost=_lost("persistent", "shared", "native_ttl"),
-        gained=_lost("cull"),
+        lost=_capabilities("persistent", "shared", "native_ttl"),
+        gained=_capabilities("cull"),
     ),
     "single_collection": Case(lambda c: stack().single_collection("all")),
     "statistics": Case(lambda c: stack().statistics()),

@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite; those of `kvwrap.testing.plugin` come by its entry point."""
+"""Fixtures of the whole suite; those of `kvwrap.testing.plugin` are loaded by its entry point."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, settings
 
 from kvwrap.testing import ManualClock, RedisServer
 
-# A busy machine is no fault of the code: examples are not timed. The plain suite tries the same
-# ones every time, so that a change is judged by itself; `make soak` goes looking for others.
+# Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
+# uses the same examples every time, so only a change of the code changes its result. `make soak`
+# draws new ones.
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 settings.register_profile(
     "kvwrap",
@@ -25,15 +26,15 @@ settings.load_profile("kvwrap")
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """A clock that stands still until the test moves it."""
+    """Return a clock that moves only when the test moves it."""
     return ManualClock()
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A server that tests share, each under names of its own; a missing one fails the test.
+    """Start a server that tests share, each with its own key names; a missing one fails the test.
 
-    Tests that stop or freeze the server start one of their own (`RedisServer`).
+    Tests that stop or freeze the server start their own one (`RedisServer`).
     """
     with RedisServer() as server:
         yield server
@@ -41,5 +42,5 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_url(redis_server: RedisServer) -> str:
-    """Where the shared server listens."""
+    """Return the URL of the shared server."""
     return redis_server.url

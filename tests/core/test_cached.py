@@ -1,4 +1,4 @@
-"""`store.cached()`: results of async functions kept in a store."""
+"""`store.cached()`: results of async functions cached in a store."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def counting(store, **options):
     return double, calls
 
 
-async def test_a_result_is_kept_for_its_arguments(store):
+async def test_a_result_is_cached_for_its_arguments(store):
     double, calls = counting(store)
     assert [await double(2), await double(2), await double(3)] == [4, 4, 6]
     assert calls == [(2, 2), (3, 2)]
 
 
-async def test_however_arguments_are_passed_they_are_the_same(store):
+async def test_arguments_by_position_and_by_name_are_the_same(store):
     double, calls = counting(store)
     await double(2)
     await double(number=2)
@@ -69,29 +69,29 @@ async def test_results_expire(store, clock):
 
 
 async def test_one_call_at_a_time_for_one_key(store):
-    started, go_on = [], asyncio.Event()
+    started, finish = [], asyncio.Event()
 
     @store.cached()
     async def slow(number):
         started.append(number)
-        await go_on.wait()
+        await finish.wait()
         return number
 
     tasks = [asyncio.create_task(slow(number)) for number in (1, 1, 1, 2)]
     for _ in range(10):
         await asyncio.sleep(0)
-    go_on.set()
+    finish.set()
     assert await asyncio.gather(*tasks) == [1, 1, 1, 2]
     assert sorted(started) == [1, 2]
 
 
-async def test_a_cancelled_call_does_not_hold_up_the_others(store):
-    started, go_on = [], asyncio.Event()
+async def test_a_cancelled_call_does_not_block_the_others(store):
+    started, finish = [], asyncio.Event()
 
     @store.cached()
     async def slow(number):
         started.append(number)
-        await go_on.wait()
+        await finish.wait()
         return number
 
     first = asyncio.create_task(slow(1))
@@ -99,7 +99,7 @@ async def test_a_cancelled_call_does_not_hold_up_the_others(store):
     for _ in range(5):
         await asyncio.sleep(0)
     first.cancel()
-    go_on.set()
+    finish.set()
     assert await second == 1
     assert first.cancelled() or first.cancelling()
     assert started == [1, 1]
@@ -117,7 +117,7 @@ async def test_none_is_a_result(store):
     assert calls == [1]
 
 
-async def test_exceptions_are_not_kept(store):
+async def test_exceptions_are_not_cached(store):
     calls = []
 
     @store.cached()
@@ -132,7 +132,7 @@ async def test_exceptions_are_not_kept(store):
     assert await store.keys() == []
 
 
-async def test_invalidate_forgets_one_result(store):
+async def test_invalidate_deletes_one_result(store):
     double, calls = counting(store, collection="results")
     await double(2)
     await double(3)
@@ -144,7 +144,7 @@ async def test_invalidate_forgets_one_result(store):
     assert sorted(await store.keys("results")) == [double.key(2), double.key(3)]
 
 
-async def test_a_hit_and_a_miss_give_the_same(store):
+async def test_a_hit_and_a_miss_return_the_same(store):
     @store.cached()
     async def pair():
         return (1, 2)
@@ -164,7 +164,7 @@ async def test_results_can_be_of_a_model(store):
     assert calls == [1]
 
 
-async def test_what_the_caller_does_to_a_result_stays_with_the_caller(store):
+async def test_a_change_of_a_result_by_its_caller_does_not_change_the_cache(store):
     @store.cached()
     async def listed():
         return [1]
@@ -173,7 +173,7 @@ async def test_what_the_caller_does_to_a_result_stays_with_the_caller(store):
     assert await listed() == [1]
 
 
-def test_the_function_keeps_its_face(store):
+def test_the_function_keeps_its_name_signature_and_docs(store):
     double, _ = counting(store)
     assert double.__name__ == "double"
     assert double.__doc__ == "Doubles."
@@ -190,7 +190,7 @@ async def test_it_works_through_layers():
     assert len(calls) == 1
 
 
-async def test_functions_of_other_names_do_not_share(store):
+async def test_functions_with_other_names_do_not_share(store):
     @store.cached()
     async def one(number):
         return 1
@@ -229,8 +229,8 @@ _plain = st.recursive(
 @given(_plain, _plain)
 def test_keys_are_equal_only_for_equal_arguments(one, other):
     double, _ = counting(MemoryStore())
-    alike = double.key(one) == double.key(other)
-    assert alike == (repr(_ordered(one)) == repr(_ordered(other)))
+    equal = double.key(one) == double.key(other)
+    assert equal == (repr(_ordered(one)) == repr(_ordered(other)))
 
 
 def _ordered(value):
@@ -239,14 +239,14 @@ def _ordered(value):
     return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
-async def test_arguments_that_are_no_values_are_refused(store):
+async def test_arguments_without_a_text_are_refused(store):
     double, calls = counting(store)
     with pytest.raises(InvalidKey, match=r"double was called with a object.*key="):
         await double(object())
     assert calls == []
 
 
-async def test_a_key_of_the_user_s_own(store):
+async def test_a_key_function_of_the_user(store):
     double, calls = counting(store, key=lambda number, **_: f"double-{type(number).__name__}")
     await double(1)
     await double(2)
@@ -274,7 +274,7 @@ async def test_methods_need_a_key(store):
     assert await Right.double.invalidate(Right("a"), 1)
 
 
-def test_what_cannot_work_is_refused(store):
+def test_invalid_arguments_are_refused(store):
     with pytest.raises(ConfigurationError, match="async"):
         store.cached()(len)
     with pytest.raises(InvalidTTL):

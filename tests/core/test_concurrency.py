@@ -1,3 +1,5 @@
+"""Locks by name: one task at a time, and none left behind."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a description shows of its arguments, and what it hides."""
+"""Descriptions: which arguments `repr` shows, and which it hides."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def test_a_password_is_hidden_and_its_absence_is_not() -> None:
         "redis://host/0?password=hunter2&db=1",
     ],
 )
-def test_secrets_in_urls_are_hidden_wherever_they_stand(url: str) -> None:
-    for part in (Part(url), Part([{"there": url}])):
+def test_secrets_in_urls_are_hidden_at_every_depth(url: str) -> None:
+    for part in (Part(url), Part([{"nested": url}])):
         assert "hunter2" not in repr(part)
         assert "host" in repr(part)
 
 
-def test_urls_without_secrets_stay_as_they_are() -> None:
+def test_urls_without_secrets_are_unchanged() -> None:
     assert redact("sqlite:///a/b.db?table=x") == "sqlite:///a/b.db?table=x"

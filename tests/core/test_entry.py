@@ -1,4 +1,4 @@
-"""The header byte by byte, and that no damage to it goes unseen."""
+"""The header byte by byte, and the detection of damage to it."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_an_entry_comes_back_from_its_bytes(entry: Entry, collection: str | None
 
 
 @given(entry=entries, collection=st.none() | names, key=names, data=st.data())
-def test_no_damage_goes_unseen(
+def test_all_damage_is_detected(
     entry: Entry, collection: str | None, key: str, data: st.DataObject
 ) -> None:
     whole = entry.to_bytes(collection, key)
-    place = data.draw(st.integers(0, len(whole) - 1))
+    index = data.draw(st.integers(0, len(whole) - 1))
     mask = data.draw(st.integers(1, 255))
-    flipped = whole[:place] + bytes((whole[place] ^ mask,)) + whole[place + 1 :]
-    for damaged in (flipped, whole[:place], whole[place + 1 :], whole + b"\x00"):
+    flipped = whole[:index] + bytes((whole[index] ^ mask,)) + whole[index + 1 :]
+    for damaged in (flipped, whole[:index], whole[index + 1 :], whole + b"\x00"):
         with pytest.raises(CorruptEntry) as raised:
             Entry.from_bytes(damaged, collection, key, "the store")
         assert (raised.value.store, raised.value.collection, raised.value.key) == (
@@ -61,33 +61,33 @@ def test_no_damage_goes_unseen(
 
 def test_every_byte_flipped_and_every_length() -> None:
     whole = Entry(b'{"a":1}', codec.JSON, 1.5, 2.5, 7).to_bytes("there", "key")
-    for place in range(len(whole)):
+    for index in range(len(whole)):
         for mask in range(1, 256):
             with pytest.raises(CorruptEntry):
                 Entry.from_bytes(
-                    whole[:place] + bytes((whole[place] ^ mask,)) + whole[place + 1 :],
+                    whole[:index] + bytes((whole[index] ^ mask,)) + whole[index + 1 :],
                     "there",
                     "key",
                     "store",
                 )
         with pytest.raises(CorruptEntry):
-            Entry.from_bytes(whole[:place], "there", "key", "store")
+            Entry.from_bytes(whole[:index], "there", "key", "store")
 
 
 @given(
     entry=entries,
-    place=st.tuples(st.none() | names, names),
+    written=st.tuples(st.none() | names, names),
     other=st.tuples(st.none() | names, names),
 )
-def test_an_entry_of_another_place_is_refused(
-    entry: Entry, place: tuple[str | None, str], other: tuple[str | None, str]
+def test_an_entry_of_another_key_is_refused(
+    entry: Entry, written: tuple[str | None, str], other: tuple[str | None, str]
 ) -> None:
-    if place != other:
+    if written != other:
         with pytest.raises(CorruptEntry):
-            Entry.from_bytes(entry.to_bytes(*place), *other, "store")
+            Entry.from_bytes(entry.to_bytes(*written), *other, "store")
 
 
-def test_names_that_run_into_one_another_are_other_places() -> None:
+def test_names_with_equal_concatenations_are_other_keys() -> None:
     data = Entry(b"1", codec.JSON, 1.0, None, 7).to_bytes("ab", "c")
     for collection, key in (("a", "bc"), (None, "abc"), ("abc", "c"), ("", "abc")):
         with pytest.raises(CorruptEntry):
@@ -95,7 +95,7 @@ def test_names_that_run_into_one_another_are_other_places() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_foreign_bytes_are_no_entry(data: bytes) -> None:
+def test_foreign_bytes_are_not_an_entry(data: bytes) -> None:
     with pytest.raises(CorruptEntry):
         Entry.from_bytes(data, None, "key", "store")
 
@@ -127,15 +127,15 @@ def test_a_header_of_another_format_says_so() -> None:
         Entry.from_bytes(bytes(data), None, "key", "store")
 
 
-def test_an_end_is_never_rounded_to_never_nor_up() -> None:
-    for end in (0.0, 0.0001, 1.0001, 1.00099, 1_700_000_000.1239, LATEST, LATEST * 2):
-        data = Entry(b"", b"", 0.0, end, 1).to_bytes(None, "key")
+def test_an_expiry_is_never_rounded_to_never_nor_up() -> None:
+    for expiry in (0.0, 0.0001, 1.0001, 1.00099, 1_700_000_000.1239, LATEST, LATEST * 2):
+        data = Entry(b"", b"", 0.0, expiry, 1).to_bytes(None, "key")
         found = Entry.from_bytes(data, None, "key", "store")
         assert found.expires_at is not None
-        assert end - 0.001 <= found.expires_at <= max(0.001, end) or end > LATEST
+        assert expiry - 0.001 <= found.expires_at <= max(0.001, expiry) or expiry > LATEST
 
 
-def test_what_a_float_cannot_hold_costs_no_millisecond() -> None:
+def test_the_error_of_a_float_costs_no_millisecond() -> None:
     for milliseconds in range(1000):
         now = 1_700_000_000 + milliseconds / 1000
         data = Entry(b"", b"", now, now + 0.3, 1).to_bytes(None, "key")
@@ -145,7 +145,7 @@ def test_what_a_float_cannot_hold_costs_no_millisecond() -> None:
 def test_an_entry_cannot_be_changed() -> None:
     entry = Entry(b"", b"", 0.0, None, 1)
     with pytest.raises(AttributeError):
-        entry.body = b"other"  # type: ignore[misc]  # what is to be refused
+        entry.body = b"other"  # type: ignore[misc]  # is refused
     assert entry.with_expiry(5.0).expires_at == 5.0
     assert entry.with_expiry(5.0, 2).version == 2
     assert entry.with_body(b"x", b"y") == Entry(b"x", b"y", 0.0, None, 1)

@@ -1,4 +1,4 @@
-"""Stores and layers of another package are found by name: `tests/plugin_package` is one."""
+"""Stores and layers of another package are found by name, for example `tests/plugin_package`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "plugin_package"
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """The package as an installer leaves it: its module, and its metadata beside it."""
+    """The package as an installer writes it: its module and its metadata."""
     project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
     shutil.copy(PACKAGE / "kvwrap_shout.py", tmp_path)
     metadata = tmp_path / f"kvwrap_shout-{project['version']}.dist-info"
@@ -56,7 +56,7 @@ async def test_a_url_may_have_its_scheme(installed):
     assert store.label == "left"
 
 
-def test_built_in_code_it_is_written_down_by_its_names(installed):
+def test_a_stack_built_in_code_is_written_with_its_names(installed):
     import kvwrap_shout
 
     store = stack().layer(kvwrap_shout.Shout(marks=3)).over(kvwrap_shout.DrawerStore("low"))
@@ -82,7 +82,7 @@ def test_codes_of_its_findings_can_be_silenced(installed):
         stack().silence("shouted-twise")
 
 
-def test_what_cannot_be_loaded_says_whose_it_is(installed):
+def test_the_error_for_a_plugin_that_cannot_be_loaded_names_its_package(installed):
     with pytest.raises(ConfigurationError, match=r"layers\[0\].*'broken'.*kvwrap_shout:NotThere"):
         from_config({"store": "memory://", "layers": ["broken"]})
 

@@ -1,3 +1,5 @@
+"""Errors: their built-in bases and their texts."""
+
 from __future__ import annotations
 
 import inspect
@@ -33,12 +35,12 @@ KINDS = {
 }
 
 
-def test_every_error_is_known_here() -> None:
+def test_every_error_is_in_the_table() -> None:
     assert sorted(KINDS) == sorted(BUILT_IN)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_an_error_is_the_built_in_that_fits_and_reads_well(name: str) -> None:
+def test_an_error_is_a_built_in_error_and_its_text_has_the_names(name: str) -> None:
     error = KINDS[name]("what happened", store="MemoryStore", collection="there", key="the key")
     assert isinstance(error, KvwrapError)
     assert isinstance(error, BUILT_IN[name])
@@ -47,7 +49,7 @@ def test_an_error_is_the_built_in_that_fits_and_reads_well(name: str) -> None:
     assert error.message == "what happened"
 
 
-def test_an_error_from_the_middle_of_a_batch_counts_the_keys_that_were_done() -> None:
+def test_an_error_from_the_middle_of_a_batch_counts_the_keys_that_succeeded() -> None:
     error = errors.StoreUnavailable("gone", store="RedisStore", succeeded=iter(["a", "b"]))
     assert error.succeeded == ("a", "b")
     assert str(error) == "gone (store RedisStore, succeeded before the failure: 2 keys)"
@@ -59,5 +61,5 @@ def test_a_timeout_is_also_an_unavailable_store() -> None:
         assert issubclass(kind, errors.StoreUnavailable)
 
 
-def test_a_stack_warning_can_be_filtered_as_any_users_warning() -> None:
+def test_a_stack_warning_can_be_filtered_like_any_user_warning() -> None:
     assert issubclass(errors.StackWarning, UserWarning)

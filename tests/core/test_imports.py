@@ -1,4 +1,4 @@
-"""What `import kvwrap` costs, and what happens where an optional package is missing."""
+"""Imports: the modules that `import kvwrap` loads, and missing optional packages."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Near(Passthrough):
 
 
 class Objecting(Passthrough):
-    """A layer with something to say against its place."""
+    """A layer that reports a mistake in its position."""
 
     def __init__(self, code: str, *, fatal: bool = False) -> None:
         self.code, self.fatal = code, fatal
@@ -69,7 +69,7 @@ async def test_layers_apply_outermost_first() -> None:
     assert await store.collections() == ["name"]
 
 
-async def test_a_layer_over_a_layered_store_keeps_the_state_of_those_under_it() -> None:
+async def test_a_layer_over_a_layered_store_shares_the_layers_under_it() -> None:
     base = MemoryStore()
     under = Counting("under").over(base)
     await under.get("key")
@@ -106,12 +106,12 @@ def test_stacks_join_and_never_change() -> None:
     assert stack() != 1
     assert repr(stack(Passthrough())) == "stack(Passthrough())"
     with pytest.raises(TypeError):
-        _ = one + Passthrough()  # type: ignore[operator]  # what is to be refused
+        _ = one + Passthrough()  # type: ignore[operator]  # is refused
     with pytest.raises(AttributeError):
-        one.colour = "red"  # type: ignore[attr-defined]  # what is to be refused
+        one.colour = "red"  # type: ignore[attr-defined]  # is refused
 
 
-def test_what_a_layer_does_not_change_goes_straight_to_the_store() -> None:
+def test_an_unchanged_primitive_goes_straight_to_the_store() -> None:
     base = MemoryStore()
     store = stack(TTLClamp(maximum=60), Counting(), Passthrough()).over(base)
     assert store.list_keys == base.list_keys
@@ -128,7 +128,7 @@ def test_a_method_that_would_never_be_called_is_refused() -> None:
             async def get(self, key: str) -> None: ...
 
 
-async def test_values_are_hooked_outermost_first_and_back() -> None:
+async def test_value_hooks_run_outermost_first_and_in_reverse_for_reads() -> None:
     class Marks(Passthrough):
         def __init__(self, mark: str) -> None:
             self.mark = mark
@@ -166,14 +166,14 @@ def test_a_second_store_serves_one_stack_only() -> None:
         stack(Near(near)).over(MemoryStore())
 
 
-def test_a_factory_makes_one_for_each() -> None:
+def test_a_factory_creates_a_store_for_each_stack() -> None:
     layers = stack(Near(MemoryStore, lambda: NullStore()))
     one, two = layers.over(MemoryStore()), layers.over(MemoryStore())
     stores = {id(store) for part in (*one.layers, *two.layers) for _, store in part.second_stores}
     assert len(stores) == 4
 
 
-def test_a_refused_stack_gives_its_second_stores_back() -> None:
+def test_a_refused_stack_releases_its_second_stores() -> None:
     near, other = MemoryStore(), MemoryStore()
     with pytest.raises(ConfigurationError):
         stack(Near(near), Objecting("no", fatal=True)).over(MemoryStore())
@@ -195,7 +195,7 @@ def test_a_layer_in_a_second_stores_stack_is_found() -> None:
 # -- findings ------------------------------------------------------------------------------
 
 
-def test_a_finding_is_told_as_a_warning_and_in_explain() -> None:
+def test_a_finding_is_reported_as_a_warning_and_in_explain() -> None:
     with pytest.warns(StackWarning, match=r"^bad-place: 1 above, 2 below, over MemoryStore\. Do"):
         store = stack(Passthrough(), Objecting("bad-place"), Passthrough(), Passthrough()).over(
             MemoryStore()
@@ -244,7 +244,7 @@ def test_a_fatal_finding_refuses_the_stack_and_cannot_be_silenced() -> None:
     assert raised.value.store == "Objecting"
 
 
-def test_what_was_said_of_the_stack_under_it_is_not_said_twice() -> None:
+def test_a_finding_of_the_stack_under_it_is_not_reported_twice() -> None:
     with pytest.warns(StackWarning, match="under"):
         under = stack(Objecting("under")).over(MemoryStore())
     with pytest.warns(StackWarning) as caught:

@@ -1,4 +1,4 @@
-"""Opening and closing: counted, in order, and undone where it fails half-way."""
+"""Opening and closing: counted, in order, and undone if it fails part-way."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_set_up_at_the_first_use() -> None:
     assert part.log == ["setup", "teardown"] * 2
 
 
-async def test_what_was_never_set_up_is_not_torn_down() -> None:
+async def test_a_part_that_was_never_set_up_is_not_torn_down() -> None:
     part = Part()
     await part.close()
     assert part.log == []
@@ -59,7 +59,7 @@ async def test_what_was_never_set_up_is_not_torn_down() -> None:
         await part.ready()
 
 
-async def test_setup_that_fails_can_be_tried_again() -> None:
+async def test_a_failed_setup_can_be_retried() -> None:
     class Flaky(Part):
         tries = 0
 
@@ -78,7 +78,7 @@ async def test_setup_that_fails_can_be_tried_again() -> None:
     assert part.log == ["setup", "teardown"]
 
 
-async def test_closed_while_it_was_being_set_up() -> None:
+async def test_closing_during_setup() -> None:
     part = Part()
     part.gate = asyncio.Event()
     using = asyncio.create_task(part.ready())
@@ -91,7 +91,7 @@ async def test_closed_while_it_was_being_set_up() -> None:
     assert not part.is_open
 
 
-async def test_a_cancelled_setup_leaves_the_next_its_turn() -> None:
+async def test_after_a_cancelled_setup_the_next_task_sets_up() -> None:
     part = Part()
     part.gate = asyncio.Event()
     first = asyncio.create_task(part.ready())
@@ -106,7 +106,7 @@ async def test_a_cancelled_setup_leaves_the_next_its_turn() -> None:
 
 
 class Noted(MemoryStore):
-    """A store that writes down when it is opened and closed."""
+    """A store that records when it is opened and closed."""
 
     def __init__(self, log: list[str], title: str, fails: str = "") -> None:
         super().__init__()
@@ -158,7 +158,7 @@ async def test_a_stack_opens_from_the_inside_out_and_closes_from_the_outside_in(
     assert log == ["close A", "close A0", "close B", "close B0", "close base"]
 
 
-async def test_what_was_opened_is_closed_again_when_opening_fails_half_way() -> None:
+async def test_opened_parts_are_closed_again_if_opening_fails_part_way() -> None:
     log: list[str] = []
     layers = stack(holding(log, "A", "", "setup"), holding(log, "B", ""))
     store = layers.over(Noted(log, "base"))
@@ -171,7 +171,7 @@ async def test_what_was_opened_is_closed_again_when_opening_fails_half_way() -> 
     assert not store.is_open
 
 
-async def test_everything_is_closed_even_when_closing_fails() -> None:
+async def test_every_part_is_closed_even_if_closing_one_fails() -> None:
     log: list[str] = []
     layers = stack(holding(log, "A", "teardown"), holding(log, "B", ""))
     store = layers.over(Noted(log, "base"))
@@ -183,7 +183,7 @@ async def test_everything_is_closed_even_when_closing_fails() -> None:
         await store.get("key")
 
 
-async def test_a_store_that_somebody_else_opened_stays_open() -> None:
+async def test_a_store_that_other_code_opened_stays_open() -> None:
     log: list[str] = []
     base = Noted(log, "base")
     async with base:
@@ -199,7 +199,7 @@ async def test_a_store_that_somebody_else_opened_stays_open() -> None:
     assert log == ["open base", "close base"]
 
 
-async def test_two_stacks_over_one_store_each_keep_it_open() -> None:
+async def test_each_of_two_stacks_over_one_store_keeps_it_open() -> None:
     log: list[str] = []
     base = Noted(log, "base")
     one, two = stack(Passthrough()).over(base), stack(Passthrough()).over(base)

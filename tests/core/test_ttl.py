@@ -1,3 +1,5 @@
+"""Time to live: valid and invalid arguments, and expiry times."""
+
 from __future__ import annotations
 
 import math
@@ -14,12 +16,12 @@ from kvwrap.testing.contract.expiry import INVALID_TTLS
 
 
 @pytest.mark.parametrize("bad", [*INVALID_TTLS, None], ids=lambda bad: type(bad).__name__)
-def test_what_is_no_ttl(bad: object) -> None:
+def test_an_invalid_ttl(bad: object) -> None:
     with pytest.raises(InvalidTTL):
         checked_ttl(bad)
     if bad is not None:
         with pytest.raises(InvalidTTL):
-            expiry(0.0, bad)  # type: ignore[arg-type]  # what is to be refused
+            expiry(0.0, bad)  # type: ignore[arg-type]  # is refused
 
 
 @given(st.floats() | st.integers() | st.decimals(allow_nan=False))

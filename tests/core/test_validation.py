@@ -1,19 +1,34 @@
+"""Checks of arguments: what is accepted, and what is refused with which message."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvwrap import InvalidBatch, InvalidKey, InvalidValue
+from kvwrap import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue
 from kvwrap.core.validation import (
     checked_bound,
+    checked_call,
     checked_collection,
+    checked_count,
+    checked_errors,
+    checked_flag,
     checked_key,
     checked_keys,
     checked_limit,
+    checked_name,
+    checked_names,
+    checked_operations,
+    checked_rng,
+    checked_seconds,
+    checked_share,
     checked_values,
+    suggest,
 )
 
 
@@ -34,52 +49,52 @@ def test_any_unicode_is_a_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [Name.ONE, Loud("one")])
-def test_a_subclass_of_str_becomes_its_plain_self(name: str) -> None:
+def test_a_subclass_of_str_becomes_a_plain_str(name: str) -> None:
     for checked in (checked_key(name), checked_collection(name), checked_keys([name])[0]):
         assert type(checked) is str
         assert checked == "one"
 
 
 @pytest.mark.parametrize("bad", ["", None, 1, b"a", ["a"], "\ud800", "a\udc00b"], ids=repr)
-def test_what_is_no_name(bad: object) -> None:
+def test_an_invalid_name(bad: object) -> None:
     with pytest.raises(InvalidKey):
         checked_key(bad)
     with pytest.raises(InvalidKey):
-        checked_keys(["good", bad])  # type: ignore[list-item]  # what is to be refused
+        checked_keys(["good", bad])  # type: ignore[list-item]  # is refused
     if bad is not None:
         with pytest.raises(InvalidKey):
             checked_collection(bad)
 
 
 @pytest.mark.parametrize("bad", ["ab", b"ab", 5, None], ids=repr)
-def test_what_is_no_batch(bad: object) -> None:
+def test_an_invalid_batch(bad: object) -> None:
     with pytest.raises(InvalidBatch):
-        checked_keys(bad)  # type: ignore[arg-type]  # what is to be refused
+        checked_keys(bad)  # type: ignore[arg-type]  # is refused
 
 
 @pytest.mark.parametrize("bad", ["ab", b"ab", {"a": 1, "b": 2}, 5, None, [1], [1, 2, 3]], ids=repr)
-def test_what_are_no_two_values(bad: object) -> None:
+def test_invalid_values_for_two_keys(bad: object) -> None:
     with pytest.raises(InvalidBatch):
-        checked_values(bad, 2)  # type: ignore[arg-type]  # what is to be refused
+        checked_values(bad, 2)  # type: ignore[arg-type]  # is refused
 
 
-def test_values_may_come_from_anywhere() -> None:
+def test_values_may_be_any_iterable() -> None:
     assert checked_values((value for value in "ab"), 2) == ["a", "b"]
     assert checked_values({"x": 1}.values(), 1) == [1]
 
 
 @pytest.mark.parametrize(("limit", "checked"), [(None, None), (3, 3), (0, 0), (-1, 0)])
-def test_what_a_limit_is(limit: int | None, checked: int | None) -> None:
+def test_a_valid_limit(limit: int | None, checked: int | None) -> None:
     assert checked_limit(limit) == checked
 
 
 @pytest.mark.parametrize("bad", ["5", 1.5, True, [1]], ids=repr)
-def test_what_is_no_limit(bad: object) -> None:
+def test_an_invalid_limit(bad: object) -> None:
     with pytest.raises(InvalidValue):
         checked_limit(bad)
 
 
-def test_a_prefix_may_be_empty_and_is_text() -> None:
+def test_a_prefix_is_text_and_may_be_empty() -> None:
     assert checked_bound("", "prefix") == ""
     assert checked_bound(Name.ONE, "prefix") == "one"
     for bad in (None, 5, b"a", "\ud800"):
@@ -87,7 +102,47 @@ def test_a_prefix_may_be_empty_and_is_text() -> None:
             checked_bound(bad, "prefix")
 
 
-def test_the_callers_list_stays_as_it_is() -> None:
+def test_the_callers_list_is_not_changed() -> None:
     keys = [Name.ONE, "two"]
     assert checked_keys(keys) is not keys
     assert type(keys[0]) is Name
+
+
+CLASSES = "one or several exception classes, such as (StoreUnavailable,)"
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "message"),
+    [
+        (checked_seconds, 0, "`x` must be a finite number of seconds above 0; got 0"),
+        (checked_seconds, "1", "`x` must be a finite number of seconds above 0; got '1'"),
+        (checked_count, True, "`x` must be an int above 0; got True"),
+        (checked_share, 1.5, "`x` must be a number from 0 to 1; got 1.5"),
+        (checked_flag, "false", "`x` must be True or False; got 'false'"),
+        (checked_call, 3, "`x` must be a function; got int"),
+        (checked_names, "a", "`x` must be a list of names such as ['a']; got 'a'"),
+        (checked_names, ["a", ""], "`x` must contain non-empty str only; got ''"),
+        (checked_name, "", "`x` must be a non-empty str of valid Unicode; got ''"),
+        (checked_errors, "OSError", f"`x` must be {CLASSES}; got 'OSError'"),
+    ],
+)
+def test_the_message_says_what_must_hold_and_what_was_passed(
+    check: Callable[[Any, str], Any], value: Any, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        check(value, "x")
+    assert str(raised.value) == message
+
+
+def test_messages_of_checks_without_a_name() -> None:
+    with pytest.raises(ConfigurationError, match="`operations` must be a list of names such as "):
+        checked_operations("read")
+    with pytest.raises(ConfigurationError, match="no operation is called 'raed': did you mean 'r"):
+        checked_operations(["raed"])
+    with pytest.raises(ConfigurationError, match=r"`rng` must be a random\.Random; got int"):
+        checked_rng(3)
+
+
+def test_a_suggestion_is_the_most_similar_name_or_all_names() -> None:
+    assert suggest("compres", ["compress", "encrypt"]) == "did you mean 'compress'?"
+    assert suggest("zzz", ["b", "a"]) == "choose from a, b"

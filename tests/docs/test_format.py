@@ -1,4 +1,4 @@
-"""The examples of `docs/format.md` are what kvwrap writes and reads."""
+"""kvwrap writes and reads the examples in `docs/format.md`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from kvwrap import Keyring, MemoryStore, Store, stack
 from kvwrap.core.codec import JSON
 from kvwrap.core.entry import Entry
+from kvwrap.testing import ManualClock
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
 EXAMPLES = [bytes.fromhex(found) for found in re.findall(r"```hex\n(.*?)```", PAGE, re.DOTALL)]
-MADE, HOUR, VERSION = 1767225600.0, 3600.0, 0x0102030405060708
+CREATED, HOUR, VERSION = 1767225600.0, 3600.0, 0x0102030405060708
 
 
 def encrypted(backend: Store) -> Store:
@@ -22,24 +23,25 @@ def encrypted(backend: Store) -> Store:
 
 
 def plain() -> Entry:
-    return Entry(b'{"n":1}', JSON, MADE, MADE + HOUR, VERSION)
+    return Entry(b'{"n":1}', JSON, CREATED, CREATED + HOUR, VERSION)
 
 
 def test_there_are_two_examples() -> None:
     assert len(EXAMPLES) == 2
 
 
-def test_the_plain_example_is_what_is_written() -> None:
+def test_the_plain_example_is_written() -> None:
     assert plain().to_bytes("users", "ada") == EXAMPLES[0]
     assert Entry.from_bytes(EXAMPLES[0], "users", "ada", "test") == plain()
 
 
-async def test_the_encrypted_example_is_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = MemoryStore()
+async def test_the_encrypted_example_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = MemoryStore(clock=ManualClock(CREATED))
     store = encrypted(backend)
     monkeypatch.setattr(os, "urandom", lambda length: bytes(range(length)))
     await store.write("users", ["ada"], [plain()])
-    entry = backend._entries["users", "ada"]
+    (entry,) = await backend.read("users", ["ada"])
+    assert entry is not None
     assert entry.to_bytes("users", "ada") == EXAMPLES[1]
 
 

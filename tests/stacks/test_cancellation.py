@@ -1,4 +1,4 @@
-"""What calls and closings that are cancelled or fail half-way leave behind: nothing."""
+"""Calls and closings that are cancelled or fail part-way: no task and no lock remains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEYS = [f"key-{number}" for number in range(20)]
 
 
 class Hanging(Around):
-    """Takes for ever to write."""
+    """A layer whose writes never end."""
 
     async def around(self, call: Call[T]) -> T:
         if call.operation == "write":
@@ -69,7 +69,7 @@ async def test_calls_to_several_stores_may_be_cancelled_before_they_begin(
     layers: Stack, call: str
 ) -> None:
     store = _sharded(layers)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         task = asyncio.create_task(CALLS[call](store))
         await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_calls_to_several_stores_may_be_cancelled_before_they_begin(
         with pytest.raises(asyncio.CancelledError):
             await task
         gc.collect()
-    assert [str(warning.message) for warning in told] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
 @pytest.mark.parametrize("call", ["get_many", "put_many", "delete_many"])
@@ -89,15 +89,17 @@ async def test_one_of_several_stores_may_refuse_at_once(call: str) -> None:
         .over(MemoryStore())
     )
     arguments = [KEYS, KEYS] if call == "put_many" else [KEYS]
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with pytest.raises(InvalidKey):
             await getattr(store, call)(*arguments, collection=RESERVED)
         gc.collect()
-    assert [str(warning.message) for warning in told] == []
+    assert [str(warning.message) for warning in caught] == []
 
 
-async def test_closing_ends_a_sender_whose_backend_raises_what_it_likes(tmp_path: Path) -> None:
+async def test_closing_stops_a_sender_whose_backend_raises_a_foreign_exception(
+    tmp_path: Path,
+) -> None:
     layers = stack().write_behind(tmp_path / "journal", retry_after=0.001).chaos(errors=OSError)
     before = asyncio.all_tasks()
     store = layers.over(MemoryStore())
@@ -136,7 +138,7 @@ async def test_closing_a_shadow_may_be_cancelled() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_what_a_shadow_missed_when_it_closed_is_a_difference_later() -> None:
+async def test_a_write_that_a_closing_shadow_dropped_is_a_difference_later() -> None:
     layers = stack().shadow(lambda: Hanging().over(MemoryStore()), shutdown_timeout=0)
     store = layers.over(MemoryStore())
     async with store:
@@ -147,18 +149,18 @@ async def test_what_a_shadow_missed_when_it_closed_is_a_difference_later() -> No
     assert store.find(Shadow).snapshot().differences == {"missing": 1}
 
 
-async def test_no_call_leaves_a_task_behind_that_ends_it() -> None:
+async def test_no_call_starts_a_task_to_close_a_generator() -> None:
     store, loop = MemoryStore(), asyncio.get_running_loop()
     tasks: list[str] = []
 
-    def counted(
+    def record(
         loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
         tasks.append(repr(work))
         return asyncio.Task(work, loop=loop, **options)
 
     await store.put_many(KEYS, KEYS)
-    loop.set_task_factory(counted)
+    loop.set_task_factory(record)
     try:
         await store.increment("count")
         await store.expire("count", 60)

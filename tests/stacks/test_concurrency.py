@@ -1,8 +1,8 @@
-"""Many tasks, faults and cancellations at once: what whole stacks must keep to all the same.
+"""Many tasks, faults and cancellations at once: the guarantees that whole stacks keep.
 
-Each key has one writer, so that what a read may give follows from when it began: the state
-after the last change acknowledged before, or that of any change asked for since. Counters and
-lists have many writers: what was acknowledged is in them once, what failed at most once.
+Each key has one writer. So the allowed results of a read follow from its start: the state
+after the last change acknowledged before it, or of any change requested since. Counters and
+lists have many writers: an acknowledged change is in them once, a failed one at most once.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ ORDERS: dict[str, Callable[[int], Stack]] = {
 
 
 class World:
-    """The store, who uses it, and what each of them was told."""
+    """The store, its users, and the results that each of them got."""
 
     def __init__(self, store: Store, seed: int) -> None:
         self.store = store
@@ -94,7 +94,7 @@ class World:
         self.perhaps: list[int] = []
 
     async def attempt(self, call: Coroutine[Any, Any, Any]) -> tuple[bool, Any]:
-        """Whether the call was carried out for sure, and its answer; some are cancelled."""
+        """Return True if the call certainly succeeded, and its result; some are cancelled."""
         task = asyncio.ensure_future(call)
         if self.rng.random() < 0.2:
             await asyncio.sleep(self.rng.random() * 0.004)
@@ -174,8 +174,8 @@ class World:
 
 
 async def play(store: Store, seed: int) -> None:
-    loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
-    loop.set_exception_handler(lambda _, context: told.append(context))
+    loop, errors = asyncio.get_running_loop(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
     before = asyncio.all_tasks()
     async with asyncio.timeout(60), store:
         world = World(store, seed)
@@ -192,7 +192,7 @@ async def play(store: Store, seed: int) -> None:
     assert asyncio.all_tasks() == before
     assert store.idle
     gc.collect()
-    assert told == []
+    assert errors == []
 
 
 def over(layers: Stack, base: Store) -> Store:
@@ -203,19 +203,19 @@ def over(layers: Stack, base: Store) -> Store:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("order", ORDERS)
-async def test_nothing_old_is_read_and_nothing_counted_twice(order: str, seed: int) -> None:
+async def test_no_stale_read_and_no_lost_or_double_count(order: str, seed: int) -> None:
     await play(over(ORDERS[order](10 * seed), MemoryStore()), seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:2])
 @pytest.mark.parametrize("order", ["bare", "sensible", "stale", "coalesce outside"])
-async def test_neither_with_a_backend_that_goes_on_after_a_cancellation(
+async def test_the_same_with_a_backend_that_continues_after_a_cancellation(
     order: str, seed: int, tmp_path: Path
 ) -> None:
     await play(over(ORDERS[order](10 * seed), SQLiteStore(tmp_path / "entries.db")), seed)
 
 
-async def test_made_up_names_cost_no_memory() -> None:
+async def test_names_that_occur_once_cost_no_memory() -> None:
     layers = stack().statistics().read_through(lambda: MemoryStore(max_entries=100), ttl=60)
     base = MemoryStore()
     store = over(layers.coalesce().hash_keys(b"s" * 32, collections=True), base)

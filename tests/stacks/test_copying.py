@@ -1,4 +1,4 @@
-"""Copies and pickles: of descriptions, but not of what runs."""
+"""Copies and pickles: descriptions can be copied, stores cannot."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kvwrap import CorruptEntry, MemoryStore, Retry, SQLiteStore, Store, stack
 WAYS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
-    "pickle": lambda made: pickle.loads(pickle.dumps(made)),
+    "pickle": lambda obj: pickle.loads(pickle.dumps(obj)),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_stack_is_copied_as_it_is_described(way: str) -> None:
+async def test_a_copy_of_a_stack_has_the_same_description(way: str) -> None:
     layers = stack().retry(5).compress("gzip").prefix_key("p-").silence("retry-twice")
     copied = WAYS[way](layers)
     assert copied == layers
@@ -30,7 +30,7 @@ async def test_a_stack_is_copied_as_it_is_described(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_running_layer_is_copied_as_its_description(way: str) -> None:
+async def test_a_copy_of_a_running_layer_is_its_description(way: str) -> None:
     store = stack().retry(5).over(MemoryStore())
     copied = WAYS[way](store.find(Retry))
     assert copied == Retry(5)
@@ -48,7 +48,7 @@ def test_a_store_is_not_copied(store: Store, way: str) -> None:
         WAYS[way](store)
 
 
-async def test_a_value_too_deep_for_the_reader_is_not_called_damaged() -> None:
+async def test_a_value_nested_too_deeply_for_the_reader_is_not_reported_as_damaged() -> None:
     store, value = MemoryStore(), 1
     for _ in range(800):
         value = [value]  # type: ignore[assignment]  # ever deeper

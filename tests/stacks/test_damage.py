@@ -1,4 +1,4 @@
-"""Bytes altered in the backend itself, behind whole stacks: a typed error, never a wrong value."""
+"""Bytes altered in the backend under whole stacks: a typed error, never a wrong value."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ STACKS: dict[str, Callable[[], Stack]] = {
         .encrypt(KEYRING)
     ),
 }
-PLACES = {("c", "a"): {"n": "x" * 100}, ("c", "b"): {"n": "y" * 100}, ("d", "a"): {"n": "z" * 100}}
+VALUES = {("c", "a"): {"n": "x" * 100}, ("c", "b"): {"n": "y" * 100}, ("d", "a"): {"n": "z" * 100}}
 
 
-class Shelf:
-    """A backend whose bytes can be read and set behind the store's back."""
+class Dictionary:
+    """A backend whose bytes can be read and set without the store."""
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
@@ -92,10 +92,10 @@ class Server:
 
 
 @pytest.fixture(params=["dict", "sqlite", "redis"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf | Rows | Server]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dictionary | Rows | Server]:
     match request.param:
         case "dict":
-            yield Shelf()
+            yield Dictionary()
         case "sqlite":
             yield Rows(tmp_path / "entries.db")
         case _:
@@ -107,23 +107,23 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shelf | 
 def corruptions(whole: bytes, others: list[bytes]) -> Iterator[bytes]:
     for length in (*range(40), len(whole) // 2, len(whole) - 1):
         yield whole[:length]
-    for place in (*range(40), *range(40, len(whole), 7), len(whole) - 1):
+    for index in (*range(40), *range(40, len(whole), 7), len(whole) - 1):
         for mask in (0x01, 0x80, 0xFF):
-            yield whole[:place] + bytes((whole[place] ^ mask,)) + whole[place + 1 :]
+            yield whole[:index] + bytes((whole[index] ^ mask,)) + whole[index + 1 :]
     yield from (whole + b"\0", whole * 2, b"\0" + whole)
     yield from (b"hello", b"null", b'{"n": 1}', b"\x80\x04N.", b"\xabk", b"\xabk\x01" + bytes(40))
     yield from others
 
 
 @pytest.mark.parametrize("layers", STACKS)
-async def test_what_is_altered_in_the_backend_is_never_a_value(
-    layers: str, backend: Shelf | Rows | Server
+async def test_altered_bytes_are_never_a_value(
+    layers: str, backend: Dictionary | Rows | Server
 ) -> None:
     async with STACKS[layers]().over(backend.store()) as store:
-        for (collection, key), value in PLACES.items():
+        for (collection, key), value in VALUES.items():
             await store.put(key, value, collection=collection, ttl=1000)
         held = backend.all()
-        name = await found(store, backend, held)
+        name = await name_in_backend(store, backend, held)
         others = [data for other, data in held.items() if other != name]
         assert len(others) == 2
         for data in corruptions(held[name], others):
@@ -144,13 +144,15 @@ async def test_what_is_altered_in_the_backend_is_never_a_value(
         ):
             with pytest.raises((CorruptEntry, DecryptionError)):
                 await read()
-        assert await store.get("b", collection="c") == PLACES["c", "b"]
+        assert await store.get("b", collection="c") == VALUES["c", "b"]
         backend.set(name, held[name])
-        assert await store.get("a", collection="c") == PLACES["c", "a"]
+        assert await store.get("a", collection="c") == VALUES["c", "a"]
 
 
-async def found(store: Store, backend: Shelf | Rows | Server, held: dict[str, bytes]) -> str:
-    """Under which name the backend has the key `a` of the collection `c`."""
+async def name_in_backend(
+    store: Store, backend: Dictionary | Rows | Server, held: dict[str, bytes]
+) -> str:
+    """Return the name under which the backend has the key `a` of the collection `c`."""
     for name, data in held.items():
         backend.set(name, b"")
         try:
@@ -159,4 +161,4 @@ async def found(store: Store, backend: Shelf | Rows | Server, held: dict[str, by
             return name
         finally:
             backend.set(name, data)
-    raise AssertionError("the entry is nowhere")
+    raise AssertionError("the backend does not have the entry")

@@ -1,6 +1,6 @@
-"""Every finding: the stack that has it, what is said of it, and that it can be meant.
+"""Every finding: a stack that has it, its texts, and that it can be silenced.
 
-A finding that is new in the code must be added to `WRONG` here, and to `docs/findings.md`.
+Add a new finding to `WRONG` here, and to `docs/findings.md`.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def test_a_layer_declares_what_it_reports(code, tmp_path):
 
 
 @pytest.mark.parametrize("code", sorted(set(WRONG) - FATAL))
-def test_a_known_mistake_is_told_and_may_be_meant(code, tmp_path):
+def test_a_known_mistake_is_reported_and_can_be_silenced(code, tmp_path):
     store, told = built(code, tmp_path)
     mine = [text for text in told if text.startswith(f"{code}: ")]
     assert len(mine) == 1
@@ -187,11 +187,11 @@ def test_codes_are_words_with_hyphens():
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)+", code) for code in WRONG)
 
 
-# -- how findings are told -----------------------------------------------------------------
+# -- how findings are reported -------------------------------------------------------------
 
 
 class Picky(Passthrough):
-    """Has something against every place."""
+    """Reports a mistake at every position."""
 
     def findings(self, above, below, base):
         yield Finding("picky", "Nothing is right.", "Leave it.")
@@ -206,7 +206,7 @@ def test_a_warning_points_to_the_line_that_builds_the_stack():
     assert caught[0].filename == __file__
 
 
-def test_a_finding_of_an_inner_stack_is_told_once():
+def test_a_finding_of_an_inner_stack_is_reported_once():
     with pytest.warns(StackWarning):
         inner = stack(Picky()).over(MemoryStore())
     with warnings.catch_warnings():
@@ -215,7 +215,7 @@ def test_a_finding_of_an_inner_stack_is_told_once():
     assert [finding.code for finding in outer.findings] == ["picky"]
 
 
-def test_what_an_inner_stack_silenced_stays_silent():
+def test_a_finding_that_an_inner_stack_silenced_stays_silent():
     inner = stack(Picky()).silence("picky").over(MemoryStore())
     outer = stack().statistics().over(inner)
     assert outer.findings == ()
@@ -262,7 +262,7 @@ def test_the_tree_has_second_stores_as_branches():
     assert can.startswith(", ".join(sorted(store.capabilities)))
 
 
-def test_a_bare_store_is_one_line_and_what_it_can_do():
+def test_a_bare_store_is_one_line_and_its_capabilities():
     class Little(MemoryStore):
         capabilities = frozenset()
 

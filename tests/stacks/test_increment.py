@@ -23,7 +23,7 @@ def counted(where: str) -> Store:
 
 
 async def count(where: str) -> None:
-    """What one process does."""
+    """Increment the counter, as each process does."""
     async with counted(where) as store:
 
         async def task() -> None:

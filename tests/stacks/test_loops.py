@@ -1,4 +1,4 @@
-"""One store in one event loop after another, as scripts and blocking frameworks have it."""
+"""One store in several event loops, one after another, as in scripts and blocking frameworks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kvwrap import Chaos, MemoryStore, Shadow, SQLiteStore, Stack, Store, WriteB
 from kvwrap.layers.base.around import Around, Call
 
 T = TypeVar("T")
-LEFT: list[object] = []
-"""Tasks of loops that were left; kept, since no loop will ever bring them to their ends."""
+ABANDONED: list[object] = []
+"""Tasks of closed loops, which never end; referenced here so that none is destroyed pending."""
 
 
 class Slow(Around):
-    """Takes a moment, so that operations wait for each other."""
+    """A layer that takes a moment, so that operations wait for each other."""
 
     async def around(self, call: Call[T]) -> T:
         await asyncio.sleep(0.001)
@@ -27,7 +27,7 @@ class Slow(Around):
 
 
 class Stuck(Around):
-    """Holds every read for as long as `open` is not set."""
+    """A layer that blocks every read until `open` is set."""
 
     open = False
 
@@ -78,7 +78,7 @@ def test_tasks_that_wait_for_each_other_in_two_loops(name: str, closes: bool) ->
         asyncio.run(main())
 
 
-def test_a_journal_goes_on_in_another_loop(tmp_path: Path) -> None:
+def test_a_journal_continues_in_another_loop(tmp_path: Path) -> None:
     layers = stack().write_behind(tmp_path / "journal", retry_after=0.01, max_pending=2).chaos()
     store = layers.over(MemoryStore())
 
@@ -98,7 +98,7 @@ def test_a_journal_goes_on_in_another_loop(tmp_path: Path) -> None:
     assert store.find(WriteBehind).snapshot().failures >= 2
 
 
-def test_a_shadow_goes_on_in_another_loop() -> None:
+def test_a_shadow_continues_in_another_loop() -> None:
     store = stack().shadow(lambda: Slow().over(MemoryStore())).over(MemoryStore())
 
     async def main() -> None:
@@ -115,7 +115,7 @@ def test_a_shadow_goes_on_in_another_loop() -> None:
     [stack().read_through(MemoryStore, ttl=60), stack().coalesce()],
     ids=["read_through", "coalesce"],
 )
-def test_a_loop_that_is_left_with_calls_under_way_holds_nothing_up(layers: Stack) -> None:
+def test_calls_in_progress_in_an_abandoned_loop_block_nothing(layers: Stack) -> None:
     class Held(Stuck):
         pass
 
@@ -128,7 +128,7 @@ def test_a_loop_that_is_left_with_calls_under_way_holds_nothing_up(layers: Stack
     loop = asyncio.new_event_loop()
     loop.run_until_complete(given_up())
     abandoned = asyncio.all_tasks(loop)
-    assert abandoned, "the read goes on without its caller"
+    assert abandoned, "the read continues without its caller"
     loop.close()
     Held.open = True
 
@@ -139,10 +139,10 @@ def test_a_loop_that_is_left_with_calls_under_way_holds_nothing_up(layers: Stack
             assert await store.get("key") == 1
 
     asyncio.run(main())
-    LEFT.append(abandoned)
+    ABANDONED.append(abandoned)
 
 
-def test_a_journal_in_a_loop_that_was_left(tmp_path: Path) -> None:
+def test_a_journal_in_an_abandoned_loop(tmp_path: Path) -> None:
     layers = stack().write_behind(tmp_path / "journal", retry_after=3600).chaos()
     store = layers.silence("chaos-over-real-data").over(SQLiteStore(tmp_path / "entries.db"))
 
@@ -166,4 +166,4 @@ def test_a_journal_in_a_loop_that_was_left(tmp_path: Path) -> None:
             assert sorted(await store.keys()) == ["key", "other"]
 
     asyncio.run(main())
-    LEFT.append(abandoned)
+    ABANDONED.append(abandoned)

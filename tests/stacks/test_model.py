@@ -1,7 +1,7 @@
 """Whole stacks against a dictionary: layers drawn at random, in sensible and in odd orders.
 
-Whatever the layers, a store does what a dictionary with lifetimes does, or says by its
-capabilities and by `UnsupportedOperation` that it cannot. More, and longer, in `make soak`.
+With any layers, a store does what a dictionary with expiry does, or reports by its capabilities
+and by `UnsupportedOperation` that it cannot. `make soak` runs more and longer examples.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ TTLS = [None, 1.5, 10, 1000]
 CAN = Capability
 
 
-def test_every_layer_has_its_place_here() -> None:
+def test_every_layer_is_in_the_list() -> None:
     assert sorted(SENSIBLE) == NAMES
 
 
 class Model:
-    """What a store is: values with an end, by collection and key."""
+    """A model of a store: values with an expiry time, by collection and key."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -89,7 +89,7 @@ class Model:
 
 
 class Play:
-    """Does each operation to the store and to the model, and compares."""
+    """Runs each operation on the store and on the model, and compares the results."""
 
     def __init__(self, store: Store, clock: ManualClock) -> None:
         self.store = store
@@ -271,7 +271,7 @@ class Play:
         await self.store.check()
 
     async def wait(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
-        # Never to the very moment at which something ends.
+        # Never exactly to an expiry time.
         await self.clock.run((ttl or 0.25) + 0.25)
 
     async def reopen(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
@@ -304,12 +304,12 @@ LAYERINGS = st.one_of(
 
 
 def same(found: Any, wanted: Any) -> None:
-    """Equal, and of one type: `True` is not 1."""
+    """Check that both are equal and of one type: `True` is not 1."""
     assert (type(found), found) == (type(wanted), wanted)
 
 
 def layered(names: Sequence[str], base: Store, clock: ManualClock) -> Store:
-    """These layers over the store; one that cannot be in its place is left out."""
+    """Return these layers over the store, without those that cannot have their position."""
     layers = stack()
     for name in reversed(names):
         longer = LAYERS[name].make(clock) + layers
@@ -327,14 +327,14 @@ def layered(names: Sequence[str], base: Store, clock: ManualClock) -> Store:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Afterwards no task is at work, and none has failed unseen."""
-    loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
-    loop.set_exception_handler(lambda _, context: told.append(context))
+    """Check afterwards that no task is running, and that none has failed unnoticed."""
+    loop, errors = asyncio.get_running_loop(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
     before = asyncio.all_tasks()
     yield
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
-    assert told == []
+    assert errors == []
 
 
 async def play(names: Sequence[str], base: Store, steps: Sequence[Any], clock: ManualClock) -> None:

@@ -1,4 +1,4 @@
-"""A batch that fails in the middle says which of the caller's keys were done."""
+"""A batch that fails in the middle names the keys for which it succeeded, as the caller does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = [f"{number:0{number}}" for number in range(1, 9)]
 
 
 class Halves(Passthrough):
-    """Does the first half of a batch, and then fails."""
+    """A layer that does the first half of a batch, and then fails."""
 
     def __init__(self, *, after: int = 0, ends: type[KvwrapError] = StoreUnavailable) -> None:
         self.left = after
@@ -80,12 +80,12 @@ CASES = {
     **{name: case.make for name, case in STACKS.items()},
     "prefixes in prefixes": _prefixes,
 }
-# What is acknowledged by a journal fails later, for nobody.
+# A write that a journal acknowledged fails later, and no caller gets the error.
 LATER = {"write_behind"}
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - LATER))
-async def test_every_layer_says_by_its_callers_names_what_was_done(name: str) -> None:
+async def test_every_layer_names_the_callers_keys_that_succeeded(name: str) -> None:
     clock = ManualClock()
     layers: Stack = CASES[name](clock)
     backend = MemoryStore(clock=clock)
@@ -98,7 +98,7 @@ async def test_every_layer_says_by_its_callers_names_what_was_done(name: str) ->
         there = [key for key, value in zip(KEYS, found, strict=True) if value is not None]
         assert error.succeeded is not None
         if "replicate" in name:
-            # Reads see what one replica has, and acknowledged is what both have.
+            # Reads return what one replica has; acknowledged are the keys that both have.
             assert there == KEYS
             there = KEYS[:4]
         assert list(error.succeeded) == there
@@ -110,12 +110,12 @@ async def test_every_layer_says_by_its_callers_names_what_was_done(name: str) ->
 
 
 class _NotAgain(KvwrapError):
-    """No failure of the backend's, so that no layer makes it good."""
+    """An error that is not the backend's, so that no layer recovers from it."""
 
 
-async def test_of_several_attempts_all_that_was_done_counts() -> None:
+async def test_the_keys_of_all_attempts_count() -> None:
     class Worse(Halves):
-        """Does less with every attempt."""
+        """A layer that does less with every attempt."""
 
         def _half(self, keys: Sequence[str]) -> int:
             self.left += 1
@@ -133,7 +133,7 @@ async def test_of_several_attempts_all_that_was_done_counts() -> None:
 @pytest.mark.parametrize(
     ("quorum", "done"), [(None, KEYS[:2]), (2, KEYS[:4]), (1, None)], ids=["all", "two", "one"]
 )
-async def test_replication_names_what_a_quorum_has(
+async def test_replication_names_the_keys_that_a_quorum_has(
     quorum: int | None, done: list[str] | None
 ) -> None:
     class Quarters(Halves):
@@ -152,7 +152,7 @@ async def test_replication_names_what_a_quorum_has(
     assert (await failed(store.put_many(KEYS, KEYS))).succeeded == tuple(done)
 
 
-async def test_what_is_let_go_of_after_the_rest_was_written() -> None:
+async def test_a_value_that_is_dropped_after_the_others_were_written() -> None:
     class Refuses(Passthrough):
         async def remove(self, *arguments: Any) -> list[bool]:
             raise StoreUnavailable("by the test")
@@ -163,7 +163,7 @@ async def test_what_is_let_go_of_after_the_rest_was_written() -> None:
     assert error.succeeded == ("b", "c")
 
 
-async def test_a_shard_added_meanwhile() -> None:
+async def test_a_shard_that_was_added_since() -> None:
     old, new = MemoryStore(), MemoryStore()
     async with stack().shard({"b": lambda: _shared(old)}, name="a").over(_shared(new)) as store:
         await store.put_many(KEYS, KEYS)
