@@ -159,7 +159,7 @@ async def test_adapt_passes_options_to_the_store() -> None:
     assert store.clock is clock
     with pytest.raises(TypeError):
         adapt(mapping, rawer=True)
-    with pytest.raises(ConfigurationError, match="takes its options when it is made"):
+    with pytest.raises(ConfigurationError, match="pass them to its constructor"):
         adapt(store, raw=True)
 
 
