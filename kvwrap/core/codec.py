@@ -24,17 +24,17 @@ tag  argument step
 `3F` 1+n bytes an annotation: one byte n, then n bytes, the first of which is its kind
 ==== ======== ==================================================================
 
-An annotation does not encode the body. It keeps something that a layer knows about the
-entry, and that the header has no field for. Who does not know its kind skips it.
+An annotation does not encode the body. It stores a fact about the entry for which the header
+has no field. A reader that does not know its kind skips it.
 
 ==== ========================================================================
 kind annotation
 ==== ========================================================================
-`01` the expiry that was sealed with the entry (`kvwrap.layers.encryption`)
-`02` when a replica or shard got the write (`kvwrap.layers.replication.replica`)
+`01` the expiry time sealed with the entry (`kvwrap.layers.encryption`)
+`02` the time of the write to a replica or shard (`kvwrap.layers.replication.replica`)
 `04` a copy in a near store (`kvwrap.layers.read_through.copies`)
-`05` a missing key remembered in a near store (the same)
-`7F` of another package: 4 bytes of the SHA-256 of a name, then its data
+`05` a missing key, cached in a near store (the same)
+`7F` another package's: 4 bytes of the SHA-256 of a name, then its data
 ==== ========================================================================
 """
 

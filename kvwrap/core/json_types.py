@@ -92,7 +92,7 @@ def is_plain(value: Any, also: type | None) -> bool:
 
 
 def to_plain(value: Any, also: type | None) -> Any:
-    """Return a copy of the value in exact JSON types; raises `NotPlain` if there is none."""
+    """Return a copy of the value in exact JSON types; raises `NotPlain` if that is impossible."""
     kind = type(value)
     if kind in _ATOMS or kind is also:
         return value
@@ -152,7 +152,7 @@ def _hint(value: Any, also: type | None) -> str:
 
 
 def find_path(value: Any, is_wrong: Callable[[Any], bool]) -> str:
-    """Return the path of the first key or atom that is wrong, or "value" if none is."""
+    """Return the path of the first key or atom that is wrong, or "value" if all are right."""
     steps = _find(value, is_wrong)
     return path_of(steps or [])
 

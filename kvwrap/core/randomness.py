@@ -1,9 +1,9 @@
 """Random numbers for versions and identifiers, from the operating system.
 
-They come from no generator that a program can seed: two processes that call `random.seed`
-alike would draw equal versions, and one would take the other's write for its own. The system
-is asked for a block at a time, since a call for each number would cost more than a put into
-memory. A forked child drops the block, which its parent goes on using.
+They do not come from a generator that a program can seed. Two processes with the same seed
+would draw equal versions, and one would mistake the other's write for its own. Numbers are read
+in blocks, because a system call for each would cost more than a put into memory. A forked child
+drops the block, which its parent continues to use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _pop = _numbers.pop
 def new_version() -> int:
     """Return a random number of 64 bits that no other call returns, in this process or another."""
     try:
-        # One call, so that two threads never get the same number.
+        # One call, so two threads never get the same number.
         return _pop()
     except IndexError:
         block = _unpack(os.urandom(8 * _BLOCK))

@@ -204,6 +204,23 @@ def checked_serializer(serializer: object) -> Serializer:
     return serializer  # type: ignore[return-value]  # checked attribute by attribute above
 
 
+_LAYERS = {
+    codec.ENCRYPTED: ".encrypt(keyring)",
+    codec.ZSTD_DICTIONARY: ".compress(dictionaries=True)",
+    codec.ZSTD[0]: ".compress()",
+    codec.GZIP[0]: ".compress('gzip')",
+    codec.LZ4[0]: ".compress('lz4')",
+    codec.BROTLI[0]: ".compress('brotli')",
+    codec.PICKLE[0]: ".serialize('pickle')",
+}
+"""The layer that writes a step, by the tag of the step."""
+
+
+def _layer_hint(steps: bytes) -> str:
+    layer = _LAYERS.get(steps[0])
+    return f", {layer}" if layer else ""
+
+
 class ValueCodec:
     """Converts values to bodies and back with one serializer; also reads the `SAFE` formats."""
 
@@ -240,7 +257,7 @@ class ValueCodec:
                 kind = DecryptionError if steps[:1] == bytes((codec.ENCRYPTED,)) else CorruptEntry
                 raise kind(
                     f"the entry is stored as {codec.describe(steps)}, and this stack reads only "
-                    f"{self.serializer.name}: add the layer that wrote it"
+                    f"{self.serializer.name}: add the layer that wrote it{_layer_hint(steps)}"
                 )
             loads = safe.loads
         try:

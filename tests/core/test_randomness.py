@@ -1,9 +1,10 @@
-"""Versions come from the system's randomness, and no process repeats another's."""
+"""Versions: random numbers of the system, which no process repeats."""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 
 from kvwrap.core.randomness import new_version
 
@@ -23,12 +24,12 @@ def test_a_seed_does_not_repeat_versions() -> None:
 
 
 def test_a_forked_child_has_other_versions() -> None:
-    new_version()  # a block is there to be shared
+    new_version()  # so that a block exists before the fork
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.write(writer, b"".join(new_version().to_bytes(8, "big") for _ in range(100)))
-        os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)  # no cleanup of the parent's resources
     os.waitpid(child, 0)
     data = os.read(reader, 800)
     os.close(reader)

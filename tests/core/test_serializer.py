@@ -303,6 +303,22 @@ def test_a_stack_reads_what_other_safe_serializers_wrote_and_nothing_else() -> N
 
 
 @pytest.mark.parametrize(
+    ("steps", "layer"),
+    [
+        (codec.step(codec.ENCRYPTED, b"abcd") + codec.JSON, ".encrypt(keyring)"),
+        (codec.ZSTD + codec.JSON, ".compress()"),
+        (codec.step(codec.ZSTD_DICTIONARY, b"abcd") + codec.JSON, ".compress(dictionaries=True)"),
+        (codec.BROTLI + codec.JSON, ".compress('brotli')"),
+        (codec.PICKLE, ".serialize('pickle')"),
+    ],
+)
+def test_the_message_names_the_missing_layer(steps: bytes, layer: str) -> None:
+    with pytest.raises((CorruptEntry, DecryptionError)) as raised:
+        ValueCodec(JSON).loads(b"x", steps)
+    assert str(raised.value).endswith(f"reads only json: add the layer that wrote it, {layer}")
+
+
+@pytest.mark.parametrize(
     ("body", "steps", "kind"),
     [
         (b"{", codec.JSON, CorruptEntry),
