@@ -102,7 +102,7 @@ class AtomicMethods(BasicMethods):
         Args:
             version: From `get_versioned`, of the same key.
         """
-        if type(version) is not int:
+        if not isinstance(version, int) or isinstance(version, bool):
             raise InvalidValue(
                 "`version` must be an int, the `version` of what get_versioned returned; "
                 f"got {type(version).__name__}"

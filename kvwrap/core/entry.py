@@ -23,11 +23,13 @@ without encryption. It detects accidents; only encryption detects tampering.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import zlib
 
 import msgspec
 
+from kvwrap.core.randomness import new_version
 from kvwrap.errors import CorruptEntry
 
 MAGIC = b"\xabk"
@@ -38,6 +40,19 @@ _CRC = struct.Struct(">I")
 _NEVER = 0
 _LAST = 2**48 - 1
 _NOISE = 1e-6
+_SECRET = os.urandom(16)
+"""Key of the versions of foreign values, of this process; scripts get it as an argument."""
+
+
+class ForeignVersion(int):
+    """The version of a value that another program wrote without one.
+
+    It is a hash of the value and its name, keyed with a secret of this process, so conditional
+    writes compare the bytes themselves. It means nothing to another process, and nothing at rest
+    has it: an entry with such a version is stored with a new one.
+    """
+
+    __slots__ = ()
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -71,8 +86,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
             self.version if version is None else version,
         )
 
+    def with_lasting_version(self) -> Entry:
+        """Return the entry with a version that may be stored: a new one for a foreign value."""
+        if type(self.version) is not ForeignVersion:
+            return self
+        return Entry(self.body, self.codec, self.created_at, self.expires_at, new_version())
+
     def to_bytes(self, collection: str | None, key: str) -> bytes:
-        """Return header and body, to store under this collection and key."""
+        """Return header and body, to store under this collection and key.
+
+        An entry with the version of a foreign value gets a new one in its header.
+        """
         created = round(self.created_at * 1000)
         expiry = expiry_ms(self.expires_at)
         codec = self.codec
@@ -84,7 +108,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
                 created & 0xFFFFFFFF,
                 expiry >> 32,
                 expiry & 0xFFFFFFFF,
-                self.version,
+                self.version if type(self.version) is int else new_version(),
                 len(codec),
             )
             + codec
@@ -167,15 +191,38 @@ def has_expired(data: bytes, now: float) -> bool:
     return expiry != _NEVER and expiry <= now * 1000
 
 
-def foreign(body: bytes, now: float, expires_at: float | None, codec: bytes = b"") -> Entry:
-    """Return an entry for bytes that another program wrote; equal bytes have equal versions."""
-    digest = hashlib.sha1(body, usedforsecurity=False).digest()
-    return Entry(body, codec, now, expires_at, int.from_bytes(digest[:8], "big"))
+def foreign(
+    body: bytes,
+    collection: str | None,
+    key: str,
+    now: float,
+    expires_at: float | None,
+    codec: bytes = b"",
+) -> Entry:
+    """Return an entry for bytes that another program wrote, with a `ForeignVersion`.
+
+    Equal bytes under the same name have equal versions in this process.
+    """
+    digest = hashlib.sha1(foreign_salt(collection, key) + body, usedforsecurity=False).digest()
+    return Entry(body, codec, now, expires_at, ForeignVersion.from_bytes(digest[:8], "big"))
+
+
+def foreign_salt(collection: str | None, key: str) -> bytes:
+    """Return the bytes to hash in front of a foreign value: the version is the SHA-1's beginning.
+
+    SHA-1, since a script of Redis has no other hash. With a secret in front, it shows nothing of
+    the value to those who see the version, and nobody else can make two values with equal ones.
+    """
+    names = _names(collection, key)
+    return b"%b%d:%b" % (_SECRET, len(names), names)
 
 
 def _checksum(collection: str | None, key: str, head: bytes, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(_names(collection, key))))
+
+
+def _names(collection: str | None, key: str) -> bytes:
     # The length of the collection distinguishes ("ab", "c") from ("a", "bc"). It is plus one,
     # so that no collection has the number of the default one, 0.
     name = b"" if collection is None else collection.encode()
-    names = b"%d:%b%b" % (0 if collection is None else len(name) + 1, name, key.encode())
-    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(names)))
+    return b"%d:%b%b" % (0 if collection is None else len(name) + 1, name, key.encode())

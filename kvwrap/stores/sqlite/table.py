@@ -125,6 +125,7 @@ class Table:
     def _row(
         self, connection: sqlite3.Connection, collection: Collection, key: str, entry: Entry
     ) -> tuple[object, ...]:
+        entry = entry.with_lasting_version()  # the same in the header and in the column
         data = entry.to_bytes(collection, key)
         # SQLite limits the size of a row, which includes the key and some bytes of bookkeeping.
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
