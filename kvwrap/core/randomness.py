@@ -23,7 +23,7 @@ def new_version() -> int:
         # One call, so two threads never get the same number.
         return _pop()
     except IndexError:
-        block = _unpack(os.urandom(8 * _BLOCK))
+        block: tuple[int, ...] = _unpack(os.urandom(8 * _BLOCK))
         _numbers.extend(block[1:])
         return block[0]
 
