@@ -212,6 +212,28 @@ async def test_closing_waits_for_the_collected_calls(backend: Backend) -> None:
         assert await backend.keys() == ["b"]
 
 
+async def test_the_layer_is_idle_unless_calls_are_collected_or_sent(backend: Backend) -> None:
+    store = Coalesce().over(backend)
+    assert store.idle
+    backend.hold = asyncio.Event()
+    for call in (store.get("a"), store.put("a", 1), store.delete("a")):
+        task = asyncio.create_task(call)
+        await asyncio.sleep(0)
+        assert not store.idle, "collected"
+        await settle()
+        assert not store.idle, "sent"
+        backend.hold.set()
+        await task
+        assert store.idle
+        backend.hold.clear()
+    first = asyncio.create_task(store.put_many(["a", "b"], [1, 2]))
+    await settle()
+    assert not store.idle, "a batch of a caller is queued, so that later changes wait for it"
+    backend.hold.set()
+    await first
+    assert store.idle
+
+
 def test_one_store_in_two_event_loops_one_after_the_other(backend: Backend) -> None:
     store = Coalesce().over(backend)
     loop = asyncio.new_event_loop()

@@ -94,9 +94,12 @@ async def test_confirmed_invalidations_cost_no_memory(far: Far, clock: ManualClo
         collection = f"collection-{number}"
         await tier.start(collection, ["key"]).result()
         await tier.invalidate(collection, ["key"])
+        assert not tier.pending
         await tier.invalidate_collection(collection)
-    assert tier.idle
+        assert not tier.pending
+    await tier.invalidate_everything()
     assert not tier.pending
+    assert tier.idle
 
 
 def test_an_invalidation_is_confirmed_only_by_what_it_returned() -> None:
