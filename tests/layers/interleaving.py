@@ -100,7 +100,7 @@ class GatedStore(MemoryStore):
         self.calls.append((call, tuple(keys)))
         try:
             if call in self.before:
-                await self.stage.gate(f"{self.role}.{call} goes")
+                await self.stage.gate(f"{self.role}.{call} request")
             self._fail(call)
         except BaseException:
             effect.close()  # type: ignore[attr-defined]  # a coroutine
@@ -108,7 +108,7 @@ class GatedStore(MemoryStore):
         result = await effect
         self.on_effect(call, keys, data)
         if call in self.after:
-            await self.stage.gate(f"{self.role}.{call} comes")
+            await self.stage.gate(f"{self.role}.{call} answer")
         self._fail(call + "!")
         return result
 
@@ -136,13 +136,13 @@ class GatedStore(MemoryStore):
     async def drop(self, collection: Any) -> bool:
         self.calls.append(("drop", ()))
         if "drop" in self.before:
-            await self.stage.gate(f"{self.role}.drop goes")
+            await self.stage.gate(f"{self.role}.drop request")
         self._fail("drop")
         dropped = (await super().list_keys(collection, KeyRange(), None)).keys
         await super().remove(collection, dropped)  # not `drop`, which calls the gated `remove`
         self.on_effect("remove", dropped, None)
         if "drop" in self.after:
-            await self.stage.gate(f"{self.role}.drop comes")
+            await self.stage.gate(f"{self.role}.drop answer")
         self._fail("drop!")
         return bool(dropped)
 

@@ -14,7 +14,7 @@ class TierCounts(msgspec.Struct):
         stale_served: Keys served after their near ttl, because the far store was unavailable.
         misses: Keys whose readers waited for the far store.
         joined: Of the misses, those answered by another caller's read of the far store.
-        far_reads: Calls of the far store.
+        far_reads: Read calls of the far store.
         far_keys: Keys requested in these calls, those of refreshes included.
         fills: Copies and remembered misses put into the near store.
         refused_fills: Results not put there, because a change of the key had come between.

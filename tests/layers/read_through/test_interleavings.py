@@ -147,7 +147,7 @@ PUT = [("put", "a", "a1")]
 FEW = {"before": "write remove drop", "after": ""}
 """The near store's gates where there are many actors: its reads answer at once."""
 FAR_LATE = {"before": "read", "after": "read write remove drop"}
-"""The far store's gates where there are many actors: a change takes effect at once, and is
+"""The far store's gates where there are many actors: a change takes effect at once and is
 answered late."""
 
 SMALL: dict[str, Callable[[], Tiers]] = {
