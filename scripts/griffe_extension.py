@@ -1,7 +1,7 @@
-"""What the documentation's reader of source code (griffe) cannot see of kvwrap.
+"""Complete what griffe, which reads the source code for the documentation, cannot see.
 
-The builder's methods are declared by a line each; here they get their signature and the first
-paragraph of their layer. Doctests in docstrings become blocks of code.
+The builder declares each of its methods in one line. Here a method gets the signature of its layer
+and the first paragraph of the layer's docstring. Doctests become blocks of code.
 """
 
 from __future__ import annotations
