@@ -7,6 +7,7 @@ import secrets
 import time
 from typing import Any
 
+from kvwrap.cli.output import echo
 from kvwrap.keyring import Key
 from kvwrap.keyring.key import SUITES
 from kvwrap.keyring.text import format_keys
@@ -34,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
     """Print the key. Returns the exit code."""
     key = Key.generate(options.algorithm)
     name = options.name or f"{time.strftime('%Y-%m')}-{secrets.token_hex(3)}"
-    print(format_keys([(name, key.algorithm, key.reveal_text())]))
+    echo(format_keys([(name, key.algorithm, key.reveal_text())]))
     return 0

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from kvwrap.cli import keygen, rewrite
+from kvwrap.cli.output import echo
 from kvwrap.core.validation import suggest
 from kvwrap.errors import KvwrapError
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_commands(commands)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words:
-        print("kvwrap: a command is required\n", file=sys.stderr)
+        echo("kvwrap: a command is required\n", file=sys.stderr)
         parser.print_help(sys.stderr)
         return REFUSED
     command = words[0]
@@ -47,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except KvwrapError as error:
-        print(f"kvwrap: {error}", file=sys.stderr)
+        echo(f"kvwrap: {error}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
-        print("\nkvwrap: interrupted; run the same command again to resume", file=sys.stderr)
+        echo("\nkvwrap: interrupted; run the same command again to resume", file=sys.stderr)
         return REFUSED
     return code

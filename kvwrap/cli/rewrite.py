@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+from kvwrap.cli.output import echo
 from kvwrap.config.load import from_config
 from kvwrap.rewriting.rewrite import Progress, Report, rewrite
 
@@ -31,22 +32,28 @@ def add_commands(commands: Any) -> None:
             action="append",
             help="a collection to include, repeatable, '' for the default one; default: all",
         )
+        parser.add_argument("--prefix", default="", help="only keys that begin with this")
         parser.add_argument("--batch", type=int, default=100, help="keys in one round trip")
         parser.add_argument("--state", help="file for the state, to resume after a stop")
         parser.add_argument("--quiet", action="store_true", help="print no progress on stderr")
-        parser.set_defaults(run=run, exclusive=False)
+        parser.set_defaults(run=run, exclusive=False, everything=False)
         if name == "rewrite":
             parser.add_argument(
                 "--exclusive",
                 action="store_true",
                 help="there is no other writer: for stores that cannot compare versions",
             )
+            parser.add_argument(
+                "--everything",
+                action="store_true",
+                help="no other program uses the store: for the default collection with raw=true",
+            )
 
 
 def run(options: argparse.Namespace) -> int:
     """Rewrite or inspect, and print the report. Returns the exit code."""
     report = asyncio.run(_rewrite(options))
-    print(report)
+    echo(report)
     return FAILED if report.failed else 0
 
 
@@ -55,7 +62,9 @@ async def _rewrite(options: argparse.Namespace) -> Report:
     async with from_config(options.config) as store:
         report = await rewrite(
             store,
+            prefix=options.prefix,
             collections=collections,
+            everything=options.everything,
             batch=options.batch,
             progress=None if options.quiet else _ProgressLine(),
             resume=options.state,
@@ -63,7 +72,7 @@ async def _rewrite(options: argparse.Namespace) -> Report:
             exclusive=options.exclusive,
         )
     if not options.quiet:
-        print(file=sys.stderr)
+        echo(file=sys.stderr)
     return report
 
 
@@ -80,6 +89,7 @@ class _ProgressLine:
         self._last = now
         report = progress.report
         rate = report.seen / (now - self._start)
-        name = "default collection" if progress.collection is None else progress.collection
+        name = "default collection" if progress.collection is None else repr(progress.collection)
         line = f"{report.seen:,} seen, {report.rewritten:,} rewritten, {rate:,.0f}/s, in {name}"
-        print(f"\r{line[:100]:<100}", end="", file=sys.stderr, flush=True)
+        print("\r", end="", file=sys.stderr)
+        echo(f"{line[:100]:<100}", end="", file=sys.stderr)

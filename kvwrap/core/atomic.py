@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
-from kvwrap.core.entry import Entry
+from kvwrap.core.entry import Entry, ForeignVersion
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict, touch_by_writing
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.randomness import new_version
@@ -102,7 +102,7 @@ class AtomicMethods(BasicMethods):
         Args:
             version: From `get_versioned`, of the same key.
         """
-        if not isinstance(version, int) or isinstance(version, bool):
+        if type(version) not in (int, ForeignVersion):
             raise InvalidValue(
                 "`version` must be an int, the `version` of what get_versioned returned; "
                 f"got {type(version).__name__}"

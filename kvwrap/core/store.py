@@ -94,6 +94,13 @@ class Store(AtomicMethods, Hints):
         """
         raise ConfigurationError(f"a {cls.__name__} has no URLs: call its constructor")
 
+    async def scrub(self) -> None:
+        """Erase the remains of overwritten and deleted entries, where the backend keeps some.
+
+        `kvwrap.rewrite` calls this of the backend at the end, so that plaintext does not stay
+        there after it was encrypted. By default there is nothing to do.
+        """
+
     @property
     def base(self) -> Store:
         """The backend under all layers; a bare store's base is the store itself."""

@@ -149,7 +149,7 @@ def _fields(entry: Entry, field: str) -> dict[str, Any] | None:
         return None
     try:
         fields = _loads(entry.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and field in fields else None
 

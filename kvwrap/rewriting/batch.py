@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Primitives
-from kvwrap.errors import CorruptEntry, DecryptionError, KvwrapError, ValueTooLarge
-from kvwrap.rewriting.recorder import Recorder, is_current
+from kvwrap.core.entry import Entry, ForeignVersion, live
+from kvwrap.core.primitives import Collection
+from kvwrap.errors import CorruptEntry, KvwrapError
+from kvwrap.rewriting.chain import ENTRY_ERRORS, Place, Reading
 from kvwrap.rewriting.report import Report
+from kvwrap.rewriting.scope import Scope
 
 _ATTEMPTS = 20
 """Lost races after which an entry is left unchanged, and reported."""
-
-_ENTRY_ERRORS = (DecryptionError, CorruptEntry, ValueTooLarge)
-"""Errors that concern one entry, and do not prevent the rewriting of others."""
 
 
 class StaleEntry(NamedTuple):
@@ -23,22 +21,21 @@ class StaleEntry(NamedTuple):
 
     Attributes:
         key: Its key.
-        entry: The entry as read.
-        codec: The codec that it has at rest.
+        stored: The entry as stored.
+        plain: The entry as the stack's users see it.
     """
 
     key: str
-    entry: Entry
-    codec: bytes
+    stored: Entry
+    plain: Entry
 
 
 class Rewriter:
     """Rewrites keys of one collection, a batch at a time.
 
     Args:
-        part: The part to read from and write to.
-        collection: The collection, by its name at that part.
-        recorder: Records the entries that pass the transforms inside that part.
+        scope: Where to read and write.
+        collection: The collection, by its name in that scope.
         report: Counts the results.
         complete_codec: Adds the missing codec to an entry that another program wrote.
         dry_run: Whether to write nothing.
@@ -47,19 +44,19 @@ class Rewriter:
 
     def __init__(
         self,
-        part: Primitives,
+        scope: Scope,
         collection: Collection,
-        recorder: Recorder,
         report: Report,
         complete_codec: Callable[[Entry], Entry],
         *,
         dry_run: bool,
         exclusive: bool,
     ) -> None:
-        self._part = part
+        self._chain = scope.chain
+        self._clock = scope.part.clock
         self._collection = collection
-        self._recorder = recorder
         self._report = report
+        self._counts = report.counts_of(collection)
         self._complete_codec = complete_codec
         self._dry_run = dry_run
         self._exclusive = exclusive
@@ -68,21 +65,12 @@ class Rewriter:
         """Check these keys, and rewrite the entries that are not in their current form."""
         report = self._report
         report.seen += len(keys)
+        self._counts.seen += len(keys)
         pending = keys
         for _ in range(_ATTEMPTS):
-            self._recorder.clear()
-            stale: list[StaleEntry] = []
-            for key, entry in await self._read(pending):
-                observations = self._recorder.take(entry)
-                codec = observations[-1].stored.codec if observations else entry.codec
-                if await is_current(observations):
-                    report.current += 1
-                    report.count_form(codec)
-                elif self._dry_run:
-                    report.rewritten += 1
-                    report.count_form(codec)
-                else:
-                    stale.append(StaleEntry(key, entry, codec))
+            stale = [
+                item for reading in await self._read(pending) if (item := self._judge(reading))
+            ]
             pending = await self._write(stale) if stale else []
             if not pending:
                 return
@@ -94,52 +82,83 @@ class Rewriter:
                 "again",
             )
 
-    async def _read(self, keys: Sequence[str]) -> list[tuple[str, Entry]]:
-        """Read these keys. Returns those that have an entry and could be read."""
+    def _judge(self, reading: Reading) -> StaleEntry | None:
+        """Count an entry that was read. Returns it if it has to be written."""
+        report, stored = self._report, reading.stored
+        if stored is None:
+            report.gone += 1
+        elif reading.error is not None:
+            self._fail(reading.key, stored, reading.error)
+        elif (plain := live(reading.plain, self._clock.time())) is None:
+            report.gone += 1
+        elif reading.is_current:
+            report.current += 1
+            report.count_form(stored.codec)
+        elif self._dry_run:
+            self._count_rewritten(stored, stored.codec)
+        else:
+            return StaleEntry(reading.key, stored, plain)
+        return None
+
+    async def _read(self, keys: Sequence[str]) -> list[Reading]:
+        """Read these keys, one by one if one of them prevents the reading of all."""
         try:
-            entries = await self._part.read(self._collection, keys)
-        except _ENTRY_ERRORS as error:
+            return await self._chain.read(Place(self._collection, keys))
+        except ENTRY_ERRORS as error:
             if len(keys) == 1:
                 self._report.count_failure(self._collection, keys[0], _reason(error))
                 return []
-            return [item for key in keys for item in await self._read([key])]
-        self._report.gone += entries.count(None)
-        return [(key, entry) for key, entry in zip(keys, entries) if entry is not None]
+            return [reading for key in keys for reading in await self._read([key])]
 
     async def _write(self, stale: Sequence[StaleEntry]) -> list[str]:
         """Write these entries. Returns the keys that changed since they were read."""
-        ready: list[StaleEntry] = []
+        complete: list[StaleEntry] = []
         for item in stale:
             try:
-                ready.append(item._replace(entry=self._complete_codec(item.entry)))
+                plain = self._complete_codec(item.plain).with_lasting_version()
             except CorruptEntry as error:
-                self._fail(item, error)
-        if not ready:
-            return []
+                self._fail(item.key, item.stored, error)
+            else:
+                complete.append(item._replace(plain=plain))
+        place = Place(self._collection, [item.key for item in complete])
+        encoded = await self._chain.encode(place, [item.plain for item in complete])
+        ready: list[tuple[StaleEntry, Entry]] = []
+        for item, result in zip(complete, encoded, strict=True):
+            if isinstance(result, Entry):
+                ready.append((item, result))
+            else:
+                self._fail(item.key, item.stored, result)
+        return await self._write_encoded(ready) if ready else []
+
+    async def _write_encoded(self, ready: Sequence[tuple[StaleEntry, Entry]]) -> list[str]:
+        place = Place(self._collection, [item.key for item, _ in ready])
+        versions = None if self._exclusive else [item.stored.version for item, _ in ready]
         try:
-            written = await self._part.write(
-                self._collection,
-                [item.key for item in ready],
-                [item.entry for item in ready],
-                None if self._exclusive else [item.entry.version for item in ready],
-            )
-        except _ENTRY_ERRORS as error:
+            written = await self._chain.write(place, [entry for _, entry in ready], versions)
+        except ENTRY_ERRORS as error:
             if len(ready) == 1:
-                self._fail(ready[0], error)
+                item = ready[0][0]
+                self._fail(item.key, item.stored, error)
                 return []
-            return [key for item in ready for key in await self._write([item])]
+            return [key for pair in ready for key in await self._write_encoded([pair])]
         lost = []
-        for item, put in zip(ready, written):
+        for (item, entry), put in zip(ready, written, strict=True):
             if put:
-                self._report.rewritten += 1
-                self._report.count_form(self._recorder.written_codec(item.entry))
+                self._count_rewritten(item.stored, entry.codec)
             else:
                 lost.append(item.key)
         return lost
 
-    def _fail(self, item: StaleEntry, error: KvwrapError) -> None:
-        self._report.count_failure(self._collection, item.key, _reason(error))
-        self._report.count_form(item.codec)
+    def _count_rewritten(self, stored: Entry, codec: bytes) -> None:
+        self._report.rewritten += 1
+        self._counts.rewritten += 1
+        if type(stored.version) is ForeignVersion:
+            self._report.foreign += 1
+        self._report.count_form(codec)
+
+    def _fail(self, key: str, stored: Entry, error: KvwrapError) -> None:
+        self._report.count_failure(self._collection, key, _reason(error))
+        self._report.count_form(stored.codec)
 
 
 def _reason(error: KvwrapError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,15 @@ from typing import Any
 import msgspec
 
 from kvwrap.core.primitives import Collection
+from kvwrap.core.text import printable
 from kvwrap.errors import ConfigurationError
 from kvwrap.rewriting.report import Report
+
+FORMAT = 2
+"""The version of the format of a state."""
+
+_INTERVAL = 0.5
+"""Seconds of work that may have to be done again after a process was killed."""
 
 Resume = str | os.PathLike[str] | Mapping[str, Any]
 """The path of a checkpoint file, or a state from `Progress.state`."""
@@ -21,15 +29,17 @@ class Checkpoint(msgspec.Struct):
     """The position of a rewrite.
 
     Attributes:
-        target: The form that entries are rewritten to; another target starts over.
+        store: The backend, as it describes itself.
+        target: What is rewritten to which form; another target starts over.
         done: The finished collections, each with the name of its scope.
         scope: The name of the current scope.
         collection: The current collection of that scope.
-        last_key: The last finished key of that collection, if the store keeps keys in order.
+        last_key: The last finished key of that collection.
         report: The report so far.
         format: The version of this format.
     """
 
+    store: str
     target: list[str]
     done: list[tuple[str, Collection]] = msgspec.field(default_factory=list)
     # The JSON has these two under the names "place" and "after".
@@ -37,7 +47,11 @@ class Checkpoint(msgspec.Struct):
     collection: Collection = None
     last_key: str | None = msgspec.field(default=None, name="after")
     report: Report = msgspec.field(default_factory=Report)
-    format: int = 1
+    format: int = FORMAT
+
+    def encode(self) -> bytes:
+        """Return this checkpoint as JSON."""
+        return msgspec.json.encode(self)
 
     def begin(self, scope: str, collection: Collection) -> None:
         """Set the current collection. The last key stays if it is the same collection."""
@@ -61,49 +75,94 @@ class CheckpointFile:
         self._state = resume if isinstance(resume, Mapping) else None
         path = None if resume is None or isinstance(resume, Mapping) else Path(resume)
         self._path = path
+        self._saved_at = -_INTERVAL
 
     def load(self, initial: Checkpoint) -> Checkpoint:
         """Return the earlier checkpoint if it is of the same rewrite, else the initial one.
 
         Raises:
-            ConfigurationError: There is one, and it is not the state of a rewrite.
+            ConfigurationError: There is one, and it is not the state of a rewrite of this store,
+                or the file cannot be read or written.
         """
         state: Any = self._state
-        if self._path is not None and self._path.exists():
+        source = "the mapping that was passed as `resume`"
+        if self._path is not None:
+            source = repr(str(self._path))
             try:
                 state = msgspec.json.decode(self._path.read_bytes())
-            except (OSError, msgspec.DecodeError) as error:
-                raise _unreadable(str(self._path)) from error
-        if state is None:
-            return initial
-        try:
-            earlier = msgspec.convert(state, Checkpoint)
-        except msgspec.ValidationError:
-            source = str(self._path or "the mapping that was passed as `resume`")
-            raise _unreadable(source) from None
-        same = (earlier.target, earlier.report.dry_run, earlier.format) == (
-            initial.target,
-            initial.report.dry_run,
-            initial.format,
-        )
-        return earlier if same else initial
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise self._failure("read", error) from error
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise _no_state(source) from None
+        earlier = initial if state is None else _parse(state, source)
+        if earlier.store != initial.store:
+            raise ConfigurationError(
+                f"`resume` must be a state of this store, {initial.store}; {source} is that of a "
+                f"rewrite of {printable(earlier.store)}: pass another path, or delete the file"
+            )
+        same = (earlier.target, earlier.report.dry_run) == (initial.target, initial.report.dry_run)
+        checkpoint = earlier if same else initial
+        self.save(checkpoint.encode())
+        return checkpoint
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the file atomically."""
+    def save(self, encoded: bytes) -> None:
+        """Replace the file atomically: at every moment it is the old state or the new one.
+
+        Raises:
+            ConfigurationError: The file cannot be written.
+        """
         if self._path is None:
             return
         temporary = self._path.with_name(self._path.name + ".new")
-        temporary.write_bytes(msgspec.json.encode(checkpoint))
-        temporary.replace(self._path)
+        try:
+            temporary.unlink(missing_ok=True)
+            # For the user alone, since it has names of keys.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+                file.write(encoded)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except OSError as error:
+            raise self._failure("written", error) from error
+        self._saved_at = time.monotonic()
+
+    def save_sometimes(self, encoded: bytes) -> None:
+        """Save, unless that was done less than half a second ago."""
+        if time.monotonic() - self._saved_at >= _INTERVAL:
+            self.save(encoded)
 
     def remove(self) -> None:
         """Delete the file, after a rewrite that has finished."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as error:
+                raise self._failure("deleted", error) from error
+
+    def _failure(self, action: str, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"the state file {str(self._path)!r} cannot be {action} "
+            f"({error.strerror or type(error).__name__}): pass another path as `resume`"
+        )
 
 
-def _unreadable(source: str) -> ConfigurationError:
+def _parse(state: Any, source: str) -> Checkpoint:
+    try:
+        checkpoint = msgspec.convert(state, Checkpoint)
+        for form in checkpoint.report.forms:
+            bytes.fromhex(form)
+    except (msgspec.ValidationError, ValueError):
+        raise _no_state(source) from None
+    if checkpoint.format != FORMAT:
+        raise _no_state(source)
+    return checkpoint
+
+
+def _no_state(source: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{source} is not the state of a rewrite: to start over, pass another path as `resume`, or "
-        "none"
+        f"{source} is not the state of a rewrite, or it is damaged: to start over, pass another "
+        "path as `resume`, or delete the file"
     )

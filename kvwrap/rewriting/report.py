@@ -8,9 +8,11 @@ import msgspec
 
 from kvwrap.core import codec
 from kvwrap.core.primitives import Collection
+from kvwrap.core.text import printable
 
 _MAX_FAILURES = 1000
-_MAX_FAILURES_SHOWN = 20
+_MAX_SHOWN = 20
+_EXAMPLES = 3
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -19,6 +21,18 @@ class Failure(msgspec.Struct, frozen=True):
     collection: Collection
     key: str
     reason: str
+
+
+class CollectionCounts(msgspec.Struct):
+    """The results for one collection.
+
+    Attributes:
+        seen: Number of entries examined.
+        rewritten: Number of entries written in their current form, or that would be.
+    """
+
+    seen: int = 0
+    rewritten: int = 0
 
 
 class Report(msgspec.Struct):
@@ -32,6 +46,9 @@ class Report(msgspec.Struct):
         gone: Number of entries that were deleted, or expired, in the meantime.
         failed: Number of entries that could not be rewritten.
         failures: The first 1,000 of these, with collection, key and reason.
+        reasons: Number of failed entries for each reason; after 1,000 reasons, for the others.
+        foreign: Number of rewritten values that another program wrote, and can no longer read.
+        counts: The results for each collection, with "" for the default one.
         forms: Number of entries in each form; a form is a codec in hexadecimal.
         names: The names of the known encryption keys, by their ids in hexadecimal.
         primary: The names of the keys that entries are sealed with.
@@ -45,11 +62,19 @@ class Report(msgspec.Struct):
     gone: int = 0
     failed: int = 0
     failures: list[Failure] = msgspec.field(default_factory=list)
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    foreign: int = 0
+    counts: dict[str, CollectionCounts] = msgspec.field(default_factory=dict)
     forms: dict[str, int] = msgspec.field(default_factory=dict)
     names: dict[str, str] = msgspec.field(default_factory=dict)
     primary: list[str] = msgspec.field(default_factory=list)
     dry_run: bool = False
     complete: bool = False
+
+    @property
+    def collections(self) -> dict[Collection, CollectionCounts]:
+        """The results for each collection that was gone over."""
+        return {name or None: counts for name, counts in self.counts.items()}
 
     @property
     def keys(self) -> dict[str, int]:
@@ -89,15 +114,23 @@ class Report(msgspec.Struct):
         needed = {*self.keys, *self.primary}
         return [name for name in self.names.values() if name not in needed]
 
+    def counts_of(self, collection: Collection) -> CollectionCounts:
+        """Return the counts of a collection, which are zero at first."""
+        return self.counts.setdefault(collection or "", CollectionCounts())
+
     def count_failure(self, collection: Collection, key: str, reason: str) -> None:
         """Count an entry as failed."""
         self.failed += 1
+        if reason not in self.reasons and len(self.reasons) >= _MAX_FAILURES:
+            reason = "other reasons"
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if len(self.failures) < _MAX_FAILURES:
             self.failures.append(Failure(collection, key, reason))
 
     def count_form(self, entry_codec: bytes) -> None:
-        """Count an entry with this codec at rest."""
-        form = entry_codec.hex()
+        """Count an entry with this codec at rest. Annotations are not part of a form."""
+        steps = [step for step in codec.steps(entry_codec) if step[0] != codec.ANNOTATION]
+        form = b"".join(steps).hex()
         self.forms[form] = self.forms.get(form, 0) + 1
 
     def _step_counts(self, tag: int) -> list[tuple[bytes, int]]:
@@ -129,10 +162,39 @@ class Report(msgspec.Struct):
             lines.append(f"unencrypted   {self.unencrypted:,}")
         if self.retirable:
             lines.append(f"not needed    {', '.join(self.retirable)}")
-        lines += [
-            f"failed        {failure.key!r} in {failure.collection!r}: {failure.reason}"
-            for failure in self.failures[:_MAX_FAILURES_SHOWN]
-        ]
+        if self.foreign:
+            lines.append(f"foreign       {self.foreign:,} values of other programs {rewritten}")
+        lines += _shown(
+            "in", [_collection_line(*item, rewritten) for item in self.collections.items()]
+        )
+        lines += _shown("failed", [self._failure_line(reason) for reason in self.reasons])
         if not self.complete:
             lines.append("not complete  part of the store was not examined")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
+
+    def _failure_line(self, reason: str) -> str:
+        """Return one line for all failures of a reason."""
+        count = self.reasons[reason]
+        examples = [each for each in self.failures if each.reason == reason][:_EXAMPLES]
+        names = [f"{each.key!r} in {_title(each.collection)}" for each in examples]
+        more = [f"{count - len(names):,} more"] if names and count > len(names) else []
+        title = ", ".join((*names, *more)) or f"{count:,}"
+        return f"{count:,}: {reason} ({title})" if count > 1 else f"{title}: {reason}"
+
+
+def _collection_line(collection: Collection, counts: CollectionCounts, rewritten: str) -> str:
+    title = _title(collection)
+    if not counts.seen:
+        return f"{title}: nothing found"
+    return f"{title}: {counts.seen:,} seen, {counts.rewritten:,} {rewritten}"
+
+
+def _title(collection: Collection) -> str:
+    return "the default collection" if collection is None else repr(collection)
+
+
+def _shown(title: str, lines: list[str]) -> list[str]:
+    """Return the first lines with their title, and how many there are besides."""
+    shown = [f"{title:<13} {line}" for line in lines[:_MAX_SHOWN]]
+    more = len(lines) - len(shown)
+    return [*shown, f"{title:<13} {more:,} more lines like these"] if more else shown

@@ -12,22 +12,25 @@ from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
 from kvwrap.layers.base.renaming import Renaming
 from kvwrap.layers.base.transform import Transform
+from kvwrap.rewriting.chain import Chain, Place
 
 
 class Scope(NamedTuple):
-    """A part to read from and write to, and its collections.
+    """A part that lists keys, and the chain that reads and writes their entries.
 
     Attributes:
         name: The name of the scope in a checkpoint.
-        part: The part.
+        part: The part that lists them.
+        chain: The way of their entries from that part inwards.
         collections: The collections to rewrite; `None` for all.
-        transforms: The transforms from that part inwards.
+        prefix: The prefix of the keys to rewrite.
     """
 
     name: str
     part: Primitives
+    chain: Chain
     collections: Sequence[Collection] | None
-    transforms: Sequence[Transform]
+    prefix: str
 
     async def list_collections(self) -> list[Collection]:
         """Return the collections to rewrite, always in the same order."""
@@ -39,11 +42,14 @@ class Scope(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """True if the scope includes every collection of its part."""
-        return self.collections is None and Capability.COLLECTIONS in self.part.capabilities
+        """True if the scope includes every key of its part."""
+        enumerable = Capability.COLLECTIONS in self.part.capabilities
+        return self.collections is None and not self.prefix and enumerable
 
 
-def scopes_of(store: Store, collections: Sequence[Collection] | None) -> Iterator[Scope]:
+def scopes_of(
+    store: Store, collections: Sequence[Collection] | None, prefix: str
+) -> Iterator[Scope]:
     """Yield the scopes of a store: the users' entries, then the layers' own records.
 
     The users' entries are read at the outermost transform, with the layers outside it that
@@ -51,7 +57,7 @@ def scopes_of(store: Store, collections: Sequence[Collection] | None) -> Iterato
     statistics, guards and limits on what users do.
 
     Raises:
-        ConfigurationError: The stack has no transform.
+        ConfigurationError: The stack has no transform, or hides the names that are to be chosen.
     """
     layers = layers_of(store)
     depths = [depth for depth, layer in enumerate(layers) if isinstance(layer, Transform)]
@@ -61,36 +67,50 @@ def scopes_of(store: Store, collections: Sequence[Collection] | None) -> Iterato
             "bytes: pass the store over which .compress() or .encrypt() stands",
             store=store.name,
         )
-    transforms = [layer for layer in layers if isinstance(layer, Transform)]
-    yield Scope("values", _renamed(layers[: depths[0] + 1], collections), collections, transforms)
+    part, renaming = _renamed(layers[: depths[0] + 1], collections, prefix)
+    chain = Chain([*renaming, *layers[depths[0] :]])
+    yield Scope("values", part, chain, collections, prefix)
     for depth, layer in enumerate(layers):
-        below = [other for other in layers[depth + 1 :] if isinstance(other, Transform)]
-        if layer.reserved and below and collections is None:
-            yield Scope(layer.name, layer.inner, layer.reserved, below)
+        below = layers[depth + 1 :]
+        transforms = any(isinstance(other, Transform) for other in below)
+        if layer.reserved and transforms and collections is None and not prefix:
+            yield Scope(layer.name, layer.inner, Chain(below), layer.reserved, "")
 
 
-def _renamed(layers: Sequence[Layer], collections: Sequence[Collection] | None) -> Primitives:
-    """Return the innermost of these layers, under those that rename.
+def _renamed(
+    layers: Sequence[Layer], collections: Sequence[Collection] | None, prefix: str
+) -> tuple[Primitives, list[Layer]]:
+    """Return the innermost of these layers under those that rename, and the latter.
 
     Inside a keyed hash, names are hashes. A layer outside the hash that would have to know
-    the names is left out, and then no collections can be chosen.
+    the names is left out, and then neither collections nor keys can be chosen.
     """
     part: Primitives = layers[-1]
+    renaming: list[Layer] = []
     hashed = False
     for layer in reversed(layers[:-1]):
         hides = "hashes_keys" in layer.traits
         if isinstance(layer, Renaming) and not (hashed and layer.prefixes_keys):
-            part = layer.bind(part)
+            bound = layer.bind(part)
+            renaming.insert(0, bound)
+            part = bound
         elif (hides and layer.arguments.get("collections")) or isinstance(layer, Renaming):
             if collections is not None:
-                raise ConfigurationError(
-                    "`collections` needs layers that keep collection names readable, and the "
-                    f"names cannot be followed through {layer.name}: rewrite everything, without "
-                    "collections=[...]"
-                )
+                raise _hidden("collections=[...]", "collection names", layer)
+            if prefix:
+                raise _hidden("prefix=...", "keys", layer)
             break
+        elif hides and prefix:
+            raise _hidden("prefix=...", "keys", layer)
         hashed = hashed or hides
-    return part
+    return part, renaming
+
+
+def _hidden(argument: str, names: str, layer: Layer) -> ConfigurationError:
+    return ConfigurationError(
+        f"`{argument.partition('=')[0]}` needs layers that keep {names} readable, and the "
+        f"names cannot be followed through {layer.name}: rewrite everything, without {argument}"
+    )
 
 
 def check(scope: Scope, *, writes: bool, exclusive: bool) -> None:
@@ -110,3 +130,24 @@ def check(scope: Scope, *, writes: bool, exclusive: bool) -> None:
             "concurrent writes could be lost: set exclusive=True if there is no other writer",
             store=name,
         )
+
+
+def check_is_limited(scope: Scope, base: Store, collections: Sequence[Collection]) -> None:
+    """Raise an error if a rewrite would change every key of a store that others share.
+
+    Raises:
+        ConfigurationError: The default collection of a store with `raw=True` would be
+            rewritten as a whole.
+    """
+    if "raw" not in base.traits:
+        return
+    for collection in collections:
+        place = scope.chain.place_in_backend(Place(collection, [scope.prefix]))
+        if place == (None, [""]):
+            raise ConfigurationError(
+                "with raw=True the default collection has every key of the backend, also those "
+                "of other programs, which cannot read what a rewrite seals: limit it with "
+                "prefix='user:' or collections=['user'], or set everything=True if no other "
+                "program uses this backend (kvwrap rewrite: --prefix, --collection, --everything)",
+                store=base.name,
+            )

@@ -246,7 +246,7 @@ def format_name(collection: Collection, key: str) -> str:
 
 def parse_name(name: object) -> tuple[Collection, str] | None:
     """Return the arguments that `format_name` has this result for, or None if there are none."""
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not _is_text(name):
         return None
     if not name.startswith("@"):
         return None, name
@@ -255,6 +255,15 @@ def parse_name(name: object) -> tuple[Collection, str] | None:
     if colon and key and format_name(collection, key) == name:
         return collection, key
     return None
+
+
+def _is_text(name: str) -> bool:
+    """Return True if the name is valid Unicode, as keys are: `os.listdir` makes others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_mapping(obj: object) -> bool:

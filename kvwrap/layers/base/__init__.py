@@ -67,7 +67,7 @@ from kvwrap.layers.base.around import Around, Call
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
 from kvwrap.layers.base.partitioning import Partitioning, SubBatch
 from kvwrap.layers.base.renaming import Renaming, key_prefix_outside_hashed_keys
-from kvwrap.layers.base.transform import Observer, Transform
+from kvwrap.layers.base.transform import Transform
 
 __all__ = [  # noqa: RUF022  # grouped by purpose
     # Base classes, and what their methods take
@@ -75,7 +75,6 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Around",
     "Call",
     "Transform",
-    "Observer",
     "Renaming",
     "key_prefix_outside_hashed_keys",
     "Partitioning",

@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
-
-
-class Observer(Protocol):
-    """Sees the entries that pass through a transform, in both forms.
-
-    Its methods must be quick and must not raise.
-    """
-
-    def on_read(
-        self,
-        layer: Transform,
-        collection: Collection,
-        keys: Sequence[str],
-        stored: Sequence[Entry | None],
-        plain: Sequence[Entry | None],
-    ) -> None:
-        """Receive the entries of a read: as `inner` returned them, and as decoded."""
-
-    def on_write(self, layer: Transform, stored: Sequence[Entry], written: Sequence[bool]) -> None:
-        """Receive the encoded entries of a write, and for each whether it was written."""
 
 
 class Transform(Layer):
@@ -72,9 +51,6 @@ class Transform(Layer):
             return encoded.codec == stored.codec and encoded.body == stored.body
         return encoded.codec == stored.codec
 
-    observer: Observer | None = None
-    """Set while `kvwrap.rewrite` runs; sees every entry that is read or written."""
-
     def on_bind(self) -> None:
         self._prepares_encode = type(self).prepare_encode is not Transform.prepare_encode
         self._prepares_decode = type(self).prepare_decode is not Transform.prepare_decode
@@ -84,13 +60,10 @@ class Transform(Layer):
         if self._prepares_decode:
             await self.prepare_decode(collection, entries)
         decode = self.decode
-        decoded = [
+        return [
             None if entry is None else decode(entry, collection, key)
             for key, entry in zip(keys, entries, strict=True)
         ]
-        if self.observer is not None:
-            self.observer.on_read(self, collection, keys, entries, decoded)
-        return decoded
 
     async def write(
         self,
@@ -103,7 +76,4 @@ class Transform(Layer):
             await self.prepare_encode(collection)
         encode = self.encode
         encoded = [encode(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]
-        written = await self.inner.write(collection, keys, encoded, expected)
-        if self.observer is not None:
-            self.observer.on_write(self, encoded, written)
-        return written
+        return await self.inner.write(collection, keys, encoded, expected)

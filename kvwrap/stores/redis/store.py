@@ -119,6 +119,8 @@ class RedisStore(Store):
         )
         self._server = Server(options, store=self.name, ensure_open=self.ready)
         self.capabilities -= self._form.unsupported
+        if options.raw:
+            self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
 
     @classmethod
     def from_url(cls, url: str) -> Self:

@@ -101,8 +101,10 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
     )
     # FULL: a commit is on the disk before it returns. The other two do the same on macOS, where
     # syncing alone does not reach the disk.
+    pragmas = ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON")
+    # What is overwritten or deleted is erased, so that plaintext does not stay in free pages.
     try:
-        for pragma in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
+        for pragma in (*pragmas, "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()

@@ -27,13 +27,15 @@ _SQL: Final = {
     "remove": "DELETE FROM {t} WHERE collection = ? AND key = ? RETURNING expires_at",
     "remove_if_version": "DELETE FROM {t} WHERE collection = ? AND key = ? AND version = ? "
     "RETURNING expires_at",
-    "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND {live} ORDER BY key LIMIT ?",
+    "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < x'' AND {live} "
+    "ORDER BY key LIMIT ?",
     "keys_below": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < ? AND {live} "
     "ORDER BY key LIMIT ?",
-    # Jumps from one collection's name to the next, without reading all their keys.
+    # Jumps from one collection's name to the next, without reading all their keys. Blobs, which
+    # no store of this class writes as names, come after all texts.
     "collections": "WITH RECURSIVE names (name) AS (SELECT min(collection) FROM {t} UNION ALL "
     "SELECT (SELECT min(collection) FROM {t} WHERE collection > name) FROM names "
-    "WHERE name IS NOT NULL) SELECT name FROM names WHERE name IS NOT NULL AND EXISTS "
+    "WHERE typeof(name) = 'text') SELECT name FROM names WHERE typeof(name) = 'text' AND EXISTS "
     "(SELECT 1 FROM {t} WHERE collection = name AND {live})",
     "any_in": "SELECT EXISTS (SELECT 1 FROM {t} WHERE {live} AND collection = ?)",
     "drop": "DELETE FROM {t} WHERE collection = ?",

@@ -213,5 +213,34 @@ class SQLiteStore(Store):
         while await self._run_write(self._table.sweep):
             pass
 
+    async def scrub(self) -> None:
+        """Empty the log of recent writes, which still has what they replaced.
+
+        The file itself keeps nothing: what a connection of this class replaces or deletes is
+        overwritten (`secure_delete`). Free pages of other programs' connections remain, and
+        copies of the file. While another process reads, this waits for up to `timeout` seconds.
+
+        Raises:
+            StoreTimeout: The file was in use all the time.
+        """
+        await self._check_usable()
+        if self._path != _MEMORY:
+            await self._run_on(self._writer, self._truncate_log)
+
+    def _truncate_log(self) -> None:
+        connection = self._writer.connection
+        assert connection is not None
+
+        def truncate() -> None:
+            # Waits for readers and writers itself, and returns a row instead of raising.
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                error = sqlite3.OperationalError("the log is in use")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                error.sqlite_errorname = "SQLITE_BUSY"
+                raise error
+
+        retry_while_busy(truncate, self._timeout)
+
     async def ping(self) -> None:
         await self._run_read(self._table.probe)
