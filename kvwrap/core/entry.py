@@ -41,15 +41,15 @@ _NEVER = 0
 _LAST = 2**48 - 1
 _NOISE = 1e-6
 _SECRET = os.urandom(16)
-"""Key of the versions of foreign values, of this process; scripts get it as an argument."""
+"""This process's key for the versions of foreign values; scripts get it as an argument."""
 
 
 class ForeignVersion(int):
     """The version of a value that another program wrote without one.
 
-    It is a hash of the value and its name, keyed with a secret of this process, so conditional
-    writes compare the bytes themselves. It means nothing to another process, and nothing at rest
-    has it: an entry with such a version is stored with a new one.
+    It is a hash of the value and its name, keyed with a secret of this process. So conditional
+    writes compare the bytes themselves. It is meaningless to other processes and never stored:
+    an entry with such a version is stored with a new one.
     """
 
     __slots__ = ()
@@ -208,10 +208,10 @@ def foreign(
 
 
 def foreign_salt(collection: str | None, key: str) -> bytes:
-    """Return the bytes to hash in front of a foreign value: the version is the SHA-1's beginning.
+    """Return the prefix to hash with a foreign value; the version is the first 8 bytes of SHA-1.
 
-    SHA-1, since a script of Redis has no other hash. With a secret in front, it shows nothing of
-    the value to those who see the version, and nobody else can make two values with equal ones.
+    SHA-1 is the only hash in a script of Redis. Because the prefix is secret, a version reveals
+    nothing about the value, and nobody else can construct two values with equal versions.
     """
     names = _names(collection, key)
     return b"%b%d:%b" % (_SECRET, len(names), names)
