@@ -165,23 +165,24 @@ class _MsgspecConverter(Converter[T]):
         except (TypeError, ValueError, RecursionError):
             raise Mismatch(f"{type(instance).__name__} cannot be converted to JSON") from None
 
+    # `load` and `check` do not share a function, because a call is a third of the time of `check`.
+
     def load(self, value: Any) -> T:
-        return self._convert(value, str_keys=True)
+        try:
+            instance: T = msgspec.convert(value, self._model, strict=self._strict, str_keys=True)
+        except msgspec.ValidationError as error:
+            raise Mismatch(_without_values(error)) from None
+        return instance
 
     def check(self, value: Any) -> T:
-        return self._convert(value, str_keys=False)
+        try:
+            instance: T = msgspec.convert(value, self._model, strict=self._strict)
+        except msgspec.ValidationError as error:
+            raise Mismatch(_without_values(error)) from None
+        return instance
 
     def complete(self, value: Any) -> Any:
         return _to_json(self.check(value))
-
-    def _convert(self, value: Any, *, str_keys: bool) -> T:
-        try:
-            converted: T = msgspec.convert(
-                value, self._model, strict=self._strict, str_keys=str_keys
-            )
-        except msgspec.ValidationError as error:
-            raise Mismatch(_without_values(error)) from None
-        return converted
 
 
 _SAFE = ("Expected `", "Object missing required field `")
