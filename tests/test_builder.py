@@ -50,7 +50,7 @@ def test_a_builder_method_is_a_function_of_the_class(name: str) -> None:
 
 def test_help_of_a_method_shows_its_arguments_and_its_docs() -> None:
     shown = pydoc.render_doc(stack().encrypt, renderer=pydoc.plaintext)
-    assert "encrypt(keyring: 'KeySource', *, accept_plaintext: 'bool' = False" in shown
+    assert "encrypt(keyring: 'KeySource', *, context: 'bytes' = b''" in shown
     assert "-> 'Stack'" in shown
     assert str(inspect.getdoc(kvwrap.Encryption)).splitlines()[0] in shown
 

@@ -41,11 +41,16 @@ class KeyRange(msgspec.Struct, frozen=True):
     """A range of keys: those with the prefix, from `start` up to but not including `end`.
 
     Keys compare by their code points.
+
+    Attributes:
+        masked: Whether to list also keys whose entries are at rest and hidden by a layer
+            (`kvwrap.layers.base.Masking`), as a caller wants that removes or rewrites them.
     """
 
     prefix: str = ""
     start: str | None = None
     end: str | None = None
+    masked: bool = False
 
     def __contains__(self, key: str) -> bool:
         return (

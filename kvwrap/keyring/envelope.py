@@ -16,7 +16,7 @@ from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
 from kvwrap.keyring.calling import call
-from kvwrap.keyring.cipher import Cipher, MessageCount, key_step
+from kvwrap.keyring.cipher import Cipher, key_step
 from kvwrap.keyring.kek import KEK
 from kvwrap.keyring.key import Algorithm, Key, checked_algorithm, decode_base64
 from kvwrap.keyring.rotation import NamedKeys, checked_mapping
@@ -76,7 +76,6 @@ class EnvelopeKeyring(NamedKeys[WrappedKey]):
         self._kek = kek
         self._max_age = checked_ttl(max_age)
         self._max_keys = max_keys
-        self._counts: dict[str, MessageCount] = {}
 
     # -- sources -----------------------------------------------------------------------
 
@@ -159,15 +158,13 @@ class EnvelopeKeyring(NamedKeys[WrappedKey]):
     def _replace(
         self, keys: Mapping[str, WrappedKey], primary: str, kek: KEK | None = None
     ) -> Self:
-        changed = type(self)(
+        return type(self)(
             keys,
             kek=kek or self._kek,
             primary=primary,
             max_age=self._max_age,
             max_keys=self._max_keys,
         )
-        changed._counts = self._counts
-        return changed
 
     # -- use by a layer ----------------------------------------------------------------
 
@@ -182,7 +179,7 @@ class EnvelopeKeyring(NamedKeys[WrappedKey]):
             unwrapped = Key(material, algorithm=key.algorithm)
         except ConfigurationError as error:
             raise ConfigurationError(f"key {name!r}, unwrapped: {error.message}") from None
-        return Cipher(name, unwrapped, self._counts.setdefault(name, MessageCount()))
+        return Cipher(name, unwrapped)
 
     def __repr__(self) -> str:
         return f"EnvelopeKeyring(primary={self.primary!r}, keys={list(self._keys)!r})"

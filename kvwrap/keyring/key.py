@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import secrets
 from typing import Any, Literal, NoReturn, Self
@@ -24,6 +25,9 @@ NONCE = 12
 
 TAG = 16
 """Bytes in an authentication tag, for every algorithm."""
+
+COMMITMENT = 16
+"""Bytes of the commitment to its key that a message begins with."""
 
 UNPICKLABLE = "a key cannot be pickled: load the keys in each process, from where they are stored"
 
@@ -110,6 +114,22 @@ class Key:
                 f"the OpenSSL that cryptography is linked with lacks {self.algorithm}: install "
                 "cryptography from its own wheels, or use another algorithm for the key"
             ) from None
+
+    def commitment(self) -> bytes:
+        """Return 16 bytes that commit a message to this key and its algorithm.
+
+        HKDF-SHA256 of the key, so they reveal nothing of it.
+        """
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        info = b"kvwrap key commitment" + self.algorithm.encode()
+        derived: bytes = HKDF(SHA256(), COMMITMENT, salt=None, info=info).derive(self._material)
+        return derived
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of algorithm and bytes, which identifies the key in this process."""
+        return hashlib.sha256(self.algorithm.encode() + b":" + self._material).digest()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Key):

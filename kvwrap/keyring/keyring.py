@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from kvwrap.core.clock import Clock
@@ -51,7 +51,6 @@ class Keyring(NamedKeys[Key]):
         _check_distinct(converted)
         super().__init__(converted, primary)
         self._reference: Mapping[str, str] | None = None
-        self._ciphers: dict[str, Cipher] = {}
 
     # -- sources -----------------------------------------------------------------------
 
@@ -148,27 +147,16 @@ class Keyring(NamedKeys[Key]):
         return self._replace({**self._keys, name: added}, self.primary)
 
     def _replace(self, keys: Mapping[str, Key], primary: str) -> Self:
-        changed = type(self)(keys, primary=primary)
-        changed.adopt(self._ciphers.values())
-        return changed
-
-    def adopt(self, ciphers: Iterable[Cipher]) -> None:
-        """Continue with the ciphers, and so the message counts, of keys that are the same here."""
-        for cipher in ciphers:
-            if cipher.key == self._keys.get(cipher.name):
-                self._ciphers[cipher.name] = cipher
+        return type(self)(keys, primary=primary)
 
     # -- use by a layer ----------------------------------------------------------------
 
     def bind(self, clock: Clock) -> PlainKeys:
-        return _bind(self, None)
+        return _bind(self)
 
     def cipher(self, name: str) -> Cipher:
-        """Return the cipher of this key, always the same object, so that it can count."""
-        cipher = self._ciphers.get(name)
-        if cipher is None:
-            cipher = self._ciphers[name] = Cipher(name, self._keys[name])
-        return cipher
+        """Return a cipher for the key of this name."""
+        return Cipher(name, self._require(name))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Keyring):
@@ -186,12 +174,10 @@ class Keyring(NamedKeys[Key]):
         return f"Keyring(primary={self.primary!r}{f', others={others!r}' if others else ''})"
 
 
-def _bind(source: Any, previous: PlainKeys | None) -> PlainKeys:
-    """Bind a keyring, or a mapping of keys, continuing the ciphers of the previous keys."""
+def _bind(source: Any) -> PlainKeys:
+    """Bind a keyring, or a mapping of keys."""
     keyring = source if isinstance(source, Keyring) else Keyring(source)
-    if previous is not None:
-        keyring.adopt(previous.ciphers.values())
-    return PlainKeys(keyring.cipher(keyring.primary), map(keyring.cipher, keyring.names))
+    return PlainKeys(keyring.primary, map(keyring.cipher, keyring.names))
 
 
 def _to_key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -> Key:

@@ -22,8 +22,8 @@ _RETRY_DELAY = 5.0
 """Seconds between two fetches for unknown keys, and after a failed fetch."""
 
 
-MakeKeys = Callable[[Any, PlainKeys | None], PlainKeys]
-"""Makes keys from a fetched value, continuing the ciphers of the previous keys."""
+MakeKeys = Callable[[Any], PlainKeys]
+"""Makes keys from a fetched value."""
 
 
 class LiveKeyring(KeySource):
@@ -38,7 +38,7 @@ class LiveKeyring(KeySource):
 
     Args:
         fetch: Returns the value that `make_keys` takes. Async, or else run in a thread.
-        make_keys: Makes the keys from that value and the previous keys.
+        make_keys: Makes the keys from that value.
         refresh: Seconds after which the function is called again. `None`: only when a key is
             unknown, and by `store.find(Encryption).reload()`.
 
@@ -149,7 +149,7 @@ class LiveKeys:
 
     async def _load(self) -> PlainKeys:
         fetched = await call(self._fetch, role="the function of Keyring.from_callable")
-        self._keys = self._make_keys(fetched, self._keys)
+        self._keys = self._make_keys(fetched)
         now = self._clock.monotonic()
         self._refresh_at, self._retry_at = now + self._interval, now + _RETRY_DELAY
         return self._keys

@@ -13,9 +13,10 @@ class PlainKeys:
     waits = False
     idle = True
 
-    def __init__(self, primary: Cipher, ciphers: Iterable[Cipher]) -> None:
-        self.primary = primary
-        self.ciphers: Mapping[bytes, Cipher] = {cipher.step: cipher for cipher in ciphers}
+    def __init__(self, primary: str, ciphers: Iterable[Cipher]) -> None:
+        by_name = {cipher.name: cipher for cipher in ciphers}
+        self.primary = by_name[primary]
+        self.ciphers: Mapping[bytes, Cipher] = {c.step: c for c in by_name.values()}
 
     @property
     def names(self) -> Mapping[bytes, str]:

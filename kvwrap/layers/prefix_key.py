@@ -52,6 +52,10 @@ class PrefixKey(Renaming):
             )
         return [name for name in await self.inner.list_collections() if await holds_any(self, name)]
 
+    async def drop_all(self) -> bool:
+        names = await self.inner.list_collections()
+        return any([await self.drop(name) for name in names])
+
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:

@@ -44,6 +44,7 @@ class TTLClamp(Layer):
     keeps it exactly. With `jitter`, every key of a batch draws its own share.
     """
 
+    traits = frozenset({"clamps_ttl"})
     finding_codes = frozenset({"expiry-without-end"})
 
     def __init__(

@@ -125,7 +125,7 @@ async def rewrite(
         f"collections={collections!r}",
         f"prefix={prefix!r}",
     ]
-    checkpoint = file.load(Checkpoint(repr(store.base), target, report=report))
+    checkpoint = file.load(Checkpoint(store.base.location, target, report=report))
     report = checkpoint.report
     values = ValueCodec(store.serializer)
     run = _Run(values, checkpoint, file, batch, progress, dry_run=dry_run, exclusive=exclusive)
@@ -209,7 +209,7 @@ class _Run:
         last_key = self._checkpoint.last_key
         ordered = Capability.RANGE in scope.part.capabilities
         unsorted: list[str] = []
-        key_range = KeyRange(prefix=scope.prefix, start=last_key if ordered else None)
+        key_range = KeyRange(scope.prefix, last_key if ordered else None, masked=True)
         async for page in pages(scope.part, collection, key_range):
             keys = [key for key in page.keys if last_key is None or key > last_key]
             if ordered:

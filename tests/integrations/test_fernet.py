@@ -12,6 +12,8 @@ from kvwrap.core import codec
 from kvwrap.integrations.fernet import FernetTokens
 from tests.integrations.foreign import FERNET, RING, store_holding
 
+pytestmark = pytest.mark.filterwarnings("ignore:legacy-open:kvwrap.StackWarning")
+
 
 @pytest.mark.parametrize("steps", [b"", codec.BYTES, codec.JSON])
 @pytest.mark.parametrize("quoted", [False, True])

@@ -29,6 +29,8 @@ from kvwrap.integrations.fernet import FernetTokens
 from kvwrap.integrations.py_key_value import PyKeyValueCompression, PyKeyValueEncryption
 from tests.integrations.foreign import FERNET, RING, store_holding
 
+pytestmark = pytest.mark.filterwarnings("ignore:legacy-open:kvwrap.StackWarning")
+
 VALUE = {"name": "Ada", "text": "the same words " * 100}
 
 

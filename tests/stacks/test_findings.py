@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from kvwrap import (
     Capability,
@@ -25,6 +26,7 @@ from kvwrap import (
 )
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, layers_of
+from kvwrap.integrations.fernet import FernetTokens
 
 ROOT = Path(__file__).parents[2]
 KEYS = Keyring({"k": b"k" * 32})
@@ -59,6 +61,7 @@ WRONG = {
     "compressed-twice": lambda at: stack().compress().compress(),
     "compression-inside-encryption": lambda at: stack().encrypt(KEYS).compress(),
     "concurrency-limit-outside-retry": lambda at: stack().limit_concurrency(9).retry(),
+    "contexts-open": lambda at: stack().encrypt(KEYS, context=b"b", accept_contexts=[b"a"]),
     "default-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).default_value(1),
     "default-inside-copies": lambda at: stack().shard([MemoryStore]).default_value(1),
     "default-inside-encryption": lambda at: stack().encrypt(KEYS).default_value(1),
@@ -72,9 +75,11 @@ WRONG = {
     "key-prefix-outside-hashed-keys": lambda at: stack().prefix_key("a-").hash_keys(b"s" * 32),
     "keys-hashed-twice": lambda at: stack().hash_keys(b"s" * 32).hash_keys(b"t" * 32),
     "layer-under-one-store": lambda at: stack().route({"a*": MemoryStore}).prefix_key("p-"),
+    "legacy-open": lambda at: stack().encrypt(KEYS, legacy=[FernetTokens(Fernet.generate_key())]),
     "limit-inside-transform": lambda at: stack().compress().limit_size(9),
     "log-of-values": lambda at: stack().log(values=True),
     "migration-open": lambda at: stack().encrypt(KEYS, accept_plaintext=True),
+    "minimum-inside-encryption": lambda at: stack().encrypt(KEYS).clamp_ttl(minimum=9),
     "near-not-nearer": lambda at: stack().read_through(SharedMemory, ttl=1),
     "near-without-ttl": lambda at: stack().read_through(MemoryStore),
     "pickle-unprotected": lambda at: stack().serialize("pickle"),
@@ -84,6 +89,7 @@ WRONG = {
     "plaintext-second-store": lambda at: (
         stack().fallback(SQLiteStore(at / "fallback.db")).encrypt(KEYS)
     ),
+    "prefix-inside-encryption": lambda at: stack().encrypt(KEYS).prefix_collection("a-"),
     "quorums-do-not-overlap": lambda at: stack().replicate([MemoryStore], write_quorum=1),
     "rate-limit-outside-retry": lambda at: stack().limit_rate(9).retry(),
     "retry-outside-cache": lambda at: stack().retry().read_through(MemoryStore, ttl=1),

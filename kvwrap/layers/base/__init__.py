@@ -2,8 +2,8 @@
 
 Base classes: derive from `Layer` to change some of the ten primitives, from `Around` to do
 the same around every operation, from `Transform` to change the bytes of entries, from
-`Renaming` to map collections and keys to other names, from `Partitioning` to keep each
-entry in one of several stores.
+`Renaming` to map collections and keys to other names, from `Masking` to hide entries, from
+`Partitioning` to keep each entry in one of several stores.
 
 The rest, in the order of `__all__`: the types in the signatures of the primitives; entries,
 expiry and codecs; serializers; second stores; batches; pages of keys; concurrency; checks
@@ -25,7 +25,7 @@ from kvwrap.core.batch import (
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes, is_running, wait_for
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
@@ -65,6 +65,7 @@ from kvwrap.core.validation import (
 )
 from kvwrap.layers.base.around import Around, Call
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
+from kvwrap.layers.base.masking import Masking
 from kvwrap.layers.base.partitioning import Partitioning, SubBatch
 from kvwrap.layers.base.renaming import Renaming, key_prefix_outside_hashed_keys
 from kvwrap.layers.base.transform import Transform
@@ -76,6 +77,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Call",
     "Transform",
     "Renaming",
+    "Masking",
     "key_prefix_outside_hashed_keys",
     "Partitioning",
     "SubBatch",
@@ -97,6 +99,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     # Entries, expiry and codecs
     "Entry",
     "live",
+    "expiry_ms",
     "new_version",
     "TTL",
     "LATEST",

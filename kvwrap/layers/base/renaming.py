@@ -95,6 +95,7 @@ class Renaming(Layer):
             prefix + key_range.prefix,
             None if key_range.start is None else prefix + key_range.start,
             None if key_range.end is None else prefix + key_range.end,
+            key_range.masked,
         )
         page = await self.inner.list_keys(target, prefixed_range, cursor)
         # A key that is only the prefix is not this layer's: without it, the name would be empty.
@@ -113,7 +114,7 @@ class Renaming(Layer):
         Returns True if one was removed.
         """
         dropped = False
-        async for page in pages(self.inner, collection, KeyRange(prefix)):
+        async for page in pages(self.inner, collection, KeyRange(prefix, masked=True)):
             keys = [key for key in page.keys if len(key) > len(prefix)]
             if keys:
                 dropped = any(await self.inner.remove(collection, keys)) or dropped

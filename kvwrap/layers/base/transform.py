@@ -21,11 +21,14 @@ class Transform(Layer):
         """Return the entry to store instead of this one."""
         return entry
 
-    def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
-        """Return the entry that `encode` was given.
+    def decode(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+        """Return the entry that `encode` was given; `None` if users must not find it any more.
 
-        Raises a typed error if that is impossible: the bytes are damaged, or the layer refuses
-        entries that it did not encode.
+        A layer that returns `None` also puts a `Masking` layer between itself and `inner`,
+        which hides such entries from everything but reads.
+
+        Raises a typed error if the entry cannot be decoded: the bytes are damaged, or the layer
+        refuses entries that it did not encode.
         """
         return entry
 

@@ -1,9 +1,9 @@
-"""Authenticated encryption of values, bound to collection and key."""
+"""Authenticated encryption of values, bound to context, collection, key and expiry."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 from kvwrap.errors import ConfigurationError, DecryptionError, ValueTooLarge
 from kvwrap.keyring.cipher import Cipher
@@ -14,35 +14,47 @@ from kvwrap.layers.base import (
     Finding,
     Layer,
     LegacyReader,
+    Primitives,
     Store,
     Transform,
     checked_count,
     checked_flag,
     checked_readers,
-    codec,
+    new_version,
+    touch_by_writing,
 )
-
-_ENCRYPTED = bytes((codec.ENCRYPTED,))
-
-_STEP_LENGTH = 5
-"""Bytes of the codec step that names a key: the tag, and the key's id."""
-
-_DEFAULT_COLLECTION = b"\x01\x00"
-_pack_collection_head = struct.Struct(">BBI").pack
-_pack_length = struct.Struct(">I").pack
+from kvwrap.layers.encryption.findings import FINDING_CODES, find
+from kvwrap.layers.encryption.sealing import (
+    STEP_LENGTH,
+    OutlivedEntries,
+    associated_data,
+    context_head,
+    has_sealed_expiry,
+    is_over,
+    is_sealed,
+    split,
+    with_sealed_expiry,
+)
 
 
 class Encryption(Transform):
-    """Encrypts values, and binds each to its collection, its key and the steps in its header.
+    """Encrypts values, and binds each to its names, its times and the steps in its header.
 
     Reading raises `DecryptionError` for an entry that was altered, truncated, sealed with
-    another key, or copied from another name. The body at rest is a nonce of 12 bytes, the
-    ciphertext and a tag of 16 bytes. The header names the key by 5 bytes. Collections, keys,
-    expiry and the length of values are not hidden; see `HashedKey` for keys.
+    another key or for another context, or copied from another name. An entry never lives longer
+    than its writer said, whatever its header says. The body at rest is a commitment to the key of
+    16 bytes, a nonce of 12, the ciphertext and a tag of 16. The header names the key by 5 bytes,
+    and repeats the expiry, sealed, in 9. Collections, keys, times and the length of values are
+    not hidden; see `HashedKey` for keys.
 
     Args:
         keyring: A `Keyring`, one that is fetched (`Keyring.from_callable`), or one of wrapped
             keys (`EnvelopeKeyring`).
+        context: Bytes that name what the entries belong to, such as a table, a namespace or a
+            tenant. Entries open only with the context that they were sealed with. It is not
+            secret.
+        accept_contexts: Contexts of older entries, which are still opened; tried in this order
+            after `context`. `kvwrap.rewrite` brings the entries over.
         accept_plaintext: Whether values that are not encrypted are read, during a migration
             of old data. Anyone who can write to the backend can then forge values.
         seal: False writes plaintext and only opens sealed entries: until a deployment has
@@ -54,17 +66,20 @@ class Encryption(Transform):
             ChaCha20-Poly1305, 2^48 for AES-256-GCM-SIV).
 
     Reads raise `DecryptionError`. Writes raise `ConfigurationError` when the primary key has
-    reached its limit, and `ValueTooLarge` over 2 GiB; nothing is written then.
+    reached its limit, and `ValueTooLarge` over 2 GiB; nothing is written then. `expire` seals
+    the entry again, so it reads and writes, conditionally where the store compares versions.
     """
 
     traits = frozenset({"encrypts"})
-    finding_codes = frozenset({"double-encryption", "migration-open", "plaintext-pickle"})
+    finding_codes = FINDING_CODES
     _keys: BoundKeys
 
     def __init__(
         self,
         keyring: KeySource,
         *,
+        context: bytes = b"",
+        accept_contexts: Sequence[bytes] = (),
         accept_plaintext: bool = False,
         seal: bool = True,
         legacy: Sequence[LegacyReader] = (),
@@ -73,8 +88,11 @@ class Encryption(Transform):
         _check_source(keyring)
         if message_limit is not None:
             checked_count(message_limit, "message_limit")
-        readers = checked_readers(legacy)
-        for reader in readers:
+        self.context = _checked_context(context, "context")
+        self.accept_contexts = _checked_contexts(accept_contexts)
+        self.accept_plaintext = checked_flag(accept_plaintext, "accept_plaintext")
+        self.legacy = checked_readers(legacy)
+        for reader in self.legacy:
             if not reader.authenticates and not accept_plaintext:
                 raise ConfigurationError(
                     "the readers in `legacy` must authenticate what they read; got "
@@ -82,15 +100,18 @@ class Encryption(Transform):
                     "the layer that it is for, such as Compression, or set accept_plaintext=True"
                 )
         self.keyring = keyring
-        self._accepts_plaintext = checked_flag(accept_plaintext, "accept_plaintext")
         self._seals = checked_flag(seal, "seal")
         if not seal and not accept_plaintext:
             raise ConfigurationError(
                 "seal=False needs accept_plaintext=True, because the layer could not read what "
                 "it wrote; got accept_plaintext=False"
             )
-        self._legacy = readers
         self._limit = message_limit
+        self._head = context_head(self.context)
+        self._older_heads = [context_head(older) for older in self.accept_contexts]
+
+    def bind(self, inner: Primitives) -> Self:
+        return super().bind(OutlivedEntries().bind(inner))
 
     def on_bind(self) -> None:
         self._keys = self.keyring.bind(self.clock)
@@ -121,7 +142,7 @@ class Encryption(Transform):
         self._use(await self._keys.fetch_primary())
 
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
-        steps = {entry.codec[:_STEP_LENGTH] for entry in entries if entry is not None}
+        steps = {entry.codec[:STEP_LENGTH] for entry in entries if entry is not None}
         # Set last, with no await before `decode` runs: another task cannot change it between.
         self._ciphers = await self._keys.fetch_ciphers(steps)
 
@@ -131,9 +152,10 @@ class Encryption(Transform):
         cipher = self._primary
         if cipher.count.messages >= self._primary_limit:
             raise self._limit_reached(cipher, collection, key)
-        steps = cipher.step + entry.codec
+        steps = cipher.step + with_sealed_expiry(entry.codec, entry.expires_at)
+        bound = associated_data(self._head, collection, key, entry.created_at, steps)
         try:
-            body = cipher.seal(entry.body, associated_data(collection, key, steps))
+            body = cipher.seal(entry.body, bound)
         except OverflowError:
             raise ValueTooLarge(
                 "an encrypted value must not exceed 2 GiB; this one does, and nothing was "
@@ -144,45 +166,75 @@ class Encryption(Transform):
             ) from None
         return Entry(body, steps, entry.created_at, entry.expires_at, entry.version)
 
-    def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
+    def decode(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
         steps = entry.codec
-        cipher = self._ciphers.get(steps[:_STEP_LENGTH])
+        cipher = self._ciphers.get(steps[:STEP_LENGTH])
         if cipher is None:
             return self._decode_foreign(entry, collection, key)
-        body = cipher.open(entry.body, associated_data(collection, key, steps))
+        bound = associated_data(self._head, collection, key, entry.created_at, steps)
+        body = cipher.open(entry.body, bound)
         if body is None:
-            raise self._refusal(
-                f"the entry does not open with key {cipher.name!r}: it was altered, or sealed "
-                "under another name or with another key of this name",
-                collection,
-                key,
-            )
-        return Entry(body, steps[_STEP_LENGTH:], entry.created_at, entry.expires_at, entry.version)
+            body = self._open_older(cipher, entry, collection, key)
+        steps, expires_at = split(entry)
+        if expires_at is not entry.expires_at and is_over(expires_at, entry, self.clock.time()):
+            return None
+        return Entry(body, steps, entry.created_at, expires_at, entry.version)
+
+    def _open_older(self, cipher: Cipher, entry: Entry, collection: Collection, key: str) -> bytes:
+        """Open an entry that does not open with the own context, with an accepted one."""
+        for head in self._older_heads:
+            bound = associated_data(head, collection, key, entry.created_at, entry.codec)
+            body = cipher.open(entry.body, bound)
+            if body is not None:
+                return body
+        if not cipher.committed(entry.body):
+            problem = "it was sealed with another key of this name, or altered"
+        else:
+            problem = "it was altered, or sealed under another name or for another context"
+        raise self._refusal(
+            f"the entry does not open with key {cipher.name!r}: {problem}", collection, key
+        )
 
     def _decode_foreign(self, entry: Entry, collection: Collection, key: str) -> Entry:
         """Decode an entry that no key of this layer sealed, if it may be read."""
-        if entry.codec[:1] == _ENCRYPTED:
+        if is_sealed(entry):
             known = ", ".join(
                 f"{name!r} ({step[1:].hex()})" for step, name in self._keys.names.items()
             )
             raise self._refusal(
-                f"the entry is sealed with key id {entry.codec[1:_STEP_LENGTH].hex()}, which the "
+                f"the entry is sealed with key id {entry.codec[1:STEP_LENGTH].hex()}, which the "
                 f"keyring does not have; it has {known}: add the missing key to the keyring",
                 collection,
                 key,
             )
-        for reader in self._legacy:
+        for reader in self.legacy:
             decoded = reader.read(entry, collection, key)
             if decoded is not None:
                 return decoded
-        if self._accepts_plaintext:
-            return entry
-        raise self._refusal(
-            "an entry must be encrypted, and this one is not encrypted: to read such entries "
-            "during a migration, set accept_plaintext=True",
-            collection,
-            key,
-        )
+        if not self.accept_plaintext:
+            raise self._refusal(
+                "an entry must be encrypted, and this one is not encrypted: to read such entries "
+                "during a migration, set accept_plaintext=True",
+                collection,
+                key,
+            )
+        if has_sealed_expiry(entry.codec) or any(
+            cipher.committed(entry.body) for cipher in self._known_ciphers()
+        ):
+            raise self._refusal(
+                "the entry is encrypted, and its header says that it is not: the header was "
+                "altered. Delete the entry, or restore it from a backup",
+                collection,
+                key,
+            )
+        return entry
+
+    def _known_ciphers(self) -> Iterable[Cipher]:
+        """Return the ciphers of the loaded keys."""
+        loaded = {**self._keys.ciphers, **self._ciphers}
+        if not self._keys.waits:
+            return loaded.values()
+        return {**loaded, self._primary.step: self._primary}.values()
 
     def _refusal(self, message: str, collection: Collection, key: str) -> DecryptionError:
         return DecryptionError(message, store=self.name, collection=collection, key=key)
@@ -198,18 +250,31 @@ class Encryption(Transform):
             key=key,
         )
 
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        """Set new expiry times, by sealing the entries again.
+
+        If the store cannot compare versions, a write between reading and writing is lost.
+        """
+        return await touch_by_writing(self, collection, keys, expires, _renewed, owner=self.name)
+
     # -- state and operation -----------------------------------------------------------
 
     def is_current(self, stored: Entry, plain: Entry, collection: Collection, key: str) -> bool:
         if not self._seals:
-            return stored.codec[:1] != _ENCRYPTED
-        return stored.codec[:_STEP_LENGTH] == self._primary.step
+            return not is_sealed(stored)
+        if stored.codec[:STEP_LENGTH] != self._primary.step:
+            return False
+        if not self._older_heads:
+            return True
+        bound = associated_data(self._head, collection, key, stored.created_at, stored.codec)
+        return self._primary.open(stored.body, bound) is not None
 
     @property
     def messages(self) -> dict[str, int]:
         """Number of messages that this process has sealed, by the names of the loaded keys."""
-        ciphers = {**self._keys.ciphers, **self._ciphers}
-        return {cipher.name: cipher.count.messages for cipher in ciphers.values()}
+        return {cipher.name: cipher.count.messages for cipher in self._known_ciphers()}
 
     @property
     def primary(self) -> str:
@@ -234,45 +299,29 @@ class Encryption(Transform):
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
-    ) -> Iterator[Finding]:
-        if any("encrypts" in layer.traits for layer in below):
-            yield Finding(
-                "double-encryption",
-                "Values that this layer encrypts are encrypted again by a layer inside it.",
-                "Remove one. To change keys, promote another key of the keyring and rewrite.",
-            )
-        if not self._accepts_plaintext:
-            return
-        yield Finding(
-            "migration-open",
-            "Values that are not encrypted are read, so anyone who can write to the backend can "
-            "forge them.",
-            "Rewrite the remaining values (kvwrap.rewrite), then remove accept_plaintext=True.",
+    ) -> Iterable[Finding]:
+        return find(self, above, below, base)
+
+
+def _renewed(entry: Entry, expires_at: float | None) -> Entry:
+    return entry.with_expiry(expires_at, new_version())
+
+
+def _checked_context(context: object, name: str) -> bytes:
+    """Return the context. Raises `ConfigurationError`, which does not show it, if not bytes."""
+    if isinstance(context, bytes):
+        return context
+    hint = ": write it as bytes, such as context=b'sessions'" if isinstance(context, str) else ""
+    raise ConfigurationError(f"`{name}` must be bytes; got {type(context).__name__}{hint}")
+
+
+def _checked_contexts(contexts: object) -> tuple[bytes, ...]:
+    if not isinstance(contexts, list | tuple):
+        raise ConfigurationError(
+            f"`accept_contexts` must be a list of bytes; got {type(contexts).__name__}: write "
+            "[b'...'], also for one context"
         )
-        if any(
-            layer.serializer is not None and layer.serializer.name == "pickle" for layer in above
-        ):
-            yield Finding(
-                "plaintext-pickle",
-                "Pickles that are not encrypted are read, so anyone who can write to the backend "
-                "can run code here.",
-                "Rewrite in a process that receives no data from others, or serialize as json.",
-            )
-
-
-def associated_data(collection: Collection, key: str, steps: bytes) -> bytes:
-    """Return the associated data of a message: the names and codec steps it is bound to.
-
-    A format byte, 1; the collection, as 0 for the default one, or 1, its length in four bytes
-    and its UTF-8; the key likewise, length first; and the whole codec. Because each length
-    comes first, no two combinations have the same bytes.
-    """
-    name = key.encode()
-    if collection is None:
-        return b"".join((_DEFAULT_COLLECTION, _pack_length(len(name)), name, steps))
-    space = collection.encode()
-    head = _pack_collection_head(1, 1, len(space))
-    return b"".join((head, space, _pack_length(len(name)), name, steps))
+    return tuple(_checked_context(context, "accept_contexts") for context in contexts)
 
 
 def _check_source(keyring: object) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
-import logging
 import os
 from typing import Any
 
@@ -33,7 +33,7 @@ from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 from kvwrap.integrations.py_key_value import PyKeyValueCompression
-from kvwrap.layers.encryption import associated_data
+from kvwrap.layers.encryption.sealing import associated_data, context_head
 from kvwrap.testing import ManualClock
 
 RING = Keyring({"k1": b"1" * 32})
@@ -89,7 +89,8 @@ async def test_the_same_value_never_has_the_same_bytes_twice() -> None:
     for _ in range(100):
         await store.put("k", {"n": 1})
         bodies.add((await entry_in(backend)).body)
-    assert len({body[:12] for body in bodies}) == 100
+    assert len({body[:16] for body in bodies}) == 1
+    assert len({body[16:28] for body in bodies}) == 100
 
 
 @settings(max_examples=60)
@@ -119,26 +120,33 @@ async def test_an_entry_made_without_kvwrap_is_read(clock: ManualClock) -> None:
     """The format, implemented a second time, as another language would implement it."""
     backend = MemoryStore(clock=clock)
     collection, key, plain = "users", "ada", b'{"n":1}'
-    steps = b"\x98" + RING_ID + b"\x01"
-    bound = b"\x01" + b"\x01" + b"\x00\x00\x00\x05users" + b"\x00\x00\x00\x03ada" + steps
+    created = round(clock.time() * 1000)
+    ends = created + 60_000
+    steps = b"\x98" + RING_ID + b"\x3f\x07\x01" + ends.to_bytes(6, "big") + b"\x01"
+    bound = b"\x02" + b"\x00\x00\x00\x03app"
+    bound += b"\x01" + b"\x00\x00\x00\x05users" + b"\x00\x00\x00\x03ada"
+    bound += created.to_bytes(6, "big") + steps
     nonce = os.urandom(12)
-    body = nonce + AESGCM(b"1" * 32).encrypt(nonce, plain, bound)
-    await backend.write(collection, [key], [Entry(body, steps, clock.time(), None, 7)])
-    store = stack().encrypt(RING).over(backend)
-    assert await store.get(key, collection=collection) == {"n": 1}
+    # HKDF-SHA256 (RFC 5869) of one block, without a salt.
+    extracted = hmac.digest(bytes(32), b"1" * 32, "sha256")
+    commitment = hmac.digest(extracted, b"kvwrap key commitmentaes-256-gcm\x01", "sha256")[:16]
+    body = commitment + nonce + AESGCM(b"1" * 32).encrypt(nonce, plain, bound)
+    await backend.write(collection, [key], [Entry(body, steps, created / 1000, None, 7)])
+    store = stack().encrypt(RING, context=b"app").over(backend)
+    assert await store.ttl(key, collection=collection) == ({"n": 1}, pytest.approx(60))
 
 
 RING_ID = codec.fingerprint("k1")
 
 
-async def test_overhead_at_rest_is_at_most_64_bytes() -> None:
+async def test_overhead_at_rest_is_at_most_88_bytes() -> None:
     value = {"text": "the same words over and over " * 500}
     compressed = len(zstandard.ZstdCompressor(level=3).compress(json.dumps(value).encode()))
     backend = MemoryStore()
     store = stack().compress().encrypt(RING).over(backend)
     await store.put("k", value, collection="c", ttl=60)
     at_rest = len((await entry_in(backend, "k", "c")).to_bytes("c", "k"))
-    assert at_rest - compressed <= 64
+    assert at_rest - compressed <= 88
 
 
 # -- entries that do not open --------------------------------------------------------------
@@ -205,22 +213,26 @@ def test_an_entry_opens_under_no_other_name(
     ],
 )
 async def test_names_with_the_same_concatenation_differ(one: Any, other: Any) -> None:
-    assert associated_data(*one, b"\x01") != associated_data(*other, b"\x01")
+    assert bound(*one, b"\x01") != bound(*other, b"\x01")
     with pytest.raises(DecryptionError):
         await decrypt(RING, await seal(RING, 1, one), other)
 
 
-@given(places, st.binary(max_size=8), places, st.binary(max_size=8))
-def test_no_two_names_have_the_same_associated_data(
-    one: tuple[Collection, str], a: bytes, other: tuple[Collection, str], b: bytes
-) -> None:
-    assert (associated_data(*one, a) == associated_data(*other, b)) == ((one, a) == (other, b))
+def bound(collection: Collection, key: str, steps: bytes, context: bytes = b"") -> bytes:
+    """Return the associated data of an entry that was made at a certain time."""
+    return associated_data(context_head(context), collection, key, 1.5, steps)
 
 
-@pytest.mark.parametrize("length", [0, 11, 12, 27, 28, 40])
+@given(*2 * (st.tuples(places, st.binary(max_size=8), st.binary(max_size=8)),))
+def test_no_two_entries_have_the_same_associated_data(one: Any, other: Any) -> None:
+    first, second = (bound(*place, steps, context) for place, steps, context in (one, other))
+    assert (first == second) == (one == other)
+
+
+@pytest.mark.parametrize("length", [0, 15, 16, 27, 28, 43, 44, 50])
 async def test_truncated_bodies(length: int) -> None:
     entry = await seal(RING, {"text": "some words"}, (None, "k"))
-    assert len(entry.body) > 40
+    assert len(entry.body) > 50
     with pytest.raises(DecryptionError):
         await decrypt(RING, entry.with_body(entry.body[:length], entry.codec), (None, "k"))
 
@@ -236,7 +248,7 @@ async def test_an_unknown_key_is_named_by_its_id() -> None:
 
 async def test_another_key_of_the_same_name() -> None:
     entry = await seal(Keyring({"k1": b"2" * 32}), 1, (None, "k"))
-    with pytest.raises(DecryptionError, match="'k1'"):
+    with pytest.raises(DecryptionError, match="'k1': it was sealed with another key of this name"):
         await decrypt(RING, entry, (None, "k"))
 
 
@@ -316,47 +328,6 @@ async def test_messages_over_two_gigabytes_are_refused(monkeypatch: pytest.Monke
     store = stack().encrypt(Keyring.generate("k")).over(MemoryStore())
     with pytest.raises(ValueTooLarge, match="2 GiB"):
         await store.put("k", {"n": 1})
-
-
-# -- message limits ------------------------------------------------------------------------
-
-
-async def test_a_key_is_refused_at_its_limit() -> None:
-    backend = MemoryStore()
-    keyring = Keyring.generate("a")
-    store = stack().encrypt(keyring, message_limit=3).over(backend)
-    for n in range(3):
-        await store.put("k", {"n": n})
-    with pytest.raises(ConfigurationError, match="'a' has sealed 3 messages"):
-        await store.put("k", {"n": 3})
-    assert await store.get("k") == {"n": 2}
-    promoted = stack().encrypt(keyring.with_key("b").promoted("b"), message_limit=3).over(backend)
-    await promoted.put("k", {"n": 3})
-    assert promoted.find(Encryption).messages == {"a": 3, "b": 1}
-
-
-async def test_messages_are_counted_by_key_over_all_stores() -> None:
-    keyring = Keyring.generate("a")
-    stores = [stack().encrypt(keyring).over(MemoryStore()) for _ in range(2)]
-    for store in stores:
-        await store.put_many(["a", "b"], [1, 2])
-        await store.get_many(["a", "b"])
-    assert stores[0].find(Encryption).messages == {"a": 4}
-
-
-async def test_half_of_the_limit_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    keyring = Keyring.generate("a")
-    store = stack().encrypt(keyring).over(MemoryStore())
-    keyring.cipher("a").count.messages = 2**31 - 2
-    with caplog.at_level(logging.WARNING, "kvwrap.encryption"):
-        await store.put("k", 1)
-        assert not caplog.records
-        await store.put("k", 1)
-    assert len(caplog.records) == 1
-    assert "'a'" in caplog.text
-    keyring.cipher("a").count.messages = 2**32
-    with pytest.raises(ConfigurationError, match="promote"):
-        await store.put("k", 1)
 
 
 # -- arguments and findings ----------------------------------------------------------------
