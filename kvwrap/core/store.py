@@ -94,6 +94,15 @@ class Store(AtomicMethods, Hints):
         """
         raise ConfigurationError(f"a {cls.__name__} has no URLs: call its constructor")
 
+    @property
+    def location(self) -> str:
+        """Where the entries are, without credentials: a server and database, or a file.
+
+        Stores with the same entries have the same location, whatever their other arguments.
+        `kvwrap.rewrite` compares it, so that one store's state is not used for another.
+        """
+        return self.name
+
     async def scrub(self) -> None:
         """Erase the remains of overwritten and deleted entries, where the backend keeps some.
 

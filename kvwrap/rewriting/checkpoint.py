@@ -18,6 +18,8 @@ from kvwrap.rewriting.report import Report
 FORMAT = 2
 """The version of the format of a state."""
 
+_NONE = object()
+
 _INTERVAL = 0.5
 """Seconds of work that may have to be done again after a process was killed."""
 
@@ -29,7 +31,7 @@ class Checkpoint(msgspec.Struct):
     """The position of a rewrite.
 
     Attributes:
-        store: The backend, as it describes itself.
+        store: Where the entries are.
         target: What is rewritten to which form; another target starts over.
         done: The finished collections, each with the name of its scope.
         scope: The name of the current scope.
@@ -84,7 +86,7 @@ class CheckpointFile:
             ConfigurationError: There is one, and it is not the state of a rewrite of this store,
                 or the file cannot be read or written.
         """
-        state: Any = self._state
+        state: Any = _NONE if self._state is None else self._state
         source = "the mapping that was passed as `resume`"
         if self._path is not None:
             source = repr(str(self._path))
@@ -96,11 +98,11 @@ class CheckpointFile:
                 raise self._failure("read", error) from error
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise _no_state(source) from None
-        earlier = initial if state is None else _parse(state, source)
+        earlier = initial if state is _NONE else _parse(state, source)
         if earlier.store != initial.store:
             raise ConfigurationError(
-                f"`resume` must be a state of this store, {initial.store}; {source} is that of a "
-                f"rewrite of {printable(earlier.store)}: pass another path, or delete the file"
+                f"`resume` must be a state of a rewrite of {initial.store}; {source} is that of "
+                f"{printable(earlier.store)}: pass another path, or delete the file"
             )
         same = (earlier.target, earlier.report.dry_run) == (initial.target, initial.report.dry_run)
         checkpoint = earlier if same else initial

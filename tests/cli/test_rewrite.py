@@ -9,7 +9,7 @@ import pytest
 
 from kvwrap import SQLiteStore, stack
 from kvwrap.cli.main import main
-from tests.rewriting.entries import OLD, fill
+from tests.rewriting.entries import NEW, OLD, fill
 
 
 def test_entries_are_inspected_and_rewritten(
@@ -53,6 +53,52 @@ def test_failures_have_exit_codes(
     monkeypatch.delenv("TEST_REWRITE_KEYS")
     assert main(["rewrite", config]) == 2
     assert "TEST_REWRITE_KEYS" in capsys.readouterr().err
+
+
+def test_a_part_of_the_keys_can_be_chosen(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def prepare() -> None:
+        async with stack().encrypt(OLD).over(SQLiteStore(tmp_path / "store.db")) as store:
+            await fill(store, 20)
+
+    asyncio.run(prepare())
+    assert main(["rewrite", config, "--prefix", "k01", "--collection", "users"]) == 0
+    out = capsys.readouterr().out
+    assert "'users': 10 seen, 10 rewritten" in out
+    assert "not complete" in out
+    assert main(["rewrite", config, "--collection", "uesrs"]) == 0
+    assert "'uesrs': nothing found" in capsys.readouterr().out
+
+
+def test_other_programs_keys_need_a_word(
+    tmp_path: Path,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TEST_REWRITE_KEYS", NEW.reveal_text())
+    config = tmp_path / "raw.toml"
+    config.write_text(
+        f"""
+        store = "{redis_url.removesuffix("/0")}/12?raw=true"
+        silence = ["migration-open"]
+
+        [[layers]]
+        type = "serialize"
+        serializer = "json"
+
+        [[layers]]
+        type = "encrypt"
+        keyring = {{ env = "TEST_REWRITE_KEYS" }}
+        accept_plaintext = true
+        """
+    )
+    assert main(["rewrite", str(config)]) == 2
+    assert "--everything" in capsys.readouterr().err
+    assert main(["inspect", str(config)]) == 0
+    assert main(["rewrite", str(config), "--prefix", "user:"]) == 0
+    assert main(["rewrite", str(config), "--everything"]) == 0
 
 
 def test_an_interruption_is_reported(

@@ -109,7 +109,7 @@ async def test_the_fields_of_a_state_stay() -> None:
     report = states[0].pop("report")
     target = states[0].pop("target")
     assert states[0] == {
-        "store": "MemoryStore()",
+        "store": "MemoryStore",
         "done": [],
         "place": "values",
         "collection": None,

@@ -93,6 +93,15 @@ def server_address(pool: Any) -> str:
     return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
 
 
+def location(options: RedisOptions) -> str:
+    """Return where the entries of a store with these options are."""
+    client = options.client
+    pool = make_pool(options) if client is None else checked_client(client).connection_pool
+    database = pool.connection_kwargs.get("db") or 0
+    keys = "other programs' keys" if options.raw else f"namespace {options.namespace!r}"
+    return f"{keys} in database {database} of Redis at {server_address(pool)}"
+
+
 def checked_client(client: Any) -> Any:
     """Check that the store can use a client, and return it.
 

@@ -13,6 +13,7 @@ from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ValueTooLarge
+from kvwrap.stores.redis.connections import location
 from kvwrap.stores.redis.forms import make_form
 from kvwrap.stores.redis.keys import as_text
 from kvwrap.stores.redis.options import SCHEMES, STORE_OPTIONS, RedisOptions
@@ -114,6 +115,7 @@ class RedisStore(Store):
             max_connections=max_connections,
         )
         self._form = make_form(options)
+        self._location = location(options)
         super().__init__(
             clock=clock, serializer=self._form.serializer if serializer is None else serializer
         )
@@ -134,6 +136,10 @@ class RedisStore(Store):
         parts = urls.split_url(url, *SCHEMES)
         options, others = urls.take_options(parts.query, STORE_OPTIONS)
         return cls(parts._replace(query=others).geturl(), **options)
+
+    @property
+    def location(self) -> str:
+        return self._location
 
     @property
     def idle(self) -> bool:

@@ -96,6 +96,11 @@ class SQLiteStore(Store):
         options = urls.parse_options(parts.query, {"table": urls.TEXT, "timeout": urls.NUMBER})
         return cls(urls.path_of(parts) or _MEMORY, **options)
 
+    @property
+    def location(self) -> str:
+        path = self._path if self._path == _MEMORY else str(Path(self._path).resolve())
+        return f"table {self._table.name!r} of the SQLite file {path!r}"
+
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:

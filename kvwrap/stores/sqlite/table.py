@@ -43,7 +43,7 @@ class Table:
                 "`table` must consist of letters, digits and underscores, and must not begin with "
                 f"a digit or 'sqlite_'; got {name!r}"
             )
-        self._name = name
+        self.name = name
         self._clock = clock
         self._store = store
         self._sql = statements(name)
@@ -59,7 +59,7 @@ class Table:
             self.probe(connection)
         except sqlite3.OperationalError as error:
             raise ConfigurationError(
-                f"the table {self._name!r} must be one that kvwrap created; it has other columns. "
+                f"the table {self.name!r} must be one that kvwrap created; it has other columns. "
                 "Give the store another table=",
                 store=self._store,
             ) from error
