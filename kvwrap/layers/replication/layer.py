@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
 import msgspec
 
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.layers.base import (
     Capabilities,
     Capability,
@@ -22,6 +23,7 @@ from kvwrap.layers.base import (
     Page,
     Store,
     StoreSource,
+    add_succeeded,
     checked_count,
     checked_flag,
     checked_seconds,
@@ -29,11 +31,15 @@ from kvwrap.layers.base import (
     first_of_each,
     gather,
     holds_any,
+    indexes_of,
     new_version,
+    take,
     touch_by_writing,
 )
+from kvwrap.layers.replication.dates import Dates
 from kvwrap.layers.replication.quorum import Quorum
-from kvwrap.layers.replication.replica import Replica, is_tombstone, next_timestamp, tombstone
+from kvwrap.layers.replication.replica import Replica
+from kvwrap.layers.replication.writer import Writer
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.merging import MergeCursor
@@ -54,13 +60,19 @@ class ReplicationSnapshot(msgspec.Struct, frozen=True):
 class Replication(Layer):
     """Writes every entry to several stores, and reads it from one or more of them.
 
-    The store under the stack is the first replica, "0", and decides conditional writes. A write
-    goes to all replicas at once. It is acknowledged when all have answered and at least
+    The store under the stack is the first replica, "0", and decides conditional writes. It must be
+    the same store in every process. A write asks all replicas what they have, and then goes to all
+    that answered, with a date after everything that it replaces. It is acknowledged when at least
     `write_quorum` have taken it. A write that fails may still be on some replicas. A read asks
     `read_quorum` replicas, in order, and further ones if some fail. Of several copies the newest
-    wins (last write wins, by creation time), and replicas that were behind receive it (read
-    repair). If `read_quorum + write_quorum` is above the number of replicas, a read sees every
-    acknowledged write.
+    wins (last write wins, by these dates), and replicas that were behind receive it (read repair).
+    If `read_quorum + write_quorum` is above the number of replicas, a read sees every acknowledged
+    write.
+
+    Conditional writes are linearizable, whatever the clocks and also if a replica fails or is
+    repaired meanwhile. They raise `StoreUnavailable` if the first replica does not answer, or if
+    fewer than `write_quorum` replicas have taken what it decided. Every replica must be able to
+    compare versions. When a call is cancelled, what it has written stays, as after a failure.
 
     A removed entry leaves a tombstone for `tombstone_ttl` seconds, so that a replica which
     missed the removal does not restore the entry. A replica that was away for longer must be
@@ -128,6 +140,7 @@ class Replication(Layer):
         stores = {"0": self.inner}
         for name, source in self._sources.items():
             stores[name] = self.second(f"replica {name!r}", source)
+        self._dates = Dates(self.clock)
         replicas = [
             Replica(
                 name,
@@ -139,16 +152,13 @@ class Replication(Layer):
                     owner=self.name,
                     role=f"replica {name!r}",
                 ),
+                self._dates,
             )
             for name, store in stores.items()
         ]
-        self._quorum = Quorum(
-            replicas,
-            owner=self.name,
-            read_quorum=self._read_quorum,
-            write_quorum=self._write_quorum,
-        )
-        # Writes of one key reach every replica in the same order.
+        self._quorum = Quorum(replicas, self._dates, owner=self.name)
+        self._writer = Writer(self._quorum, self._write_quorum)
+        # Writes of one key by this process take turns, instead of competing for the replicas.
         self._locks = KeyedLocks()
 
     @property
@@ -165,21 +175,17 @@ class Replication(Layer):
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities that every replica has; versions are compared by the first one alone."""
+        """The capabilities that every replica has, and `CULL` if one replica has it."""
         return self._quorum.capabilities
 
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return [
-            None if entry is None or is_tombstone(entry) else entry
-            for entry in await self._read_newest(collection, keys)
-        ]
-
-    async def _read_newest(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return await self._quorum.read_newest(
+        newest, _ = await self._quorum.read_newest(
             collection, keys, self._read_quorum, repair=self._repair
         )
+        visible = self._dates.visible
+        return [visible(copy) for copy in newest]
 
     # -- writing -----------------------------------------------------------------------
 
@@ -192,9 +198,35 @@ class Replication(Layer):
     ) -> list[bool]:
         async with self._lock(collection, keys):
             if expected is not None:
-                return await self._quorum.compare_and_write(collection, keys, entries, expected)
-            await self._quorum.write(collection, keys, entries)
+                return await self._compare_and_write(collection, keys, entries, expected)
+            last = dict(zip(keys, entries, strict=True))  # of a key that occurs twice
+            await self._writer.write(collection, list(last), list(last.values()))
         return [True] * len(keys)
+
+    async def _compare_and_write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected],
+    ) -> list[bool]:
+        """Write conditionally; the second occurrence of a key after the first ones."""
+        if Capability.COMPARE_AND_PUT not in self.capabilities:
+            raise self.unsupported("compare versions, because not all of its replicas can")
+        written = [False] * len(keys)
+        for indexes in _occurrences(keys):
+            names = take(keys, indexes)
+            try:
+                flags = await self._writer.compare_and_write(
+                    collection, names, take(entries, indexes), take(expected, indexes)
+                )
+            except KvwrapError as error:
+                if len(keys) > 1:
+                    add_succeeded(error, keys, [keys[index] for index in indexes_of(written)])
+                raise
+            for index, flag in zip(indexes, flags, strict=True):
+                written[index] = flag
+        return written
 
     async def remove(
         self,
@@ -203,24 +235,38 @@ class Replication(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         async with self._lock(collection, keys):
-            entries = await self._read_newest(collection, keys)
-            now = self.clock.time()
-            tombstones = [tombstone(entry, now, self._tombstone_ttl) for entry in entries]
-            if expected is not None:
-                return await self._quorum.compare_and_write(collection, keys, tombstones, expected)
-            await self._quorum.write(collection, keys, tombstones)
-        return first_of_each(
-            keys, [entry is not None and not is_tombstone(entry) for entry in entries]
-        )
+            if expected is None:
+                return await self._remove(collection, keys)
+            removed = [False] * len(keys)
+            compared = [index for index, version in enumerate(expected) if type(version) is int]
+            anything = [index for index, version in enumerate(expected) if version is None]
+            if compared:
+                flags = await self._compare_and_write(
+                    collection,
+                    take(keys, compared),
+                    [self._dates.tombstone(self._tombstone_ttl) for _ in compared],
+                    take(expected, compared),
+                )
+                for index, flag in zip(compared, flags, strict=True):
+                    removed[index] = flag
+            if anything:
+                flags = await self._remove(collection, take(keys, anything))
+                for index, flag in zip(anything, flags, strict=True):
+                    removed[index] = flag
+            return removed
+
+    async def _remove(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
+        names = list(dict.fromkeys(keys))
+        tombstones = [self._dates.tombstone(self._tombstone_ttl) for _ in names]
+        replaced = await self._writer.write(collection, names, tombstones)
+        visible = self._dates.visible
+        existed = {key: visible(copy) is not None for key, copy in zip(names, replaced)}
+        return first_of_each(keys, [existed[key] for key in keys])
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        def renewed(entry: Entry, expires_at: float | None) -> Entry:
-            created_at = next_timestamp(entry, self.clock.time())
-            return Entry(entry.body, entry.codec, created_at, expires_at, new_version())
-
-        return await touch_by_writing(self, collection, keys, expires, renewed, owner=self.name)
+        return await touch_by_writing(self, collection, keys, expires, _renewed, owner=self.name)
 
     def _lock(
         self, collection: Collection, keys: Sequence[str]
@@ -285,16 +331,19 @@ class Replication(Layer):
             StoreUnavailable: A replica does not answer.
             UnsupportedOperation: A replica cannot enumerate its keys or collections.
         """
-        before = self._quorum.repaired
+        repaired = 0
         count = len(self._quorum.replicas)
         for collection in await self._quorum.list_collections(count):
             cursor: object = await self._quorum.list_keys(collection, KeyRange(), count)
             while isinstance(cursor, MergeCursor):
                 page = await cursor.page()
                 if page.keys:
-                    await self._quorum.read_newest(collection, page.keys, count, repair=True)
+                    _, replaced = await self._quorum.read_newest(
+                        collection, page.keys, count, repair=True
+                    )
+                    repaired += replaced
                 cursor = page.cursor
-        return self._quorum.repaired - before
+        return repaired
 
     # -- findings ----------------------------------------------------------------------
 
@@ -311,3 +360,19 @@ class Replication(Layer):
                 f"{count} replicas, a read may miss an acknowledged write.",
                 f"Let the two add up to {count + 1} or more.",
             )
+
+
+def _renewed(entry: Entry, expires_at: float | None) -> Entry:
+    return entry.with_expiry(expires_at, new_version())
+
+
+def _occurrences(keys: Sequence[str]) -> list[list[int]]:
+    """Return the indexes of the keys: first occurrences, then second ones, and so on."""
+    counts: Counter[str] = Counter()
+    groups: list[list[int]] = []
+    for index, key in enumerate(keys):
+        if counts[key] == len(groups):
+            groups.append([])
+        groups[counts[key]].append(index)
+        counts[key] += 1
+    return groups

@@ -2,83 +2,117 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from kvwrap.core.batch import indexes_of, take
 from kvwrap.core.capability import Capabilities, Capability
-from kvwrap.core.concurrency import gather, gather_outcomes
+from kvwrap.core.concurrency import gather_outcomes
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
-from kvwrap.errors import KvwrapError, StoreUnavailable
-from kvwrap.layers.replication.replica import Replica, is_tombstone, lww_key
+from kvwrap.core.primitives import Collection, KeyRange, Page
+from kvwrap.errors import CorruptEntry, KvwrapError, StoreUnavailable
+from kvwrap.layers.replication.dates import Copy, Dates
+from kvwrap.layers.replication.replica import Replica
 from kvwrap.layers.shared.merging import FetchPage, MergeCursor
 
-_NOT_NEEDED_BY_ALL = {Capability.CULL, Capability.COMPARE_AND_PUT}
+Answers = Sequence[tuple[Replica, Sequence[Copy]]]
+"""The replicas that answered, each with its copies of the keys."""
 
 
 class Quorum:
-    """Several replicas; the first one, the primary, decides conditional writes.
+    """Several replicas, of which some may fail.
 
     Args:
         replicas: The replicas, in the order in which they are asked.
+        dates: The order of copies by age.
         owner: The name of the layer, for errors.
-        read_quorum: Number of replicas that a conditional write reads from.
-        write_quorum: Number of replicas that must take a write.
 
     Attributes:
         replicas: The replicas, in the order in which they are asked.
-        repaired: Number of copies replaced by newer ones.
+        dates: The order of copies by age.
+        owner: The name of the layer, for errors.
+        repaired: Number of copies that were behind and were replaced by newer ones.
     """
 
-    def __init__(
-        self, replicas: Sequence[Replica], *, owner: str, read_quorum: int, write_quorum: int
-    ) -> None:
+    def __init__(self, replicas: Sequence[Replica], dates: Dates, *, owner: str) -> None:
         self.replicas = replicas
+        self.dates = dates
+        self.owner = owner
         self.repaired = 0
-        self._owner = owner
-        self._read_quorum = read_quorum
-        self._write_quorum = write_quorum
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities that every replica has; versions are compared by the primary alone.
-
-        `CULL` needs one replica that has it.
-        """
+        """The capabilities that every replica has, and `CULL` if one replica has it."""
         by_replica = [replica.store.capabilities for replica in self.replicas]
-        common = frozenset.intersection(*by_replica) - _NOT_NEEDED_BY_ALL
-        return (
-            common
-            | (by_replica[0] & {Capability.COMPARE_AND_PUT})
-            | (frozenset.union(*by_replica) & {Capability.CULL})
+        return frozenset.intersection(*by_replica) | (
+            frozenset.union(*by_replica) & {Capability.CULL}
         )
+
+    # -- reading -----------------------------------------------------------------------
 
     async def read_newest(
         self, collection: Collection, keys: Sequence[str], quorum: int, *, repair: bool
-    ) -> list[Entry | None]:
-        """Return the newest copies that a quorum of replicas has, tombstones included.
+    ) -> tuple[list[Copy], int]:
+        """Return the newest copies that a quorum has, and how many copies were repaired.
 
         With `repair`, replicas of the quorum that are behind receive the newest copies.
         """
-        results = await self.call_quorum(
+        answers: Answers = await self.call_quorum(
             quorum,
             [
                 (replica, lambda replica=replica: replica.store.read(collection, keys))
                 for replica in self.replicas
             ],
         )
-        if len(results) == 1:
-            entries: list[Entry | None] = results[0][1]
-            return entries
-        newest = [max(copies, key=lww_key) for copies in zip(*(copies for _, copies in results))]
-        if repair:
-            repairs = [
-                replica.repair(collection, keys, copies, newest) for replica, copies in results
+        newest = self.newest(answers)
+        repaired = await self.repair(collection, keys, newest, answers) if repair else 0
+        return newest, repaired
+
+    def newest(self, answers: Answers) -> list[Copy]:
+        """Return the newest copy of each key."""
+        if len(answers) == 1:
+            return list(answers[0][1])
+        rank = self.dates.rank
+        return [max(copies, key=rank) for copies in zip(*(copies for _, copies in answers))]
+
+    async def repair(
+        self, collection: Collection, keys: Sequence[str], newest: Sequence[Copy], answers: Answers
+    ) -> int:
+        """Advance the replicas that are behind. Returns the number of copies replaced.
+
+        A failure is counted and not raised. Copies that cannot be read are left alone, since
+        nothing tells what another writer does to them.
+        """
+        if len(answers) == 1:
+            return 0
+        by_key = {key: copy for key, copy in zip(keys, newest) if isinstance(copy, Entry)}
+        behind: list[tuple[Replica, Sequence[str], Sequence[Copy]]] = []
+        rank = self.dates.rank
+        for replica, copies in answers:
+            older = {
+                key: copy
+                for key, copy in zip(keys, copies, strict=True)
+                if key in by_key
+                and not isinstance(copy, CorruptEntry)
+                and rank(copy) < rank(by_key[key])
+            }
+            if older:
+                behind.append((replica, list(older), list(older.values())))
+        outcomes = await gather_outcomes(
+            [
+                replica.advance(collection, names, [by_key[key] for key in names], copies)
+                for replica, names, copies in behind
             ]
-            self.repaired += sum(await gather(repairs))
-        return newest
+        )
+        repaired = 0
+        for (replica, _, _), outcome in zip(behind, outcomes, strict=True):
+            if isinstance(outcome, KvwrapError):
+                replica.failures += 1
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                repaired += outcome
+        self.repaired += repaired
+        return repaired
 
     async def call_quorum(
         self, quorum: int, calls: Sequence[tuple[Replica, Any]]
@@ -104,10 +138,10 @@ class Quorum:
                 else:
                     results.append((replica, outcome))
         if len(results) < quorum:
-            raise self._no_quorum(len(results), quorum, "answered", errors)
+            raise self.no_quorum(len(results), quorum, "answered", errors)
         return results
 
-    def _no_quorum(
+    def no_quorum(
         self, count: int, quorum: int, verb: str, errors: Sequence[Exception]
     ) -> KvwrapError:
         """Return the error to raise: the refusal of a replica, or else `StoreUnavailable`."""
@@ -116,79 +150,34 @@ class Quorum:
                 return error
         error = StoreUnavailable(
             f"{count} of {len(self.replicas)} replicas {verb}, and {quorum} are needed",
-            store=self._owner,
+            store=self.owner,
         )
         error.__cause__ = errors[0] if errors else None
         return error
 
-    def _check_write(self, outcomes: Sequence[list[bool] | Exception], keys: Sequence[str]) -> None:
-        """Raise an error unless a quorum took a write of these keys.
-
-        In the error of a batch, `succeeded` lists the keys that a quorum has all the same.
-
-        Args:
-            outcomes: The result or the error of each replica.
-            keys: The keys.
-        """
-        quorum = self._write_quorum
-        errors = []
+    async def look(
+        self, collection: Collection, keys: Sequence[str], quorum: int
+    ) -> tuple[Answers, list[Exception]]:
+        """Return what all replicas have that answer, and the errors of the others."""
+        answers: list[tuple[Replica, Sequence[Copy]]] = []
+        errors: list[Exception] = []
+        outcomes = await gather_outcomes(
+            [replica.look(collection, keys) for replica in self.replicas]
+        )
         for replica, outcome in zip(self.replicas, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 replica.failures += 1
                 errors.append(outcome)
-        count = len(outcomes) - len(errors)
-        if count >= quorum:
-            return
-        error = self._no_quorum(count, quorum, "took the write", errors)
-        if len(keys) > 1:
-            partial = Counter(
-                key for failed in errors for key in set(getattr(failed, "succeeded", None) or ())
-            )
-            error.succeeded = tuple(key for key in keys if count + partial[key] >= quorum)
-        raise error
+            else:
+                answers.append((replica, outcome))
+        if len(answers) < quorum:
+            error = self.no_quorum(len(answers), quorum, "answered", errors)
+            if len(keys) > 1:
+                error.succeeded = ()
+            raise error
+        return answers, errors
 
-    async def write(
-        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry]
-    ) -> None:
-        """Write these entries to all replicas; raise an error unless a quorum took them."""
-        calls = [
-            replica.call(replica.store.write, collection, keys, entries, None)
-            for replica in self.replicas
-        ]
-        self._check_write(await gather_outcomes(calls), keys)
-
-    async def compare_and_write(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected],
-    ) -> list[bool]:
-        """Bring the primary up to date, let it decide a conditional write, then copy the result."""
-        newest = await self.read_newest(collection, keys, self._read_quorum, repair=True)
-        # Where the caller expects no entry, the primary may have a tombstone.
-        versions: list[Expected] = [
-            entry.version
-            if version is ABSENT and entry is not None and is_tombstone(entry)
-            else version
-            for entry, version in zip(newest, expected, strict=True)
-        ]
-        primary, *others = self.replicas
-        try:
-            written = await primary.call(primary.store.write, collection, keys, entries, versions)
-        except KvwrapError as error:
-            if error.succeeded and self._write_quorum > 1:
-                error.succeeded = ()  # only the primary has them
-            raise
-        indexes = indexes_of(written)
-        if indexes:
-            names, copies = take(keys, indexes), take(entries, indexes)
-            calls = [
-                replica.call(replica.store.write, collection, names, copies, None)
-                for replica in others
-            ]
-            self._check_write([written, *await gather_outcomes(calls)], names)
-        return written
+    # -- enumerating, and whole collections --------------------------------------------
 
     async def list_keys(
         self, collection: Collection, key_range: KeyRange, quorum: int
@@ -225,7 +214,7 @@ class Quorum:
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if errors:
             count = len(self.replicas)
-            raise self._no_quorum(count - len(errors), count, "dropped the entries", errors)
+            raise self.no_quorum(count - len(errors), count, "dropped the entries", errors)
         return [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
 
 

@@ -1,19 +1,17 @@
-"""One replica of a store, the order of copies by age, and tombstones."""
+"""One replica: what it has, and writes that only ever make it newer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvwrap.core import codec
+from kvwrap.core.batch import add_succeeded, take
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
+from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives
-from kvwrap.core.randomness import new_version
-from kvwrap.core.ttl import LATEST
-from kvwrap.errors import KvwrapError
+from kvwrap.errors import CorruptEntry, KvwrapError
+from kvwrap.layers.replication.dates import Copy, Dates
 from kvwrap.layers.shared.guard import Guard
-
-_TOMBSTONE = codec.step(codec.OTHER_STEP, codec.fingerprint("kvwrap.tombstone"))
 
 
 class Replica:
@@ -23,84 +21,88 @@ class Replica:
         name: The name of the replica.
         store: The store.
         guard: The circuit breaker around the store.
+        dates: The order of copies by age.
 
     Attributes:
         name: The name of the replica.
         store: The store.
         call: Calls a method of the store through its circuit breaker.
-        failures: Number of calls that failed.
+        failures: Number of operations that failed: reads, writes and repairs.
     """
 
-    def __init__(self, name: str, store: Primitives, guard: Guard) -> None:
+    def __init__(self, name: str, store: Primitives, guard: Guard, dates: Dates) -> None:
         self.name = name
         self.store = store
         self.call = guard.call
         self.failures = 0
+        self._dates = dates
+        self._compares = Capability.COMPARE_AND_PUT in store.capabilities
 
-    async def repair(
+    async def look(self, collection: Collection, keys: Sequence[str]) -> list[Copy]:
+        """Return what the replica has for each key; bytes that cannot be read as their error."""
+        try:
+            return list(await self.call(self.store.read, collection, keys))
+        except CorruptEntry as error:
+            if len(keys) == 1:
+                return [error]
+        return [(await self.look(collection, [key]))[0] for key in keys]
+
+    async def advance(
         self,
         collection: Collection,
         keys: Sequence[str],
-        current: Sequence[Entry | None],
-        newest: Sequence[Entry | None],
+        entries: Sequence[Entry],
+        copies: Sequence[Copy],
     ) -> int:
-        """Replace the copies that are older than the newest. Returns the number of replaced ones.
+        """Write the entries that are newer than the replica's copies. Returns their number.
 
-        A copy that has changed meanwhile is not replaced, if the store can compare versions. An
-        error is counted and not raised.
+        Each is written on condition that the replica still has the copy that was seen. If it
+        has another one, that one is compared. So a replica never gets an older entry in place
+        of a newer one, whoever else writes. Two exceptions: a store that cannot compare
+        versions, and a copy that cannot be read, are written without a condition.
+
+        The `succeeded` of its error lists the keys for which the replica is up to date.
 
         Args:
             collection: The collection of the keys.
-            keys: The keys.
-            current: The copies that this replica has.
-            newest: The newest copies of all replicas.
+            keys: The keys, each once.
+            entries: The entries with their dates.
+            copies: What the replica was seen to have.
         """
-        behind = [
-            index
-            for index, (old, new) in enumerate(zip(current, newest, strict=True))
-            if lww_key(old) < lww_key(new)
-        ]
-        if not behind:
-            return 0
-        entries = [entry for index in behind if (entry := newest[index]) is not None]
-        expected: list[Expected] | None = None
-        if Capability.COMPARE_AND_PUT in self.store.capabilities:
-            expected = [
-                ABSENT if (old := current[index]) is None else old.version for index in behind
-            ]
+        rank = self._dates.rank
+        written = 0
+        seen = list(copies)
+        pending: Sequence[int] = range(len(keys))
         try:
-            written = await self.call(
-                self.store.write, collection, [keys[index] for index in behind], entries, expected
-            )
-        except KvwrapError:
-            self.failures += 1
-            return 0
-        return sum(written)
+            for attempt in ATTEMPTS:
+                await backoff(attempt)
+                pending = [index for index in pending if rank(seen[index]) < rank(entries[index])]
+                if not pending:
+                    return written
+                names = take(keys, pending)
+                flags = await self.call(
+                    self.store.write,
+                    collection,
+                    names,
+                    take(entries, pending),
+                    [_expected(seen[index]) for index in pending] if self._compares else None,
+                )
+                written += sum(flags)
+                pending = [index for index, flag in zip(pending, flags, strict=True) if not flag]
+                if not pending:
+                    return written
+                names = take(keys, pending)
+                for index, copy in zip(pending, await self.look(collection, names), strict=True):
+                    seen[index] = copy
+            raise conflict(self.name, collection, keys[pending[0]])
+        except KvwrapError as error:
+            behind = {keys[index] for index in pending}
+            add_succeeded(error, keys, [key for key in keys if key not in behind])
+            raise
 
 
-def lww_key(entry: Entry | None) -> tuple[int, int]:
-    """Return the last-write-wins key of a copy: creation time in milliseconds, then version.
-
-    The copy with the highest key is the newest. Versions are random, so of two writes in one
-    millisecond either may win, but the same one for every reader.
-    """
-    return (-1, -1) if entry is None else (int(entry.created_at * 1000), entry.version)
-
-
-def tombstone(over: Entry | None, now: float, ttl: float) -> Entry:
-    """Return a tombstone that is newer than this entry and lives for `ttl` seconds.
-
-    It marks the key as removed for replicas that missed the removal.
-    """
-    created_at = next_timestamp(over, now)
-    return Entry(b"", _TOMBSTONE, created_at, min(created_at + ttl, LATEST), new_version())
-
-
-def is_tombstone(entry: Entry) -> bool:
-    """Return True if this entry marks its key as removed."""
-    return entry.codec == _TOMBSTONE
-
-
-def next_timestamp(entry: Entry | None, now: float) -> float:
-    """Return `now`, or the next millisecond after the entry's creation time if that is later."""
-    return now if entry is None else max(now, entry.created_at + 0.001)
+def _expected(copy: Copy) -> Expected:
+    """Return the condition that a replica still has this copy."""
+    if copy is None:
+        return ABSENT
+    return None if isinstance(copy, CorruptEntry) else copy.version

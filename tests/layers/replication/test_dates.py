@@ -1,0 +1,265 @@
+"""Dates of writes: drawn after what they replace, whatever the clocks, and hidden outward."""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvwrap import MemoryStore, SQLiteStore, Store, stack
+from kvwrap.core import codec
+from kvwrap.core.entry import Entry
+from kvwrap.core.ttl import LATEST
+from kvwrap.layers.replication import Replication
+from kvwrap.testing import ManualClock
+from tests.layers.faulty import FaultyStore
+from tests.layers.replication.processes import Connection
+
+HOUR = 3600.0
+NEVER = struct.pack(">d", math.inf)
+
+
+@pytest.fixture
+def replicas(clock: ManualClock) -> list[FaultyStore]:
+    return [FaultyStore(clock=clock) for _ in range(3)]
+
+
+def over(replicas: list[Any], **options: Any) -> Store:
+    arguments: Any = {"write_quorum": 2, "read_quorum": 2, "failures": 10**6, **options}
+    return Replication(replicas[1:], **arguments).over(replicas[0])
+
+
+def process(replicas: list[FaultyStore], ahead: float) -> Store:
+    """Return the stack of another process over the same replicas, by a clock of its own."""
+    connections = []
+    for replica in replicas:
+        connection = Connection(clock=ManualClock(replica.clock.time() + ahead))
+        connection.shared = replica
+        connections.append(connection)
+    return over(connections)
+
+
+def with_date(entry: Entry, data: bytes) -> Entry:
+    """Return the entry with other data in the annotation of its date."""
+    _, rest = codec.take_annotation(entry.codec, codec.WRITE_DATE)
+    annotated = codec.annotation(codec.WRITE_DATE, data) + rest
+    return Entry(entry.body, annotated, entry.created_at, entry.expires_at, entry.version)
+
+
+def date_of(entry: Entry | None) -> bytes:
+    assert entry is not None
+    data, _ = codec.take_annotation(entry.codec, codec.WRITE_DATE)
+    assert data is not None
+    return data
+
+
+def far_ahead(entry: Entry) -> Entry:
+    return with_date(entry, b"\xff" * 8 + date_of(entry)[8:])
+
+
+async def test_entries_come_back_as_they_were_written(replicas: list[FaultyStore]) -> None:
+    store = over(replicas)
+    written = [
+        Entry(b"1", codec.JSON, 1_000.5, None, 7),
+        Entry(b"2", codec.ZSTD + codec.JSON, 5e9, 2_000_000_009.123456, 8),
+    ]
+    await store.write("c", ["a", "b"], written)
+    assert await store.read("c", ["a", "b", "missing"]) == [*written, None]
+    for replica in replicas:
+        kept = await replica.read("c", ["a", "b"])
+        assert [len(date_of(entry)) for entry in kept] == [26, 26]
+
+
+async def test_a_put_right_after_a_delete_is_read(replicas: list[FaultyStore]) -> None:
+    store = over(replicas)
+    for number in range(20):
+        await store.put("a", "old")
+        await store.delete("a")
+        replicas[number % 3].down = True
+        await store.put("a", number)  # at the same time by the clock
+        replicas[number % 3].down = False
+        assert await store.get("a") == number
+        replicas[number % 3].down = True
+        await store.delete("a")
+        replicas[number % 3].down = False
+        assert await store.get("a") is None
+
+
+@pytest.mark.parametrize("behind", [0.2, 0.9 * HOUR])
+async def test_a_process_whose_clock_is_behind_replaces_newer_dates(
+    replicas: list[FaultyStore], behind: float
+) -> None:
+    here, there = process(replicas, 0), process(replicas, -behind)
+    await here.put("a", 1)
+    replicas[1].down = True
+    await there.put("a", 2)
+    replicas[1].down = False
+    assert await here.get("a") == await there.get("a") == 2
+    replicas[2].down = True
+    assert await there.delete("a")
+    replicas[2].down = False
+    await here.find(Replication).repair_all()
+    assert await here.get("a") is None
+    assert await there.put_if_absent("a", 3)
+    assert await here.increment("a") == 4
+
+
+async def test_a_clock_that_is_set_back_draws_later_dates(clock: ManualClock) -> None:
+    replicas = [FaultyStore(clock=clock) for _ in range(3)]
+    store = over(replicas, write_quorum=1, read_quorum=3)
+    replicas[0].down = replicas[1].down = True
+    await store.put("a", 1)
+    clock.jump(-60)
+    replicas[0].down = False
+    replicas[2].down = True
+    await store.put("a", 2)
+    replicas[2].down = replicas[1].down = False
+    await store.find(Replication).repair_all()
+    assert await store.get("a") == 2
+
+
+async def test_entries_that_were_there_before_replication_are_the_oldest(
+    replicas: list[FaultyStore], clock: ManualClock
+) -> None:
+    for key in "abc":
+        await replicas[0].put(key, 1)
+    clock.jump(-HOUR)  # creation times do not matter
+    store = over(replicas)
+    assert await store.get("a") == 1
+    await store.put("a", 2)
+    assert await store.increment("b") == 2
+    assert await store.delete("c")
+    await store.find(Replication).repair_all()
+    assert await store.get_many(["a", "b", "c"]) == [2, 2, None]
+
+
+async def test_a_date_from_the_future_does_not_roll_back_other_replicas(
+    replicas: list[FaultyStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = over(replicas)
+    await store.put("balance", 100)
+    (old,) = await replicas[1].read(None, ["balance"])
+    assert old is not None
+    await store.put("balance", 5)
+    await replicas[1].write(None, ["balance"], [far_ahead(old)])
+    with caplog.at_level(logging.WARNING, "kvwrap.replication"):
+        assert await store.get("balance") == 5
+        await store.find(Replication).repair_all()
+    assert [record.name for record in caplog.records] == ["kvwrap.replication"]
+    assert "balance" not in caplog.text
+    for replica in replicas:
+        assert await process([replica, replica, replica], 0).get("balance") == 5
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 26, b"\xff" * 18 + NEVER, b"\xff", b""])
+async def test_damaged_dates_on_all_replicas_hinder_nothing(tmp_path: Path, data: bytes) -> None:
+    disk = SQLiteStore(tmp_path / "a.db")
+    replicas: list[Store] = [disk, MemoryStore(), MemoryStore()]
+    store = over(replicas)
+    async with store:
+        for key in ("put", "delete", "expire", "increment", "pop"):
+            await store.put(key, 1, ttl=500)
+            for replica in replicas:
+                (entry,) = await replica.read(None, [key])
+                assert entry is not None
+                await replica.write(None, [key], [with_date(entry, data)])
+            assert await store.get(key) == 1
+        await store.put("put", 2)
+        assert await store.get("put") == 2
+        assert await store.delete("delete")
+        assert await store.get("delete") is None
+        assert await store.expire("expire", 60)
+        assert await store.get("expire") == 1
+        assert await store.increment("increment") == 2
+        assert await store.pop("pop") == 1
+        assert await store.get("pop") is None
+        assert sorted(await store.keys()) == ["expire", "increment", "put"]
+
+
+async def test_a_full_count_of_conditional_writes_goes_on(replicas: list[FaultyStore]) -> None:
+    store = over(replicas)
+    await store.put("n", 1)
+    for replica in replicas:
+        (entry,) = await replica.read(None, ["n"])
+        assert entry is not None
+        date = date_of(entry)
+        full = with_date(entry, date[:12] + b"\xff" * 6 + date[18:])
+        await replica.write(None, ["n"], [full])
+    assert await store.increment("n") == 2
+    assert await store.increment("n") == 3
+    await store.put("n", 9)
+    assert await store.get("n") == 9
+
+
+@pytest.mark.parametrize("start", [0.0, LATEST - 10, LATEST + HOUR, -HOUR])
+async def test_clocks_out_of_range_are_bounded(start: float) -> None:
+    clock = ManualClock(start)
+    store = over([MemoryStore(clock=clock) for _ in range(3)])
+    for value in range(3):
+        await store.put("a", value)
+        assert await store.get("a") == value
+    assert await store.increment("a") == 3
+    assert await store.delete("a")
+
+
+@pytest.mark.parametrize("has_date", [False, True])
+async def test_creation_times_in_the_last_year_hinder_nothing(
+    tmp_path: Path, has_date: bool
+) -> None:
+    disk = SQLiteStore(tmp_path / "a.db")
+    store = stack().replicate([MemoryStore()], read_quorum=2).over(disk)
+    async with store:
+        await store.put_many(["x", "y", "z"], [1, 1, 1])
+        for key in "xyz":
+            (entry,) = await disk.read(None, [key])
+            assert entry is not None
+            kept = entry.codec if has_date else codec.JSON
+            await disk.write(None, [key], [Entry(b"1", kept, LATEST, None, 9)])
+        assert await store.expire("x", 60)
+        assert await store.delete("y")
+        assert await store.increment("z") == 2
+        assert await store.get_many(["x", "y", "z"]) == [1, None, 2]
+
+
+async def test_an_expired_lock_is_not_restored_by_a_clock_behind(
+    replicas: list[FaultyStore], clock: ManualClock
+) -> None:
+    behind = process(replicas, -0.2)
+    here = process(replicas, 0.0)
+    assert await behind.put_if_absent("lock", "behind", ttl=5)
+    for store in (behind, here):
+        store.clock.advance(4.9)  # type: ignore[attr-defined]  # a ManualClock
+        store.clock.advance(0.2)  # type: ignore[attr-defined]  # over here, not there
+    clock.advance(5.1)
+    replicas[2].down = True
+    assert await here.get("lock") is None
+    assert await here.put_if_absent("lock", "here", ttl=100)
+    replicas[2].down = False
+    replicas[0].down = True
+    assert await behind.get("lock") == "here"
+    replicas[0].down = False
+    await behind.find(Replication).repair_all()
+    assert await here.get("lock") == "here"
+
+
+async def test_an_entry_is_missing_from_its_expiry_on(
+    replicas: list[FaultyStore], clock: ManualClock
+) -> None:
+    store = over(replicas)
+    await store.put("a", 1, ttl=5)
+    clock.advance(4.9)
+    value, remaining = await store.ttl("a")
+    assert value == 1
+    assert remaining == pytest.approx(0.1)
+    clock.advance(0.1)
+    assert await store.get("a") is None
+    assert await store.keys() == []
+    assert not await store.delete("a")
+    await store.put("b", 1, ttl=5)
+    clock.advance(65)
+    await store.cull()
+    assert [len(replica) for replica in replicas] == [1, 1, 1]  # the tombstone of "a"
