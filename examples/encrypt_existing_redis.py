@@ -59,7 +59,7 @@ async def main(url: str) -> None:
                     visits += 1
 
         visits_task = asyncio.create_task(visit())
-        report = await rewrite(users)
+        report = await rewrite(users, prefix="user:")
         stop.set()
         await visits_task
         print(f"rewrite: {report.rewritten} of {report.seen} entries, during {visits} visits")

@@ -57,8 +57,8 @@ class Reading(NamedTuple):
 
     Attributes:
         key: Its key at the outermost layer of the chain.
-        stored: The entry as stored; None if there is none.
-        plain: The entry as decoded; None if there is none, or if it cannot be decoded.
+        stored: The entry as stored; None if it is missing.
+        plain: The entry as users see it; None if they see no entry, or it cannot be decoded.
         is_current: True if every transform would store it in the form that it has.
         error: The error that prevents its decoding.
     """
