@@ -96,7 +96,7 @@ class RawForm:
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
         # In one transaction: an expiry must be that of the value it is returned with.
         commands = [("MGET", *names), *(("PTTL", name) for name in names)]
-        values, *lifetimes = await server.run_commands(commands, transaction=True)
+        values, *lifetimes = await server.run_transaction(commands)
         return [
             None if value is None else (value, lifetime)
             for value, lifetime in zip(values, lifetimes, strict=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from kvwrap.core.primitives import Collection
-from kvwrap.errors import KvwrapError
+from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.stores.redis.connections import checked_client, make_pool, server_address
 from kvwrap.stores.redis.errors import driver, translate_error
 from kvwrap.stores.redis.options import RedisOptions
+from kvwrap.stores.redis.round_trips import Identity, RoundTrips
 from kvwrap.stores.redis.scripts import Script
 
 CHUNK_SIZE: Final = 1000
 """Maximum number of commands in a round trip, so that a large batch does not block others."""
+
+
+_INHERITED: Final[list[RoundTrips]] = []
+"""Connections of a parent process, kept so that they are never closed in this one."""
 
 
 class Server:
@@ -45,70 +49,104 @@ class Server:
         else:
             pool = make_pool(options)
         self._address = server_address(pool)
-        self._client: Any = None
+        self._is_open = False
         self._pool: Any = None
-        self._in_progress = 0
+        self._round_trips: RoundTrips | None = None
+        self._given_up: Sequence[Identity] = ()
+        self._value_limit: int | None = None
 
     @property
     def idle(self) -> bool:
         """True while no round trip is in progress or waits for its turn."""
-        return self._in_progress == 0
+        return self._round_trips is None or self._round_trips.in_progress == 0
 
     def open(self) -> None:
-        """Create the client. Nothing is connected yet."""
-        self._turns = asyncio.Semaphore(self._options.max_connections)
+        """Allow round trips. Nothing is connected yet."""
         known = driver("redis.exceptions")
-        self._response_error, self._no_script_error = known.ResponseError, known.NoScriptError
-        if self._options.client is not None:
-            self._client = self._options.client
-        else:
-            self._pool = make_pool(self._options)
-            self._client = driver("redis.asyncio").Redis(connection_pool=self._pool)
+        self._no_script_error = known.NoScriptError
+        self._is_open = True
 
     async def close(self) -> None:
-        """Close the connections, unless they are the user's."""
-        self._client = None
-        if self._options.client is None:
-            await self._pool.disconnect()
+        """Close the connections, unless they are the user's or another process's."""
+        self._is_open = False
+        round_trips, self._round_trips = self._round_trips, None
+        if round_trips is None:
+            return
+        if round_trips.is_inherited:
+            _INHERITED.append(round_trips)
+        elif self._options.client is not None:
+            self._given_up = round_trips.given_up
+        elif round_trips.is_here:
+            self._given_up = await round_trips.close()
+        else:
+            self._given_up = round_trips.leave()
 
     async def run_command(self, *command: Any) -> Any:
         """Run one command and return its answer."""
         (answer,) = await self.run_commands([command])
         return self.checked_answer(answer)
 
-    async def run_commands(
-        self, commands: Sequence[Sequence[Any]], *, transaction: bool = False
-    ) -> list[Any]:
+    async def run_commands(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Run several commands in one round trip and return their answers.
 
         An error of Redis for a single command is returned in place of its answer.
-
-        Args:
-            commands: The commands, each with its arguments.
-            transaction: True to run the commands without commands of other clients in between.
-                An error of Redis is then raised.
         """
-        if self._client is None:
+        if not self._is_open:
             await self._ensure_open()
-        self._in_progress += 1
+        round_trips = self._round_trips
+        if round_trips is None or not round_trips.is_here:
+            round_trips = self._round_trips = self._enter(round_trips)
         try:
-            async with asyncio.timeout(self._options.timeout), self._turns:
-                if len(commands) == 1:
-                    return [await self._run_alone(*commands[0])]
-                pipeline = self._client.pipeline(transaction=transaction)
-                for command in commands:
-                    pipeline.execute_command(*command)
-                return list(await pipeline.execute(raise_on_error=transaction))
+            return await round_trips.run(commands)
         except Exception as error:
             raise self._translate(error) from error
-        finally:
-            self._in_progress -= 1
 
-    async def _run_alone(self, *command: Any) -> Any:
-        try:
-            return await self._client.execute_command(*command)
-        except self._response_error as error:
-            return error
+    def _enter(self, previous: RoundTrips | None) -> RoundTrips:
+        """Start to use the running event loop, or a process that was forked.
+
+        Connections belong to the event loop and the process that opened them.
+        """
+        options = self._options
+        if previous is not None:
+            if previous.is_inherited:
+                if options.client is not None:
+                    raise self._not_usable("process")
+                # Its connections are the parent's, and to close one would close it there too.
+                _INHERITED.append(previous)
+                self._given_up = ()
+            elif previous.is_in_use:
+                raise self._not_usable("event loop")
+            elif options.client is not None:
+                if previous.has_open_connections:
+                    raise self._not_usable("event loop")
+                self._given_up = previous.given_up
+            else:
+                self._given_up = previous.leave()
+        pool = make_pool(options) if options.client is None else options.client.connection_pool
+        return RoundTrips(
+            pool,
+            limit=options.max_connections,
+            timeout=options.timeout,
+            given_up=self._given_up,
+        )
+
+    def _not_usable(self, place: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"a RedisStore must be used in one {place} at a time, and a `client` in the {place} "
+            f"that opened its connections; they are open in another {place}: create another "
+            "client or store here, or close that one first",
+            store=self._store,
+        )
+
+    async def run_transaction(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run commands in one round trip, without commands of others in between.
+
+        Raises the error of Redis if one of them fails.
+        """
+        answers = await self.run_commands([("MULTI",), *commands, ("EXEC",)])
+        for answer in answers:
+            self.checked_answer(answer)
+        return [self.checked_answer(answer) for answer in answers[-1]]
 
     async def run_script(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script several times in one round trip and return the answers.

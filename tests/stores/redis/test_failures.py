@@ -136,19 +136,19 @@ async def test_a_failure_in_a_later_part_of_a_batch_names_the_keys_that_succeede
         await store.put_many(keys, keys)
         assert await store.get_many([*keys, "none"]) == [*keys, None]
 
-    class KillsServer(redis.asyncio.Redis):
-        """Kills the server before its third batch of commands."""
+    class KillsServer(redis.asyncio.ConnectionPool):
+        """Kills the server before its third round trip."""
 
-        batches = 0
+        round_trips = 0
 
-        def pipeline(self, *arguments: Any, **options: Any) -> Any:
-            self.batches += 1
-            if self.batches == 3:
+        async def get_connection(self, *arguments: Any, **options: Any) -> Any:
+            self.round_trips += 1
+            if self.round_trips == 3:
                 own_server.kill()
-            return super().pipeline(*arguments, **options)
+            return await super().get_connection(*arguments, **options)
 
     async with (
-        KillsServer.from_url(own_server.url) as client,
+        redis.asyncio.Redis(connection_pool=KillsServer(port=own_server.port)) as client,
         RedisStore(client=client) as store,
     ):
         with pytest.raises(StoreUnavailable) as caught:

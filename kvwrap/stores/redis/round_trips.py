@@ -1,0 +1,260 @@
+"""Round trips over the connections of a pool, for one event loop of one process.
+
+A round trip may be given up: it is cancelled, its time is over, or its connection fails. Its
+commands may then be in a buffer of the driver, of the kernel, of a proxy or of the server. If the
+server carried them out later, they would replace what was written meanwhile. Therefore two things
+happen:
+
+- The connection is aborted, so that bytes in the buffers of this process are dropped.
+- Before the next round trip, the server is told to kill that connection (`CLIENT KILL`). After its
+  answer, the commands that were given up have been carried out or never will be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from kvwrap.stores.redis.errors import driver
+
+_READING: Final = frozenset(
+    {"MGET", "PTTL", "TYPE", "PING", "MULTI", "EXEC", "CONFIG GET", "CLIENT KILL"}
+)
+"""Commands that change no data, so that it does not matter when they are carried out."""
+
+_ELSEWHERE: Final = re.compile(
+    r"(?:^|-)(?:READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED|ASK)\b", re.MULTILINE
+)
+"""Beginnings of answers that say that another server is responsible, also within a script."""
+
+_IDENTITY: Final = re.compile(rb"id=(\d+) addr=(\S+)")
+"""Beginning of the answer to CLIENT INFO."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""Value of SO_LINGER with which closing a socket drops the bytes that were not sent yet."""
+
+
+class Identity(NamedTuple):
+    """A connection as the server knows it.
+
+    Another server, such as the new master after a failover, may have a connection with this
+    number. It has none with this number from this address.
+    """
+
+    number: bytes
+    address: bytes
+
+
+class RoundTrips:
+    """Sends commands over the connections of a pool.
+
+    Args:
+        pool: The driver's pool.
+        limit: Maximum number of round trips in progress; further ones wait.
+        timeout: Seconds for one round trip, including the wait for its turn; None for no limit.
+        given_up: Connections that were given up earlier, in another event loop.
+
+    Attributes:
+        given_up: Connections that are to be killed before the next round trip.
+        in_progress: Number of round trips in progress or waiting.
+    """
+
+    def __init__(
+        self, pool: Any, *, limit: int, timeout: float | None, given_up: Sequence[Identity]
+    ) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._turns = asyncio.Semaphore(limit)
+        self._killing = asyncio.Lock()
+        self.given_up = list(given_up)
+        self._connections: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # by transport
+        self._identities: WeakKeyDictionary[Any, Identity | None] = WeakKeyDictionary()
+        self._busy: set[Any] = set()
+        known = driver("redis.exceptions")
+        self._response_error = known.ResponseError
+        self._elsewhere = (known.ReadOnlyError, known.ClusterDownError, known.AskError)
+        self.in_progress = 0
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a process that was forked from the one whose connections these are."""
+        return os.getpid() != self._pid
+
+    @property
+    def is_here(self) -> bool:
+        """True in the event loop and the process whose connections these are."""
+        return asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
+
+    @property
+    def is_in_use(self) -> bool:
+        """True while the event loop of these connections runs, in another thread."""
+        return self._loop.is_running()
+
+    @property
+    def has_open_connections(self) -> bool:
+        """True if a connection that was used here has not been closed."""
+        return any(not transport.is_closing() for transport in self._connections)
+
+    async def run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run commands in one round trip, and return their answers.
+
+        An error of Redis for a single command is returned in place of its answer. If the call is
+        cancelled or fails, the commands have been carried out or not when the next call begins.
+
+        Raises:
+            TimeoutError: There was no answer in time; waiting for a turn and for a connection
+                counts too.
+            redis.exceptions.RedisError: The connection failed.
+        """
+        self.in_progress += 1
+        try:
+            async with asyncio.timeout(self._timeout), self._turns:
+                if self.given_up:
+                    await self._kill_given_up()
+                return await self._run(commands)
+        finally:
+            self.in_progress -= 1
+
+    async def _kill_given_up(self) -> None:
+        async with self._killing:
+            identities = tuple(self.given_up)
+            if identities:
+                answers = await self._run(
+                    [
+                        ("CLIENT KILL", "ID", identity.number, "ADDR", identity.address)
+                        for identity in identities
+                    ]
+                )
+                for answer in answers:
+                    # Other errors, for want of a permission, would be the same next time.
+                    if isinstance(answer, self._response_error) and "BUSY" in str(answer):
+                        raise answer
+                del self.given_up[: len(identities)]
+
+    async def _run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        connection = await self._pool.get_connection()
+        transport = identity = None
+        try:
+            transport = await self._transport_of(connection)
+            self._busy.add(transport)
+            self._connections[transport] = connection
+            if any(command[0] not in _READING for command in commands):
+                identity = await self._identify(connection, transport)
+            answers = await self._exchange(connection, commands)
+            if any(map(self._is_from_elsewhere, answers)):
+                self._abort_idle()
+                await _abort(connection, transport)
+        except BaseException:
+            if transport is not None:
+                await _abort(connection, transport)
+            if identity is not None:
+                self.given_up.append(identity)
+            await asyncio.shield(self._pool.release(connection))
+            raise
+        finally:
+            self._busy.discard(transport)
+        await self._pool.release(connection)
+        return answers
+
+    async def _exchange(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands and return their answers, with errors of Redis for single commands."""
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except self._response_error as error:
+                answers.append(error)
+        return answers
+
+    async def _transport_of(self, connection: Any) -> Any:
+        """Return the transport of a connection, which is connected again if it was closed."""
+        if connection.health_check_interval:
+            await connection.check_health()
+        # The driver has no public name for it.
+        if not connection.is_connected or connection._writer.transport.is_closing():
+            await connection.disconnect(nowait=True)
+            await connection.connect()
+        return connection._writer.transport
+
+    async def _identify(self, connection: Any, transport: Any) -> Identity | None:
+        """Return the identity of a connection, which its first write asks the server for.
+
+        Returns None if the account may not ask. Then it may not kill the connection either.
+        """
+        if transport not in self._identities:
+            (answer,) = await self._exchange(connection, [("CLIENT INFO",)])
+            found = None if isinstance(answer, Exception) else _IDENTITY.match(answer)
+            self._identities[transport] = None if found is None else Identity(*found.groups())
+        return self._identities[transport]
+
+    def _is_from_elsewhere(self, answer: Any) -> bool:
+        """Return True if an answer says that another server is responsible.
+
+        After a failover behind one name, a connection may lead to the old master for good.
+        """
+        if isinstance(answer, self._elsewhere):
+            return True
+        return (
+            isinstance(answer, self._response_error) and _ELSEWHERE.search(str(answer)) is not None
+        )
+
+    def _abort_idle(self) -> None:
+        for transport in self._connections:
+            if transport not in self._busy:
+                transport.abort()
+
+    async def close(self) -> list[Identity]:
+        """Close the connections of the pool. Returns those that are still to be killed.
+
+        Round trips in progress fail.
+        """
+        for transport in self._busy:
+            transport.abort()
+        await self._pool.disconnect()
+        return self.given_up
+
+    def leave(self) -> list[Identity]:
+        """End the connections of an event loop that no longer runs.
+
+        Returns those that are to be killed: their buffers may contain commands.
+        """
+        for transport, connection in self._connections.items():
+            _end(transport, self._loop)
+            connection._close()
+        known = [identity for identity in self._identities.values() if identity is not None]
+        return list(dict.fromkeys((*self.given_up, *known)))
+
+
+async def _abort(connection: Any, transport: Any) -> None:
+    """Close a connection and drop the bytes that were not sent yet."""
+    end = transport.get_extra_info("socket")
+    if end is not None:
+        with suppress(OSError):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
+    await connection.disconnect(nowait=True)
+
+
+def _end(transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Close a connection of a loop that does not run, and would have to run to close it."""
+    with suppress(OSError):
+        transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    with suppress(RuntimeError):  # the loop is closed
+        transport.abort()
+    if loop.is_closed():
+        protocol = getattr(transport, "_ssl_protocol", None)
+        inner = transport if protocol is None else protocol._transport
+        end = getattr(inner, "_sock", None)
+        if end is not None:
+            inner._sock = None
+            end.close()

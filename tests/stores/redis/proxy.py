@@ -1,0 +1,99 @@
+"""A TCP proxy between a store and a server, for one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+
+class Proxy:
+    """Forwards connections to a port of this machine.
+
+    Args:
+        target: The port to connect to.
+        bytes_per_second: Maximum speed towards the server; None for no limit.
+
+    Attributes:
+        target: As above. A change applies to new connections, as that of a DNS name does.
+        port: Its own port.
+    """
+
+    def __init__(self, target: int, *, bytes_per_second: float | None = None) -> None:
+        self.target = target
+        self.bytes_per_second = bytes_per_second
+        self.port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gates: list[asyncio.Event] = []
+
+    def hold(self) -> None:
+        """Keep what comes over the present connections, until `release`."""
+        for gate in self._gates:
+            gate.clear()
+
+    def release(self) -> None:
+        """Send what was kept, even if those who sent it are gone."""
+        for gate in self._gates:
+            gate.set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        """The URL of a Redis server behind the proxy."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answers, requests = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        try:
+            gate, opened = asyncio.Event(), asyncio.Event()
+            gate.set()
+            opened.set()
+            self._gates.append(gate)
+            await asyncio.gather(
+                _copy(reader, requests, gate, self.bytes_per_second),
+                _copy(answers, writer, opened, None),
+            )
+        finally:
+            writer.close()
+            requests.close()
+
+
+async def _copy(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    gate: asyncio.Event,
+    bytes_per_second: float | None,
+) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            await gate.wait()
+            writer.write(data)
+            await writer.drain()
+            if bytes_per_second is not None:
+                await asyncio.sleep(len(data) / bytes_per_second)
+    writer.close()
