@@ -39,12 +39,15 @@ class WriteBehindSnapshot(msgspec.Struct, frozen=True):
         sent: Number of changes sent.
         failures: Number of calls that the backend did not answer; their changes stayed pending.
         refused: Number of changes that the backend refused, set aside in the journal.
+        damaged: Number of damaged changes found when the journal was opened, set aside too; a
+            damaged file counts as one.
     """
 
     pending: int
     sent: int
     failures: int
     refused: int
+    damaged: int
 
 
 class WriteBehind(Layer):
@@ -94,7 +97,7 @@ class WriteBehind(Layer):
         self._shutdown_timeout = checked_seconds(shutdown_timeout, "shutdown_timeout", zero=True)
 
     def on_bind(self) -> None:
-        self._journal = Journal(self._path, owner=self.name)
+        self._journal = Journal(self._path, log=_log, owner=self.name)
         self._sender = Sender(
             self._journal,
             self.inner,
@@ -110,9 +113,14 @@ class WriteBehind(Layer):
         await self._journal.open()
         self._sender.start()
 
+    async def ready(self) -> None:
+        await super().ready()
+        self._journal.check_process()
+
     async def teardown(self) -> None:
         try:
-            await self._sender.stop(self._shutdown_timeout)
+            if not self._journal.is_inherited:
+                await self._sender.stop(self._shutdown_timeout)
         finally:
             await self._journal.close()
 
@@ -131,7 +139,9 @@ class WriteBehind(Layer):
     def snapshot(self) -> WriteBehindSnapshot:
         """Return the current counts."""
         sender = self._sender
-        return WriteBehindSnapshot(self.pending, sender.sent, sender.failures, sender.refused)
+        return WriteBehindSnapshot(
+            self.pending, sender.sent, sender.failures, sender.refused, self._journal.damaged
+        )
 
     async def flush(self) -> None:
         """Send the changes that are pending now.
@@ -179,7 +189,7 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._sender.flush_if_pending(collection, keys)
+            await self._sender.settle(collection, keys)
             return await self.inner.write(collection, keys, entries, expected)
         await self._accept(collection, keys, entries)
         return [True] * len(keys)
@@ -192,7 +202,7 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._sender.flush_if_pending(collection, keys)
+            await self._sender.settle(collection, keys)
             return await self.inner.remove(collection, keys, expected)
         try:
             existed = [entry is not None for entry in await self.read(collection, keys)]
@@ -209,7 +219,7 @@ class WriteBehind(Layer):
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         await self.ready()
-        await self._sender.flush_if_pending(collection, keys)
+        await self._sender.settle(collection, keys)
         return await self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
@@ -222,12 +232,16 @@ class WriteBehind(Layer):
         return await self.inner.list_collections()
 
     async def drop(self, collection: Collection) -> bool:
-        await self.flush()
+        await self._settle_all()
         return await self.inner.drop(collection)
 
     async def drop_all(self) -> bool:
-        await self.flush()
+        await self._settle_all()
         return await self.inner.drop_all()
+
+    async def _settle_all(self) -> None:
+        await self.ready()
+        await self._sender.settle_all()
 
     async def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]

@@ -10,8 +10,9 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Primitives
 from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
+from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.journal import Journal, Read, read_with_pending
-from kvwrap.layers.shared.journal.sender import Sender
+from kvwrap.layers.shared.journal.sender import Sender, send
 
 _log = logging.getLogger("kvwrap.fallback")
 _BATCH_SIZE = 500
@@ -49,7 +50,7 @@ class OutageJournal:
         recovery_delay: float,
         max_pending: int,
     ) -> None:
-        self.journal = Journal(path, owner=owner)
+        self.journal = Journal(path, log=_log, owner=owner)
         self.sender = Sender(
             self.journal,
             _GuardedTarget(guard, inner),
@@ -77,21 +78,24 @@ class OutageJournal:
     async def open(self) -> None:
         """Load the changes that an earlier process accepted, and start to send them."""
         await self.journal.open()
-        for change in self.journal.pending.values():
+        pending = dict(self.journal.pending)
+        batches = Batches(self._clock, _BATCH_SIZE)
+        while pending:
+            changes, are_removals = batches.next(pending)
             try:
-                if change.entry is None:
-                    await self._other.remove(change.collection, (change.key,), None)
-                else:
-                    await self._other.write(change.collection, (change.key,), (change.entry,), None)
+                await send(self._other, changes, are_removals=are_removals)
             except KvwrapError as error:
                 _log.warning("%s: the fallback is not up to date: %s", self._owner, error)
                 break
+            for change in changes:
+                del pending[change.qualified_key]
         self.sender.start()
 
     async def close(self) -> None:
         """Stop sending and close the journal; pending changes stay in it."""
         try:
-            await self.sender.stop(0)
+            if not self.journal.is_inherited:
+                await self.sender.stop(0)
         finally:
             await self.journal.close()
 
@@ -120,13 +124,16 @@ class OutageJournal:
     async def must_queue(
         self, collection: Collection, keys: Sequence[str], expected: Sequence[object] | None
     ) -> bool:
-        """Return True if a write must queue behind pending changes.
+        """Return True if a write must queue behind changes in the journal.
 
         A conditional write never queues: this first sends the pending changes of its keys.
+
+        Raises:
+            StoreUnavailable: They cannot be sent, or not be deleted from the journal.
         """
         if expected is None:
-            return self.journal.size > 0
-        await self.sender.flush_if_pending(collection, keys)
+            return self.journal.size > 0 or self.journal.is_in_file(collection, keys)
+        await self.sender.settle(collection, keys)
         return False
 
     @staticmethod
@@ -166,3 +173,6 @@ class _GuardedTarget:
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         return await self._guard.call(self._inner.remove, collection, keys, expected)
+
+    async def ping(self) -> None:
+        await self._guard.call(self._inner.ping)

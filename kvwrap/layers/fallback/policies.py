@@ -235,6 +235,7 @@ class JournalWrites(CopyWrites):
             pending=len(self._outage.journal.pending),
             replayed=sender.sent,
             refused=sender.refused,
+            damaged=self._outage.journal.damaged,
         )
 
     async def open(self) -> None:
@@ -244,11 +245,16 @@ class JournalWrites(CopyWrites):
         await self._outage.close()
 
     async def flush(self) -> None:
-        await self._ready()
+        await self._prepare()
         await self._outage.sender.flush()
 
-    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+    async def _prepare(self) -> None:
+        """Open the layer if it is not open; raise in a child that was forked since."""
         await self._ready()
+        self._outage.journal.check_process()
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        await self._prepare()
         return await self._outage.read(super().read, collection, keys)
 
     async def list_keys(
@@ -263,8 +269,9 @@ class JournalWrites(CopyWrites):
 
     async def _must_list_other(self) -> bool:
         """Return True if only the other store has all names, since pending changes stay unsent."""
+        await self._prepare()
         try:
-            await self.flush()
+            await self._outage.sender.flush()
         except StoreUnavailable:
             if not self.can_list_other:
                 raise
@@ -279,7 +286,7 @@ class JournalWrites(CopyWrites):
         expected: Sequence[Expected] | None,
     ) -> list[bool]:
         async with self._lock(collection, keys):
-            await self._ready()
+            await self._prepare()
             if await self._outage.must_queue(collection, keys, expected):
                 return await self._accept(collection, keys, entries)
             try:
@@ -294,7 +301,7 @@ class JournalWrites(CopyWrites):
         self, collection: Collection, keys: Sequence[str], expected: Sequence[Expected] | None
     ) -> list[bool]:
         async with self._lock(collection, keys):
-            await self._ready()
+            await self._prepare()
             if await self._outage.must_queue(collection, keys, expected):
                 return await self._accept_removal(collection, keys)
             try:
@@ -309,17 +316,21 @@ class JournalWrites(CopyWrites):
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         async with self._lock(collection, keys):
-            await self._ready()
+            await self._prepare()
             await self._outage.must_queue(collection, keys, ())
             return await self._touch(collection, keys, expires)
 
     async def drop(self, collection: Collection) -> bool:
-        await self.flush()
+        await self._settle_all()
         return await super().drop(collection)
 
     async def drop_all(self) -> bool:
-        await self.flush()
+        await self._settle_all()
         return await super().drop_all()
+
+    async def _settle_all(self) -> None:
+        await self._prepare()
+        await self._outage.sender.settle_all()
 
     async def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]

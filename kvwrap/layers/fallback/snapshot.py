@@ -19,6 +19,8 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
         pending: Number of changes accepted in an outage and not sent to the inner store yet.
         replayed: Number of changes accepted in an outage and sent since.
         refused: Number of changes accepted in an outage that the inner store refused afterwards.
+        damaged: Number of damaged changes found when the journal was opened, set aside too; a
+            damaged file counts as one.
     """
 
     state: BreakerState
@@ -28,3 +30,4 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
     pending: int = 0
     replayed: int = 0
     refused: int = 0
+    damaged: int = 0

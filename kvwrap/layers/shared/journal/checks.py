@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -12,7 +13,7 @@ from kvwrap.layers.shared.findings import encrypted_below
 
 
 def checked_path(journal: object) -> str:
-    """Return the path of a journal; raise `ConfigurationError` for anything else."""
+    """Return the absolute path of a journal; raise `ConfigurationError` for anything else."""
     path = os.fspath(journal) if isinstance(journal, str | os.PathLike) else None
     # SQLite keeps a database whose name begins with a colon (":memory:") in memory.
     if not isinstance(path, str) or not path or path.startswith(":"):
@@ -20,7 +21,7 @@ def checked_path(journal: object) -> str:
             f"`journal` must be the path of a file on the disk, such as 'writes.journal'; "
             f"got {journal!r}"
         )
-    return path
+    return str(Path(path).absolute())
 
 
 def journal_findings(layer: Layer, path: str, below: Sequence[Layer]) -> Iterator[Finding]:

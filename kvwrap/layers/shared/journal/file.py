@@ -6,128 +6,129 @@ The process holds an exclusive lock, which is released when it ends, however it 
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
 
-from kvwrap.core.entry import Entry
-from kvwrap.errors import ConfigurationError, CorruptEntry, StoreFull, StoreUnavailable
+from kvwrap.errors import CorruptEntry, StoreFull, StoreUnavailable
+from kvwrap.layers.shared.journal import forks
 from kvwrap.layers.shared.journal.change import Change, Refused
+from kvwrap.layers.shared.journal.database import DAMAGE, code_of, open_database, unusable, why
+from kvwrap.layers.shared.journal.rescue import replace_damaged
+from kvwrap.layers.shared.journal.rows import (
+    LAST_NUMBER,
+    decode_row,
+    encode_row,
+    shown_name,
+)
 
-_APPLICATION_ID = 0x6B767770
-_FORMAT = 1
-_SCHEMA = """
-CREATE TABLE pending (
-    number INTEGER PRIMARY KEY, collection TEXT NOT NULL, key TEXT NOT NULL, entry BLOB,
-    UNIQUE (collection, key)
-);
-CREATE TABLE refused (
-    number INTEGER PRIMARY KEY, collection TEXT NOT NULL, key TEXT NOT NULL, entry BLOB,
-    reason TEXT NOT NULL, UNIQUE (collection, key)
-);
-"""
+_RESERVE: Final = 256 * 1024
+"""Bytes that must stay free on the disk, so that sent changes can be deleted."""
 
-_ANOTHER_PATH = "choose another path"
-_CANNOT_OPEN = "SQLite cannot open it; its folder must exist, and both must be writable"
-_IN_USE = "another process or stack has it open; each stack needs a journal of its own"
+_CHUNK: Final = 16
+"""Changes deleted in one transaction when the disk is full."""
 
 
 class JournalFile:
     """The two tables of a journal: pending and refused changes. Blocking; one thread at a time.
 
+    A damaged row is set aside with the refused changes. A damaged file is replaced by a new one
+    with everything that could be read, and kept beside it.
+
     Args:
-        path: The file. It is created if it does not exist; its folder must exist.
+        path: The file. It is created, for its owner only, if it does not exist; its folder
+            must exist.
         owner: The name of the layer, for errors.
+
+    Attributes:
+        changes: The pending changes on opening, in the order of acceptance.
+        last_number: The highest sequence number in the file on opening, 0 if it has none.
+        damaged: Number of damaged rows found on opening; a damaged file counts as one.
 
     Raises:
         ConfigurationError: Another process or stack has the file open, it is not a journal,
-            or it cannot be opened or created.
+            it cannot be opened or created, or it is damaged and nothing in it can be read.
     """
 
     def __init__(self, path: str, owner: str) -> None:
-        self._path = path
+        self._process = os.getpid()
+        self._path = Path(path).resolve()
+        self._log_path = self._path.with_name(f"{self._path.name}-wal")
         self._owner = owner
+        self._has_refused = False
+        self._db, is_whole = open_database(self._path)
+        self.damaged = 0 if is_whole else 1
         try:
-            self._db = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise self._unusable(_CANNOT_OPEN) from error
-        try:
-            self._prepare()
-        except sqlite3.OperationalError as error:
+            try:
+                self._load()
+            except DAMAGE:
+                self._db = replace_damaged(self._db, self._path)
+                self.damaged += 1
+                self._load()
+        except DAMAGE as error:
             self._db.close()
-            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-            raise self._unusable(_IN_USE if busy else _CANNOT_OPEN) from error
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise self._unusable(f"it is not a journal; {_ANOTHER_PATH}") from error
+            raise unusable(self._path, why(error)) from error
         except BaseException:
             self._db.close()
             raise
+        forks.keep_in_children(self, self._db)
+
+    def _load(self) -> None:
+        db = self._db
+        # No row is longer than the file, whatever a damaged one says of itself.
+        longest = db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        size = self._path.stat().st_size + self._log_size()
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(longest, size + _RESERVE))
+        if db.execute("PRAGMA integrity_check(1)").fetchone() != (b"ok",):
+            raise sqlite3.DatabaseError("the database is damaged")
+        self.changes: list[Change] = []
+        damaged = []
+        query = "SELECT number, collection, key, entry FROM pending ORDER BY number"
+        with closing(db.execute(query)) as rows:  # or the lock would outlive the connection
+            for row in rows:
+                try:
+                    self.changes.append(decode_row(row, self._owner))
+                except CorruptEntry:
+                    damaged.append(row[0])
+        lowest, highest = db.execute(
+            "SELECT min(number), max(number) FROM"
+            " (SELECT number FROM pending UNION ALL SELECT number FROM refused)"
+        ).fetchone()
+        if highest is not None and not 0 < lowest <= highest < LAST_NUMBER:
+            raise sqlite3.DatabaseError("a number is damaged")
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
+        self.last_number = int(highest or 0)
+        if damaged:
+            with self._transaction():
+                for number in damaged:
+                    self._set_aside(number, CorruptEntry.__name__)
+        self.damaged += len(damaged)
         self._has_refused = bool(self.refused())
 
-    def _prepare(self) -> None:
-        db = self._db
-        db.execute("PRAGMA locking_mode=EXCLUSIVE")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("BEGIN IMMEDIATE")
-        application_id = db.execute("PRAGMA application_id").fetchone()[0]
-        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not tables:
-            for statement in _SCHEMA.split(";")[:-1]:
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version={_FORMAT}")
-        elif application_id != _APPLICATION_ID:
-            raise self._unusable(f"it is another program's database; {_ANOTHER_PATH}")
-        elif (version := db.execute("PRAGMA user_version").fetchone()[0]) != _FORMAT:
-            raise self._unusable(
-                f"it has format {version}, and this version of kvwrap reads {_FORMAT}; open it "
-                "with the version that created it"
-            )
-        db.execute("COMMIT")
-
-    def _unusable(self, why: str) -> ConfigurationError:
-        return ConfigurationError(f"the journal {self._path!r} cannot be used: {why}")
+    def _log_size(self) -> int:
+        return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def close(self) -> None:
-        """Close the file, which releases its lock."""
+        """Close the file, which releases its lock. A forked child must not call it."""
         self._db.close()
 
-    def load(self) -> list[Change]:
-        """Return the pending changes in the order of acceptance; set corrupt entries aside."""
-        changes = []
-        rows = self._db.execute(
-            "SELECT number, collection, key, entry FROM pending ORDER BY number"
-        ).fetchall()
-        for number, name, key, data in rows:
-            try:
-                changes.append(Change(number, name or None, key, self._entry(name, key, data)))
-            except CorruptEntry:
-                with self._transaction():
-                    self._set_aside(number, "CorruptEntry")
-        return changes
-
-    def last_number(self) -> int:
-        """Return the highest sequence number in the file, 0 if it has none."""
-        row = self._db.execute(
-            "SELECT max(number) FROM (SELECT number FROM pending UNION SELECT number FROM refused)"
-        ).fetchone()
-        return int(row[0] or 0)
+    def __del__(self) -> None:
+        # A connection refers to itself: without this, only the garbage collector would close it.
+        if self._process == os.getpid() and hasattr(self, "_db"):
+            self._db.close()
 
     def accept(self, changes: Iterable[Change]) -> None:
-        """Store these changes in one commit; each replaces the pending change of its key."""
-        rows = [
-            (
-                change.number,
-                change.collection or "",
-                change.key,
-                change.entry and change.entry.to_bytes(change.collection, change.key),
-            )
-            for change in changes
-        ]
+        """Store these changes in one commit; each replaces the pending change of its key.
+
+        Raises:
+            StoreFull: The disk is full, or so full that sent changes could not be deleted.
+        """
+        rows = [encode_row(change) for change in changes]
+        self._check_space(sum(len(data) for *_, data in rows))
         with self._transaction():
             self._db.executemany("REPLACE INTO pending VALUES (?, ?, ?, ?)", rows)
             if self._has_refused:
@@ -137,8 +138,32 @@ class JournalFile:
                     [(name, key) for _, name, key, _ in rows],
                 )
 
+    def _check_space(self, size: int) -> None:
+        # Once for the log, once for the database when the log is copied into it.
+        needed = 2 * size + self._log_size() + _RESERVE
+        free = shutil.disk_usage(self._path.parent).free
+        if free < needed:
+            raise StoreFull(
+                f"the disk of the journal {str(self._path)!r} must have {needed} bytes free; it "
+                f"has {free}. Nothing was accepted; free some space",
+                store=self._owner,
+            )
+
     def forget(self, numbers: Sequence[int]) -> None:
-        """Delete the pending changes with these numbers, after they were sent."""
+        """Delete the pending changes with these numbers, after they were sent.
+
+        On a full disk they are deleted in small transactions, as far as there is room.
+        """
+        try:
+            self._delete(numbers)
+        except StoreFull:
+            # Makes the space of the log available again.
+            with self._translated():
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            for start in range(0, len(numbers), _CHUNK):
+                self._delete(numbers[start : start + _CHUNK])
+
+    def _delete(self, numbers: Sequence[int]) -> None:
         with self._transaction():
             self._db.executemany("DELETE FROM pending WHERE number = ?", [(n,) for n in numbers])
 
@@ -149,8 +174,12 @@ class JournalFile:
 
     def refused(self) -> list[Refused]:
         """Return the refused changes, oldest first."""
-        rows = self._db.execute("SELECT collection, key, reason FROM refused ORDER BY number")
-        return [Refused(name or None, key, reason) for name, key, reason in rows]
+        with self._translated():
+            rows = self._db.execute(
+                "SELECT collection, key, reason FROM refused ORDER BY number"
+            ).fetchall()
+        names = [tuple(map(shown_name, row)) for row in rows]
+        return [Refused(name or None, key, reason) for name, key, reason in names]
 
     def discard_refused(self) -> int:
         """Delete the refused changes. Returns their number."""
@@ -158,21 +187,21 @@ class JournalFile:
             return self._db.execute("DELETE FROM refused").rowcount
 
     def retry_refused(self) -> list[Change]:
-        """Make the refused changes pending again, except corrupt ones. Returns them."""
+        """Make the refused changes pending again, except damaged ones. Returns them."""
         changes = []
-        rows = self._db.execute("SELECT number, collection, key, entry FROM refused").fetchall()
         with self._transaction():
-            for number, name, key, data in rows:
+            rows = self._db.execute("SELECT number, collection, key, entry FROM refused").fetchall()
+            for row in rows:
                 try:
-                    change = Change(number, name or None, key, self._entry(name, key, data))
+                    change = decode_row(row, self._owner)
                 except CorruptEntry:
                     continue
                 self._db.execute(
                     "INSERT INTO pending SELECT number, collection, key, entry FROM refused"
                     " WHERE number = ?",
-                    (number,),
+                    (change.number,),
                 )
-                self._db.execute("DELETE FROM refused WHERE number = ?", (number,))
+                self._db.execute("DELETE FROM refused WHERE number = ?", (change.number,))
                 changes.append(change)
         return changes
 
@@ -185,26 +214,29 @@ class JournalFile:
         )
         self._db.execute("DELETE FROM pending WHERE number = ?", (number,))
 
-    def _entry(self, name: str, key: str, data: bytes | None) -> Entry | None:
-        return None if data is None else Entry.from_bytes(data, name or None, key, self._owner)
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         db = self._db
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            yield
-            db.execute("COMMIT")
-        except BaseException as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            if not isinstance(error, sqlite3.Error):
+        with self._translated():
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
-            full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-            kind = StoreFull if full else StoreUnavailable
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise `StoreFull` or `StoreUnavailable` in place of an error of SQLite."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            kind = StoreFull if code_of(error) == sqlite3.SQLITE_FULL else StoreUnavailable
             cause = getattr(error, "sqlite_errorname", type(error).__name__)
             raise kind(
-                f"writing the journal {self._path!r} failed ({cause}) and was rolled back; check "
-                "the space and the permissions of its disk",
+                f"using the journal {str(self._path)!r} failed ({cause}), and nothing was changed; "
+                "check the space and the permissions of its disk",
                 store=self._owner,
             ) from error

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, QualifiedKey
-from kvwrap.errors import StoreUnavailable
+from kvwrap.errors import StoreUnavailable, ValueTooLarge
 from kvwrap.layers.shared.journal.change import Change, Refused
 from kvwrap.layers.shared.journal.file import JournalFile
 
@@ -21,25 +22,40 @@ T = TypeVar("T")
 Read = Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]]
 """The primitive `read` of a store or layer."""
 
+_Groups = list[tuple[list[Change], asyncio.Future[None]]]
+"""Changes accepted together, and what their caller awaits."""
+
+LARGEST_VALUE: Final = 990_000_000
+"""Bytes of a value; SQLite's rows have at most 1,000,000,000."""
+
 
 class Journal:
     """Accepts changes durably, keeps the newest per key, and holds them until they are sent.
 
     Changes that are accepted at the same time share one commit. Memory follows the disk:
-    every change in `pending` has been committed.
+    every change in `pending` has been committed. Only the process that opened the journal may
+    use it, not a child that it forks.
 
     Args:
         path: The file.
-        owner: The name of the layer, for errors.
+        log: The logger of the layer.
+        owner: The name of the layer, for errors and the log.
+
+    Attributes:
+        damaged: Number of damaged changes found on opening; a damaged file counts as one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, owner: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, log: logging.Logger, owner: str) -> None:
+        self.damaged = 0
         self._path = os.fspath(path)
+        self._log = log
         self._owner = owner
+        self._process = os.getpid()
         self._file: JournalFile | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._last_number = 0
-        self._uncommitted: list[tuple[list[Change], asyncio.Future[None]]] = []
+        self._sent: dict[QualifiedKey, int] = {}
+        self._uncommitted: _Groups = []
         self._committing: asyncio.Task[None] | None = None
         self.pending: dict[QualifiedKey, Change] = {}
         """Changes accepted and not sent yet, in the order of acceptance."""
@@ -64,17 +80,11 @@ class Journal:
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="kvwrap-journal")
 
-        def load() -> tuple[JournalFile, list[Change], int]:
-            file = JournalFile(self._path, self._owner)
-            try:
-                return file, file.load(), file.last_number()
-            except BaseException:
-                file.close()
-                raise
-
-        opening = asyncio.get_running_loop().run_in_executor(thread, load)
+        opening = asyncio.get_running_loop().run_in_executor(
+            thread, JournalFile, self._path, self._owner
+        )
         try:
-            self._file, changes, self._last_number = await asyncio.shield(opening)
+            file = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_opened)
             thread.shutdown(wait=False)
@@ -82,11 +92,43 @@ class Journal:
         except BaseException:
             thread.shutdown(wait=False)
             raise
-        self._thread = thread
-        self.pending = {change.qualified_key: change for change in changes}
+        self._file, self._thread, self._process = file, thread, os.getpid()
+        self._last_number, self._sent = file.last_number, {}
+        self.pending = {change.qualified_key: change for change in file.changes}
+        self.damaged = file.damaged
+        file.changes = []
+        if file.damaged:
+            self._log.error(
+                "%s: the journal %r was damaged (%d times); what could be read is used. Damaged "
+                "changes are among the refused ones, and a damaged file is kept as %r",
+                self._owner,
+                self._path,
+                file.damaged,
+                f"{self._path}.damaged",
+            )
+
+    @property
+    def is_inherited(self) -> bool:
+        """True in a child that was forked from the process which opened the journal."""
+        return self._file is not None and self._process != os.getpid()
+
+    def check_process(self) -> None:
+        """Raise `StoreUnavailable` in a forked child."""
+        if self.is_inherited:
+            raise StoreUnavailable(
+                f"the journal belongs to the process that opened it ({self._process}), not to a "
+                "child forked from it; build the stack in the child, with a journal of its own",
+                store=self._owner,
+            )
 
     async def close(self) -> None:
-        """Commit the changes that are being accepted, then close the file."""
+        """Commit the changes that are being accepted, then close the file.
+
+        In a forked child the file stays the parent's: nothing is committed or closed.
+        """
+        if self.is_inherited:
+            self._file = self._thread = None
+            return
         if self._committing is not None and is_running(self._committing):
             await asyncio.wait([self._committing])
         file, self._file = self._file, None
@@ -103,57 +145,134 @@ class Journal:
 
         If the call is cancelled before its commit begins, nothing is accepted. If it is
         cancelled later, the changes may have been accepted.
+
+        Raises:
+            ValueTooLarge: An entry does not fit into a row of SQLite.
+            StoreFull: The disk has no room.
         """
+        self.check_process()
         changes = []
         for key, entry in zip(keys, entries, strict=True):
+            if entry is not None and len(entry.body) > LARGEST_VALUE:
+                raise ValueTooLarge(
+                    f"a value must have at most {LARGEST_VALUE} bytes for the journal; got "
+                    f"{len(entry.body)} bytes. Nothing was accepted",
+                    store=self._owner,
+                    collection=collection,
+                    key=key,
+                )
             self._last_number += 1
             changes.append(Change(self._last_number, collection, key, entry))
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._uncommitted.append((changes, committed))
+        loop = asyncio.get_running_loop()
+        committed: asyncio.Future[None] = loop.create_future()
         if not is_running(self._committing):
+            # What another loop left uncommitted when it was stopped was never acknowledged.
+            self._uncommitted = []
             self._committing = asyncio.create_task(self._commit())
+        self._uncommitted.append((changes, committed))
         await committed
 
     async def _commit(self) -> None:
         while self._uncommitted:
-            group, self._uncommitted = self._uncommitted, []
+            groups, self._uncommitted = self._uncommitted, []
             # A caller that was cancelled in the meantime does not want its changes any more.
-            group = [(changes, committed) for changes, committed in group if not committed.done()]
-            changes = [change for accepted, _ in group for change in accepted]
+            groups = [group for group in groups if not group[1].done()]
             try:
-                await self._in_thread(lambda file, changes=changes: file.accept(changes))  # type: ignore[misc]  # a default binds it
-            except BaseException as error:
-                for _, committed in group:
-                    if not committed.done():
-                        if isinstance(error, Exception):
-                            committed.set_exception(error)
-                        else:
-                            committed.cancel()
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            for change in changes:
-                self.pending.pop(change.qualified_key, None)
-                self.pending[change.qualified_key] = change
-            for _, committed in group:
-                if not committed.done():
-                    committed.set_result(None)
+                await self._commit_together(groups)
+            except Exception as error:  # raised in those who wait
+                if len(groups) == 1:
+                    _resolve(groups, error)
+                else:  # one may not fit where the others do
+                    self._uncommitted = [*groups, *self._uncommitted]
+                    await self._commit_one_by_one(len(groups))
+            except BaseException:
+                _cancel(groups)
+                raise
+
+    async def _commit_one_by_one(self, count: int) -> None:
+        for _ in range(count):
+            group = [self._uncommitted.pop(0)]
+            try:
+                await self._commit_together(group)
+            except Exception as error:  # raised in the one who waits
+                _resolve(group, error)
+            except BaseException:
+                _cancel(group)
+                raise
+
+    async def _commit_together(self, groups: _Groups) -> None:
+        changes = [change for accepted, _ in groups for change in accepted]
+        await self._in_thread(lambda file: file.accept(changes))
+        for change in changes:
+            qualified_key = change.qualified_key
+            self._sent.pop(qualified_key, None)
+            self.pending.pop(qualified_key, None)
+            self.pending[qualified_key] = change
+        _resolve(groups, None)
 
     async def forget(self, changes: Sequence[Change]) -> None:
-        """Delete changes that were sent; a change accepted later for the same key stays."""
-        if changes:
-            await self._in_thread(lambda file: file.forget([change.number for change in changes]))
+        """Delete changes that were sent; a change accepted later for the same key stays.
+
+        Raises:
+            StoreUnavailable: The disk refuses, because it is full for example. The changes are
+                no longer pending, and `clean` deletes them.
+        """
+        if not changes:
+            return
+        numbers = [*self._sent.values(), *[change.number for change in changes]]
+        try:
+            await self._in_thread(lambda file: file.forget(numbers))
+        except StoreUnavailable:
             for change in changes:
-                self._remove_pending(change)
+                if self._remove_pending(change):
+                    self._sent[change.qualified_key] = change.number
+            raise
+        for change in changes:
+            self._remove_pending(change)
+        self._settle(numbers)
+
+    async def clean(self) -> None:
+        """Delete the changes that were sent when the disk refused to delete them.
+
+        Raises:
+            StoreUnavailable: The disk still refuses.
+        """
+        numbers = list(self._sent.values())
+        if numbers:
+            await self._in_thread(lambda file: file.forget(numbers))
+            self._settle(numbers)
+
+    def _settle(self, numbers: Sequence[int]) -> None:
+        if self._sent:
+            deleted = set(numbers)
+            self._sent = {key: n for key, n in self._sent.items() if n not in deleted}
+
+    @property
+    def has_sent(self) -> bool:
+        """True while changes that were sent are still in the file.
+
+        Should the process end now, the next one would send them again.
+        """
+        return bool(self._sent)
+
+    def is_in_file(self, collection: Collection, keys: Sequence[str]) -> bool:
+        """Return True if the file has a change of one of these keys, sent or not."""
+        pending, sent = self.pending, self._sent
+        return bool(pending or sent) and any(
+            (collection, key) in pending or (collection, key) in sent for key in keys
+        )
 
     async def refuse(self, change: Change, reason: str) -> None:
         """Set aside a change that the backend refused; it stays in the file."""
         await self._in_thread(lambda file: file.refuse(change.number, reason))
         self._remove_pending(change)
 
-    def _remove_pending(self, change: Change) -> None:
-        if self.pending.get(change.qualified_key) is change:
+    def _remove_pending(self, change: Change) -> bool:
+        """Remove a change that nothing has replaced. Returns False if another one has."""
+        is_newest = self.pending.get(change.qualified_key) is change
+        if is_newest:
             del self.pending[change.qualified_key]
+        return is_newest
 
     async def refused(self) -> list[Refused]:
         """Return the refused changes, oldest first."""
@@ -176,6 +295,7 @@ class Journal:
         return len(changes)
 
     async def _in_thread(self, call: Callable[[JournalFile], T]) -> T:
+        self.check_process()
         file, thread = self._file, self._thread
         if file is None or thread is None:
             raise StoreUnavailable(
@@ -184,9 +304,25 @@ class Journal:
         return await asyncio.get_running_loop().run_in_executor(thread, call, file)
 
 
-def _close_opened(opening: asyncio.Future[tuple[JournalFile, list[Change], int]]) -> None:
+def _close_opened(opening: asyncio.Future[JournalFile]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        opening.result()[0].close()
+        opening.result().close()
+
+
+def _resolve(groups: _Groups, error: Exception | None) -> None:
+    """Return from the calls that wait for these commits, or raise the error in them."""
+    for _, committed in groups:
+        if committed.done():
+            continue
+        if error is None:
+            committed.set_result(None)
+        else:
+            committed.set_exception(error)
+
+
+def _cancel(groups: _Groups) -> None:
+    for _, committed in groups:
+        committed.cancel()
 
 
 async def read_with_pending(

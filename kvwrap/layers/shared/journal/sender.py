@@ -6,15 +6,27 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running, wait_for
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected
-from kvwrap.errors import KvwrapError, StoreFull, StoreUnavailable
+from kvwrap.core.primitives import Collection, Expected, QualifiedKey
+from kvwrap.errors import (
+    CircuitOpen,
+    KvwrapError,
+    RateLimited,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.change import Change
+from kvwrap.layers.shared.journal.flushes import Flushes
 from kvwrap.layers.shared.journal.journal import Journal
+
+_ATTEMPTS: Final = 8
+"""Failed calls in a row after which a change, not the target, may be the reason."""
 
 
 class Target(Protocol):
@@ -37,15 +49,32 @@ class Target(Protocol):
     ) -> list[bool]:
         """Remove keys, as `Primitives.remove` does."""
 
+    async def ping(self) -> None:
+        """Return if the backend answers, as `Primitives.ping` does."""
+
+
+async def send(target: Target, changes: Sequence[Change], *, are_removals: bool) -> None:
+    """Send changes of one collection and kind in one call."""
+    collection, keys = changes[0].collection, [change.key for change in changes]
+    if are_removals:
+        await target.remove(collection, keys, None)
+    else:
+        entries = [change.entry for change in changes if change.entry is not None]
+        await target.write(collection, keys, entries, None)
+
 
 class Sender:
     """Sends pending changes in a background task that runs while there are any.
 
     Consecutive changes go out in one call if they are of one collection and kind (write or
     removal). Sending stops at the first call that the target does not answer, and starts
-    again after a pause, which doubles with every failure. A change that the target refuses
-    is set aside, so that it does not hold up the others. A change may be sent twice, but is
-    never lost.
+    again after a pause, which doubles with every failure. A batch that fails although the
+    target answers, or that takes too long, is halved, and batches grow again with every
+    success. A change may be sent twice, but is never lost.
+
+    A change that the target refuses is set aside, so that it does not hold up the others. So is
+    a change that failed by itself `_ATTEMPTS` times in a row while the target answered, once the
+    target has taken another change of the same kind.
 
     Args:
         journal: The changes to send.
@@ -86,13 +115,15 @@ class Sender:
         self._clock = clock
         self._log = log
         self._owner = owner
-        self._batch_size = batch_size
         self._pause = pause
         self._max_pause = max_pause
         self._await_target = await_target
+        self._batches = Batches(clock, batch_size)
+        self._suspect: Change | None = None
+        self._attempts = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._flush_waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._flushes = Flushes()
 
     @property
     def idle(self) -> bool:
@@ -101,37 +132,55 @@ class Sender:
         return task is None or task.done() or task.get_loop().is_closed()
 
     def start(self) -> None:
-        """Start the sending task if changes are pending and it does not run."""
+        """Start the sending task if there is something to send and it does not run."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Another loop was stopped in the middle: its waiters will never be resumed.
             self._loop = loop
             self._retry_now, self._progress = asyncio.Event(), asyncio.Event()
-            self._flush_waiters = []
-        if self._journal.pending and not is_running(self._task):
+            self._flushes = Flushes()
+        if (self._journal.pending or self._journal.has_sent) and not is_running(self._task):
             self._task = asyncio.create_task(self._run())
 
-    async def flush(self) -> None:
+    async def flush(self, qualified_keys: Sequence[QualifiedKey] | None = None) -> None:
         """Send the changes that are pending now, without waiting for the end of a pause.
+
+        Args:
+            qualified_keys: The keys to wait for; `None` waits for all.
 
         Raises:
             StoreUnavailable: The target does not answer; changes that were not sent stay
                 pending.
         """
-        if not self._journal.pending:
-            return
-        last = next(reversed(self._journal.pending.values())).number
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.start()
-        self._flush_waiters.append((last, sent))
-        self._retry_now.set()
-        await sent
+        if self._journal.pending:
+            self.start()
+            self._retry_now.set()
+            await self._flushes.wait(self._journal.pending, qualified_keys)
 
-    async def flush_if_pending(self, collection: Collection, keys: Sequence[str]) -> None:
-        """Flush if a change of one of these keys is pending."""
-        pending = self._journal.pending
-        if pending and any((collection, key) in pending for key in keys):
-            await self.flush()
+    async def settle(self, collection: Collection, keys: Sequence[str]) -> None:
+        """Send the changes of these keys that are pending, and delete them from the file.
+
+        Afterwards nothing older can be sent over what the caller does to these keys, even if
+        the process ends.
+
+        Raises:
+            StoreUnavailable: The target does not answer, or the disk refuses.
+        """
+        journal = self._journal
+        if journal.is_in_file(collection, keys):
+            qualified_keys = [(collection, key) for key in keys]
+            if any(qualified_key in journal.pending for qualified_key in qualified_keys):
+                await self.flush(qualified_keys)
+            await journal.clean()
+
+    async def settle_all(self) -> None:
+        """Send all changes that are pending now, and delete them from the file.
+
+        Raises:
+            StoreUnavailable: The target does not answer, or the disk refuses.
+        """
+        await self.flush()
+        await self._journal.clean()
 
     async def accept(
         self,
@@ -204,16 +253,16 @@ class Sender:
         pause = self._pause
         is_ready = False
         try:
-            while self._journal.pending:
+            while self._journal.pending or self._journal.has_sent:
                 try:
-                    if self._await_target is not None and not is_ready:
+                    if self._await_target and self._journal.pending and not is_ready:
                         await self._await_target()
                     is_ready = True
                     await self._send_next()
                 except Exception as error:
                     is_ready = False
                     self.failures += 1
-                    self._notify_waiters(error)
+                    self._notify(error)
                     if not isinstance(error, KvwrapError):
                         self._log.exception(
                             "%s: sending failed; it is retried after a pause", self._owner
@@ -223,51 +272,52 @@ class Sender:
                     pause = min(2 * pause, self._max_pause)
                 else:
                     pause = self._pause
-                    self._notify_waiters(None)
+                    self._notify(None)
         finally:
             # In another loop, nobody waits for this task any more.
             if loop is self._loop:
-                self._notify_waiters(
+                self._notify(
                     StoreUnavailable(
                         "sending was stopped; the changes stay in the journal", store=self._owner
                     )
                 )
 
-    def _notify_waiters(self, error: Exception | None) -> None:
+    def _notify(self, error: Exception | None) -> None:
         """Resolve the waiters of `flush` that this outcome concerns; wake those for room."""
-        pending = self._journal.pending
-        oldest = next(iter(pending.values())).number if pending else None
-        waiters, self._flush_waiters = self._flush_waiters, []
-        for last, sent in waiters:
-            if sent.done():
-                continue
-            if oldest is None or last < oldest:
-                sent.set_result(None)
-            elif error is not None:
-                sent.set_exception(error)
-            else:
-                self._flush_waiters.append((last, sent))
+        self._flushes.notify(self._journal.pending, error)
         self._progress.set()
 
     async def _send_next(self) -> None:
-        changes, are_removals = self._next_batch()
+        if not self._journal.pending:
+            await self._journal.clean()
+            return
+        changes, are_removals = self._batches.next(self._journal.pending)
         try:
-            await self._send(changes, are_removals)
-        except StoreUnavailable as error:
-            succeeded = set(error.succeeded or ())
-            await self._mark_sent([change for change in changes if change.key in succeeded])
-            raise
+            await send(self._target, changes, are_removals=are_removals)
         except KvwrapError as error:
+            if isinstance(error, StoreUnavailable):
+                succeeded = set(error.succeeded or ())
+                await self._mark_sent([change for change in changes if change.key in succeeded])
+                await self._judge_failure(changes, are_removals, error)
+                raise
             if len(changes) == 1:
                 await self._set_aside(changes[0], error)
-                return
+            else:
+                await self._send_one_by_one(changes)
+        except Exception as error:
+            await self._judge_failure(changes, are_removals, error)
+            raise
         else:
             await self._mark_sent(changes)
-            return
-        # The target refused one of them: send each alone to find out which.
+            self._suspect = None
+            self._batches.grow()
+
+    async def _send_one_by_one(self, changes: Sequence[Change]) -> None:
+        """Send each change by itself, to find out which one the target refuses."""
         for change in changes:
             try:
-                await self._send([change], self._is_removal(change))
+                is_removal = self._batches.is_removal(change)
+                await send(self._target, [change], are_removals=is_removal)
             except StoreUnavailable:
                 raise
             except KvwrapError as error:
@@ -275,43 +325,55 @@ class Sender:
             else:
                 await self._mark_sent([change])
 
-    def _next_batch(self) -> tuple[list[Change], bool]:
-        """Return the oldest changes that fit into one call, and whether they are removals."""
-        batch: list[Change] = []
-        are_removals = False
-        for change in self._journal.pending.values():
-            if not batch:
-                are_removals = self._is_removal(change)
-            elif (
-                len(batch) == self._batch_size
-                or change.collection != batch[0].collection
-                or self._is_removal(change) != are_removals
-            ):
-                break
-            batch.append(change)
-        return batch, are_removals
+    async def _judge_failure(
+        self, changes: Sequence[Change], are_removals: bool, error: Exception
+    ) -> None:
+        """After a failed call: halve the next batch, or set aside a change that always fails."""
+        if isinstance(error, CircuitOpen | RateLimited | StoreFull):
+            return  # says nothing about these changes
+        if len(changes) > 1:
+            if isinstance(error, StoreTimeout) or await self._answers():
+                self._batches.shrink(len(changes))
+            return
+        change = changes[0]
+        if not await self._answers():
+            self._suspect = None
+            return
+        if self._suspect is not change:
+            self._suspect, self._attempts = change, 0
+        self._attempts += 1
+        others = self._batches.others(self._journal.pending.values(), change)
+        if self._attempts < _ATTEMPTS or not others:
+            return
+        # Another one each time, in case this one cannot be sent either.
+        witness = others[(self._attempts - _ATTEMPTS) % len(others)]
+        with suppress(KvwrapError):
+            await send(self._target, [witness], are_removals=are_removals)
+            await self._mark_sent([witness])
+            await self._set_aside(change, error)
 
-    def _is_removal(self, change: Change) -> bool:
-        # An entry that expired before it was sent is sent as a removal: an older entry under
-        # its key must not become visible again.
-        entry = change.entry
-        return entry is None or (
-            entry.expires_at is not None and entry.expires_at <= self._clock.time()
-        )
-
-    async def _send(self, changes: Sequence[Change], are_removals: bool) -> None:
-        collection, keys = changes[0].collection, [change.key for change in changes]
-        if are_removals:
-            await self._target.remove(collection, keys, None)
-        else:
-            entries = [change.entry for change in changes if change.entry is not None]
-            await self._target.write(collection, keys, entries, None)
+    async def _answers(self) -> bool:
+        try:
+            await self._target.ping()
+        except KvwrapError:
+            return False
+        return True
 
     async def _mark_sent(self, changes: Sequence[Change]) -> None:
-        await self._journal.forget(changes)
         self.sent += len(changes)
+        could_delete = not self._journal.has_sent
+        try:
+            await self._journal.forget(changes)
+        except StoreUnavailable as error:
+            # They will not be sent again by this process, which deletes them when it can.
+            if could_delete:
+                self._log.warning(
+                    "%s: changes were sent, but the journal cannot delete them: %s",
+                    self._owner,
+                    error.message,
+                )
 
-    async def _set_aside(self, change: Change, error: KvwrapError) -> None:
+    async def _set_aside(self, change: Change, error: Exception) -> None:
         await self._journal.refuse(change, type(error).__name__)
         self.refused += 1
         self._log.error(

@@ -59,7 +59,7 @@ async def test_a_commit_is_on_the_disk_before_it_returns(
     (connection,) = connections
     # Only a power failure could show the difference, not a kill: 2 is FULL.
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
 
 
 async def test_only_one_stack_can_open_a_journal(path: Path, store: Store) -> None:

@@ -1,0 +1,122 @@
+"""Changes accepted before and after a restart, and the first operation of an unopened stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kvwrap import MemoryStore, Store, ValueTooLarge
+from kvwrap.layers.fallback import Fallback
+from kvwrap.layers.write_behind import WriteBehind
+from tests.layers.faulty import FaultyStore
+
+Build = Callable[[FaultyStore], Store]
+
+
+@pytest.fixture(params=["write_behind", "fallback"])
+def build(request: pytest.FixtureRequest, tmp_path: Path) -> Build:
+    """Return a function that puts a layer with the same journal over a backend."""
+    path = tmp_path / "journal"
+    if request.param == "write_behind":
+        return lambda backend: WriteBehind(path, shutdown_timeout=0).over(backend)
+    return lambda backend: Fallback(
+        MemoryStore, writes="journal", journal=path, failures=1, open_for=10, recovery_delay=0
+    ).over(backend)
+
+
+async def flush(store: Store) -> None:
+    layer = next(part for part in store.parts if isinstance(part, WriteBehind | Fallback))
+    await layer.flush()
+
+
+async def test_changes_accepted_in_three_openings_all_arrive_in_their_order(
+    build: Build, backend: FaultyStore
+) -> None:
+    backend.down = True
+    for key in ("a", "b", "c"):
+        async with build(backend) as store:
+            await store.put(key, key)
+            await store.put("each", key)
+    backend.down = False
+    async with build(backend) as store:
+        await flush(store)
+    assert await backend.get_many(["a", "b", "c", "each"]) == ["a", "b", "c", "c"]
+    assert backend.written()[-1] == "each"
+
+
+async def test_a_change_after_a_restart_is_sent_after_those_before(
+    build: Build, backend: FaultyStore
+) -> None:
+    backend.down = True
+    async with build(backend) as store:
+        await store.put_many(["x", "y"], [1, 1])
+    async with build(backend) as store:
+        await store.put("x", 2)
+    backend.down = False
+    async with build(backend) as store:
+        await flush(store)
+        assert backend.written() == ["y", "x"]
+        assert await store.get_many(["x", "y"]) == [2, 1]
+
+
+async def test_refused_changes_outlast_restarts_and_are_sent_again_when_asked(
+    tmp_path: Path, backend: FaultyStore
+) -> None:
+    def build() -> Store:
+        return WriteBehind(tmp_path / "journal", shutdown_timeout=0).over(backend)
+
+    backend.write_errors = {"k": ValueTooLarge("too large")}
+    async with build() as store:
+        await store.put("k", "refused")
+        await store.find(WriteBehind).flush()
+    backend.write_errors = {}
+    backend.down = True
+    async with build() as store:
+        # With a number of its own, not that of the refused change.
+        await store.put("b", "pending")
+        assert [row.key for row in await store.find(WriteBehind).refused()] == ["k"]
+        assert await store.find(WriteBehind).retry_refused() == 1
+    async with build() as store:
+        assert store.find(WriteBehind).pending == 2
+        assert await store.find(WriteBehind).refused() == []
+        backend.down = False
+        await store.find(WriteBehind).flush()
+    assert await backend.get_many(["k", "b"]) == ["refused", "pending"]
+
+
+async def test_the_first_write_of_an_unopened_stack_does_not_overtake_the_journal(
+    build: Build, backend: FaultyStore
+) -> None:
+    backend.down = True
+    async with build(backend) as store:
+        await store.put("k", "old")
+    backend.down = False
+    unopened = build(backend)
+    await unopened.put("k", "new")
+    await flush(unopened)
+    assert await backend.get("k") == "new"
+    await unopened.close()
+
+
+@pytest.mark.parametrize("method", ["get", "keys", "increment", "delete"])
+async def test_the_first_call_of_an_unopened_stack_sees_the_journal(
+    build: Build, backend: FaultyStore, method: str
+) -> None:
+    backend.down = True
+    async with build(backend) as store:
+        await store.put("k", 5)
+    backend.down = False
+    unopened = build(backend)
+    match method:
+        case "get":
+            assert await unopened.get("k") == 5
+        case "keys":
+            assert await unopened.keys() == ["k"]
+        case "increment":
+            assert await unopened.increment("k") == 6
+        case _:
+            assert await unopened.delete("k")
+            assert await unopened.get("k") is None
+    await unopened.close()

@@ -1,0 +1,251 @@
+"""What a journal sends: entries that the backend never takes, batches that are too much, order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvwrap import (
+    KvwrapError,
+    Store,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from kvwrap.layers.write_behind import WriteBehind
+from kvwrap.testing import ManualClock
+from tests.layers.faulty import FaultyStore, numbered_keys
+
+
+class Slow(FaultyStore):
+    """Does not carry out more than `most` writes or removals in one call."""
+
+    most = 3
+
+    async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+        if primitive in ("write", "remove") and len(arguments[1]) > self.most:
+            self.calls.append((primitive, arguments[0], tuple(arguments[1])))
+            raise StoreTimeout("slow")
+        return await super().call(primitive, arguments)
+
+
+@pytest.fixture
+async def slow(clock: ManualClock) -> AsyncIterator[Slow]:
+    async with Slow(clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+async def store(backend: FaultyStore, path: Path) -> AsyncIterator[Store]:
+    async with WriteBehind(path, max_wait=0, shutdown_timeout=60).over(backend) as opened:
+        yield opened
+        backend.gate.set()
+        backend.down = False
+        backend.write_errors = {}
+
+
+async def run_until(clock: ManualClock, store: Store, *, pending: int, seconds: int) -> int:
+    """Move the clock until this many changes are pending; return the seconds that it took."""
+    for passed in range(seconds):
+        for _ in range(50):
+            if store.find(WriteBehind).pending == pending:
+                return passed
+            await asyncio.sleep(0.001)
+            if clock.sleeping:
+                break
+        await clock.run(1)
+    raise AssertionError(f"{store.find(WriteBehind).snapshot()} after {seconds} s")
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("reset"), StoreTimeout("late"), OSError("bug")])
+async def test_an_entry_that_always_fails_is_set_aside_once_another_was_taken(
+    store: Store, backend: FaultyStore, clock: ManualClock, error: Exception
+) -> None:
+    backend.write_errors = {"poison": error}
+    await store.put("before", 1)
+    await store.put("poison", "value")
+    await store.delete("gone")  # a removal that succeeds says nothing about writes
+    await store.put_many(["x", "y"], [1, 2])
+    await run_until(clock, store, pending=0, seconds=200)
+    assert await backend.keys() == ["before", "x", "y"]
+    (refused,) = await store.find(WriteBehind).refused()
+    assert (refused.key, refused.reason) == ("poison", type(error).__name__)
+    assert await store.keys() == ["before", "x", "y"]
+    backend.write_errors = {}
+    assert await store.find(WriteBehind).retry_refused() == 1
+    await store.find(WriteBehind).flush()
+    assert await backend.get("poison") == "value"
+
+
+async def test_several_entries_that_always_fail_hold_nothing_up(
+    store: Store, backend: FaultyStore, clock: ManualClock
+) -> None:
+    bad = numbered_keys(4, "bad")
+    backend.write_errors = dict.fromkeys(bad, StoreUnavailable("reset"))
+    backend.gate.clear()
+    await store.put_many([*bad, "good", "better"], list(range(6)))
+    backend.gate.set()
+    await run_until(clock, store, pending=2, seconds=1000)
+    assert await backend.keys() == ["better", "good"]
+    await store.put("last", 1)
+    await run_until(clock, store, pending=1, seconds=1000)
+    assert await backend.keys() == ["better", "good", "last"]
+    assert [row.key for row in await store.find(WriteBehind).refused()] == bad[:3]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), StoreTimeout("down"), StoreFull("x")])
+async def test_in_an_outage_nothing_is_set_aside(
+    store: Store, backend: FaultyStore, clock: ManualClock, error: Exception
+) -> None:
+    backend.down = error
+    await store.put_many(["a", "b", "c"], [1, 2, 3])
+    for _ in range(40):
+        await clock.run(30)
+    assert store.find(WriteBehind).pending == 3
+    assert await store.find(WriteBehind).refused() == []
+    backend.down = False
+    await store.find(WriteBehind).flush()
+    assert await backend.keys() == ["a", "b", "c"]
+
+
+async def test_a_backend_that_takes_no_writes_at_all_is_an_outage(
+    store: Store, backend: FaultyStore, clock: ManualClock
+) -> None:
+    """As a read-only replica, which answers everything else."""
+    keys = numbered_keys(5)
+    backend.write_errors = dict.fromkeys(keys, StoreUnavailable("READONLY"))
+    await store.put_many(keys, [0] * 5)
+    for _ in range(40):
+        await clock.run(30)
+    assert store.find(WriteBehind).pending == 5
+    assert await store.find(WriteBehind).refused() == []
+    backend.write_errors = {}
+    await store.find(WriteBehind).flush()
+    assert len(backend) == 5
+
+
+async def test_a_key_is_not_held_up_by_another_that_fails(
+    store: Store, backend: FaultyStore
+) -> None:
+    await store.put("n", 1)
+    await store.find(WriteBehind).flush()
+    backend.write_errors = {"poison": StoreUnavailable("reset")}
+    await store.put("poison", 1)
+    assert await store.increment("n") == 2
+    with pytest.raises(StoreUnavailable):
+        await store.increment("poison")
+
+
+async def test_a_batch_that_takes_too_long_is_halved_until_it_goes_through(
+    slow: Slow, path: Path, clock: ManualClock
+) -> None:
+    keys = numbered_keys(40)
+    async with WriteBehind(path, shutdown_timeout=0).over(slow) as store:
+        slow.down = True
+        await store.put_many(keys, list(range(40)))
+        slow.down = False
+        await run_until(clock, store, pending=0, seconds=200)
+        assert slow.written() == keys, "all in their order, each once"
+        assert await store.find(WriteBehind).refused() == []
+        slow.most = 1000
+        slow.completed.clear()
+        for _ in range(12):
+            await store.put_many(keys, list(range(40)))
+            await run_until(clock, store, pending=0, seconds=60)
+        sizes = [len(call[2]) for call in slow.completed if call[0] == "write"]
+        assert sizes[-1] == 40, "batches grow again"
+
+
+async def test_a_batch_has_at_most_eight_mebibytes_and_one_value(
+    store: Store, backend: FaultyStore
+) -> None:
+    backend.gate.clear()
+    await store.put_many(numbered_keys(6), ["x" * 3_000_000] * 6)
+    backend.gate.set()
+    await store.find(WriteBehind).flush()
+    sizes = [len(call[2]) for call in backend.completed if call[0] == "write"]
+    assert sizes == [3, 3]
+
+
+async def test_changes_are_sent_in_the_order_of_acceptance(
+    store: Store, backend: FaultyStore
+) -> None:
+    backend.gate.clear()
+    await store.put("first", 0)
+    await ManualClock.settle()
+    await store.put("a", 1)
+    backend.down = StoreUnavailable("down")  # so that delete need not ask
+    deletion = asyncio.create_task(store.delete("b"))
+    await ManualClock.settle()
+    backend.gate.set()
+    await deletion
+    await store.put("c", 3)
+    await store.put("d", 4, collection="other")
+    await store.put("e", 5)
+    backend.down = False
+    backend.completed.clear()
+    await store.find(WriteBehind).flush()
+    sent = [call for call in backend.completed if call[0] in ("write", "remove")]
+    assert sent == [
+        ("write", None, ("first", "a")),
+        ("remove", None, ("b",)),
+        ("write", None, ("c",)),
+        ("write", "other", ("d",)),
+        ("write", None, ("e",)),
+    ]
+
+
+async def test_flush_ends_while_others_go_on_writing(store: Store, backend: FaultyStore) -> None:
+    backend.gate.clear()
+    await store.put("a", 1)
+    flushing = asyncio.create_task(store.find(WriteBehind).flush())
+    await ManualClock.settle()
+    await store.put("b", 2)
+    original = backend.call
+
+    async def hold_b(primitive: str, arguments: tuple[Any, ...]) -> Any:
+        if primitive == "write" and "b" in arguments[1]:
+            await held.wait()
+        return await original(primitive, arguments)
+
+    held = asyncio.Event()
+    backend.call = hold_b  # type: ignore[method-assign]  # to hold back one key
+    backend.gate.set()
+    async with asyncio.timeout(5):
+        await flushing
+    assert store.find(WriteBehind).pending == 1
+    held.set()
+
+
+async def test_what_a_failed_batch_has_carried_out_is_not_sent_again(
+    store: Store, backend: FaultyStore
+) -> None:
+    error = StoreUnavailable("half-way", succeeded=("a",))
+    backend.gate.clear()
+    backend.down = error
+    await store.put_many(["a", "b"], [1, 2])
+    backend.gate.set()
+    with pytest.raises(KvwrapError):
+        await store.find(WriteBehind).flush()
+    assert store.find(WriteBehind).pending == 1
+    backend.down = False
+    await store.find(WriteBehind).flush()
+    assert backend.written() == ["b"]
+    assert store.find(WriteBehind).snapshot().sent == 2
+
+
+async def test_a_refused_change_tells_its_collection(store: Store, backend: FaultyStore) -> None:
+    backend.write_errors = {"k": KvwrapError("no")}
+    await store.put("k", 1, collection="c")
+    await store.find(WriteBehind).flush()
+    (refused,) = await store.find(WriteBehind).refused()
+    assert (refused.collection, refused.key) == ("c", "k")
