@@ -91,5 +91,4 @@ class _ProgressLine:
         rate = report.seen / (now - self._start)
         name = "default collection" if progress.collection is None else repr(progress.collection)
         line = f"{report.seen:,} seen, {report.rewritten:,} rewritten, {rate:,.0f}/s, in {name}"
-        print("\r", end="", file=sys.stderr)
-        echo(f"{line[:100]:<100}", end="", file=sys.stderr)
+        echo(f"{line[:100]:<100}", file=sys.stderr, start="\r", end="")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import kvwrap.cli
 from kvwrap import SQLiteStore, stack
 from kvwrap.cli.main import main
 from kvwrap.cli.output import echo
@@ -47,6 +48,12 @@ def test_reports_progress_and_errors_have_no_control_characters(
     assert "OWNED" in captured.err
     for char in captured.out + captured.err.replace("\r", ""):
         assert char.isprintable() or char == "\n"
+
+
+def test_commands_print_with_nothing_else() -> None:
+    for path in Path(kvwrap.cli.__file__).parent.glob("*.py"):
+        if path.name != "output.py":
+            assert "print(" not in path.read_text(), path
 
 
 def test_the_progress_line_replaces_itself(
