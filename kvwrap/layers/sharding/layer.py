@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.layers.base import (
-    ABSENT,
     Capability,
     Collection,
     Entry,
@@ -17,17 +16,17 @@ from kvwrap.layers.base import (
     Primitives,
     StoreSource,
     SubBatch,
-    add_succeeded,
     checked_names,
     checked_sources,
-    indexes_of,
+    gather,
+    new_version,
     pages,
     take,
+    touch_by_writing,
 )
+from kvwrap.layers.sharding import moving
+from kvwrap.layers.sharding.moving import is_claim
 from kvwrap.layers.sharding.rendezvous import Rendezvous
-
-_MOVES = "moves"
-"""The name of the lock that moves and deletes of entries share."""
 
 
 class Sharding(Partitioning):
@@ -37,10 +36,10 @@ class Sharding(Partitioning):
     shards (rendezvous hashing). A name must never change; a shard may move to another address.
 
     To add a shard, name it in `shards` and list the shards before the change in `previous`.
-    Reads then ask the new owner first and the previous one second, and writes go to the new
-    owner. `find(Sharding).rebalance()` moves the entries that are still with a previous owner.
-    When it has ended, drop `previous`. To remove a shard, list it in `retired` too, until it is
-    empty.
+    Reads then ask the new owner first and the previous one second. Writes move the entry to its
+    new owner first. `find(Sharding).rebalance()` moves all entries that are still with a previous
+    owner. When it has ended, drop `previous`. To remove a shard, list it in `retired` too, until
+    it is empty.
 
     Args:
         shards: The other stores by name; in a sequence their names are "1", "2", ….
@@ -103,7 +102,7 @@ class Sharding(Partitioning):
         self._owners = Rendezvous(owners)
         self._previous_owners = None if previous is None else Rendezvous(previous)
         self._shards: dict[str, Primitives] = {}
-        # A move and a delete of one entry must not overlap, or the entry reappears.
+        # Moves of one key by this process take turns, instead of competing for it.
         self._locks = KeyedLocks()
 
     def on_bind(self) -> None:
@@ -126,7 +125,7 @@ class Sharding(Partitioning):
 
     @property
     def idle(self) -> bool:
-        """True while no entry is being moved, and no delete waits for a move."""
+        """True while no entry is being moved, or looked for with its previous owner by a write."""
         return not self._locks
 
     def shard_of(self, key: str, *, collection: Collection = None) -> str:
@@ -159,23 +158,25 @@ class Sharding(Partitioning):
         return list(by_store.values())
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        entries = await super().read(collection, keys)
         if self._previous_owners is None:
-            return entries
-        entries = list(entries)
+            return await super().read(collection, keys)
+        entries = await self._read_owners(collection, keys)
         missing = [index for index, entry in enumerate(entries) if entry is None]
         sub_batches = self._partition_by_previous(collection, keys, missing)
         for store, indexes in sub_batches:
             previous = await store.read(collection, take(keys, indexes))
             for index, entry in zip(indexes, previous, strict=True):
-                entries[index] = entry
+                entries[index] = _unless_claim(entry)
         # An entry may have moved between the read of its new owner and that of the previous one.
         missing = [i for _, indexes in sub_batches for i in indexes if entries[i] is None]
         if missing:
-            moved = await super().read(collection, take(keys, missing))
+            moved = await self._read_owners(collection, take(keys, missing))
             for index, entry in zip(missing, moved, strict=True):
                 entries[index] = entry
         return entries
+
+    async def _read_owners(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        return [_unless_claim(entry) for entry in await super().read(collection, keys)]
 
     async def write(
         self,
@@ -186,17 +187,15 @@ class Sharding(Partitioning):
     ) -> list[bool]:
         if self._previous_owners is None:
             return await super().write(collection, keys, entries, expected)
-        if expected is not None:
-            await self._move_to_owners(collection, keys)
-            return await super().write(collection, keys, entries, expected)
-        try:
-            written = await super().write(collection, keys, entries, None)
-        except KvwrapError as error:
-            await self._remove_from_previous(collection, error.succeeded or ())
-            raise
-        # A copy with the previous owner would be read again when the new one has expired.
-        await self._remove_from_previous(collection, keys)
-        return written
+        await self._move_to_owners(collection, keys)
+
+        def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, list[bool]]:
+            versions = None if expected is None else take(expected, indexes)
+            return moving.write(
+                store, collection, take(keys, indexes), take(entries, indexes), versions
+            )
+
+        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
     async def remove(
         self,
@@ -206,78 +205,65 @@ class Sharding(Partitioning):
     ) -> list[bool]:
         if self._previous_owners is None:
             return await super().remove(collection, keys, expected)
+        await self._move_to_owners(collection, keys)
         if expected is not None:
-            await self._move_to_owners(collection, keys)
             return await super().remove(collection, keys, expected)
-        async with self._locks.hold(_MOVES):
-            try:
-                from_previous = await self._remove_from_previous(collection, keys)
-            except KvwrapError as error:
-                error.succeeded = ()  # the new owners still have their entries
-                raise
-            from_owners = await super().remove(collection, keys, None)
-        return [a or b for a, b in zip(from_previous, from_owners, strict=True)]
+
+        def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, list[bool]]:
+            return moving.remove(store, collection, take(keys, indexes))
+
+        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        if self._previous_owners is not None:
-            await self._move_to_owners(collection, keys)
-        return await super().touch(collection, keys, expires)
+        if self._previous_owners is None:
+            return await super().touch(collection, keys, expires)
+        return await touch_by_writing(self, collection, keys, expires, _renewed, owner=self.name)
 
-    async def _remove_from_previous(
-        self, collection: Collection, keys: Sequence[str]
-    ) -> list[bool]:
-        removed = [False] * len(keys)
-        sub_batches = self._partition_by_previous(collection, keys, range(len(keys)))
-        pending = {keys[index] for _, indexes in sub_batches for index in indexes}
-        for store, indexes in sub_batches:
-            try:
-                outcomes = await store.remove(collection, take(keys, indexes), None)
-            except KvwrapError as error:
-                add_succeeded(error, keys, [key for key in keys if key not in pending])
-                raise
-            for index, outcome in zip(indexes, outcomes, strict=True):
-                removed[index] = outcome
-                pending.discard(keys[index])
-        return removed
+    async def drop(self, collection: Collection) -> bool:
+        dropped = await super().drop(collection)
+        if self._previous_owners is not None:
+            # What a move was copying meanwhile; its source is empty now.
+            dropped |= await super().drop(collection)
+        return dropped
+
+    async def drop_all(self) -> bool:
+        dropped = await super().drop_all()
+        if self._previous_owners is not None:
+            dropped |= await super().drop_all()
+        return dropped
 
     async def _move_to_owners(self, collection: Collection, keys: Sequence[str]) -> None:
-        """Move these keys to their new owners, before an operation that depends on their state."""
-        async with self._locks.hold(_MOVES):
-            for store, indexes in self._partition_by_previous(collection, keys, range(len(keys))):
-                await self._move(store, collection, take(keys, indexes))
+        """Move what previous owners have under these keys, before they are written."""
+        names = list(dict.fromkeys(keys))
+        try:
+            for source, indexes in self._partition_by_previous(
+                collection, names, range(len(names))
+            ):
+                await self._move(source, collection, take(names, indexes))
+        except KvwrapError as error:
+            error.succeeded = () if len(keys) > 1 else None  # nothing is written yet
+            raise
 
     async def _move(self, source: Primitives, collection: Collection, keys: Sequence[str]) -> int:
         """Move the entries that `source` has under these keys to their owners.
 
-        Returns the number of entries that it had.
+        Returns their number. Moves of one key by this process take turns.
         """
-        entries = {
-            key: entry
-            for key, entry in zip(keys, await source.read(collection, keys), strict=True)
-            if entry is not None
-        }
-        if not entries:
-            return 0
-        names = list(entries)
-
-        def copy(target: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, list[bool]]:
-            batch = [names[index] for index in indexes]
-            return _copy(target, collection, batch, [entries[key] for key in batch])
-
-        await self.scatter_gather(names, self.partition(collection, names), copy, changes=True)
-        # Only after they are copied, and only those versions: an interruption leaves both copies.
-        await source.remove(collection, names, [entries[key].version for key in names])
-        return len(names)
+        async with self._locks.hold_all((collection, key) for key in sorted(keys)):
+            moves = [
+                moving.move(source, target, collection, take(keys, indexes), self.clock)
+                for target, indexes in self.partition(collection, keys)
+            ]
+            return sum(await gather(moves))
 
     async def rebalance(self, *, progress: Callable[[int], None] | None = None) -> int:
         """Move every entry that is not with its owner. Returns the number of moved entries.
 
-        It may be stopped at any moment and started again, while the store is in use. Reads,
-        writes and deletes in this process stay correct meanwhile. A delete in another process
-        may be undone, if it happens at the very moment in which the entry moves; so let one
-        process do it.
+        It may be stopped at any moment and started again, while processes with the same
+        `previous` use the store, and also if several of them do it: no write is lost, no delete
+        undone, and nothing replaced by something older.
 
         Args:
             progress: Called after every page of keys with the number moved so far.
@@ -292,32 +278,15 @@ class Sharding(Partitioning):
                 async for page in pages(source, collection):
                     away = [k for k in page.keys if self.store_for(collection, k) is not source]
                     if away:
-                        async with self._locks.hold(_MOVES):
-                            moved += await self._move(source, collection, away)
+                        moved += await self._move(source, collection, away)
                         if progress is not None:
                             progress(moved)
         return moved
 
 
-async def _copy(
-    target: Primitives, collection: Collection, keys: Sequence[str], entries: Sequence[Entry]
-) -> list[bool]:
-    """Write entries where the target has none or an older one, each atomically."""
-    added = await target.write(collection, keys, entries, [ABSENT] * len(keys))
-    existing = indexes_of([not flag for flag in added])
-    if existing:
-        current = await target.read(collection, take(keys, existing))
-        older = [
-            (index, entry.version)
-            for index, entry in zip(existing, current, strict=True)
-            if entry is not None and entry.created_at < entries[index].created_at
-        ]
-        if older:
-            indexes = [index for index, _ in older]
-            await target.write(
-                collection,
-                take(keys, indexes),
-                take(entries, indexes),
-                [version for _, version in older],
-            )
-    return added
+def _unless_claim(entry: Entry | None) -> Entry | None:
+    return None if is_claim(entry) else entry
+
+
+def _renewed(entry: Entry, expires_at: float | None) -> Entry:
+    return entry.with_expiry(expires_at, new_version())
