@@ -36,15 +36,13 @@ async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             yield store
 
 
-def layered(keyring: Keyring, **options: bool) -> Stack:
+def layered(keyring: Keyring, *, accept_plaintext: bool = False) -> Stack:
     # Equal numbers are equal bytes: another program's values without anything that tells them
     # apart.
-    return stack().serialize("json").encrypt(keyring, **options)
+    return stack().serialize("json").encrypt(keyring, accept_plaintext=accept_plaintext)
 
 
-async def rewrite_beside_others(
-    store: Store, keys: list[str], counted: Counter[str], **options: bool
-) -> Report:
+async def rewrite_beside_others(store: Store, keys: list[str], counted: Counter[str]) -> Report:
     """Rewrite while readers read and writers count, until both have done something."""
     stop = asyncio.Event()
 
@@ -64,7 +62,7 @@ async def rewrite_beside_others(
     before = sum(counted.values())
     while sum(counted.values()) == before:
         await asyncio.sleep(0.001)
-    report = await rewrite(store, batch=20, **options)
+    report = await rewrite(store, batch=20, everything=True)
     stop.set()
     await asyncio.gather(*others)
     return report
@@ -76,7 +74,7 @@ async def check_rewriting(backend: Store, count: int) -> None:
     await stack().serialize("json").over(backend).put_many(keys, [0] * count)
 
     moving = layered(OLD, accept_plaintext=True).over(backend)
-    report = await rewrite_beside_others(moving, keys, counted, everything=True)
+    report = await rewrite_beside_others(moving, keys, counted)
     assert (report.seen, report.failed, report.gone) == (count, 0, 0)
     assert (report.unencrypted, report.keys) == (0, {"old": count})
     closed = layered(OLD).over(backend)
@@ -84,7 +82,7 @@ async def check_rewriting(backend: Store, count: int) -> None:
     assert (await rewrite(closed, dry_run=True)).current == count
 
     rotated = layered(NEW).over(backend)
-    report = await rewrite_beside_others(rotated, keys, counted, everything=True)
+    report = await rewrite_beside_others(rotated, keys, counted)
     assert (report.seen, report.failed, report.gone) == (count, 0, 0)
     assert (report.unencrypted, report.keys) == (0, {"new": count})
     retired = layered(NEW.retired("old")).over(backend)

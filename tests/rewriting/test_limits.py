@@ -95,7 +95,8 @@ async def test_keys_of_other_programs_are_not_sealed_unasked(redis_url: str) -> 
 
         await client.mset({"user:1": "1", "user:2": "2"})
         assert (await rewrite(store, everything=True)).foreign == 3
-        assert b"OK" not in await client.get("celery-1")
+        sealed: Any = await client.get("celery-1")
+        assert b"OK" not in sealed
         await client.flushdb()
 
 
@@ -120,7 +121,8 @@ async def test_what_is_sealed_has_a_version_that_tells_nothing(redis_url: str) -
         await client.mset(dict.fromkeys(keys, '{"pin": 4821}'))
         before = [entry.version for entry in await base.read(None, keys) if entry]
         assert (await rewrite(SEALING.over(base), prefix=prefix)).foreign == 4
-        headers = [int.from_bytes(value[15:23], "big") for value in await client.mget(keys)]
+        values: list[Any] = await client.mget(keys)
+        headers = [int.from_bytes(value[15:23], "big") for value in values]
         assert len({*before, *headers}) == 8
         again = await rewrite(SEALING.over(base), prefix=prefix)
         assert (again.current, again.foreign) == (4, 0)

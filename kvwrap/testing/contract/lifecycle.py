@@ -44,6 +44,20 @@ class Lifecycle(Contract):
             await store.put("key", 2)
             assert await store.get("key") == 2
 
+    async def test_scrubbing_keeps_every_entry(self, store: Store) -> None:
+        await store.put_many(["key", "other"], [1, 2])
+        await store.put("key", 3)
+        await store.delete("other")
+        before = await store.get_many(["key", "other"])
+        await store.base.scrub()
+        assert await store.get_many(["key", "other"]) == before
+
+    async def test_its_location_stays_the_same(self, store: Store) -> None:
+        location = store.base.location
+        assert location
+        await store.put("key", 1)
+        assert store.base.location == location
+
     async def test_capabilities_match_what_works(self, store: Store) -> None:
         assert store.capabilities <= set(Capability)
         await store.put("key", 1)

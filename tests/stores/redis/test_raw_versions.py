@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import redis.asyncio
 
@@ -83,8 +84,8 @@ async def test_equal_values_have_different_versions_when_they_are_sealed(
             entries = await store.read(None, ["a", "b"])
             read = [entry.version for entry in entries if entry is not None]
             await store.write(None, ["a", "b"], [entry for entry in entries if entry is not None])
-        headers = [value[15:23] for value in await client.mget("a", "b")]
-        stored = [int.from_bytes(header, "big") for header in headers]
+        values: list[Any] = await client.mget("a", "b")
+        stored = [int.from_bytes(value[15:23], "big") for value in values]
         assert len({*read, *stored}) == 4
 
 

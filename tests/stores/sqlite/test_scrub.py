@@ -26,7 +26,7 @@ def built(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     connect = sqlite3.connect
 
     def upstream(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
+        connection: sqlite3.Connection = connect(*arguments, **options)
         connection.execute("PRAGMA secure_delete = OFF")
         return connection
 
@@ -48,9 +48,9 @@ async def test_no_plaintext_is_in_the_files_after_a_rewrite(tmp_path: Path) -> N
     async with SQLiteStore(path) as store:
         await fill(store)
     assert found(tmp_path) > COUNT
-    store = stack().encrypt(Keyring.generate(), accept_plaintext=True).over(SQLiteStore(path))
-    async with store, SQLiteStore(path):
-        report = await rewrite(store)
+    sealing = stack().encrypt(Keyring.generate(), accept_plaintext=True)
+    async with sealing.over(SQLiteStore(path)) as sealed, SQLiteStore(path):
+        report = await rewrite(sealed)
         assert (report.rewritten, report.unencrypted) == (COUNT + 1, 0)
         assert found(tmp_path) == 0
     assert found(tmp_path) == 0
