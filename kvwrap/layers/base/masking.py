@@ -81,7 +81,8 @@ class Masking(Layer):
                     collection, take(keys, pending), take(entries, pending), conditions
                 )
             except Exception as error:
-                add_succeeded(error, keys, take(keys, indexes_of(written)))
+                if any(written):
+                    add_succeeded(error, keys, take(keys, indexes_of(written)))
                 raise
             for index, flag in zip(pending, flags, strict=True):
                 written[index] = flag
