@@ -16,8 +16,8 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.ttl import LATEST
 from kvwrap.layers.replication import Replication
 from kvwrap.testing import ManualClock
+from tests.layers.connections import connect
 from tests.layers.faulty import FaultyStore
-from tests.layers.replication.processes import Connection
 
 HOUR = 3600.0
 NEVER = struct.pack(">d", math.inf)
@@ -35,12 +35,8 @@ def over(replicas: list[Any], **options: Any) -> Store:
 
 def process(replicas: list[FaultyStore], ahead: float) -> Store:
     """Return the stack of another process over the same replicas, by a clock of its own."""
-    connections = []
-    for replica in replicas:
-        connection = Connection(clock=ManualClock(replica.clock.time() + ahead))
-        connection.shared = replica
-        connections.append(connection)
-    return over(connections)
+    clocks = [ManualClock(replica.clock.time() + ahead) for replica in replicas]
+    return over([connect(*pair) for pair in zip(replicas, clocks, strict=True)])
 
 
 def with_date(entry: Entry, data: bytes) -> Entry:

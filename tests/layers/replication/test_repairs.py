@@ -9,6 +9,7 @@ import pytest
 from kvwrap import MemoryStore, Store, StoreUnavailable
 from kvwrap.layers.replication import Replication, ReplicationSnapshot
 from kvwrap.testing import ManualClock
+from tests.layers.connections import connect
 from tests.layers.faulty import FaultyStore
 
 
@@ -51,10 +52,7 @@ async def test_a_repair_does_not_replace_what_was_written_meanwhile(
     store = over(replicas)
     await fall_behind(store, replicas[0])
     before = store.find(Replication).snapshot()
-    connections = []
-    for replica in replicas:
-        connection = Connected(replica, clock)
-        connections.append(connection)
+    connections = [connect(replica, clock) for replica in replicas]
     behind = replicas[0]
     assert isinstance(behind, Overtaken)
     behind.other = Replication(connections[1:]).over(connections[0])
@@ -63,22 +61,8 @@ async def test_a_repair_does_not_replace_what_was_written_meanwhile(
     else:
         assert await store.get("a") == 2
     for replica in replicas:
-        assert await Replication([MemoryStore]).over(Connected(replica, clock)).get("a") == "newest"
+        assert await Replication([MemoryStore]).over(connect(replica, clock)).get("a") == "newest"
     assert store.find(Replication).snapshot() == before
-
-
-class Connected(MemoryStore):
-    """Another process's way to a replica."""
-
-    def __init__(self, shared: MemoryStore, clock: ManualClock) -> None:
-        super().__init__(clock=clock)
-        self._shared = shared
-
-    async def read(self, *arguments: Any) -> Any:
-        return await self._shared.read(*arguments)
-
-    async def write(self, *arguments: Any) -> Any:
-        return await self._shared.write(*arguments)
 
 
 async def test_reads_of_replicas_that_agree_write_nothing(replicas: list[FaultyStore]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvwrap import RedisStore, SQLiteStore, Store, StoreUnavailable, stack
 from kvwrap.layers.replication import Replication
-from tests.layers.replication.processes import Offset
+from tests.layers.connections import Offset
 
 
 def replicated(urls: list[str], ahead: float, failing: dict[str, Any] | None = None) -> Store:

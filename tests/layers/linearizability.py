@@ -41,7 +41,9 @@ class Operation:
             case "increment":
                 return (state or 0) + 1, (state or 0) + 1
             case "delete":
-                return None, self.result  # what it saw before, which may change meanwhile
+                return None, state is not None
+            case "delete anything":
+                return None, self.result
             case "pop":
                 return None, state
             case _:
@@ -50,14 +52,26 @@ class Operation:
 
 @dataclass
 class History:
-    """What several clients did to the key `k`, in the order in which it began and ended."""
+    """What several clients did to the key `k`, in the order in which it began and ended.
 
+    Attributes:
+        exact_deletes: Whether `delete` must tell exactly if there was a value.
+        operations: The operations.
+        events: The number of beginnings and ends so far.
+    """
+
+    exact_deletes: bool = True
     operations: list[Operation] = field(default_factory=list)
     events: int = 0
 
+    def begin_with(self, value: int) -> None:
+        """Record that the key had this value before everything else."""
+        self.operations.append(Operation("put", value, self._next(), self._next()))
+
     async def do(self, store: Store, name: str, argument: int | None = None) -> None:
         """Do an operation and record it."""
-        operation = Operation(name, argument, self._next())
+        exact = self.exact_deletes or name != "delete"
+        operation = Operation(name if exact else "delete anything", argument, self._next())
         self.operations.append(operation)
         call: Callable[..., Awaitable[Any]] = partial(getattr(store, name), "k")
         try:
