@@ -99,6 +99,10 @@ class ConfigurationError(KvwrapError, ValueError):
     """A store, layer or stack cannot work with the arguments it was given."""
 
 
+class Deadlock(KvwrapError, RuntimeError):
+    """A call needs a result or a lock that waits for this call itself, so neither could end."""
+
+
 class StoreUnavailable(KvwrapError, ConnectionError):
     """The backend did not respond, refused, or was closed; the cause is the driver's error."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from kvwrap.core.basic import BasicMethods
@@ -14,7 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.randomness import new_version
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
-from kvwrap.errors import InvalidValue, KeyNotFound
+from kvwrap.errors import Deadlock, InvalidValue, KeyNotFound
 
 
 class Versioned(NamedTuple):
@@ -139,7 +140,8 @@ class AtomicMethods(BasicMethods):
                     key=key,
                 )
         expires_at = expiry(self.clock.time(), ttl)
-        async with self._locks.hold((collection, key)):
+        deadlock = partial(self._deadlock, collection, key)
+        async with self._locks.hold((collection, key), deadlock=deadlock):
             for attempt in ATTEMPTS:
                 await backoff(attempt)
                 current = await self._read_one(collection, key)
@@ -227,14 +229,19 @@ class AtomicMethods(BasicMethods):
         """Return the value, or put the factory's result for `ttl` seconds and return that.
 
         The factory may be async. One call runs at a time for a key in this process. If it
-        raises, nothing is put, the caller gets the exception, and the next waiting caller
-        calls the factory again.
+        raises, nothing is put, and its caller and all that wait for it get the exception. If
+        its caller is cancelled, the next one that waits calls its own factory.
+
+        Raises:
+            Deadlock: The factory needs the value that it computes, itself or through another
+                factory, so neither would end. What the factory begins counts as part of it.
         """
         collection, key = checked_collection(collection), checked_key(key)
         expiry(0.0, ttl)
         entry = await self._read_one(collection, key)
         if entry is None:
-            async with self._locks.hold((collection, key)):
+            deadlock = partial(self._deadlock, collection, key)
+            async with self._locks.hold((collection, key), shares_errors=True, deadlock=deadlock):
                 entry = await self._read_one(collection, key)
                 if entry is None:
                     result = factory()
@@ -243,6 +250,15 @@ class AtomicMethods(BasicMethods):
                     entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
                     await self.write(collection, (key,), (entry,))
         return self._to_value(entry, collection, key)
+
+    def _deadlock(self, collection: Collection, key: str) -> Deadlock:
+        return Deadlock(
+            "the factory of get_or_put must not need the value that it computes; this one does, "
+            "itself or through another factory",
+            store=self.name,
+            collection=collection,
+            key=key,
+        )
 
     @property
     def _compares(self) -> bool:

@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Hashable, Iterable, Sequence
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, TypeVar
 
 from kvwrap.core.clock import Clock
+from kvwrap.errors import Deadlock
 
 
 class KeyedLocks:
-    """Locks, one for each name."""
+    """Locks, one for each name.
+
+    Tasks get a lock in order of arrival. A lock that a stopped loop left behind is free for
+    the next loop. A wait that could not end raises `Deadlock` instead: the task would wait for
+    a lock that it holds, or that a task holds which waits for it, over any number of locks of
+    any stores and threads. What a block begins (tasks, threads of the blocking view) counts as
+    part of it while the block runs.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[Hashable, tuple[asyncio.Lock, int]] = {}
+        self._queues: dict[Hashable, _Queue] = {}
 
-    @asynccontextmanager
-    async def hold(self, name: Hashable) -> AsyncIterator[None]:
-        """Acquire the name's lock, and release it at the end of the block."""
-        lock, waiting = self._held.get(name) or (asyncio.Lock(), 0)
-        self._held[name] = (lock, waiting + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._held[name]
-            if waiting == 1:
-                del self._held[name]
-            else:
-                self._held[name] = (lock, waiting - 1)
+    def hold(
+        self,
+        name: Hashable,
+        *,
+        shares_errors: bool = False,
+        deadlock: Callable[[], Exception] | None = None,
+        tells_deadlocks: bool = True,
+    ) -> Hold:
+        """Acquire the name's lock, and release it at the end of the block (`async with`).
+
+        Args:
+            name: The name.
+            shares_errors: True to raise the error with which another such block ends in all
+                that wait then, instead of letting them try one after another. A cancelled block
+                passes the lock to the next.
+            deadlock: Returns the error to raise in place of a general `Deadlock`.
+            tells_deadlocks: False to wait even for a block that began this one, for blocks that
+                begin tasks without waiting for them.
+        """
+        return Hold(self._queues, name, shares_errors, deadlock, tells_deadlocks)
 
     @asynccontextmanager
     async def hold_all(self, names: Iterable[Hashable]) -> AsyncIterator[None]:
         """Acquire the locks of several names, in this order.
 
-        All callers must use the same order, or they deadlock.
+        All callers must use the same order, or one of two gets `Deadlock`.
         """
         async with AsyncExitStack() as locks:
             for name in names:
@@ -43,7 +62,167 @@ class KeyedLocks:
             yield
 
     def __len__(self) -> int:
-        return len(self._held)
+        return sum(not is_abandoned(queue.loop) for queue in self._queues.values())
+
+
+class _Turn:
+    """One block that holds a lock, and the locks that it waits for."""
+
+    __slots__ = ("is_over", "waits_for")
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.waits_for: list[_Queue] = []
+
+
+class _Queue:
+    """The turns of one name in one loop."""
+
+    __slots__ = ("loop", "turn", "waiters")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, turn: _Turn) -> None:
+        self.loop = loop
+        self.turn = turn
+        self.waiters: deque[tuple[asyncio.Future[BaseException | None], bool]] = deque()
+
+
+_turns: ContextVar[tuple[_Turn, ...]] = ContextVar("kvwrap_turns", default=())
+"""The turns that the running task, and whatever began it, have had; some are over."""
+
+_waits = threading.Lock()
+"""Held to look at all `waits_for` and to add to one, since loops of several threads do so."""
+
+if hasattr(os, "register_at_fork"):
+    # Otherwise a thread that the child does not have might hold it there for ever.
+    os.register_at_fork(
+        before=_waits.acquire, after_in_parent=_waits.release, after_in_child=_waits.release
+    )
+
+
+class Hold:
+    """A lock's block; see `KeyedLocks.hold`."""
+
+    __slots__ = (
+        "_deadlock", "_name", "_queue", "_queues", "_shares_errors", "_tells_deadlocks", "_turn",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        queues: dict[Hashable, _Queue],
+        name: Hashable,
+        shares_errors: bool,
+        deadlock: Callable[[], Exception] | None,
+        tells_deadlocks: bool,
+    ) -> None:
+        self._queues = queues
+        self._name = name
+        self._shares_errors = shares_errors
+        self._deadlock = deadlock
+        self._tells_deadlocks = tells_deadlocks
+        self._turn = _Turn()
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        tells = self._tells_deadlocks
+        outer = tuple(turn for turn in _turns.get() if not turn.is_over) if tells else ()
+        queue = self._queues.get(self._name)
+        if queue is None or queue.loop is not loop:
+            queue = self._queues[self._name] = _Queue(loop, self._turn)
+            self._queue = queue
+        else:
+            self._queue = queue
+            await self._wait(queue, outer)
+        if tells:
+            _turns.set((*outer, self._turn))
+
+    async def _wait(self, queue: _Queue, outer: Sequence[_Turn]) -> None:
+        with _waits:
+            is_deadlock = _waits_for_one_of(queue, outer)
+            if not is_deadlock:
+                for turn in outer:
+                    turn.waits_for.append(queue)
+        if is_deadlock:
+            raise _deadlock() if self._deadlock is None else self._deadlock()
+        future: asyncio.Future[BaseException | None] = queue.loop.create_future()
+        waiter = (future, self._shares_errors)
+        queue.waiters.append(waiter)
+        try:
+            error = await future
+        except BaseException:
+            if not future.done() or future.cancelled():
+                queue.waiters.remove(waiter)
+            elif future.result() is None:
+                self._release(None)  # it was this one's turn
+            raise
+        finally:
+            for turn in outer:
+                turn.waits_for.remove(queue)
+        if error is not None:
+            raise error.with_traceback(error.__traceback__)
+        queue.turn = self._turn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._turn.is_over = True
+        shared = error if self._shares_errors and isinstance(error, Exception) else None
+        self._release(shared)
+
+    def _release(self, error: Exception | None) -> None:
+        queue = self._queue
+        waiters = queue.waiters
+        if not queue.loop.is_closed():
+            if error is not None:
+                for waiter in [each for each in waiters if each[1]]:
+                    waiters.remove(waiter)
+                    _wake(waiter[0], error)
+            while waiters:
+                if _wake(waiters.popleft()[0], None):
+                    return
+        if self._queues.get(self._name) is queue:
+            del self._queues[self._name]
+
+
+def _wake(future: asyncio.Future[BaseException | None], error: Exception | None) -> bool:
+    """Hand the lock or an error to a waiter. Returns False if it no longer waits."""
+    if future.done():
+        return False
+    future.set_result(error)
+    return True
+
+
+def _waits_for_one_of(queue: _Queue, turns: Sequence[_Turn]) -> bool:
+    """Return True if the lock is held by one of these turns, or by one that waits for them."""
+    queues, seen = [queue], set[_Queue]()
+    while turns and queues:
+        queue = queues.pop()
+        if queue in seen:
+            continue
+        seen.add(queue)
+        if queue.turn in turns:
+            return True
+        queues += queue.turn.waits_for
+    return False
+
+
+def _deadlock() -> Deadlock:
+    return Deadlock(
+        "a call must not need what it holds itself; this one was begun within another one, and "
+        "each would wait for the other"
+    )
+
+
+def is_abandoned(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Return True if nothing that this loop left unfinished continues: another loop runs now."""
+    if loop is None or loop.is_closed():
+        return True
+    if loop.is_running():
+        return False
+    running = asyncio._get_running_loop()
+    return running is not None and running is not loop
 
 
 def is_running(task: asyncio.Task[Any] | None) -> bool:

@@ -7,7 +7,8 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from kvwrap.errors import StoreUnavailable
+from kvwrap.core.concurrency import KeyedLocks
+from kvwrap.errors import Deadlock, StoreUnavailable
 
 
 class _State(Enum):
@@ -25,7 +26,8 @@ class Lifecycle:
 
     _state = _State.NEW
     _users = 0
-    _opening: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+    _opening: KeyedLocks | None = None
+    _opener: asyncio.Task[object] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -49,22 +51,30 @@ class Lifecycle:
         """Release what `setup` created; called once, and only after `setup`."""
 
     async def ready(self) -> None:
-        """Set up at the first use.
+        """Set up at the first use. If that fails, all that wait for it get the error.
 
         Raises:
             StoreUnavailable: The part has been closed.
+            Deadlock: `setup` uses the part itself.
         """
         if self._state is _State.OPEN:
             return
         if self._state is _State.CLOSED:
             raise self._closed()
-        loop = asyncio.get_running_loop()
-        if self._opening is None or self._opening[0] is not loop:
-            self._opening = (loop, asyncio.Lock())
-        async with self._opening[1]:
+        task = asyncio.current_task()
+        if self._opening is None:
+            self._opening = KeyedLocks()
+        elif self._opening and self._opener is task:
+            raise Deadlock(
+                f"`setup` must not use the part that it sets up; that of {type(self).__name__} "
+                "does: use what is under it"
+            )
+        # A task that `setup` begins may use the part and wait, so it is not taken for `setup`.
+        async with self._opening.hold("setup", shares_errors=True, tells_deadlocks=False):
             # While this task waited, another one may have set the part up or closed it.
             match self._state:
                 case _State.NEW:
+                    self._opener = task
                     await self.setup()
                     if self.is_closed:  # during setup
                         await self.teardown()

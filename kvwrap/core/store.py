@@ -188,8 +188,9 @@ class Store(AtomicMethods, Hints):
 
         Calls with equal arguments share a result, whether passed by position or by name. While
         one call computes it, the others of this process wait. `None` is cached like any result.
-        An exception is not cached, and only its caller gets it. The decorated function has the
-        methods `key(*args)` and `invalidate(*args)`.
+        An exception is not cached; the callers that wait for it get it too. A function that
+        needs its own result, itself or through another one, gets `Deadlock`. The decorated
+        function has the methods `key(*args)` and `invalidate(*args)`.
 
         Args:
             function: Nothing; `@store.cached` without parentheses is an error.

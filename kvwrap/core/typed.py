@@ -210,8 +210,8 @@ class TypedStore(Generic[T]):
     ) -> T:
         """Return the instance, or put the factory's result for `ttl` seconds and return that.
 
-        One call of the factory runs at a time for a key. With `on_invalid="ignore"`, a stored
-        value that is not of the model is replaced.
+        One call of the factory runs at a time for a key, as in `Store.get_or_put`. With
+        `on_invalid="ignore"`, a stored value that is not of the model is replaced.
         """
         name = self._in(collection)
 

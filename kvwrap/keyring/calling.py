@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from kvwrap.core.threads import run_in_thread
 from kvwrap.errors import KvwrapError, StoreUnavailable
 
 
@@ -26,7 +26,7 @@ async def call(function: Callable[..., Any], *arguments: object, role: str) -> A
     try:
         if inspect.iscoroutinefunction(function):
             return await function(*arguments)
-        result = await asyncio.to_thread(function, *arguments)
+        result = await run_in_thread(function, *arguments)
         return await result if isinstance(result, Awaitable) else result
     except KvwrapError:
         raise

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from sys import is_finalizing
+from types import AsyncGeneratorType
 from typing import Any, TypeVar
 
-from kvwrap.errors import StoreUnavailable, UnsupportedOperation
+from kvwrap.core.threads import ThreadPerCall
+from kvwrap.errors import StoreTimeout, StoreUnavailable, UnsupportedOperation
 
 T = TypeVar("T")
+
+_END_TIMEOUT = 10.0
+"""Seconds for which `close` waits for the thread, whose tasks have been cancelled."""
 
 
 class Portal:
@@ -22,7 +30,8 @@ class Portal:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler or a finalizer may use the portal in the middle of a call.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -32,11 +41,13 @@ class Portal:
         """Run a coroutine and return its result. A `KeyboardInterrupt` meanwhile cancels it.
 
         Raises:
-            UnsupportedOperation: This thread runs an event loop, which the call would block.
-            StoreUnavailable: The portal was closed meanwhile, or the process was forked since the
-                portal's thread started.
+            UnsupportedOperation: This thread runs an event loop, which the call would block, or
+                the program replaces threads by greenlets.
+            StoreUnavailable: The portal was closed meanwhile, the process was forked since the
+                portal's thread started, or the program has ended.
         """
         try:
+            self.check()
             future = self._submit(coroutine)
         except BaseException:
             coroutine.close()
@@ -47,13 +58,22 @@ class Portal:
             raise StoreUnavailable(
                 "the blocking view must stay open during a call; it was closed by another thread"
             ) from None
+        except _Exit as carrier:
+            raise carrier.error from None
         except BaseException:
             # Does nothing for an error of the coroutine. For an interruption of this thread, it
             # stops the call, which would otherwise continue on the other thread.
             future.cancel()
             raise
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def check(self) -> None:
+        """Raise the error with which `run` would refuse a coroutine here, if it would."""
+        if is_finalizing():
+            # Python has stopped the thread for good; waiting for it would never end.
+            raise StoreUnavailable(
+                "a blocking view must be used before the program has ended; Python is removing "
+                "its objects already: use the view in an `atexit` handler at the latest"
+            )
         if asyncio._get_running_loop() is not None:
             raise UnsupportedOperation(
                 "a blocking view (kvwrap.sync, kvwrap.mapping) must not be called on a thread that "
@@ -61,52 +81,139 @@ class Portal:
                 "of the store itself, or call the view in a thread: "
                 "await asyncio.to_thread(view.get, key)"
             )
-        if self._loop is not None and self._pid != os.getpid():
+        if self.is_foreign:
             raise StoreUnavailable(
                 "a blocking view must be used in the process that created its thread; this process "
                 "was forked from that one: create another view in the child"
             )
+
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         # Under the lock: a coroutine that is submitted before the loop is stopped by `close` is
         # cancelled by it, while nothing would run one submitted afterwards. The coroutine gets the
         # caller's context variables.
         with self._lock:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop or self._start())
+            loop = self._loop or self._start()
+            contained = _contain(coroutine)
+            try:
+                return asyncio.run_coroutine_threadsafe(contained, loop)
+            except RuntimeError as error:  # the loop is closed
+                contained.close()
+                raise StoreUnavailable("the blocking view's thread has ended") from error
 
     def _start(self) -> asyncio.AbstractEventLoop:
+        if selectors.DefaultSelector.__module__ != selectors.__name__:
+            raise _no_threads()
         loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_run_loop, args=(loop,), name="kvwrap-sync", daemon=True)
-        thread.start()
-        self._loop, self._thread, self._pid = loop, thread, os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, loop)
+        begun: Future[bool] = Future()
+        starter = threading.get_native_id()
+        thread = threading.Thread(
+            target=_run_loop, args=(loop, starter, begun), name="kvwrap-sync", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            loop.close()
+            raise StoreUnavailable("the blocking view's thread cannot be started") from error
+        finalizer = weakref.finalize(self, _stop, loop, os.getpid())
         # At exit a daemon thread ends with the process; stopping it would only cost time.
-        self._finalizer.atexit = False
+        finalizer.atexit = False
+        try:
+            is_thread = begun.result()
+        except BaseException:
+            finalizer()
+            raise
+        if not is_thread:
+            finalizer.detach()
+            loop.close()
+            raise _no_threads()
+        if self._loop is not None:  # started meanwhile, by a signal handler
+            finalizer()
+            return self._loop
+        self._loop, self._thread, self._pid = loop, thread, os.getpid()
+        self._finalizer = finalizer
         return loop
 
     @property
-    def is_running(self) -> bool:
-        """True from the start of the thread until it is ended."""
-        return self._loop is not None
+    def is_foreign(self) -> bool:
+        """True if the process was forked since the thread started, which it does not have."""
+        return self._pid not in (0, os.getpid())
+
+    def abandon(self, iterator: AsyncIterator[Any]) -> None:
+        """Close an asynchronous iterator of the loop, if it is a generator, without waiting.
+
+        For finalizers, which run on any thread, in the middle of anything, and at exit.
+        """
+        loop = self._loop
+        if loop is not None and not self.is_foreign:
+            # Of a closed loop: it closed its generators itself.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_close, loop, iterator)
 
     def close(self) -> None:
-        """Cancel what runs on the thread and end it. The next call to `run` starts another one."""
+        """Cancel what runs on the thread and end it. The next call to `run` starts another one.
+
+        Raises:
+            StoreTimeout: The thread has not ended, because a task does not let itself be cancelled.
+        """
         with self._lock:
             if self._loop is None:
                 return
             thread, finalizer = self._thread, self._finalizer
             self._loop = self._thread = self._finalizer = None
-        if self._pid == os.getpid():
-            assert finalizer is not None
-            assert thread is not None
-            finalizer()
-            thread.join()
+            self._pid = 0
+        assert finalizer is not None
+        assert thread is not None
+        finalizer()
+        thread.join(_END_TIMEOUT)
+        if thread.is_alive():
+            raise StoreTimeout(
+                f"the blocking view's thread did not end within {_END_TIMEOUT:g} s of its close, "
+                "because a task on it ignores its cancellation"
+            )
 
 
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    # At its end, a Runner cancels the remaining tasks, closes the async generators and the threads
-    # of the default executor, and closes the loop.
+def _no_threads() -> UnsupportedOperation:
+    return UnsupportedOperation(
+        "a blocking view must have a thread and an event loop of the system; this program replaces "
+        "threads or selectors by greenlets, as gevent.monkey.patch_all() and eventlet do, and a "
+        "call would never end: use kvwrap in a process without them"
+    )
+
+
+class _Exit(BaseException):
+    """Carries an exception that would end the loop to the caller that it is for."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _contain(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await coroutine
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise _Exit(error) from None
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop, starter: int, begun: Future[bool]) -> None:
+    if threading.get_native_id() == starter:
+        begun.set_result(False)
+        return
+    loop.set_default_executor(ThreadPerCall())
+    # At its end, a Runner cancels the remaining tasks, closes the async generators and the loop.
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        begun.set_result(True)
         runner.get_loop().run_forever()
 
 
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    loop.call_soon_threadsafe(loop.stop)
+def _stop(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    # A forked child shares what wakes the loop with its parent.
+    if pid == os.getpid():
+        with suppress(RuntimeError):  # closed already
+            loop.call_soon_threadsafe(loop.stop)
+
+
+def _close(loop: asyncio.AbstractEventLoop, generator: AsyncIterator[Any]) -> None:
+    # One that runs still is being cancelled, and ends by that.
+    if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
+        loop.create_task(generator.aclose())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -13,8 +11,9 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
+from kvwrap.core.threads import run_in_thread
 from kvwrap.core.ttl import TTL
-from kvwrap.errors import ConfigurationError, StoreUnavailable, UnsupportedOperation
+from kvwrap.errors import ConfigurationError
 from kvwrap.views.portal import Portal
 
 P = ParamSpec("P")
@@ -47,17 +46,15 @@ def _iterating(
     """Return a method that iterates over the items of the store's method, batch by batch."""
 
     def iterate(self: SyncStore, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        generator: AsyncGenerator[T, None] = getattr(self._store, name)(*args, **kwargs)
+        items: AsyncIterator[T] = getattr(self._store, name)(*args, **kwargs)
         is_complete = False
         try:
             while not is_complete:
-                batch, is_complete = self._run(_next_batch(generator))
+                batch, is_complete = self._run(_next_batch(items))
                 yield from batch
         finally:
-            if not is_complete and self._portal.is_running:
-                # Fails if the iterator is garbage collected on a thread that runs an event loop.
-                with suppress(UnsupportedOperation, StoreUnavailable):
-                    self._run(_close(generator))
+            if not is_complete:
+                self._portal.abandon(items)
 
     name = iterate.__name__ = method.__name__
     iterate.__qualname__ = f"SyncStore.{name}"
@@ -73,10 +70,6 @@ async def _next_batch(items: AsyncIterator[T]) -> tuple[list[T], bool]:
         if len(batch) == _BATCH_SIZE:
             return batch, False
     return batch, True
-
-
-async def _close(generator: AsyncGenerator[Any, None]) -> None:
-    await generator.aclose()
 
 
 class SyncStore:
@@ -127,6 +120,7 @@ class SyncStore:
     expire = _blocking(Store.expire)
     move = _blocking(Store.move)
     check = _blocking(Store.check)
+    scrub = _blocking(Store.scrub)
     scan = _iterating(Store.scan)
     items = _iterating(Store.items)
 
@@ -141,11 +135,17 @@ class SyncStore:
         """Return the value, or put the factory's result for `ttl` seconds and return it.
 
         The factory is called once at a time for a key. A plain function runs in a thread of its
-        own and may block. An async function runs on the view's event loop.
+        own, and may block and use the view. An async function runs on the view's event loop. If
+        the call ends early, because the view is closed or by `KeyboardInterrupt`, a plain
+        function runs to its end all the same, and its result is dropped.
+
+        Raises:
+            Deadlock: The factory needs the value that it computes, itself or through another
+                factory, so neither would end.
         """
 
         async def call_factory() -> Any:
-            value = await asyncio.to_thread(factory)
+            value = await run_in_thread(factory)
             return await value if isinstance(value, Awaitable) else value
 
         return self._run(self._store.get_or_put(key, call_factory, collection=collection, ttl=ttl))
@@ -200,7 +200,13 @@ class SyncStore:
         self._run(self._store.open())
 
     def close(self) -> None:
-        """Close the store and end the thread. Calls in progress on other threads are cancelled."""
+        """Close the store and end the thread. Calls in progress on other threads are cancelled.
+
+        In a forked child, where nothing of the view exists, it does nothing.
+        """
+        if self._portal.is_foreign:
+            return
+        self._portal.check()
         try:
             self._run(self._store.close())
         finally:

@@ -13,6 +13,7 @@ BUILT_IN = {
     "CircuitOpen": ConnectionError,
     "ConfigurationError": ValueError,
     "CorruptEntry": ValueError,
+    "Deadlock": RuntimeError,
     "DecryptionError": ValueError,
     "InvalidBatch": ValueError,
     "InvalidKey": ValueError,

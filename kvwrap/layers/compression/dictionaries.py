@@ -10,7 +10,6 @@ read. Making a dictionary primary again gives its record a new version first.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from functools import partial
 
@@ -21,6 +20,7 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, Primitives
+from kvwrap.core.threads import run_in_thread
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 from kvwrap.layers.compression.records import (
     RESERVED,
@@ -167,7 +167,7 @@ class Dictionaries:
         """Train on these samples, store the dictionary, and make it the collection's primary."""
         level = Zstd.default if self._level is None else self._level
         # In a thread, since it takes tens of milliseconds. If it is cancelled, nothing is stored.
-        dictionary, ratio = await asyncio.to_thread(train_dictionary, samples, size, level)
+        dictionary, ratio = await run_in_thread(train_dictionary, samples, size, level)
         identity, now = dictionary_id(dictionary), self._clock.time()
         record = DictionaryRecord(dictionary, collection, now, len(samples), ratio)
         # From put_dictionary() on, the order loses nothing wherever it is interrupted: a dictionary

@@ -1,0 +1,127 @@
+"""Threads for calls that block: none delays another, and none delays the end of the program.
+
+The executors of `concurrent.futures` refuse work as soon as the main thread has ended, also from
+threads that continue and from `atexit`. At exit they wait for all their threads. Those of a loop
+are as few as the processors, so that calls which wait for each other may occupy all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from kvwrap.errors import StoreUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function in a thread of its own, and return its result.
+
+    The function sees the caller's context variables. If the caller is cancelled, the function
+    runs to its end, and its result is dropped. At exit the program does not wait for it.
+    """
+    call = partial(contextvars.copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_EACH, call)
+
+
+class ThreadPerCall(ThreadPoolExecutor):
+    """Runs each call in a daemon thread of its own; an event loop takes it as its default."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        call = partial(fn, *args, **kwargs)
+        threading.Thread(target=_work, args=(future, call), name="kvwrap", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: each thread ends with its call."""
+
+
+class SingleThread(Executor):
+    """Runs calls one after another in one daemon thread, which starts with the first of them.
+
+    The thread ends after `shutdown`, or when the executor is garbage collected. A call that is
+    in progress at the end of the program is abandoned.
+
+    Args:
+        name: Name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_shut_down = False
+        self._process = os.getpid()
+        weakref.finalize(self, self._calls.put, None).atexit = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        if self._process != os.getpid():
+            raise StoreUnavailable(
+                "what uses a thread must be used in the process that created it; this process was "
+                "forked from that one: create another store in the child"
+            )
+        with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("cannot submit a call after the shutdown of the executor")
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=_work_off, args=(self._calls,), name=self._name, daemon=True
+                )
+                thread.start()
+                self._thread = thread
+            self._calls.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the thread after the calls submitted so far, which are not cancelled."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            if not self._is_shut_down:
+                self._is_shut_down = True
+                self._calls.put(None)
+        if wait and self._thread is not None:
+            self._thread.join()
+
+
+_Call = tuple[Future[Any], Callable[[], Any]]
+
+_EACH = ThreadPerCall()
+
+
+def _work_off(calls: queue.SimpleQueue[_Call | None]) -> None:
+    while (call := calls.get()) is not None:
+        _work(*call)
+        del call  # or the last result would be kept until the next call
+
+
+def _work(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except StopIteration as error:
+        # A future of asyncio refuses this one, and whoever awaits it would wait for ever.
+        reason = RuntimeError("the function raised StopIteration")
+        reason.__cause__ = error
+        future.set_exception(reason)
+    except BaseException as error:  # whatever it is, the caller gets it
+        future.set_exception(error)
+    else:
+        future.set_result(result)
