@@ -71,12 +71,14 @@ class CheckpointFile:
 
     Args:
         resume: The path of the file, a state that was stored elsewhere, or `None`.
+
+    Raises:
+        ConfigurationError: It is not such a thing.
     """
 
     def __init__(self, resume: Resume | None) -> None:
         self._state = resume if isinstance(resume, Mapping) else None
-        path = None if resume is None or isinstance(resume, Mapping) else Path(resume)
-        self._path = path
+        self._path = None if resume is None or isinstance(resume, Mapping) else _path_of(resume)
         self._saved_at = -_INTERVAL
 
     def load(self, initial: Checkpoint) -> Checkpoint:
@@ -149,6 +151,16 @@ class CheckpointFile:
             f"the state file {str(self._path)!r} cannot be {action} "
             f"({error.strerror or type(error).__name__}): pass another path as `resume`"
         )
+
+
+def _path_of(resume: object) -> Path:
+    text = os.fspath(resume) if isinstance(resume, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(
+            "`resume` must be the path of a file, or the `state` of a Progress; got "
+            f"{type(resume).__name__}"
+        )
+    return Path(text)
 
 
 def _parse(state: Any, source: str) -> Checkpoint:

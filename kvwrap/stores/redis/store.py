@@ -115,7 +115,7 @@ class RedisStore(Store):
             max_connections=max_connections,
         )
         self._form = make_form(options)
-        self._location = location(options)
+        self._options = options
         super().__init__(
             clock=clock, serializer=self._form.serializer if serializer is None else serializer
         )
@@ -139,7 +139,7 @@ class RedisStore(Store):
 
     @property
     def location(self) -> str:
-        return self._location
+        return location(self._options)
 
     @property
     def idle(self) -> bool:
