@@ -60,14 +60,19 @@ class Failover:
             return await self._guard.call(self._inner.read, collection, keys)
         except StoreUnavailable as outage:
             try:
-                entries = await self._other.read(collection, keys)
+                entries = await self.read_other(collection, keys)
             except StoreUnavailable as error:
                 raise StoreUnavailable(
-                    f"neither the inner store nor the fallback answers ({outage.message})",
+                    "neither the inner store nor the fallback can answer: "
+                    f"{outage.message}; {error.message}",
                     store=self._owner,
                 ) from error
         self.fallback_reads += len(keys)
         return entries
+
+    async def read_other(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        """Read these keys from the other store."""
+        return await self._other.read(collection, keys)
 
     async def list_keys(
         self, collection: Collection, key_range: KeyRange, cursor: object, *, of_other: bool = False

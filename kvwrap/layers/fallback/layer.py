@@ -23,9 +23,11 @@ from kvwrap.layers.base import (
     checked_seconds,
     checked_source,
 )
+from kvwrap.layers.fallback.copies import CopyWrites
+from kvwrap.layers.fallback.journaled import JournalWrites
 from kvwrap.layers.fallback.mirror import Mirror
 from kvwrap.layers.fallback.outage import OutageJournal
-from kvwrap.layers.fallback.policies import CopyWrites, JournalWrites, RefuseWrites
+from kvwrap.layers.fallback.policies import RefuseWrites
 from kvwrap.layers.fallback.snapshot import FallbackSnapshot
 from kvwrap.layers.shared.findings import plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard

@@ -10,6 +10,7 @@ from kvwrap.core.batch import indexes_of, take
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.errors import KvwrapError
+from kvwrap.layers.shared.breaker import BreakerState
 from kvwrap.layers.shared.guard import Guard
 
 P = ParamSpec("P")
@@ -38,13 +39,23 @@ class Mirror:
 
     async def call(
         self, primitive: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        """Call a primitive of the store. An error of kvwrap is counted and logged, not raised."""
+    ) -> bool:
+        """Call a primitive of the store. An error of kvwrap is counted and logged, not raised.
+
+        Returns False after an error.
+        """
         try:
             await self._guard.call(primitive, *args, **kwargs)
         except KvwrapError as error:
             self.copy_failures += 1
             _log.warning("%s: the fallback missed a write: %s", self._owner, type(error).__name__)
+            return False
+        return True
+
+    @property
+    def is_available(self) -> bool:
+        """True unless the store failed repeatedly and is not called for now."""
+        return self._guard.state is BreakerState.CLOSED
 
     async def copy(
         self,
@@ -52,19 +63,24 @@ class Mirror:
         keys: Sequence[str],
         entries: Sequence[Entry | None],
         succeeded: Sequence[bool],
-    ) -> None:
-        """Write the entries whose write succeeded; remove the keys whose entry is `None`."""
+    ) -> bool:
+        """Write the entries whose write succeeded; remove the keys whose entry is `None`.
+
+        Returns False if that failed.
+        """
         changed = {
             key: entry for key, entry, done in zip(keys, entries, succeeded, strict=True) if done
         }
         written = {key: entry for key, entry in changed.items() if entry is not None}
         removed = [key for key, entry in changed.items() if entry is None]
+        copied = True
         if written:
-            await self.call(
+            copied = await self.call(
                 self.store.write, collection, list(written), list(written.values()), None
             )
         if removed:
-            await self.call(self.store.remove, collection, removed, None)
+            copied &= await self.call(self.store.remove, collection, removed, None)
+        return copied
 
     async def touch(
         self,
@@ -72,10 +88,9 @@ class Mirror:
         keys: Sequence[str],
         expires: Sequence[float | None],
         succeeded: Sequence[bool],
-    ) -> None:
-        """Set the expiry times of the entries whose touch succeeded."""
+    ) -> bool:
+        """Set the expiry times of the entries whose touch succeeded. Returns False on failure."""
         indexes = indexes_of(succeeded)
-        if indexes:
-            await self.call(
-                self.store.touch, collection, take(keys, indexes), take(expires, indexes)
-            )
+        return not indexes or await self.call(
+            self.store.touch, collection, take(keys, indexes), take(expires, indexes)
+        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected, Primitives
+from kvwrap.core.primitives import Collection, Expected, Primitives, QualifiedKey
 from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.journal.batches import Batches
@@ -75,8 +75,11 @@ class OutageJournal:
         """True while nothing is being committed or sent."""
         return self.sender.idle and self.journal.idle
 
-    async def open(self) -> None:
-        """Load the changes that an earlier process accepted, and start to send them."""
+    async def open(self) -> Iterable[QualifiedKey]:
+        """Load the changes that an earlier process accepted, and start to send them.
+
+        Returns the keys of which the other store received no copy, because it failed.
+        """
         await self.journal.open()
         pending = dict(self.journal.pending)
         batches = Batches(self._clock, _BATCH_SIZE)
@@ -90,6 +93,7 @@ class OutageJournal:
             for change in changes:
                 del pending[change.qualified_key]
         self.sender.start()
+        return pending
 
     async def close(self) -> None:
         """Stop sending and close the journal; pending changes stay in it."""

@@ -21,6 +21,8 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
         refused: Number of changes accepted in an outage that the inner store refused afterwards.
         damaged: Number of damaged changes found when the journal was opened, set aside too; a
             damaged file counts as one.
+        in_doubt: Number of keys that the other store may have in an older state than was read
+            before; the other store does not answer reads of them.
     """
 
     state: BreakerState
@@ -31,3 +33,4 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
     replayed: int = 0
     refused: int = 0
     damaged: int = 0
+    in_doubt: int = 0

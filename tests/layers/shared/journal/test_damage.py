@@ -6,12 +6,13 @@ import logging
 import os
 import random
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kvwrap import ConfigurationError, KvwrapError, MemoryStore, StoreUnavailable
+from kvwrap import ConfigurationError, KvwrapError, MemoryStore
 from kvwrap.core.entry import Entry
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.file import JournalFile
@@ -222,20 +223,12 @@ async def test_whatever_happens_to_the_file_opening_it_raises_only_errors_of_kvw
                         del content[max(200, len(content) - rng.randrange(5000)) :]
             damaged = path.with_name(f"journal-{trial}")
             damaged.write_bytes(content)
-            try:
-                file = JournalFile(str(damaged), "owner")
-            except KvwrapError:
-                continue
-            opened += 1
-            try:
+            with suppress(KvwrapError), closing(JournalFile(str(damaged), "owner")) as file:
+                opened += 1
                 file.refused()
                 file.accept([Change(file.last_number + 1, None, "new", ENTRY)])
                 file.forget([change.number for change in file.changes[:5]])
                 file.retry_refused()
-            except StoreUnavailable:
-                pass
-            finally:
-                file.close()
     finally:
         logging.disable(logging.NOTSET)
     assert opened > 100
