@@ -77,7 +77,14 @@ class WriteBehind(Layer):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"journals"})
-    finding_codes = frozenset({"guard-inside-write-behind", "plaintext-journal", "two-journals"})
+    finding_codes = frozenset(
+        {
+            "guard-inside-write-behind",
+            "plain-keys-in-journal",
+            "plaintext-journal",
+            "two-journals",
+        }
+    )
 
     def __init__(
         self,

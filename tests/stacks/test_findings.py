@@ -83,6 +83,10 @@ WRONG = {
     "near-not-nearer": lambda at: stack().read_through(SharedMemory, ttl=1),
     "near-without-ttl": lambda at: stack().read_through(MemoryStore),
     "pickle-unprotected": lambda at: stack().serialize("pickle"),
+    "plain-keys-in-journal": lambda at: stack().write_behind(at / "journal").hash_keys(b"s" * 32),
+    "plain-keys-in-second-store": lambda at: (
+        stack().fallback(SQLiteStore(at / "fallback.db")).hash_keys(b"s" * 32)
+    ),
     "plaintext-journal": lambda at: stack().write_behind(at / "journal").encrypt(KEYS),
     "plaintext-near": lambda at: stack().read_through(SharedMemory, ttl=1).encrypt(KEYS),
     "plaintext-pickle": lambda at: stack().serialize("pickle").encrypt(KEYS, accept_plaintext=True),

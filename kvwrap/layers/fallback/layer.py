@@ -29,7 +29,7 @@ from kvwrap.layers.fallback.mirror import Mirror
 from kvwrap.layers.fallback.outage import OutageJournal
 from kvwrap.layers.fallback.policies import RefuseWrites
 from kvwrap.layers.fallback.snapshot import FallbackSnapshot
-from kvwrap.layers.shared.findings import plaintext_second_stores
+from kvwrap.layers.shared.findings import plaintext_second_stores, unhashed_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
 
@@ -72,6 +72,8 @@ class Fallback(Layer):
     finding_codes = frozenset(
         {
             "cache-inside-fallback",
+            "plain-keys-in-journal",
+            "plain-keys-in-second-store",
             "plaintext-journal",
             "plaintext-second-store",
             "retry-outside-fallback",
@@ -220,12 +222,13 @@ class Fallback(Layer):
     async def sweep(self) -> None:
         await self._policy.sweep()
 
-    # -- findings ----------------------------------------------------------------------
+    # -- findings and notes ------------------------------------------------------------
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from plaintext_second_stores(self, below)
+        yield from unhashed_second_stores(self, below)
         if self._path is not None:
             yield from journal_findings(self, self._path, below)
         for layer in above:
@@ -244,3 +247,19 @@ class Fallback(Layer):
                     "notices an outage late.",
                     f"Put {layer.name} before {self.name}.",
                 )
+
+    def notes(self) -> Iterable[str]:
+        yield (
+            f"in an outage, and for up to {self._open_for:g} s after it, reads come from the "
+            "fallback, which "
+            + (
+                "something else must keep up to date"
+                if self._writes == "refuse"
+                else "has what this process wrote and nothing of other processes"
+            )
+        )
+        if self._path is not None:
+            yield (
+                "a write in an outage is acknowledged when it is in the journal; other processes "
+                "see it when it is sent"
+            )

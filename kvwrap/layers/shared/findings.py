@@ -17,6 +17,26 @@ def encrypted_below(layers: Sequence[Part]) -> bool:
     return any("encrypts" in layer.traits for layer in layers)
 
 
+def hashed_below(layers: Sequence[Part]) -> bool:
+    """Return True if one of these layers hashes keys, so that those outside them are names."""
+    return any("hashes_keys" in layer.traits for layer in layers)
+
+
+def unhashed_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
+    """Yield a finding for each second store that has keys in plain outside the process."""
+    if not hashed_below(below):
+        return
+    for role, store in layer.second_stores:
+        if _OUTSIDE_THE_PROCESS & store.capabilities and not hashed_below(store.parts):
+            yield Finding(
+                "plain-keys-in-second-store",
+                f"{layer.name} is outside the hashing of keys, so its {role} ({store.name}) holds "
+                "the names of keys that the backend holds hashed.",
+                f"Put {layer.name} inside the hashing (after it in the stack), or hash the keys "
+                f"of the {role} too.",
+            )
+
+
 def plaintext_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
     """Yield a finding for each second store that outlives or leaves the process unencrypted."""
     if not encrypted_below(below):

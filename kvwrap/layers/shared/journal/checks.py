@@ -9,7 +9,7 @@ from pathlib import Path
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.shared.findings import encrypted_below
+from kvwrap.layers.shared.findings import encrypted_below, hashed_below
 
 
 def checked_path(journal: object) -> str:
@@ -32,6 +32,13 @@ def journal_findings(layer: Layer, path: str, below: Sequence[Layer]) -> Iterato
             f"{layer.name} is outside the encryption, so its journal {path!r} holds in "
             "plaintext what the backend holds encrypted.",
             f"Put {layer.name} after the encryption in the stack.",
+        )
+    if hashed_below(below):
+        yield Finding(
+            "plain-keys-in-journal",
+            f"{layer.name} is outside the hashing of keys, so its journal {path!r} holds the names "
+            "of keys that the backend holds hashed.",
+            f"Put {layer.name} after the hashing in the stack.",
         )
     for other in below:
         if "journals" in other.traits:
