@@ -104,10 +104,15 @@ class MappingStore(Store):
         """Delete a key from the mapping. Returns True if its entry was live."""
         name = format_name(collection, key)
         value = self._mapping.get(name, _MISSING)
-        if value is _MISSING:
+        return value is not _MISSING and self._discard(name) and not self._has_expired(value)
+
+    def _discard(self, name: str) -> bool:
+        """Delete a name. Returns False if the mapping, which others use too, has lost it."""
+        try:
+            del self._mapping[name]
+        except KeyError:
             return False
-        del self._mapping[name]
-        return not self._has_expired(value)
+        return True
 
     def _has_expired(self, value: Any) -> bool:
         return isinstance(value, bytes) and has_expired(value, self.clock.time())
@@ -155,7 +160,8 @@ class MappingStore(Store):
                 matches = expected is None or self._matches(collection, key, expected[index])
                 if matches:
                     self._put(collection, key, entry)
-                written.append(matches)
+                # A call whose answer was lost is repeated: then its entry is stored already.
+                written.append(matches or self._matches(collection, key, entry.version))
         return written
 
     async def remove(
@@ -196,7 +202,7 @@ class MappingStore(Store):
         with self._translate_errors():
             for name, _, _ in self._names():
                 if self._has_expired(self._mapping.get(name)):
-                    del self._mapping[name]
+                    self._discard(name)
 
     def _translate_errors(
         self,

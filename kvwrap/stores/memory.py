@@ -130,7 +130,8 @@ class MemoryStore(Store):
             qualified = (collection, key)
             if matches := self._matches(qualified, version):
                 self._put(qualified, entry)
-            written.append(matches)
+            # A call whose answer was lost is repeated: then its entry is stored already.
+            written.append(matches or self._holds(qualified, entry))
         return written
 
     def _put(self, qualified: QualifiedKey, entry: Entry) -> None:
@@ -218,6 +219,10 @@ class MemoryStore(Store):
         if expected is ABSENT:
             return entry is None
         return entry is not None and entry.version == expected
+
+    def _holds(self, qualified: QualifiedKey, entry: Entry) -> bool:
+        held = self._entries.get(qualified)
+        return held is not None and held.version == entry.version
 
     def _is_live(self, qualified: QualifiedKey) -> bool:
         return self._live(self._entries.get(qualified)) is not None

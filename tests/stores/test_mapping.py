@@ -166,3 +166,31 @@ async def test_adapt_passes_options_to_the_store() -> None:
 async def test_the_description_shows_no_values() -> None:
     store = adapt({"k": "hunter2"})
     assert "hunter2" not in repr(store) + store.explain()
+
+
+class Evicting(dict[str, Any]):
+    """A mapping that loses each entry just before it is deleted, as a shared cache may."""
+
+    def __delitem__(self, name: str) -> None:
+        self.pop(name)
+        raise KeyError(name)
+
+
+@pytest.mark.parametrize("method", ["delete", "pop", "destroy_collection", "destroy", "cull"])
+async def test_an_entry_that_is_gone_before_it_is_deleted_is_no_outage(
+    method: str, clock: ManualClock
+) -> None:
+    store = MappingStore(Evicting(), clock=clock)
+    await store.put("a", 1, ttl=5)
+    if method == "cull":
+        clock.advance(6)
+        await store.cull()
+    elif method == "pop":
+        assert await store.pop("a", "default") == "default"
+    elif method == "delete":
+        assert await store.delete("a") is False
+    elif method == "destroy_collection":
+        assert await store.destroy_collection(None) is False
+    else:
+        assert await store.destroy() is False
+    assert await store.get("a") is None

@@ -6,15 +6,19 @@ import asyncio
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from kvwrap.core.threads import SingleThread
 from kvwrap.errors import ConfigurationError, StoreFull, StoreTimeout, StoreUnavailable
 
 T = TypeVar("T")
+
+_PAUSE: Final = 0.002
+"""Seconds between two attempts to begin a transaction, or to interrupt a call."""
 
 
 def checked_path(path: object) -> str:
@@ -29,11 +33,22 @@ def checked_path(path: object) -> str:
     return text
 
 
+class Interrupted(Exception):
+    """The call was cancelled, so its transaction is rolled back; nobody waits for this error."""
+
+
+class _Call:
+    """A call on a thread; `is_cancelled` is set by another thread."""
+
+    is_cancelled = False
+
+
 class ConnectionThread:
     """A connection, and the only thread that uses it.
 
     Args:
         name: Name of the thread.
+        timeout: Seconds to wait for transactions of others.
 
     Attributes:
         connection: The connection, which a function passed to `run` opens; None before.
@@ -41,15 +56,93 @@ class ConnectionThread:
 
     connection: sqlite3.Connection | None = None
 
-    def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+    def __init__(self, name: str, timeout: float) -> None:
+        self._executor = SingleThread(name)
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._interruptible: _Call | None = None
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Run a function on the thread and return its result.
 
-        If the call is cancelled, the function does not start, or runs to its end.
+        If this is cancelled, the function does not start, or it is interrupted and its
+        transaction is rolled back, unless it is being committed. `CancelledError` is raised
+        after that, so all later calls, on other connections too, see the same state.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+        call = _Call()
+        running = self._executor.submit(self._run, call, function, *args)
+        try:
+            return await asyncio.wrap_future(running)
+        except asyncio.CancelledError:
+            call.is_cancelled = True
+            while not running.done():
+                self._interrupt(call)
+                with suppress(asyncio.CancelledError):  # raised below, when it has ended
+                    await asyncio.sleep(_PAUSE)
+            raise
+
+    def _run(self, call: _Call, function: Callable[..., T], *args: object) -> T:
+        self._interruptible = call
+        try:
+            return function(*args)
+        finally:
+            with self._lock:
+                self._interruptible = None
+
+    def _interrupt(self, call: _Call) -> None:
+        with self._lock:
+            if self._interruptible is call and self.connection is not None:
+                self.connection.interrupt()
+
+    def _end_interruptions(self) -> None:
+        """Let the call run to its end.
+
+        Raises:
+            Interrupted: It has been cancelled before.
+        """
+        with self._lock:
+            call, self._interruptible = self._interruptible, None
+        if call is not None and call.is_cancelled:
+            raise Interrupted
+
+    @contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Run the block as one transaction, which is rolled back if the block raises."""
+        self.retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
+        try:
+            yield
+            self._end_interruptions()
+            self.retry_while_busy(lambda: connection.execute("COMMIT"))
+        except BaseException:
+            with self._lock:
+                self._interruptible = None
+            # After some errors, such as a full disk, SQLite has rolled back automatically.
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+
+    def retry_while_busy(self, function: Callable[[], object]) -> None:
+        """Call a function until the file is not locked, for up to `timeout` seconds.
+
+        SQLite's own waiting cannot be interrupted. Its pauses grow, so that those who have waited
+        for a long time lose to those who have just come.
+
+        Raises:
+            Interrupted: The call was cancelled meanwhile.
+        """
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                function()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+            call = self._interruptible
+            if call is not None and call.is_cancelled:
+                raise Interrupted
+            time.sleep(_PAUSE * (0.5 + random.random()))
 
     async def close(self) -> None:
         """Close the connection after the functions passed to `run`, and end the thread."""
@@ -60,38 +153,6 @@ class ConnectionThread:
     def _close_connection(self) -> None:
         if self.connection is not None:
             self.connection.close()
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block as one transaction, which is rolled back if the block raises."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # After some errors, such as a full disk, SQLite has rolled back automatically.
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def retry_while_busy(function: Callable[[], object], timeout: float) -> None:
-    """Call a function until the file is not locked, for up to `timeout` seconds.
-
-    For statements that SQLite refuses immediately, without waiting, while another process runs
-    the same one.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            function()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() >= deadline:
-                raise
-        else:
-            return
-        time.sleep(0.001 + random.random() * 0.01)
 
 
 def connect(path: str, timeout: float) -> sqlite3.Connection:

@@ -20,9 +20,10 @@ _SQL: Final = {
     "put": "INSERT INTO {t} (expires_at, version, entry, collection, key) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET expires_at = excluded.expires_at, "
     "version = excluded.version, entry = excluded.entry",
-    "put_if_absent": "{put} WHERE expires_at <= ?",
+    # A call whose answer was lost is repeated: then its entry is stored already, and it succeeds.
+    "put_if_absent": "{put} WHERE expires_at <= ? OR version = excluded.version",
     "put_if_version": "UPDATE {t} SET expires_at = ?, version = ?, entry = ? WHERE collection = ? "
-    "AND key = ? AND version = ? AND {live}",
+    "AND key = ? AND (version = ? AND {live} OR version = ?)",
     # Variables in RETURNING are NULL, so the caller compares the expiry with the time.
     "remove": "DELETE FROM {t} WHERE collection = ? AND key = ? RETURNING expires_at",
     "remove_if_version": "DELETE FROM {t} WHERE collection = ? AND key = ? AND version = ? "

@@ -21,8 +21,6 @@ from kvwrap.stores.sqlite.connections import (
     ConnectionThread,
     checked_path,
     connect,
-    retry_while_busy,
-    transaction,
     translate_error,
 )
 from kvwrap.stores.sqlite.table import Table
@@ -35,8 +33,9 @@ _MEMORY: Final = ":memory:"
 class SQLiteStore(Store):
     """Keeps entries in an SQLite file.
 
-    Every call is one transaction: a batch is written whole or not at all, also if its caller is
-    cancelled, its process is killed or the power fails. Many processes may use one file on a
+    Every call is one transaction: a batch is written whole or not at all, also if its process is
+    killed or the power fails. A cancelled call is interrupted and rolled back unless it is being
+    committed, and ends after that, so all later calls see the same state. Many processes may use one file on a
     local disk, and may start at the same time. Expired entries are never returned. Writes
     delete some of them each, and `cull` deletes all.
 
@@ -45,7 +44,8 @@ class SQLiteStore(Store):
 
     Args:
         path: Path of the file, which is created if it is missing, in an existing folder; or
-            ":memory:" for entries that last as long as the store is open.
+            ":memory:" for entries that last as long as the store is open. A relative path is made
+            absolute when the store is created.
         table: Name of the table; several stores can share a file, each with its own table.
         timeout: Seconds to wait for transactions of other processes; 0 to fail immediately.
         clock: Source of the time.
@@ -70,7 +70,10 @@ class SQLiteStore(Store):
         serializer: Serializer = JSON,
     ) -> None:
         super().__init__(clock=clock, serializer=serializer)
-        self._path = checked_path(path)
+        given = checked_path(path)
+        # A relative path is that of the folder in which the store was created, whatever folder
+        # the process is in when the file is opened.
+        self._path = given if given == _MEMORY else os.path.abspath(given)
         self._timeout = checked_seconds(timeout, "timeout", zero=True)
         self._table = Table(table, self.clock, store=self.name)
         if self._path == _MEMORY:
@@ -106,13 +109,13 @@ class SQLiteStore(Store):
     async def setup(self) -> None:
         name = f"kvwrap {Path(self._path).name}"
         self._pid = os.getpid()
-        self._writer = self._reader = ConnectionThread(name)
+        self._writer = self._reader = ConnectionThread(name, self._timeout)
         try:
             await self._run_on(self._writer, self._open, self._writer)
             if self._path != _MEMORY:
                 # A second connection, so that reads do not wait while a write waits for the disk.
                 # A database in memory belongs to one connection.
-                self._reader = ConnectionThread(f"{name} reader")
+                self._reader = ConnectionThread(f"{name} reader", self._timeout)
                 await self._run_on(self._reader, self._connect, self._reader)
         except BaseException:
             await self.teardown()
@@ -136,8 +139,9 @@ class SQLiteStore(Store):
 
     def _open(self, thread: ConnectionThread) -> None:
         connection = self._connect(thread)
-        retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"), self._timeout)
-        with transaction(connection):
+        connection.execute("PRAGMA busy_timeout = 0")  # the thread waits by itself
+        thread.retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+        with thread.transaction(connection):
             self._table.create(connection)
 
     # -- between the event loop and the threads ----------------------------------------
@@ -172,7 +176,7 @@ class SQLiteStore(Store):
     def _run_transaction(
         self, function: Callable[..., T], connection: sqlite3.Connection, *args: object
     ) -> T:
-        with transaction(connection):
+        with self._writer.transaction(connection):
             return function(connection, *args)
 
     # -- the primitives ----------------------------------------------------------------
@@ -237,7 +241,7 @@ class SQLiteStore(Store):
         assert connection is not None
 
         def truncate() -> None:
-            # Waits for readers and writers itself, and returns a row instead of raising.
+            # Returns a row instead of raising.
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 error = sqlite3.OperationalError("the log is in use")
@@ -245,7 +249,7 @@ class SQLiteStore(Store):
                 error.sqlite_errorname = "SQLITE_BUSY"
                 raise error
 
-        retry_while_busy(truncate, self._timeout)
+        self._writer.retry_while_busy(truncate)
 
     async def ping(self) -> None:
         await self._run_read(self._table.probe)

@@ -103,7 +103,10 @@ class Table:
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None,
     ) -> list[bool]:
-        """Write entries, each only if there is what is expected. Returns which were written."""
+        """Write entries, each only if there is what is expected. Returns which were written.
+
+        An entry that is stored already, with the same version, counts as written.
+        """
         now = self._now()
         rows = [self._row(connection, *row) for row in zip(repeat(collection), keys, entries)]
         connection.execute(self._sql["sweep"], (now, 2 * len(rows)))
@@ -117,7 +120,8 @@ class Table:
             elif version is ABSENT:
                 cursor = connection.execute(self._sql["put_if_absent"], (*row, now))
             else:
-                values = (*row, to_signed(version), now)
+                own = row[1]
+                values = (*row, to_signed(version), now, own)
                 cursor = connection.execute(self._sql["put_if_version"], values)
             written.append(cursor.rowcount == 1)
         return written

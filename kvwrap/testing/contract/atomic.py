@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from kvwrap import Capability, InvalidKey, InvalidValue, SerializationError, Store
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import ABSENT
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs, remaining
 
@@ -54,6 +56,46 @@ class Atomic(Contract):
         await store.put("key", "same")
         assert not await store.compare_and_put("key", "new", first.version)
         assert await store.get("key") == "same"
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_a_conditional_write_that_is_repeated_succeeds_again(self, store: Store) -> None:
+        """Its first answer may be lost. Its own entry must not make it fail then."""
+        await store.put_if_absent("key", "value")
+        entry = await _entry(store, "key")
+        first = entry.with_expiry(None, entry.version ^ 1)
+        second = entry.with_expiry(None, entry.version ^ 2)
+        await store.delete("key")
+        for _ in range(2):
+            assert await store.write(None, ["key"], [first], [ABSENT]) == [True]
+        assert await store.write(None, ["key"], [second], [ABSENT]) == [False]
+        for _ in range(2):
+            assert await store.write(None, ["key"], [second], [first.version]) == [True]
+        assert await store.write(None, ["key"], [entry], [first.version]) == [False]
+        assert await store.get("key") == "value"
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_a_batch_may_mix_conditions(self, store: Store) -> None:
+        await store.put_many(["a", "b", "c"], ["a", "b", "c"])
+        versions = [await _version(store, key) for key in "abc"]
+        entries = [await _changed(store, key) for key in "abc"]
+        expected = [None, versions[1] ^ 1, versions[2]]
+        assert await store.write(None, ["a", "b", "c"], entries, expected) == [True, False, True]
+        assert await _version(store, "b") == versions[1]
+        assert await store.write(None, ["new", "a"], entries[:2], [ABSENT, ABSENT]) == [True, False]
+        assert await store.write(None, ["a", "x"], entries[:2], [None, None]) == [True, True]
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_only_what_is_expected_is_removed(self, store: Store) -> None:
+        await store.put_many(["a", "b", "c"], ["a", "b", "c"])
+        versions = [await _version(store, key) for key in "abc"]
+        others = [version ^ 1 for version in versions]
+        assert await store.remove(None, ["a", "b", "c"], others) == [False] * 3
+        assert await store.remove(None, ["a", "missing"], [versions[1], versions[0]]) == [False] * 2
+        assert await store.get_many(["a", "b", "c"]) == ["a", "b", "c"]
+        mixed = [versions[0], others[1], None]
+        assert await store.remove(None, ["a", "b", "c"], mixed) == [True, False, True]
+        assert await store.get_many(["a", "b", "c"]) == [None, "b", None]
+        assert await store.remove(None, ["b", "b"], [versions[1], versions[1]]) == [True, False]
 
     async def test_compare_and_put_refuses_invalid_versions(self, store: Store) -> None:
         for bad in ("1", 1.0, None, True, b"1"):
@@ -229,3 +271,19 @@ class Atomic(Contract):
                     assert await store.increment("count") == count + 1
                 await store.put("key", "newest")
                 assert await store.get("key") == "newest"
+
+
+async def _entry(store: Store, key: str) -> Entry:
+    (entry,) = await store.read(None, [key])
+    assert entry is not None
+    return entry
+
+
+async def _version(store: Store, key: str) -> int:
+    return (await _entry(store, key)).version
+
+
+async def _changed(store: Store, key: str) -> Entry:
+    """Return the entry of a key as another write would have put it."""
+    entry = await _entry(store, key)
+    return entry.with_expiry(entry.expires_at, entry.version ^ 4)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kvwrap import Capability, InvalidTTL, KeyNotFound, Store
+from kvwrap.core.primitives import ABSENT
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs, remaining
 
@@ -142,6 +143,55 @@ class Expiry(Contract):
         await store.put("shorter", 2, ttl=10)
         clock.advance(11)
         assert await store.get_many(["longer", "shorter"]) == [2, None]
+
+    @needs(Capability.KEYS)
+    async def test_another_ttl_counts_for_listing_and_culling(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        await store.put_many(["longer", "never", "expire", "persist"], [1] * 4, ttl=5)
+        await store.put("shorter", 1)
+        await store.put("longer", 2, ttl=50)
+        await store.put("never", 2)
+        await store.put("shorter", 2, ttl=5)
+        assert await store.expire("expire", 50)
+        assert await store.expire("persist", None)
+        clock.advance(6)
+        live = ["expire", "longer", "never", "persist"]
+        assert sorted(await store.keys()) == live
+        await store.cull()
+        await store.put("another", 1)  # writes free the space of expired entries too
+        assert sorted(await store.keys()) == ["another", *live]
+        assert await store.get_many([*live, "shorter"]) == [1, 2, 2, 1, None]
+
+    @needs(Capability.COLLECTIONS, Capability.DESTROY, Capability.DESTROY_COLLECTION)
+    async def test_what_has_just_expired_counts_for_nothing(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        await store.put_many(["a", "b"], [1, 2], collection="short", ttl=5)
+        await store.put("a", 1, ttl=5)
+        clock.advance(5)
+        assert await store.collections() == []
+        assert not await store.delete("a")
+        assert not await store.destroy_collection("short")
+        await store.put("a", 1, collection="short", ttl=5)
+        clock.advance(5)
+        assert not await store.destroy()
+
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_conditions_on_entries_that_have_just_expired(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Many of them, so that no store has freed all by the way."""
+        keys = [f"k{number}" for number in range(20)]
+        await store.put_many(keys, [1] * 20, ttl=5)
+        entries = [entry for entry in await store.read(None, keys) if entry is not None]
+        versions = [entry.version for entry in entries]
+        others = [entry.with_expiry(None, entry.version ^ 1) for entry in entries]
+        clock.advance(5)
+        assert await store.write(None, keys, others, versions) == [False] * 20
+        assert await store.remove(None, keys[:10], versions[:10]) == [False] * 10
+        assert await store.write(None, keys, others, [ABSENT] * 20) == [True] * 20
+        assert await store.get_many(keys) == [1] * 20
 
     async def test_expire(self, store: Store, clock: ManualClock) -> None:
         await store.put_many(["shorter", "longer", "never"], [1, 2, 3], ttl=100)

@@ -206,3 +206,22 @@ def test_urls() -> None:
             SQLiteStore.from_url(url)
     with pytest.raises(ConfigurationError, match="did you mean 'timeout'"):
         SQLiteStore.from_url("sqlite:///x?timeot=1")
+
+
+async def test_a_relative_path_is_that_of_the_folder_where_the_store_was_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    monkeypatch.chdir(one)
+    stores = [SQLiteStore("app.db"), SQLiteStore.from_url("sqlite:///app.db")]
+    monkeypatch.chdir(two)
+    await stores[0].put("a", 1)
+    assert await stores[1].get("a") == 1
+    for store in stores:
+        await store.close()
+        monkeypatch.chdir(tmp_path)
+        async with store:
+            assert await store.get("a") == 1
+    assert [path.name for path in tmp_path.rglob("*.db")] == ["app.db"]
