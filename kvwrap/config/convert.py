@@ -16,9 +16,14 @@ from typing import Any, Literal, SupportsFloat, Union
 
 from kvwrap import errors
 from kvwrap.config.references import Referred, is_reference, object_of, suggest_reference, text_of
-from kvwrap.core.described import redact
+from kvwrap.core.described import is_secret, redact
 from kvwrap.core.nested import StoreSource
-from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
+from kvwrap.core.serializer import (
+    PickleSerializer,
+    Serializer,
+    serializer_named,
+    serializer_names,
+)
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.keyring import Keyring
@@ -117,8 +122,10 @@ class Converter:
     def redact(self, message: str) -> str:
         """Return the message without the texts of references and the secrets of URLs."""
         for secret in self._secrets:
-            if secret.strip():
-                message = message.replace(secret, "***")
+            # Also as `repr` writes it, with quotes and other characters escaped.
+            for shown in (str.__repr__(secret)[1:-1], ascii(str(secret))[1:-1], secret):
+                if shown.strip():
+                    message = message.replace(shown, "***")
         return redact(message)
 
     def convert(self, value: Any, wanted: Any, path: str) -> Any:
@@ -174,10 +181,10 @@ class Converter:
             return self._convert_table(value, parts, path)
         if _is_array(kind):
             return self._convert_array(value, kind, parts, path)
-        return _scalar(value, kind, path)
+        return _scalar(value, kind, path, self._python)
 
     def _convert_union(self, value: Any, parts: tuple[Any, ...], path: str) -> Any:
-        if isinstance(value, Referred) and str in parts:
+        if str in parts and (isinstance(value, Referred) or type(value) is str and bytes in parts):
             return value
         mistakes = []
         for part in parts:
@@ -244,7 +251,7 @@ _NAMES: dict[type, str] = {
     type(None): "nothing",
     SupportsFloat: "a number",
     timedelta: "a number",
-    bytes: f"bytes {BY_REFERENCE}",
+    bytes: f"text {BY_REFERENCE}",
 }
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _PARSERS: dict[type, Callable[[str], Any]] = {
@@ -257,11 +264,17 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
 """What reads the text of a reference, by the type that is expected."""
 
 
-def _scalar(value: Any, wanted: type, path: str) -> Any:
+def _scalar(value: Any, wanted: type, path: str, python: bool) -> Any:
     if wanted is Serializer:
         made = serializer_named(value) if isinstance(value, str) else None
         if made is None:
             raise Mistake(path, f"unknown serializer: {suggest(str(value), serializer_names())}")
+        if isinstance(made, PickleSerializer) and not python:
+            raise Mistake(
+                path,
+                "pickle is refused, since reading its entries runs code: pass python=True to "
+                "from_config if the configuration is trusted like code",
+            )
         return made
     if isinstance(value, Referred) and wanted in _PARSERS:
         try:
@@ -270,6 +283,8 @@ def _scalar(value: Any, wanted: type, path: str) -> Any:
             raise _unexpected(value, _NAMES[wanted], path) from None
     if isinstance(value, str) and (wanted is str or issubclass(wanted, os.PathLike)):
         return value
+    if isinstance(value, str) and wanted is bytes and not is_secret(_option(path)):
+        return value.encode()
     accepted = (int, float) if wanted in (float, SupportsFloat, timedelta) else (wanted,)
     if wanted in _NAMES and type(value) in accepted:
         return value
@@ -277,6 +292,11 @@ def _scalar(value: Any, wanted: type, path: str) -> Any:
         raise _unexpected(value, f"keys {BY_REFERENCE}", path)
     name = "an object" if wanted is CodeOnly else wanted.__name__
     raise _unexpected(value, _NAMES.get(wanted, f"{name} from code ({{python = ...}})"), path)
+
+
+def _option(path: str) -> str:
+    """Return the name of the option at a location such as `layers[2].secret`."""
+    return path.rpartition(".")[2].partition("[")[0]
 
 
 def _is_of_keyring(wanted: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from kvwrap.builder import LAYERS, Stack
 from kvwrap.config.convert import accepts_store, parameters
 from kvwrap.config.references import is_reference, python_reference
-from kvwrap.core.described import Described, redacted_repr
+from kvwrap.core.described import Described, is_secret, redacted_repr
 from kvwrap.core.layer import LayeredStore, layers_of
 from kvwrap.core.registry import layer_name, store_name
 from kvwrap.core.serializer import serializer_named
@@ -84,6 +84,8 @@ def _dump_value(name: str, value: Any, path: str, store: bool = False) -> Any:
     if isinstance(value, str):
         _refuse_secret(name, value, path)
         return str(value)
+    if isinstance(value, bytes) and not is_secret(name):
+        return _dump_bytes(value, path)
     if isinstance(value, Mapping):
         return {
             key: _dump_value(str(key), item, f"{path}.{key}", store) for key, item in value.items()
@@ -103,6 +105,15 @@ def _dump_value(name: str, value: Any, path: str, store: bool = False) -> Any:
         if type(serializer_named(name)) is type(value):
             return name
     return _dump_object(value, path)
+
+
+def _dump_bytes(value: bytes, path: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"{path}: a configuration cannot express bytes that are not UTF-8 text"
+        ) from None
 
 
 def _dump_object(value: Any, path: str) -> Any:

@@ -9,30 +9,92 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any, Self
+from urllib.parse import unquote
 
-_SENSITIVE = r"[\w-]*(?:password|passphrase|secret|token|api_?key|credential)[\w-]*"
-_SENSITIVE_NAME = re.compile(_SENSITIVE, re.IGNORECASE)
-_USERINFO = re.compile(r"://[^\s'\"]*@")
-_SENSITIVE_QUERY = re.compile(rf"([?&]{_SENSITIVE}=)[^&\s'\"]+", re.IGNORECASE)
+_SENSITIVE_NAME = re.compile(
+    r"passw(?:or)?d|passphrase|secret|token|(?:api|private)[_-]?key|credential", re.IGNORECASE
+)
+_QUERY_OPTION = re.compile(r"([?&])([^=&?\s'\"]*)=([^&\s'\"]*)")
+_LINE = re.compile(r"[^\n]*")
+_DEEPEST = 20
 
 
 def redacted_repr(name: str, value: Any) -> str:
     """Return the `repr` of the value of the parameter `name`, without secrets.
 
-    Hidden are the values of parameters whose names are those of secrets, such as `password`.
-    In every URL, user and password and the query parameters of such names are hidden too.
+    Hidden are the values of parameters and the items of dicts whose names are those of secrets,
+    such as `password`. In every URL, user and password and the query parameters of such names
+    are hidden too.
     """
-    if value is not None and _SENSITIVE_NAME.fullmatch(name):
+    if value is not None and is_secret(name):
         return "***"
-    return redact(repr(value))
+    return _redacted(value, 0)
+
+
+def is_secret(name: str) -> bool:
+    """Return True if a parameter's name is that of a secret, such as `password`."""
+    return _SENSITIVE_NAME.search(name) is not None
 
 
 def redact(text: str) -> str:
-    """Return the text without the secrets of the URLs in it."""
-    if "://" not in text:
+    """Return a message without the secrets of the URLs in it.
+
+    Nothing marks the end of a URL in a text, so user and password are taken to end at the last
+    `@` of the line. A URL of its own is hidden more exactly by `redacted_repr`.
+    """
+    first, *others = text.split("://")
+    return "://".join((first, *map(_without_login, others)))
+
+
+def _redacted(value: Any, depth: int) -> str:
+    if type(value) is str:
+        return repr(_redacted_url(value))
+    if depth < _DEEPEST:
+        if type(value) is dict:
+            items = [
+                f"{_redacted(key, depth + 1)}: "
+                + ("***" if is_secret(str(key)) else _redacted(item, depth + 1))
+                for key, item in value.items()
+            ]
+            return f"{{{', '.join(items)}}}"
+        if type(value) in _BRACKETS and value:
+            opening, closing = _BRACKETS[type(value)]
+            shown = ", ".join(_redacted(item, depth + 1) for item in value)
+            comma = "," if type(value) is tuple and len(value) == 1 else ""
+            return f"{opening}{shown}{comma}{closing}"
+    return redact(repr(value))
+
+
+_BRACKETS = {list: "[]", tuple: "()", set: "{}", frozenset: ("frozenset({", "})")}
+
+
+def _redacted_url(text: str) -> str:
+    """Return a URL, which nothing follows, without its secrets; any other text as it is."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
         return text
-    return _SENSITIVE_QUERY.sub(r"\1***", _USERINFO.sub("://***@", text))
+    login, at, server = rest.rpartition("@")
+    shown = f"***@{server}" if at else rest
+    for option in _QUERY_OPTION.finditer(shown):
+        if is_secret(unquote(option[2])):
+            # To the end, since a password may contain what ends an option.
+            shown = f"{shown[: option.start(3)]}***"
+            break
+    return f"{scheme}://{shown}"
+
+
+def _without_login(text: str) -> str:
+    """Return what follows `://` in a text without the secrets of that URL."""
+    line = _LINE.match(text)[0]  # type: ignore[index]  # matches every text
+    _, at, server = line.rpartition("@")
+    shown = f"***@{server}" if at else line
+    return _QUERY_OPTION.sub(_hide_option, shown) + text[len(line) :]
+
+
+def _hide_option(option: re.Match[str]) -> str:
+    return f"{option[1]}{option[2]}=***" if is_secret(unquote(option[2])) else option[0]
 
 
 class Described:
@@ -71,7 +133,21 @@ class Described:
                 arguments.update(arguments.pop(name, {}))
         return arguments
 
+    @property
+    def reference(self) -> str:
+        """The reference of the configuration to the URL that made this object, or no text."""
+        source = self.configured
+        while isinstance(source, Mapping) and len(source) == 1:
+            ((kind, name),) = source.items()
+            if kind in ("env", "file"):
+                return f"<{kind} {name}>"
+            source = name if kind == "url" else None
+        return ""
+
     def __repr__(self) -> str:
+        if self.reference:
+            # What a reference leads to is not shown, not even in part.
+            return f"{type(self).__name__}({self.reference})"
         arguments = ", ".join(
             f"{name}={redacted_repr(name, value)}" for name, value in self.arguments.items()
         )

@@ -43,6 +43,9 @@ def test_options_of_many_kinds():
         ({"env": "TEST_SEVEN"}, int | str, "7"),
         ({"env": "TEST_SEVEN"}, bytes, b"7"),
         ({"env": "TEST_SEVEN"}, bytes | str, "7"),
+        ("é", bytes, "é".encode()),
+        ("x", bytes | str, "x"),
+        (["a", {"env": "TEST_SEVEN"}], list[bytes], [b"a", b"7"]),
         ({"env": "TEST_SEVEN"}, Any, "7"),
         ({"a": {"env": "TEST_SEVEN"}}, Mapping[str, float | None], {"a": 7.0}),
         (["a", "b"], list[int] | list[str], ["a", "b"]),
@@ -68,7 +71,7 @@ def test_values_are_converted_to_what_is_annotated(monkeypatch, value, wanted, c
         (True, int, "option: expected a whole number, got true or false"),
         (1, bool, "option: expected true or false, got a whole number"),
         (3, Literal[1, 2], "option: expected 1 or 2, got a whole number"),
-        ("x", bytes, "option: expected bytes by reference ({env = ...} or {file = ...}), got"),
+        (5, bytes, "option: expected text by reference ({env = ...} or {file = ...}), got"),
         ([1, "x"], list[int] | list[bool], "option[1]: expected a whole number, got a string"),
         ({"a": {"b": None}}, dict[str, dict[str, int]], "option.a.b: expected a whole number"),
         ({"evn": "X"}, int | None, "option: unknown kind of reference 'evn': did you mean 'env'?"),
@@ -141,3 +144,22 @@ def test_mistakes_have_a_location_and_the_nearest_name(table, said):
     for part in said:
         assert part in text
     assert text.count(f"{said[0]}:") <= 1
+
+
+@pytest.mark.parametrize("path", ["layers[0].secret", "layers[0].api_key", "layers[0].tokens[1]"])
+def test_bytes_that_are_secret_are_not_written_in_the_configuration(path):
+    with pytest.raises(ConfigurationError, match="by reference") as caught:
+        Converter(False, refuse_stores).convert("hush", bytes, path)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_context_of_encryption_is_text_or_a_reference(monkeypatch, keys):
+    monkeypatch.setenv("TEST_CONTEXT", "from the environment")
+    for context, expected in (
+        ("tenant-7", b"tenant-7"),
+        ({"env": "TEST_CONTEXT"}, b"from the environment"),
+    ):
+        table = layer(type="encrypt", keyring={"env": "TEST_KEYS"}, context=context)
+        encryption = from_config(table).layers[0]
+        assert encryption.context == expected
+        assert kvwrap.to_config(from_config(table)) == table

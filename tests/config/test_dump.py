@@ -81,6 +81,13 @@ def test_a_stack_built_in_code_is_written(keys, tmp_path):
     assert [type(part) for part in again.layers] == [type(part) for part in built.layers]
 
 
+def test_bytes_are_written_as_text_if_they_are_text(keys):
+    built = stack().encrypt(Keyring.from_env("TEST_KEYS"), context="é".encode())
+    assert to_config(built)["layers"][0]["context"] == "é"
+    with pytest.raises(ConfigurationError, match=r"layers\[0\]\.context: .* not UTF-8"):
+        to_config(stack().encrypt(Keyring.from_env("TEST_KEYS"), context=b"\xff"))
+
+
 def test_a_factory_is_written_as_the_store_it_creates():
     built = stack().read_through(MemoryStore).over(MemoryStore())
     assert to_config(built)["layers"][0]["near"] == {"type": "memory"}
