@@ -18,12 +18,7 @@ from kvwrap import errors
 from kvwrap.config.references import Referred, is_reference, object_of, suggest_reference, text_of
 from kvwrap.core.described import is_secret, redact
 from kvwrap.core.nested import StoreSource
-from kvwrap.core.serializer import (
-    PickleSerializer,
-    Serializer,
-    serializer_named,
-    serializer_names,
-)
+from kvwrap.core.serializer import Serializer, serializer_named, serializer_names
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.keyring import Keyring
@@ -181,10 +176,10 @@ class Converter:
             return self._convert_table(value, parts, path)
         if _is_array(kind):
             return self._convert_array(value, kind, parts, path)
-        return _scalar(value, kind, path, self._python)
+        return _scalar(value, kind, path)
 
     def _convert_union(self, value: Any, parts: tuple[Any, ...], path: str) -> Any:
-        if str in parts and (isinstance(value, Referred) or type(value) is str and bytes in parts):
+        if str in parts and isinstance(value, str) and (type(value) is not str or bytes in parts):
             return value
         mistakes = []
         for part in parts:
@@ -264,17 +259,11 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
 """What reads the text of a reference, by the type that is expected."""
 
 
-def _scalar(value: Any, wanted: type, path: str, python: bool) -> Any:
+def _scalar(value: Any, wanted: type, path: str) -> Any:
     if wanted is Serializer:
         made = serializer_named(value) if isinstance(value, str) else None
         if made is None:
             raise Mistake(path, f"unknown serializer: {suggest(str(value), serializer_names())}")
-        if isinstance(made, PickleSerializer) and not python:
-            raise Mistake(
-                path,
-                "pickle is refused, since reading its entries runs code: pass python=True to "
-                "from_config if the configuration is trusted like code",
-            )
         return made
     if isinstance(value, Referred) and wanted in _PARSERS:
         try:

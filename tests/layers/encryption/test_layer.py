@@ -133,7 +133,9 @@ async def test_an_entry_made_without_kvwrap_is_read(clock: ManualClock) -> None:
     body = commitment + nonce + AESGCM(b"1" * 32).encrypt(nonce, plain, bound)
     await backend.write(collection, [key], [Entry(body, steps, created / 1000, None, 7)])
     store = stack().encrypt(RING, context=b"app").over(backend)
-    assert await store.ttl(key, collection=collection) == ({"n": 1}, pytest.approx(60))
+    value, ttl = await store.ttl(key, collection=collection)
+    assert value == {"n": 1}
+    assert ttl == pytest.approx(60)
 
 
 RING_ID = codec.fingerprint("k1")
@@ -213,19 +215,19 @@ def test_an_entry_opens_under_no_other_name(
     ],
 )
 async def test_names_with_the_same_concatenation_differ(one: Any, other: Any) -> None:
-    assert bound(*one, b"\x01") != bound(*other, b"\x01")
+    assert bound(one, b"\x01") != bound(other, b"\x01")
     with pytest.raises(DecryptionError):
         await decrypt(RING, await seal(RING, 1, one), other)
 
 
-def bound(collection: Collection, key: str, steps: bytes, context: bytes = b"") -> bytes:
+def bound(place: tuple[Collection, str], steps: bytes, context: bytes = b"") -> bytes:
     """Return the associated data of an entry that was made at a certain time."""
-    return associated_data(context_head(context), collection, key, 1.5, steps)
+    return associated_data(context_head(context), *place, 1.5, steps)
 
 
 @given(*2 * (st.tuples(places, st.binary(max_size=8), st.binary(max_size=8)),))
 def test_no_two_entries_have_the_same_associated_data(one: Any, other: Any) -> None:
-    first, second = (bound(*place, steps, context) for place, steps, context in (one, other))
+    first, second = (bound(place, steps, context) for place, steps, context in (one, other))
     assert (first == second) == (one == other)
 
 
