@@ -15,6 +15,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store
 from kvwrap.errors import (
+    AccessDenied,
     CircuitOpen,
     ConfigurationError,
     CorruptEntry,
@@ -47,6 +48,7 @@ from kvwrap.views.mapping import mapping
 from kvwrap.views.sync import sync
 
 __all__ = [
+    "AccessDenied",
     "Capability",
     "CircuitOpen",
     "ConfigurationError",

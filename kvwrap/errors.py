@@ -91,6 +91,10 @@ class ReadOnlyViolation(KvwrapError, PermissionError):
     """A write reached a store that is read-only."""
 
 
+class AccessDenied(KvwrapError, PermissionError):
+    """The backend does not permit this login to use this key; it answers for other keys."""
+
+
 class UnsupportedOperation(KvwrapError, NotImplementedError):
     """The named store or layer does not support this operation."""
 

@@ -10,6 +10,7 @@ from kvwrap import errors
 from kvwrap.errors import KvwrapError
 
 BUILT_IN = {
+    "AccessDenied": PermissionError,
     "CircuitOpen": ConnectionError,
     "ConfigurationError": ValueError,
     "CorruptEntry": ValueError,

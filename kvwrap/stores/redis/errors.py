@@ -8,6 +8,7 @@ from typing import Any
 
 from kvwrap.core.optional import need
 from kvwrap.errors import (
+    AccessDenied,
     KvwrapError,
     StoreFull,
     StoreTimeout,
@@ -45,6 +46,12 @@ def translate_error(error: Exception, address: str, **context: Any) -> KvwrapErr
         return StoreFull(
             f"{server} has reached its maxmemory and evicts no keys ({kind}): raise maxmemory, or "
             "choose a maxmemory-policy that evicts",
+            **context,
+        )
+    if "permissions to access" in text and "key" in text:
+        return AccessDenied(
+            f"{server} does not permit this username to use the key ({kind}): extend the key "
+            "patterns of its ACL, or use another namespace",
             **context,
         )
     if isinstance(
