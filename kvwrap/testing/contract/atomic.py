@@ -199,7 +199,7 @@ class Atomic(Contract):
         assert await store.get_or_put("none", lambda: None) is None
         assert await store.exists("none")
 
-    async def test_after_a_failed_factory_the_next_caller_runs_its_own(self, store: Store) -> None:
+    async def test_waiting_callers_share_the_error_of_a_factory(self, store: Store) -> None:
         calls = 0
 
         async def factory() -> int:
@@ -213,7 +213,11 @@ class Atomic(Contract):
         results = await asyncio.gather(
             *(store.get_or_put("key", factory) for _ in range(5)), return_exceptions=True
         )
-        assert sorted(str(result) for result in results) == ["3", "3", "3", "call 1", "call 2"]
+        assert [str(result) for result in results] == ["call 1"] * 5
+        assert all(isinstance(result, LookupError) for result in results)
+        with pytest.raises(LookupError, match="call 2"):
+            await store.get_or_put("key", factory)
+        assert await store.get_or_put("key", factory) == 3
         with pytest.raises(SerializationError):
             await store.get_or_put("bad", set)
         assert await store.get_or_put("bad", dict) == {}
