@@ -12,6 +12,8 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     KeyedLocks,
+    KeyRange,
+    Page,
     Partitioning,
     Primitives,
     StoreSource,
@@ -220,6 +222,14 @@ class Sharding(Partitioning):
         if self._previous_owners is None:
             return await super().touch(collection, keys, expires)
         return await touch_by_writing(self, collection, keys, expires, _renewed, owner=self.name)
+
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
+        page = await super().list_keys(collection, key_range, cursor)
+        if self._previous_owners is None or not page.keys:
+            return page
+        entries = await self.read(collection, page.keys)  # some may be claims
+        existing = zip(page.keys, entries, strict=True)
+        return Page([key for key, entry in existing if entry is not None], page.cursor)
 
     async def drop(self, collection: Collection) -> bool:
         dropped = await super().drop(collection)

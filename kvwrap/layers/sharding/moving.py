@@ -208,6 +208,4 @@ async def _release(
 
 def _is_older(held: Entry, entry: Entry) -> bool:
     """Return True if the entry of the previous owner replaces what the new one has."""
-    if held.version == entry.version:
-        return False
     return is_claim(held) or held.created_at < entry.created_at

@@ -103,7 +103,7 @@ async def test_fewer_replicas_than_show_every_write_refuse_them(
     replicas[1].down = replicas[2].down = True
     before = replicas[0].count("write")
     with pytest.raises(StoreUnavailable, match="1 of 3 replicas answered, and 2 are needed"):
-        await store.increment("n")
+        await store.put_if_absent("n", 2)
     assert replicas[0].count("write") == before
 
 
@@ -194,6 +194,10 @@ async def test_an_unreadable_copy_at_the_first_replica_refuses_them_until_it_is_
     await store.put_many(["m", "n"], [2, 2])
     assert not replicas[0].damaged
     assert await store.increment("n") == 3
+    replicas[1].damaged = True
+    before = replicas[1].count("write")
+    assert not await store.put_if_absent("n", 4)
+    assert replicas[1].count("write") == before  # nothing tells what another process does there
     replicas[0].damaged = True
     assert await store.delete("n")
     assert await store.get_many(["n", "m"]) == [None, 2]

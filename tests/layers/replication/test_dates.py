@@ -54,7 +54,7 @@ def date_of(entry: Entry | None) -> bytes:
 
 
 def far_ahead(entry: Entry) -> Entry:
-    return with_date(entry, b"\xff" * 8 + date_of(entry)[8:])
+    return with_date(entry, b"\xff" * 18 + date_of(entry)[18:])
 
 
 async def test_entries_come_back_as_they_were_written(replicas: list[FaultyStore]) -> None:
@@ -194,11 +194,24 @@ async def test_a_full_count_of_conditional_writes_goes_on(replicas: list[FaultyS
 @pytest.mark.parametrize("start", [0.0, LATEST - 10, LATEST + HOUR, -HOUR])
 async def test_clocks_out_of_range_are_bounded(start: float) -> None:
     clock = ManualClock(start)
-    store = over([MemoryStore(clock=clock) for _ in range(3)])
+    replicas = [MemoryStore(clock=clock) for _ in range(3)]
+    store = over(replicas)
+
+    async def damage() -> None:
+        await store.put("a", 2)
+        for replica in replicas:
+            (entry,) = await replica.read(None, ["a"])
+            assert entry is not None
+            await replica.write(None, ["a"], [far_ahead(entry)])
+
     for value in range(3):
         await store.put("a", value)
         assert await store.get("a") == value
+    await damage()
+    await store.put("a", 3)
+    await damage()
     assert await store.increment("a") == 3
+    await damage()
     assert await store.delete("a")
 
 
@@ -224,22 +237,48 @@ async def test_creation_times_in_the_last_year_hinder_nothing(
 async def test_an_expired_lock_is_not_restored_by_a_clock_behind(
     replicas: list[FaultyStore], clock: ManualClock
 ) -> None:
-    behind = process(replicas, -0.2)
-    here = process(replicas, 0.0)
-    assert await behind.put_if_absent("lock", "behind", ttl=5)
-    for store in (behind, here):
-        store.clock.advance(4.9)  # type: ignore[attr-defined]  # a ManualClock
-        store.clock.advance(0.2)  # type: ignore[attr-defined]  # over here, not there
+    store = over(replicas)
+    await store.put("lock", "first", ttl=5)
     clock.advance(5.1)
     replicas[2].down = True
-    assert await here.get("lock") is None
-    assert await here.put_if_absent("lock", "here", ttl=100)
+    assert await store.put_if_absent("lock", "second", ttl=100)
     replicas[2].down = False
+    clock.jump(-0.2)  # as a process sees it whose clock is behind
     replicas[0].down = True
-    assert await behind.get("lock") == "here"
+    assert await store.get("lock") == "second"
     replicas[0].down = False
-    await behind.find(Replication).repair_all()
-    assert await here.get("lock") == "here"
+    await store.find(Replication).repair_all()
+    assert await store.get("lock") == "second"
+
+
+@pytest.mark.parametrize(("ahead", "believed"), [(0.9 * HOUR, True), (1.1 * HOUR, False)])
+async def test_dates_are_believed_up_to_an_hour_ahead(
+    replicas: list[FaultyStore], ahead: float, believed: bool
+) -> None:
+    store = over(replicas)
+    replicas[2].down = True
+    await store.put("a", "here")
+    replicas[2].down = False
+    await process([replicas[2]] * 3, ahead).put("a", "ahead")
+    await store.find(Replication).repair_all()
+    assert await store.get("a") == ("ahead" if believed else "here")
+
+
+async def test_a_leap_of_the_clock_is_over_when_it_is_set_right(
+    replicas: list[FaultyStore], clock: ManualClock
+) -> None:
+    store = over(replicas)
+    clock.jump(3 * HOUR)
+    await store.put("a", 1)
+    clock.jump(-3 * HOUR)
+    await store.put("b", 1)
+    replicas[2].down = True
+    await store.put("b", 2)
+    replicas[2].down = False
+    await process(replicas, 0).find(Replication).repair_all()
+    assert await process([replicas[2]] * 3, 0).get("b") == 2
+    tick = int.from_bytes(date_of((await replicas[0].read(None, ["b"]))[0])[:8], "big")
+    assert tick <= (clock.time() + HOUR) * 1000 * 65_536
 
 
 async def test_an_entry_is_missing_from_its_expiry_on(

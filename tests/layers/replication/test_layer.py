@@ -102,6 +102,17 @@ async def test_the_refusal_of_a_replica_is_raised(replicas: list[FaultyStore]) -
         await store.put("big", 1)
 
 
+async def test_a_batch_that_fails_in_the_middle_lists_what_a_quorum_has() -> None:
+    half = stack().chaos(partial_rate=1, operations=["write"], seed=3).over(MemoryStore())
+    store = stack().replicate([half]).over(MemoryStore())
+    keys = numbered_keys(10)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.put_many(keys, [0] * 10)
+    succeeded = list(caught.value.succeeded or ())
+    assert 0 < len(succeeded) < 10
+    assert [key for key, entry in zip(keys, await half.read(None, keys)) if entry] == succeeded
+
+
 async def test_reads_continue_with_the_next_replica(replicas: list[FaultyStore]) -> None:
     store = over(replicas, failures=99)
     await store.put("a", 1)

@@ -65,6 +65,24 @@ async def test_a_repair_does_not_replace_what_was_written_meanwhile(
     assert store.find(Replication).snapshot() == before
 
 
+async def test_a_replica_that_fails_half_way_counts_for_the_keys_that_it_has(
+    clock: ManualClock,
+) -> None:
+    class FailsAfterAWrite(Overtaken):
+        async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+            result = await super().call(primitive, arguments)
+            self.down = primitive == "write" and len(arguments[1]) == 2
+            return result
+
+    replica = FailsAfterAWrite(clock=clock)
+    base = FaultyStore(clock=clock)
+    store = Replication([replica]).over(base)
+    replica.other = Replication([MemoryStore]).over(connect(replica, clock))
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.put_many(["a", "b"], [1, 1])  # "a" is changed meanwhile, and asked for again
+    assert caught.value.succeeded == ("b",)
+
+
 async def test_reads_of_replicas_that_agree_write_nothing(replicas: list[FaultyStore]) -> None:
     store = over(replicas, read_quorum=3)
     await store.put_many(["a", "b"], [1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -129,7 +130,7 @@ async def test_cancelling_a_batch_cancels_every_shard() -> None:
 # -- adding and retiring shards --------------------------------------------------------
 
 
-async def fill(old: dict[str, Store], keys: list[str]) -> None:
+async def fill(old: dict[str, Store], keys: Sequence[str]) -> None:
     """Put each entry into its shard, without a stack that would claim the stores."""
     owners = Rendezvous(list(old))
     for number, key in enumerate(keys):
@@ -188,7 +189,7 @@ async def test_a_shard_is_retired() -> None:
     assert await store.get_many(keys) == list(range(200))
 
 
-def moving_key(keys: list[str]) -> str:
+def moving_key(keys: Sequence[str]) -> str:
     owners = Rendezvous(["a", "b"])
     return next(key for key in keys if owners.owner(None, key) == "b")
 
