@@ -19,12 +19,13 @@ import os
 import tomllib
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from kvwrap.builder import Stack
 from kvwrap.config.reader import Reader
+from kvwrap.config.references import read_text
 from kvwrap.core.store import Store
+from kvwrap.core.text import printable
 from kvwrap.errors import ConfigurationError
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
@@ -80,11 +81,17 @@ def _read(source: Source) -> Mapping[str, Any]:
             f"{type(source).__name__}"
         )
     path = os.fspath(source)
+    shown = printable(os.fsdecode(path))
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"cannot read the configuration {path} ({type(error).__name__})"
+            f"cannot read the configuration {shown} ({type(error).__name__})"
         ) from error
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or thousands of brackets.
+        raise ConfigurationError(f"{shown} is not valid TOML ({type(error).__name__})") from None

@@ -14,6 +14,7 @@ from kvwrap.config.convert import Converter, Mistake, located, parameters
 from kvwrap.config.references import is_reference, suggest_reference
 from kvwrap.core.layer import Layer
 from kvwrap.core.registry import layer_class, store_class, store_names
+from kvwrap.core.serializer import PickleSerializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
@@ -47,6 +48,7 @@ class Reader:
     """
 
     def __init__(self, python: bool) -> None:
+        self._python = python
         self._converter = Converter(python, self._factory)
         self.warnings: list[warnings.WarningMessage] = []
 
@@ -74,6 +76,10 @@ class Reader:
             yield
         except Mistake as mistake:
             raise ConfigurationError(self._converter.redact(mistake.message)) from None
+        except RecursionError:
+            raise ConfigurationError(
+                "the configuration must be nested less deeply than Python's recursion limit allows"
+            ) from None
 
     def _factory(self, described: Any, path: str) -> _StoreFactory:
         return _StoreFactory(self, described, path)
@@ -168,7 +174,7 @@ class Reader:
             at = f"{path}.{name}"
             parameter = known.get(name)
             if parameter is None or parameter.kind is parameter.VAR_KEYWORD:
-                hint = f": {suggest(name, known)}" if known else ""
+                hint = f": {suggest(str(name), known)}" if known else ""
                 raise Mistake(at, f"{cls.__name__} has no such option{hint}")
             if parameter.kind is parameter.VAR_POSITIONAL:
                 args = self._converter.convert(
@@ -181,7 +187,14 @@ class Reader:
         except TypeError as error:
             raise Mistake(path, f"{cls.__name__}: {error}") from None
         with located(path, TypeError, ValueError):
-            return cls(*args, **kwargs)
+            part = cls(*args, **kwargs)
+        if not self._python and isinstance(part.serializer, PickleSerializer):
+            raise Mistake(
+                f"{path}.serializer",
+                "pickle is refused, since reading its entries can run code: pass python=True to "
+                "from_config if the configuration is trusted like code",
+            )
+        return part
 
 
 class _StoreFactory:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kvwrap.core.text import printable
 from kvwrap.errors import ConfigurationError
 
 KINDS = ("env", "file", "python")
@@ -33,6 +34,24 @@ class Referred(str):
     def __repr__(self) -> str:
         ((kind, name),) = self.reference.items()
         return f"<{kind} {name}>"
+
+
+MAX_FILE_SIZE = 2**20
+"""Largest file that a configuration or a reference may be, in bytes."""
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger than `MAX_FILE_SIZE` or not UTF-8, or the path is not valid.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_FILE_SIZE + 1)
+    if len(data) > MAX_FILE_SIZE:
+        raise ValueError(f"larger than {MAX_FILE_SIZE} bytes")
+    return data.decode()
 
 
 def is_reference(value: Any) -> bool:
@@ -60,14 +79,19 @@ def text_of(reference: Mapping[str, Any]) -> Referred:
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"{{{kind} = ...}} must be a string that is not empty")
     if kind == "env":
-        text = os.environ.get(name)
+        try:
+            text = os.environ.get(name)
+        except UnicodeEncodeError:  # a lone surrogate
+            text = None
         if text is None:
-            raise ConfigurationError(f"the environment variable {name} is not set")
+            raise ConfigurationError(f"the environment variable {printable(name)} is not set")
     else:
         try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read {name} ({type(error).__name__})") from None
+            text = read_text(name)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"cannot read {printable(name)} ({type(error).__name__})"
+            ) from None
     return Referred(text.rstrip("\r\n"), {kind: name})
 
 
@@ -84,8 +108,8 @@ def object_of(path: Any) -> Any:
         value: Any = importlib.import_module(module)
         for name in names.split("."):
             value = getattr(value, name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"cannot import {path} ({type(error).__name__})") from None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(f"cannot import {path!a} ({type(error).__name__})") from None
     return value
 
 

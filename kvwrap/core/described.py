@@ -75,7 +75,7 @@ def _redacted_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator:
         return text
-    login, at, server = rest.rpartition("@")
+    _, at, server = rest.rpartition("@")
     shown = f"***@{server}" if at else rest
     for option in _QUERY_OPTION.finditer(shown):
         if is_secret(unquote(option[2])):

@@ -41,6 +41,9 @@ NUMBER_OR_NONE: Final = OptionType("a number or `none`", _parse_number_or_none)
 FLAG: Final = OptionType("`true` or `false`", _parse_flag)
 
 
+_MAX_OPTIONS: Final = 100
+
+
 def split_url(url: str, *schemes: str) -> SplitResult:
     """Split a URL into its parts.
 
@@ -76,7 +79,8 @@ def parse_options(query: str, known: Mapping[str, OptionType]) -> dict[str, Any]
     if others:
         name = parse_qsl(others, keep_blank_values=True)[0][0]
         hint = suggest(name, known) if known else "this store has no URL options"
-        raise ConfigurationError(f"unknown URL option {name!r}: {hint}")
+        shown = f" {name!r}" if name.isidentifier() and f"{name}=" in query else ""
+        raise ConfigurationError(f"unknown URL option{shown}: {hint}")
     return options
 
 
@@ -84,11 +88,18 @@ def take_options(query: str, known: Mapping[str, OptionType]) -> tuple[dict[str,
     """Parse the known options of a query. Returns them, and the query without them.
 
     Raises:
-        ConfigurationError: A known option is given twice, or not of its type.
+        ConfigurationError: A known option is given twice, or not of its type, or there are
+            more than 100 options.
     """
     options: dict[str, Any] = {}
     others = []
-    for name, text in parse_qsl(query, keep_blank_values=True):
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_OPTIONS)
+    except ValueError:
+        raise ConfigurationError(
+            f"a URL must have at most {_MAX_OPTIONS} options; got more"
+        ) from None
+    for name, text in pairs:
         if name not in known:
             others.append((name, text))
             continue
@@ -98,11 +109,17 @@ def take_options(query: str, known: Mapping[str, OptionType]) -> tuple[dict[str,
             )
         try:
             options[name] = known[name].parse(text)
-        except ValueError:
+        except (ValueError, OverflowError):
+            # The text is not shown: with a typo in the URL, it may be part of a password.
             raise ConfigurationError(
-                f"the URL option {name!r} must be {known[name].description}; got {text!r}"
+                f"the URL option {name!r} must be {known[name].description}; got another text"
             ) from None
-    return options, urlencode(others)
+    try:
+        return options, urlencode(others)
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            "a URL must be valid Unicode, without lone surrogates; got one that is not"
+        ) from None
 
 
 def path_of(parts: SplitResult) -> str:
