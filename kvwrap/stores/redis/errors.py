@@ -9,6 +9,7 @@ from typing import Any
 from kvwrap.core.optional import need
 from kvwrap.errors import (
     AccessDenied,
+    CorruptEntry,
     KvwrapError,
     StoreFull,
     StoreTimeout,
@@ -54,6 +55,14 @@ def translate_error(error: Exception, address: str, **context: Any) -> KvwrapErr
             "patterns of its ACL, or use another namespace",
             **context,
         )
+    if text.startswith("WRONGTYPE "):
+        return wrong_type(text.removeprefix("WRONGTYPE "), **context)
+    if isinstance(error, known.ReadOnlyError):
+        return StoreUnavailable(
+            f"{server} is a read-only replica ({kind}): connect to its master; connections are "
+            "opened again, so a name is followed to another server",
+            **context,
+        )
     if isinstance(
         error, known.AuthenticationError | known.AuthorizationError | known.NoPermissionError
     ) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
@@ -71,6 +80,20 @@ def translate_error(error: Exception, address: str, **context: Any) -> KvwrapErr
     if isinstance(error, known.ConnectionError | OSError):
         return StoreUnavailable(f"{server} {_connection_problem(error)}", **context)
     return StoreUnavailable(f"{server} refused the command ({kind})", **context)
+
+
+def wrong_type(kind: str, **context: Any) -> CorruptEntry:
+    """Return the error to raise for a key that is not a string in Redis.
+
+    Args:
+        kind: Name of its type.
+        context: Store, collection and key for the error to name.
+    """
+    return CorruptEntry(
+        f"the key must be a string of Redis; another program has put a {kind} there, which is "
+        "left as it is: use another key or namespace, or delete it with that program",
+        **context,
+    )
 
 
 def _connection_problem(error: BaseException) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.codec import is_bare
 from kvwrap.core.entry import Entry, foreign, foreign_salt, is_entry
 from kvwrap.core.primitives import Collection
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
+from kvwrap.stores.redis.errors import wrong_type
 from kvwrap.stores.redis.keys import KeyNames, RawKeyNames
 from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.redis.server import Server
+
+_NO_KEY: Final = -2
+"""Answer to PTTL for a key that does not exist."""
 
 
 class Form(Protocol):
@@ -22,11 +26,13 @@ class Form(Protocol):
         names: Names of the keys.
         serializer: Serializer of a store that was given none.
         unsupported: Capabilities that a store with this form does not have.
+        is_shared: True if other programs have keys here, whose hashes and lists must stay.
     """
 
     names: KeyNames
     serializer: Serializer
     unsupported: Capabilities
+    is_shared: bool
 
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
         """Read the values of these names in one round trip. The result has None for no value."""
@@ -58,6 +64,7 @@ class FramedForm:
     """Entries of kvwrap: a header with expiry and version, then the value."""
 
     unsupported: Capabilities = frozenset()
+    is_shared = False
 
     def __init__(self, namespace: str) -> None:
         self.names = KeyNames(namespace)
@@ -84,10 +91,12 @@ class RawForm:
     """Keys and values of another program, side by side with entries of kvwrap.
 
     Values without kvwrap's header are in the format of the stack's serializer, and their expiry is
-    that of the key in Redis. What layers have changed is written with the header.
+    that of the key in Redis. What layers have changed is written with the header. A hash, a list
+    or another type under a key is an error, and is never replaced.
     """
 
     unsupported: Capabilities = frozenset({Capability.COLLECTIONS, Capability.DESTROY})
+    is_shared = True
 
     def __init__(self) -> None:
         self.names: KeyNames = RawKeyNames()
@@ -97,13 +106,31 @@ class RawForm:
         # In one transaction: an expiry must be that of the value it is returned with.
         commands = [("MGET", *names), *(("PTTL", name) for name in names)]
         values, *lifetimes = await server.run_transaction(commands)
+        # MGET returns no value for a key that is not a string. Such a key has a lifetime.
+        others = [
+            name
+            for name, value, lifetime in zip(names, values, lifetimes, strict=True)
+            if value is None and lifetime != _NO_KEY
+        ]
+        kinds = dict.fromkeys(names, b"none")
+        if others:
+            answers = await server.run_commands([("TYPE", name) for name in others])
+            kinds.update(zip(others, map(server.checked_answer, answers), strict=True))
+            if b"string" in kinds.values():
+                return await self.read(server, names)  # it has been replaced meanwhile
         return [
-            None if value is None else (value, lifetime)
-            for value, lifetime in zip(values, lifetimes, strict=True)
+            (value, lifetime, None)
+            if value is not None
+            else None
+            if kinds[name] == b"none"
+            else (b"", lifetime, kinds[name].decode())
+            for name, value, lifetime in zip(names, values, lifetimes, strict=True)
         ]
 
     def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
-        data, lifetime = value
+        data, lifetime, other_type = value
+        if other_type is not None:
+            raise wrong_type(other_type, store=store, collection=collection, key=key)
         if is_entry(data):
             return Entry.from_bytes(data, collection, key, store)
         expires_at = now + lifetime / 1000 if lifetime >= 0 else None

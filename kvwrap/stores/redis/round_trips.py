@@ -150,9 +150,12 @@ class RoundTrips:
             if any(command[0] not in _READING for command in commands):
                 identity = await self._identify(connection, transport)
             answers = await self._exchange(connection, commands)
-            if any(map(self._is_from_elsewhere, answers)):
+            errors = [answer for answer in answers if isinstance(answer, self._response_error)]
+            if any(map(self._is_from_elsewhere, errors)):
                 self._abort_idle()
                 await _abort(connection, transport)
+            elif any("Protocol error" in str(error) for error in errors):
+                await _abort(connection, transport)  # the server closes it too
         except BaseException:
             if transport is not None:
                 await _abort(connection, transport)
@@ -197,16 +200,12 @@ class RoundTrips:
             self._identities[transport] = None if found is None else Identity(*found.groups())
         return self._identities[transport]
 
-    def _is_from_elsewhere(self, answer: Any) -> bool:
+    def _is_from_elsewhere(self, error: Exception) -> bool:
         """Return True if an answer says that another server is responsible.
 
         After a failover behind one name, a connection may lead to the old master for good.
         """
-        if isinstance(answer, self._elsewhere):
-            return True
-        return (
-            isinstance(answer, self._response_error) and _ELSEWHERE.search(str(answer)) is not None
-        )
+        return isinstance(error, self._elsewhere) or _ELSEWHERE.search(str(error)) is not None
 
     def _abort_idle(self) -> None:
         for transport in self._connections:

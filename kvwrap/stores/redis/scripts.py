@@ -18,8 +18,11 @@ class Script:
 
 
 # Header and version are those of `kvwrap.core.entry`. The version of a foreign value, which has no
-# header, is the beginning of the SHA-1 of salt and value, as in `foreign`.
+# header, is the beginning of the SHA-1 of salt and value, as in `foreign`. A value that is not a
+# string is another program's, and is neither replaced nor removed.
 _VERSION = r"""
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'string' and kind ~= 'none' then return redis.error_reply('WRONGTYPE ' .. kind) end
 local function version_of(value, now, salt)
   if not value then return false end
   if string.sub(value, 1, 2) ~= '\171k' or #value < 24 then
@@ -37,13 +40,13 @@ end
 WRITE: Final = Script(
     _VERSION
     + r"""
-local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'table' then return 0 end -- not a string: neither absent nor of any version
-local version = version_of(value, ARGV[2], ARGV[5])
-if ARGV[1] ~= 'any' and version ~= (ARGV[1] ~= 'none' and ARGV[1]) then
-  -- A driver that lost the answer sends the call again: its entry is stored already.
-  local has_header = string.sub(ARGV[4], 1, 2) == '\171k'
-  return has_header and version == string.sub(ARGV[4], 16, 23) and 1 or 0
+if ARGV[1] ~= 'any' then
+  local version = version_of(redis.call('GET', KEYS[1]), ARGV[2], ARGV[5])
+  if version ~= (ARGV[1] ~= 'none' and ARGV[1]) then
+    -- A call whose answer was lost is repeated: its entry is stored already.
+    local has_header = string.sub(ARGV[4], 1, 2) == '\171k'
+    return has_header and version == string.sub(ARGV[4], 16, 23) and 1 or 0
+  end
 end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[4])
 elseif tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[3])
@@ -59,8 +62,7 @@ Key; version, 'none' or 'any'; now; milliseconds to live or ''; value; salt of a
 REMOVE: Final = Script(
     _VERSION
     + r"""
-local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'table' then return 0 end
+local value = redis.call('GET', KEYS[1])
 local version = version_of(value, ARGV[2], ARGV[3])
 if version and ARGV[1] ~= 'any' and version ~= ARGV[1] then return 0 end
 if value then redis.call('UNLINK', KEYS[1]) end

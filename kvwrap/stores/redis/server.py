@@ -17,6 +17,12 @@ CHUNK_SIZE: Final = 1000
 """Maximum number of commands in a round trip, so that a large batch does not block others."""
 
 
+SMALLEST_LIMIT: Final = 1024 * 1024
+"""The lowest limit of a value's size that a server can have (proto-max-bulk-len), in bytes."""
+
+_USUAL_LIMIT: Final = 512 * 1024 * 1024
+"""The limit of a server that has no other."""
+
 _INHERITED: Final[list[RoundTrips]] = []
 """Connections of a parent process, kept so that they are never closed in this one."""
 
@@ -53,7 +59,7 @@ class Server:
         self._pool: Any = None
         self._round_trips: RoundTrips | None = None
         self._given_up: Sequence[Identity] = ()
-        self._value_limit: int | None = None
+        self._limit = 0
 
     @property
     def idle(self) -> bool:
@@ -147,6 +153,18 @@ class Server:
         for answer in answers:
             self.checked_answer(answer)
         return [self.checked_answer(answer) for answer in answers[-1]]
+
+    async def limit(self, size: int) -> int:
+        """Return the maximum size of a value in bytes, asking the server if `size` is over it.
+
+        An account that may not ask gets the limit that is usual.
+        """
+        if size > self._limit:
+            (answer,) = await self.run_commands([("CONFIG GET", "proto-max-bulk-len")])
+            found = next(iter(answer.items())) if isinstance(answer, dict) else answer
+            known = isinstance(found, list | tuple) and len(found) == 2
+            self._limit = int(found[1]) if known else _USUAL_LIMIT
+        return self._limit
 
     async def run_script(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script several times in one round trip and return the answers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
@@ -19,14 +19,11 @@ from kvwrap.stores.redis.keys import as_text
 from kvwrap.stores.redis.options import SCHEMES, STORE_OPTIONS, RedisOptions
 from kvwrap.stores.redis.scan import Scan
 from kvwrap.stores.redis.scripts import REMOVE, WRITE, lifetime_argument, version_argument
-from kvwrap.stores.redis.server import Server
+from kvwrap.stores.redis.server import SMALLEST_LIMIT, Server
 from kvwrap.stores.shared import urls
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-MAX_VALUE_SIZE: Final = 512 * 1024 * 1024
-"""Maximum size of a string of Redis in bytes, with the default proto-max-bulk-len."""
 
 
 class RedisStore(Store):
@@ -178,9 +175,12 @@ class RedisStore(Store):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         names = self._names(collection, keys)
-        values = [self._encode_entry(entry, collection, key) for entry, key in zip(entries, keys)]
+        values = [self._form.encode(entry, collection, key) for entry, key in zip(entries, keys)]
+        await self._check_sizes(collection, keys, values)
         now = self.clock.time()
         lifetimes = [lifetime_argument(entry.expires_at, now) for entry in entries]
+        if expected is None and self._form.is_shared:
+            expected = [None] * len(names)  # the script leaves keys alone that are not strings
         if expected is not None:
             versions = [version_argument(version) for version in expected]
             time = repr(now * 1000)
@@ -215,17 +215,23 @@ class RedisStore(Store):
         await self._server.run_command("MSET", *chain.from_iterable(pairs))
         return [True] * len(pairs)
 
-    def _encode_entry(self, entry: Entry, collection: Collection, key: str) -> bytes:
-        value = self._form.encode(entry, collection, key)
-        if len(value) > MAX_VALUE_SIZE:
-            raise ValueTooLarge(
-                f"a value must not be larger than {MAX_VALUE_SIZE} bytes in Redis; got "
-                f"{len(value)} bytes. Nothing was written",
-                store=self.name,
-                collection=collection,
-                key=key,
-            )
-        return value
+    async def _check_sizes(
+        self, collection: Collection, keys: Sequence[str], values: Sequence[bytes]
+    ) -> None:
+        """Raise ValueTooLarge for a value that the server will not take."""
+        largest = max(map(len, values), default=0)
+        if largest <= SMALLEST_LIMIT or largest <= (limit := await self._server.limit(largest)):
+            return
+        for key, value in zip(keys, values):
+            if len(value) > limit:
+                raise ValueTooLarge(
+                    f"a value must not be larger than the server's proto-max-bulk-len, {limit} "
+                    f"bytes; got {len(value)} bytes. Nothing was written: raise the limit, or "
+                    "store smaller values",
+                    store=self.name,
+                    collection=collection,
+                    key=key,
+                )
 
     def _names(self, collection: Collection, keys: Sequence[str]) -> list[str]:
         prefix = self._form.names.prefix(collection)

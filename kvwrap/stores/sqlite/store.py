@@ -35,9 +35,9 @@ class SQLiteStore(Store):
 
     Every call is one transaction: a batch is written whole or not at all, also if its process is
     killed or the power fails. A cancelled call is interrupted and rolled back unless it is being
-    committed, and ends after that, so all later calls see the same state. Many processes may use one file on a
-    local disk, and may start at the same time. Expired entries are never returned. Writes
-    delete some of them each, and `cull` deletes all.
+    committed, and ends after that, so all later calls see the same state. Many processes may use
+    one file on a local disk, and may start at the same time. Expired entries are never returned.
+    Writes delete some of them each, and `cull` deletes all.
 
     Not for use across `fork`: open the store in the child. Not for network file systems, where
     file locks are unreliable.
@@ -73,7 +73,7 @@ class SQLiteStore(Store):
         given = checked_path(path)
         # A relative path is that of the folder in which the store was created, whatever folder
         # the process is in when the file is opened.
-        self._path = given if given == _MEMORY else os.path.abspath(given)
+        self._path = given if given == _MEMORY else str(Path(given).absolute())
         self._timeout = checked_seconds(timeout, "timeout", zero=True)
         self._table = Table(table, self.clock, store=self.name)
         if self._path == _MEMORY:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import Any
 
 import pytest
 import redis.asyncio
 
-from kvwrap import CorruptEntry, StoreFull, StoreTimeout, StoreUnavailable, ValueTooLarge, stack
+from kvwrap import (
+    AccessDenied,
+    CorruptEntry,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    ValueTooLarge,
+    stack,
+)
 from kvwrap.stores.redis import RedisStore, server
-from kvwrap.stores.redis import store as module
 from kvwrap.stores.redis.errors import translate_error
 from kvwrap.testing import RedisServer
 
@@ -104,27 +110,64 @@ async def test_passwords(own_server: RedisServer) -> None:
         await store.close()
 
 
-async def test_values_over_the_limit(
-    store: RedisStore, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_VALUE_SIZE", 1000)
-    with pytest.raises(ValueTooLarge) as caught:
-        await store.put_many(["a", "b"], ["x", "y" * 1000])
-    assert caught.value.key == "b"
-    assert await store.get("a") is None
-    monkeypatch.undo()
-    async with RedisStore(own_server.url) as other:
-        admin = redis.asyncio.Redis.from_url(own_server.url)
+async def test_values_over_the_limit_of_the_server_are_not_sent(own_server: RedisServer) -> None:
+    values = ["x", "y" * 2_000_000]
+    async with (
+        RedisStore(own_server.url) as store,
+        redis.asyncio.Redis.from_url(own_server.url) as admin,
+    ):
+        await store.put_many(["a", "b"], values)
         await admin.config_set("proto-max-bulk-len", 1024 * 1024)
-        await admin.aclose()
-        with pytest.raises((ValueTooLarge, StoreUnavailable)):
-            await other.put("a", "x" * 2_000_000)
-        # The server closes the connection; the next call may be the first to notice.
-        for _ in range(10):
-            with contextlib.suppress(StoreUnavailable):
-                await other.put("a", "x")
-                break
-        assert await other.get("a") == "x"
+        async with RedisStore(own_server.url) as other:
+            for write in (
+                other.put("b", values[1]),
+                other.put_many(["c", "b"], values),
+                other.put_many(["c", "b"], values, ttl=5),
+                other.put_if_absent("b", values[1]),
+            ):
+                with pytest.raises(ValueTooLarge, match="1048576 bytes; got 20000") as caught:
+                    await write
+                assert caught.value.key == "b"
+            assert await other.get("c") is None
+            await admin.config_set("proto-max-bulk-len", 3_000_000)
+            await other.put("b", values[1])  # the limit is asked for again
+        statistics = await admin.info("commandstats")
+        asked = statistics["cmdstat_config|get"]["calls"]
+        await store.put_many(["c", "d"], ["x" * 1_000_000] * 2)
+        await store.put("b", values[1])
+        statistics = await admin.info("commandstats")
+        assert statistics["cmdstat_config|get"]["calls"] == asked
+
+
+async def test_a_limit_that_the_account_may_not_ask_for(own_server: RedisServer) -> None:
+    async with redis.asyncio.Redis.from_url(own_server.url) as admin:
+        await admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-config")
+        async with RedisStore(own_server.url.replace("//", "//app:pw@")) as store:
+            await store.put("a", "x" * 2_000_000)
+            await admin.config_set("proto-max-bulk-len", 1024 * 1024)
+            with pytest.raises((ValueTooLarge, StoreUnavailable)):
+                await store.put("a", "x" * 3_000_000)
+            await store.put("a", "x")
+            assert await store.get("a") == "x"
+
+
+async def test_a_key_that_the_account_may_not_use_is_no_outage(own_server: RedisServer) -> None:
+    async with redis.asyncio.Redis.from_url(own_server.url) as admin:
+        rules = ("~kvwrap::*", "+@all", "-get", "-mget")
+        await admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", *rules)
+        async with RedisStore(own_server.url.replace("//", "//app:pw@")) as store:
+            await store.put("a", 1)
+            for write in (
+                store.put("a", 1, collection="c"),
+                store.put("a", 1, collection="c", ttl=5),
+                store.put_many(["a", "b"], [1, 2], collection="c"),
+                store.put_if_absent("a", 1, collection="c"),
+                store.delete("a", collection="c"),
+            ):
+                with pytest.raises(AccessDenied, match="does not permit this username"):
+                    await write
+            with pytest.raises(StoreUnavailable, match="its permissions"):
+                await store.get("a")  # a command that it may not use at all
 
 
 async def test_a_failure_in_a_later_part_of_a_batch_names_the_keys_that_succeeded(

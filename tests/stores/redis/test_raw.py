@@ -64,18 +64,49 @@ async def test_raw_values_can_be_compared_and_put(raw: tuple[RedisStore, Any]) -
     assert await client.incr("n") == 43
 
 
-async def test_raw_ignores_values_that_are_not_strings(raw: tuple[RedisStore, Any]) -> None:
+async def test_raw_leaves_values_alone_that_are_not_strings(raw: tuple[RedisStore, Any]) -> None:
     store, client = raw
     await client.hset("hash", "field", "x")
     await client.rpush("list", "x")
     await client.set(b"\xff\xfe", b"no text")
     await client.set("s", b"x")
+    counter = stack().serialize("json").over(RedisStore(client=client, raw=True))
     assert await store.keys() == ["s"]
-    assert await store.get_many(["hash", "s"]) == [None, b"x"]
-    assert await store.get("list") is None
-    assert await store.delete("hash") is False
-    assert await store.put_if_absent("hash", b"") is False
-    assert await client.type("hash") == b"hash"
+    for call in (
+        store.get("hash"),
+        store.get_many(["s", "hash", "none"]),
+        store.exists("hash"),
+        store.put("hash", b"new"),
+        store.put("hash", b"new", ttl=5),
+        store.put_many(["s", "hash"], [b"new", b"new"]),
+        store.put_if_absent("hash", b"new"),
+        store.compare_and_put("hash", b"new", 5),
+        store.get_or_put("hash", lambda: b"new"),
+        store.delete("hash"),
+        store.delete_many(["hash", "none"]),
+        store.pop("hash"),
+        store.expire("hash", 5),
+        counter.increment("hash"),
+    ):
+        with pytest.raises(CorruptEntry, match="has put a hash there"):
+            await call
+    with pytest.raises(CorruptEntry, match="has put a list there") as caught:
+        await store.get("list")
+    assert caught.value.key == "list"
+    assert await client.hgetall("hash") == {b"field": b"x"}
+    assert await store.get_many(["s", "none"]) == [b"new", None]
+    assert await client.pttl("hash") == -1
+
+
+async def test_conditions_on_what_is_not_a_string_in_a_namespace(own_server: RedisServer) -> None:
+    async with (
+        RedisStore(own_server.url) as store,
+        redis.asyncio.Redis.from_url(own_server.url) as client,
+    ):
+        await client.hset("kvwrap::hash", "field", "x")
+        for call in (store.put_if_absent("hash", 1), store.increment("hash"), store.delete("hash")):
+            with pytest.raises(CorruptEntry, match="has put a hash there"):
+                await call
 
 
 async def test_raw_bytes_that_look_like_an_entry_are_read_unchanged(
