@@ -98,7 +98,7 @@ class BasicMethods(Part):
             body = self._dumps(value)
         except Exception as error:
             refusal = self._values.refusal(value, error)
-            raise _with_names(refusal, self.name, collection, key) from None
+            raise _with_names(refusal, self.name, collection, key) from refusal.__cause__
         return Entry(body, self._values.tag, now, expires, new_version())
 
     def _to_value(self, entry: Entry, collection: Collection, key: str) -> Any:
@@ -133,6 +133,15 @@ class BasicMethods(Part):
             None if entry is None else self._to_value(entry, collection, key)
             for key, entry in zip(keys, await self._read_many(collection, keys), strict=True)
         ]
+
+    async def _get_existing(self, keys: Sequence[str], collection: str | None) -> dict[str, Any]:
+        """Return the values of the keys that have one, `None` included, in one round trip."""
+        keys, collection = checked_keys(keys), checked_collection(collection)
+        return {
+            key: self._to_value(entry, collection, key)
+            for key, entry in zip(keys, await self._read_many(collection, keys), strict=True)
+            if entry is not None
+        }
 
     async def ttl(
         self, key: str, *, collection: str | None = None

@@ -221,6 +221,10 @@ def _layer_hint(steps: bytes) -> str:
     return f", {layer}" if layer else ""
 
 
+_OF_CODE = (AttributeError, ImportError, MemoryError, NameError, NotImplementedError)
+"""Errors whose text names code and types, never a value."""
+
+
 class ValueCodec:
     """Converts values to bodies and back with one serializer; also reads the `SAFE` formats."""
 
@@ -231,14 +235,19 @@ class ValueCodec:
         self._loads = serializer.loads
 
     def refusal(self, value: Any, error: Exception) -> KvwrapError:
-        """Return the error to raise after the serializer's `dumps` raised `error`."""
+        """Return the error to raise after the serializer's `dumps` raised `error`.
+
+        The serializer's error is its cause where its text cannot quote the value; otherwise only
+        its type is shown.
+        """
         if isinstance(error, KvwrapError):
             return error
-        # The error's text may quote the value, so only its type is shown.
-        return SerializationError(
+        refusal = SerializationError(
             f"the {self.serializer.name} serializer refused a value of type "
             f"{type(value).__name__} ({type(error).__name__})"
         )
+        refusal.__cause__ = error if type(error) in _OF_CODE else None
+        return refusal
 
     def loads(self, body: bytes, steps: bytes) -> Any:
         """Return the value of a body that these steps encoded; raises `CorruptEntry`.

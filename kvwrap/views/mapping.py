@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.optimistic import ATTEMPTS, conflict
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_collection
 from kvwrap.errors import InvalidKey, KeyNotFound
@@ -21,7 +22,10 @@ class StoreMapping(MutableMapping[str, Any]):
     Values are copies: after changing one, put it again.
 
     `None` is a value like any other: `mapping.get(key)` cannot distinguish it from a missing key,
-    while `key in mapping` and `mapping[key]` can.
+    while `key in mapping`, `mapping[key]` and `get_many` can.
+
+    Keys are strings. What is not a string is not in the mapping: reading or deleting it raises
+    `KeyNotFound`, and assigning to it raises an `InvalidKey` that is also a `TypeError`.
 
     Attributes:
         store: The blocking view of the store.
@@ -42,13 +46,21 @@ class StoreMapping(MutableMapping[str, Any]):
         self._owned = owned
 
     def __getitem__(self, key: str) -> Any:
-        return self.store.require(key, collection=self.collection)
+        try:
+            return self.store.require(key, collection=self.collection)
+        except InvalidKey as error:
+            raise self._missing(key) from error
 
     def __setitem__(self, key: str, value: Any) -> None:
+        _check_types([key])
         self.store.put(key, value, collection=self.collection, ttl=self._ttl)
 
     def __delitem__(self, key: str) -> None:
-        if not self.store.delete(key, collection=self.collection):
+        try:
+            existed = self.store.delete(key, collection=self.collection)
+        except InvalidKey as error:
+            raise self._missing(key) from error
+        if not existed:
             raise self._missing(key)
 
     def __contains__(self, key: object) -> bool:
@@ -75,14 +87,13 @@ class StoreMapping(MutableMapping[str, Any]):
         return _Values(self)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Read several keys in one batch. Returns those that have a value other than None."""
-        keys = list(keys)
-        values = self.store.get_many(keys, collection=self.collection)
-        return {key: value for key, value in zip(keys, values) if value is not None}
+        """Read several keys in one batch. Returns those that have a value, `None` included."""
+        return self.store._get_existing(list(keys), self.collection)
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Put all these values in one batch. Accepts the arguments of `dict.update`."""
         values = dict(other, **more)
+        _check_types(values)
         if values:
             self.store.put_many(
                 list(values), list(values.values()), collection=self.collection, ttl=self._ttl
@@ -96,7 +107,12 @@ class StoreMapping(MutableMapping[str, Any]):
         """
         if len(default) > 1:
             raise TypeError(f"pop takes a key and at most one default; got {len(default)} defaults")
-        value = self.store.pop(key, _MISSING, collection=self.collection)
+        try:
+            value = self.store.pop(key, _MISSING, collection=self.collection)
+        except InvalidKey as error:
+            if default:
+                return default[0]
+            raise self._missing(key) from error
         if value is not _MISSING:
             return value
         if default:
@@ -124,17 +140,19 @@ class StoreMapping(MutableMapping[str, Any]):
 
         This is atomic if the store has `Capability.COMPARE_AND_PUT`.
         """
+        _check_types([key])
         if Capability.COMPARE_AND_PUT not in self.store.capabilities:
             return self.store.get_or_put(
                 key, lambda: default, collection=self.collection, ttl=self._ttl
             )
-        while True:
+        for _ in ATTEMPTS:
             if self.store.put_if_absent(key, default, collection=self.collection, ttl=self._ttl):
                 return self[key]
             try:
                 return self[key]
             except KeyNotFound:
                 continue
+        raise conflict(self.store.name, self.collection, key)
 
     def clear(self) -> None:
         """Remove all entries of the collection."""
@@ -143,12 +161,13 @@ class StoreMapping(MutableMapping[str, Any]):
         else:
             self.store.delete_many(list(self), collection=self.collection)
 
-    def _missing(self, key: str) -> KeyNotFound:
+    def _missing(self, key: object) -> KeyNotFound:
+        is_text = isinstance(key, str)
         return KeyNotFound(
-            "the key has no value",
+            "the key has no value" if is_text else f"{_KEYS_ARE_TEXT}; got {type(key).__name__}",
             store=self.store.name,
             collection=self.collection,
-            key=key,
+            key=key if isinstance(key, str) else None,
         )
 
     def close(self) -> None:
@@ -172,6 +191,17 @@ class StoreMapping(MutableMapping[str, Any]):
 
 
 _MISSING = object()
+_KEYS_ARE_TEXT = "a key of a mapping must be a string"
+
+
+class _WrongType(InvalidKey, TypeError):
+    """A key is not a string."""
+
+
+def _check_types(keys: Iterable[object]) -> None:
+    for key in keys:
+        if not isinstance(key, str):
+            raise _WrongType(f"{_KEYS_ARE_TEXT}; got {type(key).__name__}")
 
 
 class _StoreMappingView(Protocol):

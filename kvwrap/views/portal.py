@@ -96,8 +96,10 @@ class Portal:
             contained = _contain(coroutine)
             try:
                 return asyncio.run_coroutine_threadsafe(contained, loop)
-            except RuntimeError as error:  # the loop is closed
+            except RuntimeError as error:
                 contained.close()
+                if not loop.is_closed():
+                    raise
                 raise StoreUnavailable("the blocking view's thread has ended") from error
 
     def _start(self) -> asyncio.AbstractEventLoop:
@@ -113,6 +115,8 @@ class Portal:
             thread.start()
         except RuntimeError as error:
             loop.close()
+            if isinstance(error, RecursionError):
+                raise
             raise StoreUnavailable("the blocking view's thread cannot be started") from error
         finalizer = weakref.finalize(self, _stop, loop, os.getpid())
         # At exit a daemon thread ends with the process; stopping it would only cost time.

@@ -99,6 +99,7 @@ class SyncStore:
 
     get = _blocking(Store.get)
     get_many = _blocking(Store.get_many)
+    _get_existing = _blocking(Store._get_existing)
     ttl = _blocking(Store.ttl)
     ttl_many = _blocking(Store.ttl_many)
     put = _blocking(Store.put)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from kvwrap.core.concurrency import KeyedLocks
+from kvwrap.errors import Deadlock
 
 
 async def test_one_task_at_a_time_for_a_name_and_names_do_not_wait_for_each_other() -> None:
@@ -56,4 +57,113 @@ async def test_a_cancelled_waiter_and_a_cancelled_holder_leave_the_name_free() -
         await asyncio.gather(task, return_exceptions=True)
     async with asyncio.timeout(5), locks.hold("name"):
         assert len(locks) == 1
+    assert len(locks) == 0
+
+
+async def test_a_wait_for_a_lock_of_ones_own_is_refused_and_leaves_nothing() -> None:
+    locks = KeyedLocks()
+    async with locks.hold("a"), locks.hold("b"):
+        for name in ("a", "b"):
+            with pytest.raises(Deadlock, match="holds itself"):
+                async with locks.hold(name):
+                    pass
+            with pytest.raises(LookupError):
+                async with locks.hold(name, deadlock=LookupError):
+                    pass
+    assert len(locks) == 0
+    async with locks.hold("a"):
+        assert len(locks) == 1
+
+
+async def test_opposite_orders_end_in_an_error_of_one() -> None:
+    locks, both = KeyedLocks(), asyncio.Barrier(2)
+
+    async def hold(*names: str) -> None:
+        async with locks.hold(names[0]):
+            await both.wait()
+            async with locks.hold(names[1]):
+                pass
+
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(hold("a", "b"), hold("b", "a"), return_exceptions=True)
+    assert sorted(map(str, map(type, outcomes))) == sorted(map(str, (type(None), Deadlock)))
+    assert len(locks) == 0
+
+
+async def test_a_block_that_begins_tasks_without_waiting_for_them_lets_them_wait() -> None:
+    locks = KeyedLocks()
+
+    async def later() -> str:
+        async with locks.hold("a", tells_deadlocks=False):
+            return "held"
+
+    async with locks.hold("a", tells_deadlocks=False):
+        task = asyncio.create_task(later())
+        await asyncio.sleep(0)
+    assert await task == "held"
+
+
+async def test_an_error_is_shared_only_by_those_who_ask_for_it() -> None:
+    locks, go = KeyedLocks(), asyncio.Event()
+
+    async def fail(error: BaseException) -> None:
+        async with locks.hold("a", shares_errors=True):
+            await go.wait()
+            raise error
+
+    async def wait(shares_errors: bool) -> str:
+        async with locks.hold("a", shares_errors=shares_errors):
+            return "held"
+
+    failing = asyncio.create_task(fail(LookupError()))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(wait(shares)) for shares in (True, False, True, False)]
+    await asyncio.sleep(0)
+    waiting[2].cancel()
+    go.set()
+    outcomes = await asyncio.gather(failing, *waiting, return_exceptions=True)
+    kinds = [LookupError, LookupError, str, asyncio.CancelledError, str]
+    assert [type(outcome) for outcome in outcomes] == kinds
+    assert len(locks) == 0
+
+
+async def test_a_waiter_cancelled_in_the_moment_of_its_turn_passes_it_on() -> None:
+    locks = KeyedLocks()
+
+    async def hold() -> str:
+        async with locks.hold("a"):
+            return "held"
+
+    waiting = [asyncio.create_task(hold()) for _ in range(3)]
+    async with locks.hold("a"):
+        await asyncio.sleep(0)
+    waiting[0].cancel()
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, str, str]
+    assert len(locks) == 0
+
+
+def test_a_lock_that_a_stopped_loop_left_is_free_in_the_next_one() -> None:
+    locks = KeyedLocks()
+
+    async def hold() -> None:
+        async with locks.hold("a"):
+            await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(hold()) for _ in range(2)]
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert len(locks) == 1, "the loop may continue"
+
+    async def main() -> None:
+        assert len(locks) == 0
+        async with asyncio.timeout(5), locks.hold("a"):
+            assert len(locks) == 1
+
+    asyncio.run(main())
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
     assert len(locks) == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from kvwrap import MemoryStore, Passthrough, Store, StoreUnavailable, stack
+from kvwrap import Deadlock, MemoryStore, Passthrough, Store, StoreUnavailable, stack
+from kvwrap.core.entry import Entry
 from kvwrap.core.lifecycle import Lifecycle
+from kvwrap.core.primitives import Collection
 
 
 class Part(Lifecycle):
@@ -222,3 +225,51 @@ async def test_a_stack_over_a_closed_store_opens_it_again() -> None:
     async with store:
         assert await store.get("key") == 1
         assert await base.get("key") == 1
+
+
+async def test_a_setup_that_uses_its_own_part_is_refused() -> None:
+    class Circular(Passthrough):
+        async def setup(self) -> None:
+            await super().setup()
+            await self.ready()
+
+    store = Circular().over(MemoryStore())
+    async with asyncio.timeout(5):
+        with pytest.raises(Deadlock, match="Circular"):
+            await store.get("key")
+    assert store.idle
+
+
+async def test_tasks_that_a_setup_begins_may_use_the_part_when_it_is_open() -> None:
+    tasks: list[asyncio.Task[object]] = []
+
+    class Busy(Passthrough):
+        async def setup(self) -> None:
+            await super().setup()
+            tasks.append(asyncio.create_task(store.get("key")))
+            await asyncio.sleep(0.001)
+
+    store = Busy().over(MemoryStore())
+    async with asyncio.timeout(5), store:
+        assert await tasks[0] is None
+
+
+async def test_a_setup_that_fails_fails_all_that_wait_for_it_at_once() -> None:
+    attempts: list[int] = []
+
+    class Unavailable(MemoryStore):
+        async def setup(self) -> None:
+            attempts.append(1)
+            await asyncio.sleep(0.001)
+            if len(attempts) == 1:
+                raise StoreUnavailable("down")
+
+        async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+            await self.ready()
+            return await super().read(collection, keys)
+
+    store = Unavailable()
+    outcomes = await asyncio.gather(*(store.get("key") for _ in range(20)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["down"] * 20
+    assert attempts == [1]
+    assert await store.get("key") is None

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import kvwrap
-from kvwrap import InvalidKey, InvalidTTL, KeyNotFound, MemoryStore, Statistics, stack
+from kvwrap import (
+    InvalidKey,
+    InvalidTTL,
+    KeyNotFound,
+    MemoryStore,
+    SerializationError,
+    Statistics,
+    stack,
+)
 from kvwrap.core.capability import Capability
 
 
@@ -97,6 +105,9 @@ def test_items_are_read_in_batches(users):
 def test_get_many(users):
     users.update(a=1, b=2)
     assert users.get_many(["a", "x", "b"]) == {"a": 1, "b": 2}
+    users["none"] = None
+    assert users.get_many(["a", "none", "x"]) == {"a": 1, "none": None}
+    assert users.get_many([]) == {}
     assert users.get("a") == 1
     assert users.get("x", 5) == 5
 
@@ -123,13 +134,55 @@ def test_pop_popitem_setdefault_clear(users):
     assert not users
 
 
-def test_invalid_keys(users):
-    assert 5 not in users
-    assert "" not in users
-    with pytest.raises(InvalidKey):
-        users[5] = 1
-    with pytest.raises(InvalidKey):
-        users[""]
+NO_KEYS = [5, None, ("a",), b"a", object(), "", "\ud800"]
+
+
+@pytest.mark.parametrize("key", NO_KEYS, ids=repr)
+def test_what_cannot_be_a_key_is_not_in_the_mapping(users, key):
+    users["a"] = 1
+    assert key not in users
+    assert users.get(key) is None
+    assert users.pop(key, "default") == "default"
+    for access in (users.__getitem__, users.__delitem__, users.pop):
+        with pytest.raises(KeyNotFound) as caught:
+            access(key)
+        assert isinstance(caught.value.__cause__, InvalidKey)
+    assert users == {"a": 1}
+
+
+@pytest.mark.parametrize("key", NO_KEYS, ids=repr)
+def test_what_cannot_be_a_key_is_not_put(users, key):
+    error = InvalidKey if isinstance(key, str) else TypeError
+    puts = (
+        lambda: users.__setitem__(key, 1),
+        lambda: users.setdefault(key, 1),
+        lambda: users.update({"a": 1, key: 1}),
+    )
+    for put in puts:
+        with pytest.raises(error) as caught:
+            put()
+        assert isinstance(caught.value, InvalidKey)
+    assert not users
+
+
+def test_a_serializers_own_error_is_the_cause_where_it_cannot_quote_the_value():
+    class Odd:
+        name = "odd"
+
+        def dumps(self, value):
+            if value == "secret":
+                raise ValueError(value)
+            return value.missing
+
+        def loads(self, body): ...
+
+    with kvwrap.mapping(MemoryStore(serializer=Odd())) as values:
+        with pytest.raises(SerializationError) as caught:
+            values["a"] = 1
+        assert isinstance(caught.value.__cause__, AttributeError)
+        with pytest.raises(SerializationError, match="ValueError") as caught:
+            values["a"] = "secret"
+        assert caught.value.__cause__ is None
 
 
 def test_values_are_copies(users):

@@ -1,0 +1,144 @@
+"""Threads for calls that block: no pool that fills, nothing that the program's end waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from kvwrap.core.threads import SingleThread, ThreadPerCall, run_in_thread
+
+
+def named(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+async def test_any_number_of_calls_block_at_the_same_time() -> None:
+    together = threading.Barrier(100)
+    calls = (run_in_thread(together.wait, 10) for _ in range(100))
+    assert sorted(await asyncio.gather(*calls)) == list(range(100))
+
+
+async def test_a_call_sees_the_callers_context_and_returns_or_raises() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    variable.set("mine")
+    assert await run_in_thread(variable.get) == "mine"
+    assert await run_in_thread(int, "11", base=2) == 3
+    with pytest.raises(ZeroDivisionError):
+        await run_in_thread(lambda: 1 / 0)
+
+
+async def test_an_error_that_no_future_takes_reaches_the_caller() -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="StopIteration") as caught:
+            await run_in_thread(next, iter(()))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+async def test_a_loop_that_ends_does_not_wait_for_its_threads() -> None:
+    go = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPerCall())
+    blocked = loop.run_in_executor(None, go.wait)
+    async with asyncio.timeout(5):
+        await loop.shutdown_default_executor()
+    go.set()
+    assert await blocked
+
+
+def test_a_single_thread_runs_calls_in_order_and_ends() -> None:
+    executor = SingleThread("kvwrap-test-single")
+    order: list[int] = []
+    futures = [executor.submit(order.append, number) for number in range(100)]
+    (thread,) = named("kvwrap-test-single")
+    executor.shutdown()
+    executor.shutdown()
+    assert order == list(range(100))
+    assert all(future.done() for future in futures)
+    assert not thread.is_alive()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        executor.submit(int)
+
+
+def test_a_cancelled_call_does_not_start() -> None:
+    executor, go = SingleThread("kvwrap-test-cancelled"), threading.Event()
+    executor.submit(go.wait)
+    ran: list[int] = []
+    assert executor.submit(ran.append, 1).cancel()
+    go.set()
+    executor.shutdown()
+    assert ran == []
+
+
+def test_the_thread_of_a_garbage_collected_executor_ends() -> None:
+    executor = SingleThread("kvwrap-test-garbage")
+    executor.submit(int).result(5)
+    (thread,) = named("kvwrap-test-garbage")
+    del executor
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_which_has_no_such_thread_is_told() -> None:
+    code = """if True:
+        import os
+        from kvwrap.core.threads import SingleThread
+        from kvwrap.errors import StoreUnavailable
+        executor = SingleThread("single")
+        executor.submit(int).result()
+        if (child := os.fork()) == 0:
+            executor.shutdown()
+            try:
+                executor.submit(int)
+            except StoreUnavailable as error:
+                os._exit(0 if "forked" in str(error) else 1)
+            os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+        assert executor.submit(int).result() == 0
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_a_program_ends_although_calls_block() -> None:
+    code = """if True:
+        import asyncio, time
+        from kvwrap.core.threads import SingleThread, run_in_thread
+        SingleThread("single").submit(time.sleep, 30)
+        async def main():
+            asyncio.create_task(run_in_thread(time.sleep, 30))
+            await asyncio.sleep(0.1)
+        asyncio.run(main())
+    """
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+    assert time.monotonic() - begun < 20
+
+
+def test_calls_are_taken_after_the_main_thread_has_ended() -> None:
+    code = """if True:
+        import asyncio, atexit, threading
+        from kvwrap.core.threads import SingleThread, run_in_thread
+        single = SingleThread("single")
+        def work(name):
+            assert single.submit(int).result() == 0
+            print(name, asyncio.run(run_in_thread(int)))
+        def later():
+            threading.main_thread().join()
+            work("thread")
+        threading.Thread(target=later).start()
+        atexit.register(work, "atexit")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=30, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["thread", "0", "atexit", "0"]
