@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, Protocol, Self
 
 from kvwrap.errors import ConfigurationError, DecryptionError
-from kvwrap.keyring.key import UNPICKLABLE, Key
+from kvwrap.keyring.key import UNPICKLABLE, Key, shown_source
 
 
 class KEK(Protocol):
@@ -60,8 +60,8 @@ class LocalKEK:
         material = os.environ.get(name, "").strip()
         if not material:
             raise ConfigurationError(
-                f"the environment variable {name} must contain 32 bytes in base64; it is not "
-                "set, or empty"
+                f"the environment variable {shown_source(name)} must contain 32 bytes in base64; "
+                "it is not set, or empty"
             )
         try:
             return cls(material)
@@ -96,6 +96,12 @@ class LocalKEK:
 
     def __repr__(self) -> str:
         return "LocalKEK()"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(UNPICKLABLE)

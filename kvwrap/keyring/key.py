@@ -6,11 +6,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 from typing import Any, Literal, NoReturn, Self
 
 import msgspec
 
+from kvwrap.core.text import printable
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
@@ -30,6 +32,9 @@ COMMITMENT = 16
 """Bytes of the commitment to its key that a message begins with."""
 
 UNPICKLABLE = "a key cannot be pickled: load the keys in each process, from where they are stored"
+
+_KEY_INSIDE = re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{43}|[0-9A-Fa-f]{64})(?![\w+/-])")
+"""Where a text has the base64 or the hexadecimal digits of 32 bytes, whatever is around it."""
 
 _LONGEST_SHOWN = 20
 """Characters of an unknown algorithm that an error shows; a longer text may be a key."""
@@ -193,8 +198,15 @@ def shown_name(name: object) -> str:
     return "(a name that looks like a key)" if looks_like_key(name) else repr(name)
 
 
+def shown_source(source: str) -> str:
+    """Return the name of a variable or file for an error, without keys given in its place."""
+    return "(a text that looks like keys)" if _KEY_INSIDE.search(source) else printable(source)
+
+
 def looks_like_key(text: str) -> bool:
-    """Return whether a text may be a key in base64, so that no error may show it."""
+    """Return whether a text may be a key in base64, or contain one, so that no error shows it."""
+    if _KEY_INSIDE.search(text):
+        return True
     try:
         return len(decode_base64(text)) >= LENGTH
     except ConfigurationError:

@@ -12,7 +12,7 @@ from kvwrap.core.clock import Clock
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
 from kvwrap.keyring.cipher import Cipher
-from kvwrap.keyring.key import Algorithm, Key, looks_like_key
+from kvwrap.keyring.key import Algorithm, Key
 from kvwrap.keyring.live import LiveKeyring
 from kvwrap.keyring.rotation import NamedKeys, checked_mapping
 from kvwrap.keyring.source import KeySource
@@ -184,12 +184,6 @@ def _to_key(name: str, key: Key | bytes | str, algorithm: str = "aes-256-gcm") -
     try:
         return key if isinstance(key, Key) else Key(key, algorithm=algorithm)
     except ConfigurationError as error:
-        if looks_like_key(name):
-            # Not shown: name and key may be in the wrong order.
-            raise ConfigurationError(
-                "`keys` must map names to keys; got a name that looks like a key: use "
-                "{name: key}, in this order"
-            ) from None
         raise ConfigurationError(f"key {name!r}: {error.message}") from None
 
 

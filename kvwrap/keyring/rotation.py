@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from kvwrap.core import codec
 from kvwrap.errors import ConfigurationError
-from kvwrap.keyring.key import shown_name
+from kvwrap.keyring.key import looks_like_key, shown_name
 from kvwrap.keyring.source import KeySource
 
 K = TypeVar("K")
@@ -105,6 +105,12 @@ def checked_mapping(keys: Any, kind: str, hint: str) -> Mapping[str, Any]:
             got = "an empty one" if isinstance(name, str) else type(name).__name__
             raise ConfigurationError(
                 f"a key's name must be a string of at least one character; got {got}"
+            )
+        if looks_like_key(name):
+            # Not shown: name and key may be in the wrong order.
+            raise ConfigurationError(
+                "`keys` must map names to keys; got a name that looks like a key: use "
+                "{name: key}, in this order"
             )
     return keys
 

@@ -18,6 +18,7 @@ import os
 import re
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,18 @@ from typing import Any
 import msgspec
 
 from kvwrap.errors import ConfigurationError, StackWarning
-from kvwrap.keyring.key import checked_algorithm, decode_base64, looks_like_key, shown_name
+from kvwrap.keyring.key import (
+    checked_algorithm,
+    decode_base64,
+    looks_like_key,
+    shown_name,
+    shown_source,
+)
 
 _COMMENT = re.compile(r"#[^\n]*")
 _SEPARATOR = re.compile(r"[\s,]+")
+_MAX_SIZE = 2**20
+"""Largest file of keys, in bytes."""
 _RESERVED = re.compile(r"[\s,:#]")
 
 
@@ -61,16 +70,25 @@ def parse(text: str, source: str) -> ParsedKeyring:
         ConfigurationError: The text has neither form, or contains no key.
     """
     try:
+        _check_unicode(text)
         parsed = _parse_json(text) if text.lstrip().startswith("{") else _parse_compact(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{source}: {error.message}") from None
     names = [key.name for key in parsed.keys]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
+    if len(set(names)) < len(names):
+        repeated = next(name for name, count in Counter(names).items() if count > 1)
         raise ConfigurationError(
-            f"{source}: two keys have the name {repeated.pop()!r}: remove or rename one"
+            f"{source}: two keys have the name {repeated!r}: remove or rename one"
         )
     return parsed
+
+
+def _check_unicode(text: str) -> None:
+    # Not with `encode`: its error holds the whole text, as the context of another error too.
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ConfigurationError(
+            "the text must be UTF-8, and this one is not: keys and their names are text"
+        )
 
 
 def _parse_compact(text: str) -> ParsedKeyring:
@@ -96,7 +114,7 @@ def _parse_compact(text: str) -> ParsedKeyring:
 def _parse_json(text: str) -> ParsedKeyring:
     try:
         content = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, RecursionError):
         raise ConfigurationError(
             "a text that begins with { must be valid JSON, and this one is not"
         ) from None
@@ -159,8 +177,8 @@ def from_env(name: str) -> ParsedKeyring:
     text = os.environ.get(name)
     if text is None:
         raise ConfigurationError(
-            f"the environment variable {name} must contain the keys, and is not set: set it to "
-            "name:base64, as `python -m kvwrap keygen` prints it"
+            f"the environment variable {shown_source(name)} must contain the keys, and is not "
+            "set: set it to name:base64, as `python -m kvwrap keygen` prints it"
         )
     return parse(text, f"environment variable {name}")
 
@@ -170,19 +188,29 @@ def from_file(path: str | os.PathLike[str], *, secret: bool = True) -> ParsedKey
 
     Warns if other users can read a secret file.
     """
+    shown = shown_source(os.fsdecode(path))
+    data, mode, problem = b"", 0, ""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        mode = Path(path).stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_SIZE + 1)
+            mode = os.fstat(file.fileno()).st_mode
+    except (OSError, ValueError) as error:
+        problem = type(error).__name__
+    if problem:
+        # Raised here, so that the file's name, which may be a key, is in no error's context.
         raise ConfigurationError(
-            f"the key file {os.fspath(path)} cannot be read ({type(error).__name__}): create it "
-            "with `python -m kvwrap keygen`"
-        ) from error
+            f"the key file {shown} cannot be read ({problem}): create it with "
+            "`python -m kvwrap keygen`"
+        )
+    # No more than the size and the encoding is said, since the content is secret.
+    if len(data) > _MAX_SIZE:
+        raise ConfigurationError(f"the key file {shown} must have at most {_MAX_SIZE} bytes")
+    text = data.decode(errors="surrogateescape")
     if secret and os.name == "posix" and mode & stat.S_IROTH:
         warnings.warn(
-            f"key-file-open: every user of this machine can read the keys in {os.fspath(path)}. "
+            f"key-file-open: every user of this machine can read the keys in {shown}. "
             "Remove that permission: chmod o-r.",
             StackWarning,
             stacklevel=3,
         )
-    return parse(text, f"key file {os.fspath(path)}")
+    return parse(text, f"key file {shown}")
