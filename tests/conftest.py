@@ -24,6 +24,11 @@ settings.register_profile(
 settings.load_profile("kvwrap")
 
 
+@pytest.fixture(autouse=True)
+def every_test_sees_its_tasks(no_task_fails_unseen: None) -> None:
+    """Apply a fixture of the plugin to all tests."""
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     """Return a clock that moves only when the test moves it."""

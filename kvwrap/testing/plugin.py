@@ -5,6 +5,8 @@ kvwrap is imported only when a fixture is used.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,3 +32,22 @@ def memory_store(manual_clock: ManualClock) -> MemoryStore:
     from kvwrap import MemoryStore
 
     return MemoryStore(clock=manual_clock)
+
+
+@pytest.fixture
+def no_task_fails_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail the test if a task of asyncio failed and nothing awaited it.
+
+    asyncio only logs the exception of such a task, when the task is freed. The contract suites
+    use this fixture in every test.
+    """
+    yield
+    records = [
+        record
+        for phase in ("setup", "call", "teardown")
+        for record in caplog.get_records(phase)
+        if record.name == "asyncio" and record.levelno >= logging.ERROR
+    ]
+    if records:
+        text = logging.Formatter()
+        pytest.fail("\n\n".join(text.format(record) for record in records), pytrace=False)

@@ -236,7 +236,7 @@ async def test_a_setup_that_uses_its_own_part_is_refused() -> None:
     store = Circular().over(MemoryStore())
     async with asyncio.timeout(5):
         with pytest.raises(Deadlock, match="Circular"):
-            await store.get("key")
+            await store.open()
     assert store.idle
 
 

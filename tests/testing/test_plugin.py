@@ -37,6 +37,7 @@ async def test_fixtures(memory_store, manual_clock):
 """
 
 FAULTY = '''
+import asyncio
 from kvwrap import MemoryStore, Passthrough
 from kvwrap.testing import LayerContract, StoreContract
 
@@ -52,6 +53,23 @@ class Forgetful(MemoryStore):
 class TestForgetful(StoreContract):
     def make_store(self, clock):
         return Forgetful(clock=clock)
+
+
+class TestBackground(StoreContract):
+    """A store whose background tasks fail."""
+
+    def make_store(self, clock):
+        return Background(clock=clock)
+
+
+class Background(MemoryStore):
+    async def read(self, collection, keys):
+        asyncio.create_task(self.fail())
+        await asyncio.sleep(0)
+        return await super().read(collection, keys)
+
+    async def fail(self):
+        raise LookupError("unseen")
 
 
 class Shares(Passthrough):
@@ -100,6 +118,8 @@ def test_the_contracts_find_faults(tmp_path: Path) -> None:
         "TestShares::test_values_pass_through_it",
     ):
         assert f"FAILED test_package.py::{test}" in output, output
+    assert "ERROR test_package.py::TestBackground::test_ttl_counts_down" in output, output
+    assert "LookupError: unseen" in output, output
 
 
 def test_names_that_need_pytest_are_imported_on_first_access() -> None:

@@ -57,7 +57,7 @@ class Contract:
             collection of this name and the default collection are the same.
     """
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_task_fails_unseen")]  # noqa: RUF012  # read by pytest
     longest_name: int = 1000
     default_alias: str | None = None
 

@@ -33,7 +33,7 @@ class LayerFixtures:
         writable: False if the layer refuses every write.
     """
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_task_fails_unseen")]  # noqa: RUF012  # read by pytest
     lost: ClassVar[frozenset[Capability]] = frozenset()
     gained: ClassVar[frozenset[Capability]] = frozenset()
     writable: ClassVar[bool] = True
