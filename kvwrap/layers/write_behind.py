@@ -183,8 +183,6 @@ class WriteBehind(Layer):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         await self.ready()
-        if not self._journal.pending:
-            return await self.inner.read(collection, keys)
         return await read_with_pending(self._journal, self.clock, self.inner.read, collection, keys)
 
     async def write(

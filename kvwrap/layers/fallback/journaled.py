@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
@@ -152,7 +153,12 @@ class JournalWrites(CopyWrites):
     async def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
     ) -> list[bool]:
-        await self._outage.accept(collection, keys, entries)
+        try:
+            await self._outage.accept(collection, keys, entries)
+        except asyncio.CancelledError:
+            # The journal may accept them nevertheless, and the other store gets no copy.
+            self._doubts.add((collection, key) for key in keys)
+            raise
         accepted = [True] * len(keys)
         # For enumerations the other store needs a copy; if that fails, the journal has the change.
         await self._copy(collection, keys, entries, accepted)

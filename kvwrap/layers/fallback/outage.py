@@ -136,6 +136,7 @@ class OutageJournal:
             StoreUnavailable: They cannot be sent, or not be deleted from the journal.
         """
         if expected is None:
+            await self.journal.wait_for_abandoned(collection, keys)
             return self.journal.size > 0 or self.journal.is_in_file(collection, keys)
         await self.sender.settle(collection, keys)
         return False
@@ -149,8 +150,6 @@ class OutageJournal:
         self, read: Read, collection: Collection, keys: Sequence[str]
     ) -> list[Entry | None]:
         """Read these keys: from the pending changes, and through `read` the keys without one."""
-        if not self.journal.pending:
-            return await read(collection, keys)
         return await read_with_pending(self.journal, self._clock, read, collection, keys)
 
 

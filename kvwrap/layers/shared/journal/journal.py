@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, QualifiedKey
+from kvwrap.core.threads import SingleThread
 from kvwrap.errors import StoreUnavailable, ValueTooLarge
 from kvwrap.layers.shared.journal.change import Change, Refused
 from kvwrap.layers.shared.journal.file import JournalFile
@@ -52,10 +52,13 @@ class Journal:
         self._owner = owner
         self._process = os.getpid()
         self._file: JournalFile | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: SingleThread | None = None
         self._last_number = 0
         self._sent: dict[QualifiedKey, int] = {}
         self._uncommitted: _Groups = []
+        self._in_commit: _Groups = []
+        self._abandoned: set[QualifiedKey] = set()
+        self._commit_ended: asyncio.Event | None = None
         self._committing: asyncio.Task[None] | None = None
         self.pending: dict[QualifiedKey, Change] = {}
         """Changes accepted and not sent yet, in the order of acceptance."""
@@ -78,7 +81,7 @@ class Journal:
             ConfigurationError: Another process or stack has the file open, or it is not a
                 journal.
         """
-        thread = ThreadPoolExecutor(1, thread_name_prefix="kvwrap-journal")
+        thread = SingleThread("kvwrap-journal")
 
         opening = asyncio.get_running_loop().run_in_executor(
             thread, JournalFile, self._path, self._owner
@@ -144,7 +147,7 @@ class Journal:
         """Accept these changes, all or none; they are on the disk when this returns.
 
         If the call is cancelled before its commit begins, nothing is accepted. If it is
-        cancelled later, the changes may have been accepted.
+        cancelled later, the changes may be accepted; `wait_for_abandoned` waits until they are.
 
         Raises:
             ValueTooLarge: An entry does not fit into a row of SQLite.
@@ -167,10 +170,38 @@ class Journal:
         committed: asyncio.Future[None] = loop.create_future()
         if not is_running(self._committing):
             # What another loop left uncommitted when it was stopped was never acknowledged.
-            self._uncommitted = []
+            self._uncommitted, self._abandoned = [], set()
             self._committing = asyncio.create_task(self._commit())
-        self._uncommitted.append((changes, committed))
-        await committed
+        group = (changes, committed)
+        self._uncommitted.append(group)
+        try:
+            await committed
+        except asyncio.CancelledError:
+            if any(group is other for other in self._in_commit):
+                self._abandoned.update(change.qualified_key for change in changes)
+                if self._commit_ended is None or self._commit_ended.is_set():
+                    self._commit_ended = asyncio.Event()
+            raise
+
+    @property
+    def has_abandoned(self) -> bool:
+        """True while changes are being committed whose caller was cancelled."""
+        return bool(self._abandoned)
+
+    async def wait_for_abandoned(self, collection: Collection, keys: Sequence[str] | None) -> None:
+        """Wait while changes are being committed whose caller was cancelled.
+
+        A caller that saw the state before them would see it change without another write.
+
+        Args:
+            collection: The collection of the keys.
+            keys: The keys to wait for; `None` waits for all, of every collection.
+        """
+        abandoned = self._abandoned
+        while self._commit_ended is not None and is_running(self._committing) and abandoned:
+            if keys is not None and not any((collection, key) in abandoned for key in keys):
+                return
+            await self._commit_ended.wait()
 
     async def _commit(self) -> None:
         while self._uncommitted:
@@ -202,13 +233,23 @@ class Journal:
 
     async def _commit_together(self, groups: _Groups) -> None:
         changes = [change for accepted, _ in groups for change in accepted]
-        await self._in_thread(lambda file: file.accept(changes))
+        self._in_commit = groups
+        try:
+            await self._in_thread(lambda file: file.accept(changes))
+            self._add_pending(changes)
+        finally:
+            self._in_commit = []
+            self._abandoned.clear()
+            if self._commit_ended is not None:
+                self._commit_ended.set()
+        _resolve(groups, None)
+
+    def _add_pending(self, changes: Sequence[Change]) -> None:
         for change in changes:
             qualified_key = change.qualified_key
             self._sent.pop(qualified_key, None)
             self.pending.pop(qualified_key, None)
             self.pending[qualified_key] = change
-        _resolve(groups, None)
 
     async def forget(self, changes: Sequence[Change]) -> None:
         """Delete changes that were sent; a change accepted later for the same key stays.
@@ -329,7 +370,11 @@ async def read_with_pending(
     journal: Journal, clock: Clock, read: Read, collection: Collection, keys: Sequence[str]
 ) -> list[Entry | None]:
     """Read these keys: from the pending changes, and through `read` the keys without one."""
+    if journal.has_abandoned:
+        await journal.wait_for_abandoned(collection, keys)
     pending = journal.pending
+    if not pending:
+        return await read(collection, keys)
     changes = [pending.get((collection, key)) for key in keys]
     unchanged = [key for key, change in zip(keys, changes, strict=True) if change is None]
     stored = iter(await read(collection, unchanged) if unchanged else ())

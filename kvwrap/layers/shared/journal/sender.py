@@ -152,6 +152,8 @@ class Sender:
             StoreUnavailable: The target does not answer; changes that were not sent stay
                 pending.
         """
+        if qualified_keys is None:
+            await self._journal.wait_for_abandoned(None, None)
         if self._journal.pending:
             self.start()
             self._retry_now.set()
@@ -167,6 +169,7 @@ class Sender:
             StoreUnavailable: The target does not answer, or the disk refuses.
         """
         journal = self._journal
+        await journal.wait_for_abandoned(collection, keys)
         if journal.is_in_file(collection, keys):
             qualified_keys = [(collection, key) for key in keys]
             if any(qualified_key in journal.pending for qualified_key in qualified_keys):
