@@ -26,6 +26,7 @@ STORES = {
     "redis": "kvwrap.stores.redis.store:RedisStore",
     "rediss": "kvwrap.stores.redis.store:RedisStore",
     "sqlite": "kvwrap.stores.sqlite.store:SQLiteStore",
+    "unix": "kvwrap.stores.redis.store:RedisStore",
 }
 """Store classes by the scheme of their URL."""
 

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.options import STORE_OPTIONS, RedisOptions
+
+_URL_OPTIONS: Final = frozenset(
+    {
+        *("host", "port", "path", "db", "username", "password"),
+        *("client_name", "lib_name", "lib_version"),
+        *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval"),
+        *("ssl_keyfile", "ssl_certfile", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname"),
+        *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_ciphers"),
+    }
+)
+"""Options of the driver that a URL may have: the value is text or a number, and all else works."""
+
+_REFUSED: Final = {
+    **dict.fromkeys(
+        ("decode_responses", "encoding", "encoding_errors"),
+        "values must arrive as bytes, and names are UTF-8. Leave it out; to store text as it is, "
+        "use raw=True with a serializer",
+    ),
+    **dict.fromkeys(
+        ("retry", "retry_on_timeout", "retry_on_error"),
+        "a write that the driver repeats may be applied twice. Use .retry(...) of a stack",
+    ),
+    "protocol": "the store uses RESP2. Leave it out",
+}
+"""Options of the driver that would break the store, and what to do instead."""
 
 
 def make_pool(options: RedisOptions) -> Any:
@@ -33,36 +59,51 @@ def make_pool(options: RedisOptions) -> Any:
         "max_connections": 2**31,
         **options.driver_options,
     }
+    _check_url_options(options.url)
     try:
         if options.url is not None:
             settings.update(connections.parse_url(options.url))
         pool = connections.ConnectionPool(**settings)
-        pool.make_connection()  # raises for unknown options; connects to nothing
+        pool.make_connection()  # raises for invalid values; connects to nothing
     except (TypeError, ValueError, AttributeError):
         # Neither the URL nor the driver's error is shown: they may contain the password.
-        raise ConfigurationError(_option_error(options.url)) from None
+        names = [name for name in _names_in(options.url) if name in _URL_OPTIONS]
+        raise ConfigurationError(
+            "the options of a Redis URL must have values that the driver accepts; check "
+            + ", ".join(names or ["host, port, db, username and password"])
+        ) from None
     return pool
 
 
-def _option_error(url: str | None) -> str:
-    """Return the message for a URL whose options the driver refuses."""
-    known = _option_names()
-    names = [name for name, _ in parse_qsl(urlsplit(url or "").query, keep_blank_values=True)]
-    for name in names:
+def _names_in(url: str | None) -> list[str]:
+    """Return the names of the options of a URL."""
+    return [name for name, _ in parse_qsl(urlsplit(url or "").query, keep_blank_values=True)]
+
+
+def _check_url_options(url: str | None) -> None:
+    """Raise ConfigurationError for an option that is unknown or would break the store."""
+    for name in _names_in(url):
+        if name in _URL_OPTIONS:
+            continue
         if name in STORE_OPTIONS:
-            return (
+            raise ConfigurationError(
                 f"the option {name!r} is the store's, not the driver's: pass {name}= to RedisStore "
                 "or the URL to store_from_url"
             )
-        if name not in known:
-            hint = "see the arguments of redis.asyncio.Connection"
-            if get_close_matches(name, known):
-                hint = suggest(name, known)
-            return f"unknown URL option {name!r}: {hint}"
-    return (
-        "the options of a Redis URL must have values that the driver accepts; check "
-        + ", ".join(names or ["host, port, db, username and password"])
-    )
+        if name in _REFUSED:
+            raise ConfigurationError(
+                f"a Redis URL must not have the option {name!r}: {_REFUSED[name]}"
+            )
+        if name in _option_names():
+            raise ConfigurationError(
+                f"the option {name!r} cannot be given in a URL: create a redis.asyncio.Redis with "
+                "it and pass that as client="
+            )
+        hint = "see the arguments of redis.asyncio.Connection"
+        if get_close_matches(name, _URL_OPTIONS):
+            hint = suggest(name, _URL_OPTIONS)
+        shown = f" {name!r}" if name.isidentifier() else ""
+        raise ConfigurationError(f"unknown URL option{shown}: {hint}")
 
 
 def _option_names() -> set[str]:
@@ -116,5 +157,11 @@ def checked_client(client: Any) -> Any:
     if client.connection_pool.connection_kwargs.get("decode_responses"):
         raise ConfigurationError(
             "`client` must return bytes; got one with decode_responses=True: create one without it"
+        )
+    encoding = client.get_encoder().encoding
+    if codecs.lookup(encoding).name != "utf-8":
+        raise ConfigurationError(
+            f"`client` must have the encoding UTF-8, in which names are written; got {encoding!r}: "
+            "create one without it"
         )
     return client

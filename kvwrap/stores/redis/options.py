@@ -114,6 +114,7 @@ def _check_url(url: object) -> None:
         raise ConfigurationError(
             f"`url` must have a valid host, and a port from 0 to 65535, as in {_EXAMPLES}"
         ) from None
+    urls.check_fragment(url)
     if not has_scheme:
         got = f"the scheme {parts.scheme!r}" if "://" in url else "a text without a scheme"
         raise ConfigurationError(f"`url` must be one of Redis: {_EXAMPLES}; got {got}")

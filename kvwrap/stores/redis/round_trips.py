@@ -183,8 +183,12 @@ class RoundTrips:
         """Return the transport of a connection, which is connected again if it was closed."""
         if connection.health_check_interval:
             await connection.check_health()
-        # The driver has no public name for it.
-        if not connection.is_connected or connection._writer.transport.is_closing():
+        # The driver has no public names for transport and reader.
+        if (
+            not connection.is_connected
+            or connection._writer.transport.is_closing()
+            or connection._reader.at_eof()
+        ):
             await connection.disconnect(nowait=True)
             await connection.connect()
         return connection._writer.transport

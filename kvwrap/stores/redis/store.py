@@ -38,14 +38,17 @@ class RedisStore(Store):
     `collection:key` in the others. Its values are read in the format of the stack's serializer,
     and values that no layer has changed are written in that format. Values that layers have
     changed (compressed, encrypted) are written with kvwrap's header, and both kinds are read side
-    by side. Values of other types than string are ignored.
+    by side. A key of another type than string raises `CorruptEntry`, and is never replaced.
 
-    For one event loop, and not for use across `fork`.
+    A call that is cancelled or fails has been carried out or not when the next call begins: a
+    write that was given up never replaces a later one, if the account may use `CLIENT INFO` and
+    `CLIENT KILL`. For one event loop at a time; a forked child gets connections of its own.
 
     Args:
         url: `redis://user:password@host:port/db`, `rediss://…` for TLS, `unix:///path?db=…`.
-        client: A `redis.asyncio.Redis` to use instead of a URL; closing it is up to you. It must
-            not have `decode_responses`. Sentinel's `master_for` returns such a client too.
+        client: A `redis.asyncio.Redis` whose connections are used, instead of a URL; closing it is
+            up to you. It must not have `decode_responses`. Sentinel's `master_for` returns such a
+            client too. It can be used in another event loop only after it was closed.
         host: Host of the server, instead of a URL.
         port: Its port; 6379 by default.
         db: Number of the database; may be combined with a URL, and so may the next two.
@@ -65,7 +68,8 @@ class RedisStore(Store):
         StoreFull: If Redis has reached its `maxmemory` and evicts no keys.
         StoreUnavailable: If it cannot be reached or refuses a command. Writes in progress may or
             may not have been carried out.
-        ValueTooLarge: For a value over 512 MiB.
+        AccessDenied: For a key outside the account's ACL.
+        ValueTooLarge: For a value over the server's `proto-max-bulk-len`, 512 MiB unless changed.
     """
 
     capabilities = frozenset(

@@ -62,7 +62,18 @@ def split_url(url: str, *schemes: str) -> SplitResult:
         raise ConfigurationError(
             f"the URL of this store must begin with {expected}; got the scheme {parts.scheme!r}"
         )
+    check_fragment(url)
     return parts
+
+
+def check_fragment(url: str) -> None:
+    """Raise ConfigurationError if a URL has a `#`, after which everything would be ignored."""
+    # Where the URL ends is not shown: it may be within a password.
+    if "#" in url:
+        raise ConfigurationError(
+            "the URL of a store must have no '#', which would end it: write %23 for a '#' in a "
+            "name, a path or a password"
+        )
 
 
 def parse_options(query: str, known: Mapping[str, OptionType]) -> dict[str, Any]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+import warnings
 from typing import Any
 
 import pytest
 import redis.asyncio
 
-from kvwrap import ConfigurationError, InvalidKey, StoreUnavailable
+from kvwrap import (
+    ConfigurationError,
+    InvalidKey,
+    StoreUnavailable,
+    from_config,
+    store_from_url,
+)
 from kvwrap.stores.redis import RedisStore
+from kvwrap.testing import RedisServer
 from tests.stores.redis.client_list import connections
 
 
@@ -46,6 +55,7 @@ async def test_its_own_connections_are_closed(redis_url: str, namespace: str, cl
         {"client": redis.asyncio.Redis(), "url": "redis://localhost"},
         {"client": redis.asyncio.Redis(), "password": "hunter2"},
         {"client": redis.asyncio.Redis(decode_responses=True)},
+        {"client": redis.asyncio.Redis(encoding="latin-1")},
         {"client": redis.Redis()},
         {"client": object()},
         {"namespace": ""},
@@ -72,12 +82,24 @@ def test_invalid_arguments_are_refused(arguments: dict[str, Any]) -> None:
         ("redis://host?zzz=x", "unknown URL option 'zzz': see the arguments"),
         ("redis://host?namespace=x", "pass namespace= to RedisStore"),
         ("redis://host?socket_timeout=x", "check socket_timeout"),
+        ("redis://host?max_connections=5", "pass max_connections= to RedisStore"),
+        ("redis://host?decode_responses=True", "bytes, and names are UTF-8. Leave it out"),
+        ("redis://host?decode_responses=False", "must not have the option 'decode_responses'"),
+        ("redis://host?encoding=latin-1", "names are UTF-8"),
+        ("redis://host?protocol=3", "the store uses RESP2"),
+        ("redis://host?retry_on_timeout=yes", "Use .retry"),
+        ("redis://host?parser_class=x", "'parser_class' cannot be given in a URL.* client="),
+        ("redis://host?socket_read_size=5", "'socket_read_size' cannot be given in a URL"),
+        ("redis://:57#secret@10.0.0.7:6379/0", "must have no '#'.* %23"),
+        ("redis://host/0#1", "must have no '#'.* %23"),
+        ("unix:///run/redis#1.sock", "must have no '#'.* %23"),
         (b"redis://host", "`url` must be a string .*; got bytes"),
     ],
 )
 def test_the_error_of_an_invalid_url_says_what_to_write(url: Any, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         RedisStore(url)
+    assert "secret" not in str(caught.value)
 
 
 async def test_urls(redis_url: str) -> None:
@@ -98,3 +120,47 @@ async def test_urls(redis_url: str) -> None:
     for url in ("redis://h?raw=perhaps", "redis://h?timeout=x", "redis://h?nothing=1", "memory://"):
         with pytest.raises(ConfigurationError):
             RedisStore.from_url(url)
+
+
+async def test_a_unix_socket_by_url_and_in_a_configuration(namespace: str) -> None:
+    # Not in the folder of the test, whose path may be longer than a socket's may be.
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/redis.sock"
+        url = f"unix://{path}?db=3&namespace={namespace}"
+        with RedisServer("--unixsocket", path) as server:
+            for store in (store_from_url(url), from_config({"store": url})):
+                async with store:
+                    assert await store.increment("n") in (1, 2)
+            async with redis.asyncio.Redis.from_url(f"{server.url[:-1]}3") as client:
+                assert await client.keys() == [f"{namespace}::n".encode()]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_client_of_either_protocol(own_server: RedisServer, protocol: int) -> None:
+    async with (
+        redis.asyncio.Redis.from_url(own_server.url, protocol=protocol) as client,
+        RedisStore(client=client) as store,
+        RedisStore(client=client, raw=True) as raw,
+    ):
+        for _ in range(2):
+            await store.put_many(["a", "b"], [1, "x" * 2_000_000])
+            assert await store.get_many(["a", "b", "c"]) == [1, "x" * 2_000_000, None]
+            assert await store.increment("a") == 2
+            assert sorted(await store.keys()) == ["a", "b"]
+            await raw.put("k", b"1", ttl=50)
+            assert (await raw.ttl("k"))[0] == b"1"
+            own_server.restart()
+            await asyncio.sleep(0.01)  # the event loop sees that connections were closed
+
+
+async def test_every_option_that_a_url_may_have(redis_url: str) -> None:
+    url = (
+        f"{redis_url}?client_name=x&lib_name=y&lib_version=1&socket_timeout=5"
+        "&socket_connect_timeout=5&socket_keepalive=yes&health_check_interval=1&db=2"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the driver
+        async with RedisStore(url) as store:
+            await store.put("a", 1)
+            assert await store.get("a") == 1
+            await store.destroy()

@@ -201,9 +201,11 @@ def test_urls() -> None:
         "sqlite:///x?timeout=soon",
         "redis://x",
         "sqlite:///x?timeout=1&timeout=2",
+        "sqlite:///run#01.db",
     ):
         with pytest.raises(KvwrapError):
             SQLiteStore.from_url(url)
+    assert SQLiteStore.from_url("sqlite:///run%2301.db").arguments == {"path": "run#01.db"}
     with pytest.raises(ConfigurationError, match="did you mean 'timeout'"):
         SQLiteStore.from_url("sqlite:///x?timeot=1")
 
