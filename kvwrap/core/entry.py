@@ -6,7 +6,7 @@ A stored entry is a header, then the body. Integers are big-endian:
 offset bytes meaning
 ====== ===== =====================================================================
 0      2     magic, `AB 6B`
-2      1     format of this header, 1
+2      1     format of this header, 2
 3      6     creation time, milliseconds since 1970-01-01 UTC
 9      6     expiry time, likewise, rounded down; 0 is never
 15     8     version, a new random number for every write
@@ -33,7 +33,7 @@ from kvwrap.core.randomness import new_version
 from kvwrap.errors import CorruptEntry
 
 MAGIC = b"\xabk"
-FORMAT = 1
+FORMAT = 2
 
 _HEAD = struct.Struct(">2sBHIHIQB")
 _CRC = struct.Struct(">I")
@@ -136,8 +136,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
             )
         if form != FORMAT:
             raise CorruptEntry(
-                f"the entry's header must have format {FORMAT}; got format {form}, which a "
-                "newer version of kvwrap may read",
+                f"the entry's header must have format {FORMAT}; got format {form}, which "
+                "another version of kvwrap may read",
                 store=store,
                 collection=collection,
                 key=key,

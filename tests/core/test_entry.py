@@ -122,8 +122,8 @@ def test_the_header_is_as_documented() -> None:
 
 def test_a_header_of_another_format_says_so() -> None:
     data = bytearray(Entry(b"", b"", 0.0, None, 1).to_bytes(None, "key"))
-    data[2] = 2
-    with pytest.raises(CorruptEntry, match="format 2"):
+    data[2] = 1
+    with pytest.raises(CorruptEntry, match="format 1"):
         Entry.from_bytes(bytes(data), None, "key", "store")
 
 

@@ -46,8 +46,8 @@ async def test_the_encrypted_example_is_written(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_the_encrypted_example_reads() -> None:
-    backend = MemoryStore()
-    entry = Entry.from_bytes(EXAMPLES[1], "users", "ada", "test").with_expiry(None)
+    backend = MemoryStore(clock=ManualClock(CREATED))
+    entry = Entry.from_bytes(EXAMPLES[1], "users", "ada", "test")
     await backend.write("users", ["ada"], [entry])
     assert await encrypted(backend).get("ada", collection="users") == {"n": 1}
     assert f"{Keyring({'2026': bytes(32)}).ids['2026'].upper()}" in PAGE.replace(" ", "")
