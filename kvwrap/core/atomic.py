@@ -36,6 +36,7 @@ class AtomicMethods(BasicMethods):
     capabilities: Capabilities = frozenset()
     """The abilities of this store beyond get, put and delete; all others are unsupported."""
     _locks: KeyedLocks
+    _is_contextual = False  # True if what a key means may differ from caller to caller
 
     async def exists(self, key: str, *, collection: str | None = None) -> bool:
         """Return True if the key has a value, including `None`."""
@@ -241,7 +242,8 @@ class AtomicMethods(BasicMethods):
         entry = await self._read_one(collection, key)
         if entry is None:
             deadlock = partial(self._deadlock, collection, key)
-            async with self._locks.hold((collection, key), shares_errors=True, deadlock=deadlock):
+            shares = not self._is_contextual
+            async with self._locks.hold((collection, key), shares_errors=shares, deadlock=deadlock):
                 entry = await self._read_one(collection, key)
                 if entry is None:
                     result = factory()

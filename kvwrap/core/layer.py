@@ -224,6 +224,7 @@ class LayeredStore(Store):
                 running.release()
             raise
         self.capabilities = part.capabilities
+        self._is_contextual = any("contextual" in layer.traits for layer in self._layers)
         for name in PRIMITIVES:
             setattr(self, name, getattr(part, name))
         self._on_put = tuple(hook for layer in self._layers if (hook := layer.put_hook))

@@ -23,6 +23,7 @@ from kvwrap.layers.base import (
     checked_seconds,
     first_of_each,
 )
+from kvwrap.layers.shared.findings import contextual_below
 from kvwrap.layers.shared.journal.change import Refused
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
 from kvwrap.layers.shared.journal.journal import Journal, read_with_pending
@@ -79,6 +80,7 @@ class WriteBehind(Layer):
     traits: ClassVar[frozenset[str]] = frozenset({"journals"})
     finding_codes = frozenset(
         {
+            "context-lost",
             "guard-inside-write-behind",
             "plain-keys-in-journal",
             "plaintext-journal",
@@ -266,6 +268,7 @@ class WriteBehind(Layer):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from journal_findings(self, self._path, below)
+        yield from contextual_below(self, below)
         for layer in below:
             if "guards" in layer.traits:
                 yield Finding(

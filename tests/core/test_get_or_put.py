@@ -8,7 +8,15 @@ import contextvars
 import pytest
 
 import kvwrap
-from kvwrap import Deadlock, InvalidValue, KvwrapError, MemoryStore, StoreUnavailable, stack
+from kvwrap import (
+    Deadlock,
+    InvalidValue,
+    KvwrapError,
+    MemoryStore,
+    Passthrough,
+    StoreUnavailable,
+    stack,
+)
 
 
 async def within_seconds(call):
@@ -253,3 +261,35 @@ def test_views_whose_factories_need_each_other_are_told():
         variable.set("mine")
         assert one.get_or_put("v", variable.get) == "mine"
         assert one.get_or_put("a", lambda: other.get_or_put("c", lambda: 3)) == 3
+
+
+async def test_no_caller_gets_the_error_of_another_context():
+    tenant = contextvars.ContextVar("tenant")
+
+    class Tenants(Passthrough):
+        traits = frozenset({"contextual"})
+
+        async def read(self, collection, keys):
+            return await self.inner.read(tenant.get(), keys)
+
+        async def write(self, collection, *arguments):
+            return await self.inner.write(tenant.get(), *arguments)
+
+    store, started = Tenants().over(MemoryStore()), []
+
+    async def call(name):
+        tenant.set(name)
+
+        async def factory():
+            started.append(name)
+            await asyncio.sleep(0.001)
+            if name == "one":
+                raise LookupError(name)
+            return name
+
+        return await store.get_or_put("k", factory)
+
+    tasks = [asyncio.create_task(call(name)) for name in ("one", "two", "one", "three", "two")]
+    outcomes = await within_seconds(asyncio.gather(*tasks, return_exceptions=True))
+    assert [str(outcome) for outcome in outcomes] == ["one", "two", "one", "three", "two"]
+    assert started == ["one", "two", "one", "three"]

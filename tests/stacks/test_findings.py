@@ -44,6 +44,12 @@ class SharedMemory(MemoryStore):
     capabilities = MemoryStore.capabilities | {Capability.SHARED, Capability.PERSISTENT}
 
 
+class Tenants(Passthrough):
+    """Stands for a layer whose names depend on a context variable."""
+
+    traits = frozenset({"contextual"})
+
+
 # The code, and a stack that has the finding, outermost layer first; `at` is a folder.
 WRONG = {
     "breaker-inside-timeout": lambda at: stack().timeout(1).circuit_breaker(),
@@ -61,6 +67,7 @@ WRONG = {
     "compressed-twice": lambda at: stack().compress().compress(),
     "compression-inside-encryption": lambda at: stack().encrypt(KEYS).compress(),
     "concurrency-limit-outside-retry": lambda at: stack().limit_concurrency(9).retry(),
+    "context-lost": lambda at: stack().read_through(MemoryStore, ttl=1).layer(Tenants()),
     "contexts-open": lambda at: stack().encrypt(KEYS, context=b"b", accept_contexts=[b"a"]),
     "default-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).default_value(1),
     "default-inside-copies": lambda at: stack().shard([MemoryStore]).default_value(1),
@@ -296,3 +303,19 @@ def test_a_layer_in_the_stack_of_every_store_is_under_none_alone() -> None:
     assert stack().route({"a*": other}).over(inner).findings == ()
     with pytest.warns(StackWarning, match="layer-under-one-store"):
         stack().route({"a*": other, "b*": MemoryStore}).over(inner)
+
+
+CONTEXT_LOST = {
+    "read_through": lambda at: stack().read_through(MemoryStore, ttl=1),
+    "coalesce": lambda at: stack().coalesce(),
+    "write_behind": lambda at: stack().write_behind(at / "journal"),
+    "fallback": lambda at: stack().fallback(MemoryStore),
+    "shadow": lambda at: stack().shadow(MemoryStore),
+}
+
+
+@pytest.mark.parametrize("name", CONTEXT_LOST)
+def test_a_layer_that_needs_a_context_is_outside_those_that_lose_it(name, tmp_path):
+    with pytest.warns(StackWarning, match="context-lost: Tenants depends"):
+        CONTEXT_LOST[name](tmp_path).layer(Tenants()).over(MemoryStore())
+    stack(Tenants(), *CONTEXT_LOST[name](tmp_path).layers).over(MemoryStore())

@@ -29,7 +29,11 @@ from kvwrap.layers.fallback.mirror import Mirror
 from kvwrap.layers.fallback.outage import OutageJournal
 from kvwrap.layers.fallback.policies import RefuseWrites
 from kvwrap.layers.fallback.snapshot import FallbackSnapshot
-from kvwrap.layers.shared.findings import plaintext_second_stores, unhashed_second_stores
+from kvwrap.layers.shared.findings import (
+    contextual_below,
+    plaintext_second_stores,
+    unhashed_second_stores,
+)
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
 
@@ -72,6 +76,7 @@ class Fallback(Layer):
     finding_codes = frozenset(
         {
             "cache-inside-fallback",
+            "context-lost",
             "plain-keys-in-journal",
             "plain-keys-in-second-store",
             "plaintext-journal",
@@ -228,6 +233,7 @@ class Fallback(Layer):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from plaintext_second_stores(self, below)
+        yield from contextual_below(self, below)
         yield from unhashed_second_stores(self, below)
         if self._path is not None:
             yield from journal_findings(self, self._path, below)

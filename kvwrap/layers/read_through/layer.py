@@ -33,6 +33,7 @@ from kvwrap.layers.read_through.findings import check_position, describe_stalene
 from kvwrap.layers.read_through.freshness import Freshness
 from kvwrap.layers.read_through.singleflight import SingleFlight
 from kvwrap.layers.read_through.tier import Tier
+from kvwrap.layers.shared.findings import contextual_below
 
 
 class ReadThrough(Layer):
@@ -93,6 +94,7 @@ class ReadThrough(Layer):
     finding_codes = frozenset(
         {
             "cached-twice",
+            "context-lost",
             "near-not-nearer",
             "near-without-ttl",
             "plaintext-near",
@@ -160,7 +162,8 @@ class ReadThrough(Layer):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        return check_position(self.near, self._freshness.ttl, above, below, base)
+        yield from contextual_below(self, below)
+        yield from check_position(self.near, self._freshness.ttl, above, below, base)
 
     def notes(self) -> Iterable[str]:
         return describe_staleness(

@@ -29,7 +29,11 @@ from kvwrap.layers.base import (
 from kvwrap.layers.shadow.backlog import Backlog
 from kvwrap.layers.shadow.changes import UNCHANGED, Change, Changes
 from kvwrap.layers.shadow.difference import Difference, difference_kind
-from kvwrap.layers.shared.findings import plaintext_second_stores, unhashed_second_stores
+from kvwrap.layers.shared.findings import (
+    contextual_below,
+    plaintext_second_stores,
+    unhashed_second_stores,
+)
 
 _log = logging.getLogger("kvwrap.shadow")
 _LAST_DIFFERENCES = 100
@@ -82,7 +86,12 @@ class Shadow(Layer):
 
     traits: ClassVar[frozenset[str]] = frozenset({"mirrors"})
     finding_codes = frozenset(
-        {"cache-inside-shadow", "plain-keys-in-second-store", "plaintext-second-store"}
+        {
+            "cache-inside-shadow",
+            "context-lost",
+            "plain-keys-in-second-store",
+            "plaintext-second-store",
+        }
     )
 
     def __init__(
@@ -286,6 +295,7 @@ class Shadow(Layer):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from plaintext_second_stores(self, below)
+        yield from contextual_below(self, below)
         yield from unhashed_second_stores(self, below)
         for layer in below:
             if "caches" in layer.traits:

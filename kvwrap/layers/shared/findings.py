@@ -1,4 +1,4 @@
-"""Findings of layers with several stores, about layers that only one of the stores has."""
+"""Findings about layers inside: that only one of several stores has, or that need a context."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def plaintext_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Find
                 "plaintext what the backend holds encrypted.",
                 f"Put {layer.name} inside the encryption (after it in the stack), or encrypt the "
                 f"{role} too.",
+            )
+
+
+def contextual_below(layer: Part, below: Sequence[Part]) -> Iterator[Finding]:
+    """Yield a finding for each layer whose context another caller's call, or none, may have."""
+    for other in below:
+        if "contextual" in other.traits:
+            yield Finding(
+                "context-lost",
+                f"{other.name} depends on the context of the call, and {layer.name}, which is "
+                "outside it, answers a call with what another one got, or makes it in another "
+                "context: one tenant may get the value of another.",
+                f"Put {other.name} before {layer.name} in the stack.",
             )
 
 
