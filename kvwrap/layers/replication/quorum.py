@@ -9,7 +9,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import gather_outcomes
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, KeyRange, Page
-from kvwrap.errors import CorruptEntry, KvwrapError, StoreUnavailable
+from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.layers.replication.dates import Copy, Dates
 from kvwrap.layers.replication.replica import Replica
 from kvwrap.layers.shared.merging import FetchPage, MergeCursor
@@ -72,39 +72,26 @@ class Quorum:
         if len(answers) == 1:
             return list(answers[0][1])
         rank = self.dates.rank
-        return [max(copies, key=rank) for copies in zip(*(copies for _, copies in answers))]
+        return [
+            copies[0] if _agree(copies) else max(copies, key=rank)
+            for copies in zip(*(copies for _, copies in answers))
+        ]
 
     async def repair(
         self, collection: Collection, keys: Sequence[str], newest: Sequence[Copy], answers: Answers
     ) -> int:
         """Advance the replicas that are behind. Returns the number of copies replaced.
 
-        A failure is counted and not raised. Copies that cannot be read are left alone, since
-        nothing tells what another writer does to them.
+        A failure is counted and not raised.
         """
         if len(answers) == 1:
             return 0
-        by_key = {key: copy for key, copy in zip(keys, newest) if isinstance(copy, Entry)}
-        behind: list[tuple[Replica, Sequence[str], Sequence[Copy]]] = []
-        rank = self.dates.rank
-        for replica, copies in answers:
-            older = {
-                key: copy
-                for key, copy in zip(keys, copies, strict=True)
-                if key in by_key
-                and not isinstance(copy, CorruptEntry)
-                and rank(copy) < rank(by_key[key])
-            }
-            if older:
-                behind.append((replica, list(older), list(older.values())))
+        late = [(replica, copies) for replica, copies in answers if replica.behind(copies, newest)]
         outcomes = await gather_outcomes(
-            [
-                replica.advance(collection, names, [by_key[key] for key in names], copies)
-                for replica, names, copies in behind
-            ]
+            [replica.catch_up(collection, keys, newest, copies) for replica, copies in late]
         )
         repaired = 0
-        for (replica, _, _), outcome in zip(behind, outcomes, strict=True):
+        for (replica, _), outcome in zip(late, outcomes, strict=True):
             if isinstance(outcome, KvwrapError):
                 replica.failures += 1
             elif isinstance(outcome, Exception):
@@ -220,3 +207,12 @@ class Quorum:
 
 async def _return(page: Page) -> Page:
     return page
+
+
+def _agree(copies: Sequence[Copy]) -> bool:
+    """Return True if all replicas have the entry of the same write."""
+    first = copies[0]
+    return isinstance(first, Entry) and all(
+        isinstance(copy, Entry) and copy.version == first.version and copy.codec == first.codec
+        for copy in copies
+    )

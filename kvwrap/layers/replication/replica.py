@@ -47,6 +47,38 @@ class Replica:
                 return [error]
         return [(await self.look(collection, [key]))[0] for key in keys]
 
+    def behind(self, copies: Sequence[Copy], newest: Sequence[Copy]) -> list[int]:
+        """Return the indexes at which the replica's copy can be replaced by a newer one.
+
+        A copy that cannot be read is left alone: nothing tells what another writer does to it.
+        """
+        rank = self._dates.rank
+        return [
+            index
+            for index, (copy, entry) in enumerate(zip(copies, newest, strict=True))
+            if isinstance(entry, Entry)
+            and not isinstance(copy, CorruptEntry)
+            and (copy is None or copy.codec != entry.codec or copy.version != entry.version)
+            and rank(copy) < rank(entry)
+        ]
+
+    async def catch_up(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        newest: Sequence[Copy],
+        copies: Sequence[Copy],
+    ) -> int:
+        """Advance where the replica's copies are behind the newest. Returns the number written."""
+        behind = {keys[index]: index for index in self.behind(copies, newest)}
+        entries = {
+            key: entry for key, index in behind.items() if isinstance(entry := newest[index], Entry)
+        }
+        if not entries:
+            return 0
+        seen = [copies[behind[key]] for key in entries]
+        return await self.advance(collection, list(entries), list(entries.values()), seen)
+
     async def advance(
         self,
         collection: Collection,
@@ -54,7 +86,7 @@ class Replica:
         entries: Sequence[Entry],
         copies: Sequence[Copy],
     ) -> int:
-        """Write the entries that are newer than the replica's copies. Returns their number.
+        """Write entries that are newer than the replica's copies. Returns their number.
 
         Each is written on condition that the replica still has the copy that was seen. If it
         has another one, that one is compared. So a replica never gets an older entry in place
@@ -67,7 +99,7 @@ class Replica:
             collection: The collection of the keys.
             keys: The keys, each once.
             entries: The entries with their dates.
-            copies: What the replica was seen to have.
+            copies: What the replica was seen to have, all of it older.
         """
         rank = self._dates.rank
         written = 0
@@ -76,9 +108,6 @@ class Replica:
         try:
             for attempt in ATTEMPTS:
                 await backoff(attempt)
-                pending = [index for index in pending if rank(seen[index]) < rank(entries[index])]
-                if not pending:
-                    return written
                 names = take(keys, pending)
                 flags = await self.call(
                     self.store.write,
@@ -88,12 +117,15 @@ class Replica:
                     [_expected(seen[index]) for index in pending] if self._compares else None,
                 )
                 written += sum(flags)
-                pending = [index for index, flag in zip(pending, flags, strict=True) if not flag]
-                if not pending:
+                if all(flags):
                     return written
+                pending = [index for index, flag in zip(pending, flags, strict=True) if not flag]
                 names = take(keys, pending)
                 for index, copy in zip(pending, await self.look(collection, names), strict=True):
                     seen[index] = copy
+                pending = [i for i in pending if rank(seen[i]) < rank(entries[i])]
+                if not pending:
+                    return written
             raise conflict(self.name, collection, keys[pending[0]])
         except KvwrapError as error:
             behind = {keys[index] for index in pending}

@@ -30,7 +30,8 @@ What a failed call leaves may be on some replicas. It takes effect when an opera
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from kvwrap.core.batch import add_succeeded, take
 from kvwrap.core.concurrency import gather_outcomes
@@ -40,6 +41,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected
 from kvwrap.errors import CorruptEntry, KvwrapError, StoreUnavailable
 from kvwrap.layers.replication.dates import Copy, dated
 from kvwrap.layers.replication.quorum import Answers, Quorum
+from kvwrap.layers.replication.replica import Replica
 
 
 class Writer:
@@ -66,7 +68,11 @@ class Writer:
         newest = self._quorum.newest(answers)
         after = self._quorum.dates.after
         written = [dated(entry, after(copy)) for entry, copy in zip(entries, newest, strict=True)]
-        await self._advance(collection, keys, written, answers, errors)
+        calls = [
+            (replica, replica.advance(collection, keys, written, copies))
+            for replica, copies in answers
+        ]
+        await self._need_quorum(calls, keys, errors)
         return newest
 
     async def compare_and_write(
@@ -147,14 +153,12 @@ class Writer:
         places: Sequence[int],
     ) -> None:
         """Advance all replicas to entries of an earlier attempt whose answer was lost."""
-        found = [copy for place in places if isinstance(copy := newest[place], Entry)]
-        await self._advance(
-            collection,
-            take(keys, places),
-            found,
-            [(replica, take(copies, places)) for replica, copies in answers],
-            errors,
-        )
+        names, found = take(keys, places), take(newest, places)
+        calls = [
+            (replica, replica.catch_up(collection, names, found, take(copies, places)))
+            for replica, copies in answers
+        ]
+        await self._need_quorum(calls, names, errors)
 
     async def _decide(
         self,
@@ -186,14 +190,12 @@ class Writer:
             raise
         won = [place for place, flag in enumerate(decided) if flag]
         if won:
-            await self._advance(
-                collection,
-                take(keys, won),
-                take(written, won),
-                [(replica, take(copies, won)) for replica, copies in others],
-                errors,
-                taken=1,
-            )
+            names, entries = take(keys, won), take(written, won)
+            calls = [
+                (replica, replica.advance(collection, names, entries, take(copies, won)))
+                for replica, copies in others
+            ]
+            await self._need_quorum(calls, names, errors, taken=1)
         return decided
 
     def _holds(self, copy: Copy, expected: Expected) -> bool:
@@ -218,31 +220,25 @@ class Writer:
         error.__cause__ = errors[0]
         return error
 
-    async def _advance(
+    async def _need_quorum(
         self,
-        collection: Collection,
+        calls: Sequence[tuple[Replica, Coroutine[Any, Any, int]]],
         keys: Sequence[str],
-        entries: Sequence[Entry],
-        answers: Answers,
         errors: Sequence[Exception],
         *,
         taken: int = 0,
     ) -> None:
-        """Advance these replicas; raise an error unless a quorum has the entries.
+        """Make these calls, which advance replicas; raise an error unless a quorum took them.
 
         Args:
-            collection: The collection of the keys.
-            keys: The keys.
-            entries: The entries with their dates.
-            answers: The replicas, with their copies.
+            calls: The replicas, each with its call.
+            keys: The keys that are written.
             errors: The errors of the replicas that did not answer before.
             taken: The number of other replicas that have the entries.
         """
-        outcomes = await gather_outcomes(
-            [replica.advance(collection, keys, entries, copies) for replica, copies in answers]
-        )
+        outcomes = await gather_outcomes([call for _, call in calls])
         failed = []
-        for (replica, _), outcome in zip(answers, outcomes, strict=True):
+        for (replica, _), outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 replica.failures += 1
                 failed.append(outcome)
