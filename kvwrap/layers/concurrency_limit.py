@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from kvwrap.errors import RateLimited
-from kvwrap.layers.base import Around, Call, Finding, Layer, Store, checked_count, checked_seconds
+from kvwrap.layers.base import (
+    Around,
+    Call,
+    Finding,
+    Layer,
+    Store,
+    checked_count,
+    checked_seconds,
+    is_abandoned,
+)
 
 T = TypeVar("T")
 
@@ -52,8 +61,8 @@ class ConcurrencyLimit(Around):
 
     @property
     def idle(self) -> bool:
-        """True if no operation runs or waits for its turn."""
-        return not self._active and not self._waiting
+        """True if no operation runs or waits for its turn, but for those of a stopped loop."""
+        return is_abandoned(self._loop) or not (self._active or self._waiting)
 
     async def around(self, call: Call[T]) -> T:
         loop = asyncio.get_running_loop()

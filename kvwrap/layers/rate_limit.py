@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from kvwrap.layers.base import (
     checked_flag,
     checked_number,
     checked_seconds,
+    is_abandoned,
 )
 
 T = TypeVar("T")
@@ -65,12 +67,13 @@ class RateLimit(Around):
         self.wait = None if wait is None else checked_seconds(wait, "wait", zero=True)
         self.count_keys = checked_flag(count_keys, "count_keys")
         self._full_at = float("-inf")
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = 0
 
     @property
     def idle(self) -> bool:
-        """True if no operation waits for its turn."""
-        return not self._waiting
+        """True if no operation waits for its turn, but for those of a stopped loop."""
+        return is_abandoned(self._loop) or not self._waiting
 
     async def around(self, call: Call[T]) -> T:
         tokens = len(call.keys) or 1 if self.count_keys else 1
@@ -96,6 +99,9 @@ class RateLimit(Around):
 
     async def _wait_for_turn(self, full_at: float, tokens: int, seconds: float) -> None:
         self._full_at = reserved = full_at + tokens * self.interval
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._waiting = loop, 0
         self._waiting += 1
         try:
             await self.clock.sleep(seconds)
@@ -104,7 +110,8 @@ class RateLimit(Around):
                 self._full_at = full_at
             raise
         finally:
-            self._waiting -= 1
+            if loop is self._loop:
+                self._waiting -= 1
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store

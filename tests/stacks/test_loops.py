@@ -17,6 +17,9 @@ T = TypeVar("T")
 ABANDONED: list[object] = []
 """Tasks of closed loops, which never end; referenced here so that none is destroyed pending."""
 
+LOOPS: list[asyncio.AbstractEventLoop] = []
+"""Loops that are neither running nor closed, referenced for the same reason."""
+
 
 class Slow(Around):
     """A layer that takes a moment, so that operations wait for each other."""
@@ -139,6 +142,44 @@ def test_calls_in_progress_in_an_abandoned_loop_block_nothing(layers: Stack) -> 
 
     asyncio.run(main())
     ABANDONED.append(abandoned)
+
+
+IDLE: dict[str, Callable[[], Stack]] = {
+    "read_through": CROWDED["read_through"],
+    "coalesce": CROWDED["coalesce"],
+    "limit_concurrency": lambda: stack().limit_concurrency(1),
+    "limit_rate": lambda: stack().limit_rate(1, per=3600),
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_a_stopped_loop_left_unfinished_is_not_in_progress(name: str, is_closed: bool) -> None:
+    class Held(Stuck):
+        pass
+
+    store = IDLE[name]().layer(Held()).over(MemoryStore())
+    loop = asyncio.new_event_loop()
+    for number in range(3):
+        ABANDONED.append(loop.create_task(store.get_or_put(f"key {number % 2}", lambda: 1)))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    ABANDONED.append(asyncio.all_tasks(loop))
+    assert not store.idle
+    if is_closed:
+        loop.close()
+        assert store.idle
+
+    async def main() -> None:
+        assert store.idle
+        Held.open = True
+        if name != "limit_rate":
+            async with asyncio.timeout(5):
+                assert await store.get_or_put("key 0", lambda: 2) == 2
+        assert store.idle
+
+    asyncio.run(main())
+    if not is_closed:
+        LOOPS.append(loop)
 
 
 def test_a_journal_in_an_abandoned_loop(tmp_path: Path) -> None:

@@ -24,7 +24,14 @@ from kvwrap.core.batch import (
 )
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes, is_running, wait_for
+from kvwrap.core.concurrency import (
+    KeyedLocks,
+    gather,
+    gather_outcomes,
+    is_abandoned,
+    is_running,
+    wait_for,
+)
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
@@ -134,6 +141,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "KeyedLocks",
     "gather",
     "gather_outcomes",
+    "is_abandoned",
     "is_running",
     "wait_for",
     # Checks of constructor arguments

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.concurrency import is_abandoned
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.store import Store
@@ -93,7 +94,7 @@ class Tier:
     @property
     def idle(self) -> bool:
         """True while no read of the far store and no fill of the near store is in progress."""
-        return not (self._in_flight or self._fills or self._tasks)
+        return is_abandoned(self._loop) or not (self._in_flight or self._fills or self._tasks)
 
     # -- reads of the far store --------------------------------------------------------
 
