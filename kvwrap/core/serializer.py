@@ -208,9 +208,9 @@ _LAYERS = {
     codec.ENCRYPTED: ".encrypt(keyring)",
     codec.ZSTD_DICTIONARY: ".compress(dictionaries=True)",
     codec.ZSTD[0]: ".compress()",
-    codec.GZIP[0]: ".compress('gzip')",
-    codec.LZ4[0]: ".compress('lz4')",
-    codec.BROTLI[0]: ".compress('brotli')",
+    codec.GZIP[0]: ".compress(accept=['gzip'])",
+    codec.LZ4[0]: ".compress(accept=['lz4'])",
+    codec.BROTLI[0]: ".compress(accept=['brotli'])",
     codec.PICKLE[0]: ".serialize('pickle')",
 }
 """The layer that writes a step, by the tag of the step."""

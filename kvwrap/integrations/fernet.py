@@ -57,7 +57,9 @@ class FernetTokens:
         self._content = content
         self._codec = _CODECS[content]
 
-    def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+    def read(
+        self, entry: Entry, collection: Collection, key: str, *, limit: int | None = None
+    ) -> Entry | None:
         if entry.codec not in FOREIGN_CODECS:
             return None
         body = entry.body

@@ -17,7 +17,6 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
-from kvwrap.core.validation import checked_count
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError
 from kvwrap.integrations.fernet import FOREIGN_CODECS, FernetKeys, TokenOpener
 
@@ -29,6 +28,7 @@ _COMPRESSION_ALGORITHM = "__compression_algorithm__"
 _VERSION = 1
 _PBKDF2_ROUNDS = 1_200_000
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_LARGEST = 32 * 2**20
 
 _loads = msgspec.json.Decoder().decode
 
@@ -74,7 +74,9 @@ class PyKeyValueEncryption:
             fernet = base64.urlsafe_b64encode(derived_key)
         self._opener = TokenOpener(fernet)
 
-    def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+    def read(
+        self, entry: Entry, collection: Collection, key: str, *, limit: int | None = None
+    ) -> Entry | None:
         fields = _fields(entry, _ENCRYPTED)
         if fields is None:
             return None
@@ -82,7 +84,7 @@ class PyKeyValueEncryption:
         if version != _VERSION:
             raise DecryptionError(
                 f"an encrypted entry of py-key-value must have version {_VERSION}, the only one "
-                f"that can be read; this one has version {version!r}",
+                "that can be read; this one has another",
                 collection=collection,
                 key=key,
             )
@@ -97,18 +99,14 @@ class PyKeyValueCompression:
     """Reads entries that `CompressionWrapper` wrote: for `Compression(legacy=[...])`.
 
     For a corrupt entry, the wrapper returns the mapping itself. This raises `CorruptEntry`.
-
-    Args:
-        max_bytes: The largest decompressed value, in bytes, so that a small forged entry does
-            not exhaust memory.
+    The layer's `max_size` bounds what they decompress to.
     """
 
     authenticates = False
 
-    def __init__(self, *, max_bytes: int = 2**30) -> None:
-        self._max_bytes = checked_count(max_bytes, "max_bytes")
-
-    def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+    def read(
+        self, entry: Entry, collection: Collection, key: str, *, limit: int | None = None
+    ) -> Entry | None:
         fields = _fields(entry, _COMPRESSED)
         if fields is None:
             return None
@@ -116,23 +114,23 @@ class PyKeyValueCompression:
         algorithm = fields.get(_COMPRESSION_ALGORITHM, "gzip")
         if version != _VERSION or algorithm != "gzip":
             raise CorruptEntry(
-                f"a compressed entry of py-key-value must have algorithm 'gzip' and version "
-                f"{_VERSION}, the only ones that can be read; this one has algorithm "
-                f"{algorithm!r} and version {version!r}",
+                "a compressed entry of py-key-value must have algorithm 'gzip' and version "
+                f"{_VERSION}, the only ones that can be read; this one has others",
                 collection=collection,
                 key=key,
             )
         compressed = _decode_base64(fields[_COMPRESSED], collection, key)
         decompressor = zlib.decompressobj(_GZIP_WINDOW)
+        most = _LARGEST if limit is None else limit
         try:
-            body = decompressor.decompress(compressed, self._max_bytes)
+            body = decompressor.decompress(compressed, most)
             complete = decompressor.eof
         except zlib.error:
             body, complete = b"", False
         if not complete:
             raise CorruptEntry(
                 "a compressed entry of py-key-value must be valid gzip data of at most "
-                f"max_bytes={self._max_bytes} decompressed; this one is corrupt or larger",
+                f"{most} bytes decompressed; this one is corrupt or larger",
                 collection=collection,
                 key=key,
             )

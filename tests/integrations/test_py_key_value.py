@@ -18,6 +18,7 @@ from kvwrap import (
     ConfigurationError,
     CorruptEntry,
     DecryptionError,
+    InvalidValue,
     MemoryStore,
     Store,
     rewrite,
@@ -154,8 +155,8 @@ OTHER = base64.b64encode(Fernet(Fernet.generate_key()).encrypt(b"{}")).decode()
     [
         (encrypted(OTHER), DecryptionError, "does not open"),
         (encrypted(TOKEN[:-8]), DecryptionError, "does not open"),
-        (encrypted(TOKEN, 2), DecryptionError, "version 2"),
-        (encrypted(TOKEN, None), DecryptionError, "version None"),
+        (encrypted(TOKEN, 2), DecryptionError, "version 1"),
+        (encrypted(TOKEN, "hunter2"), DecryptionError, "version 1"),
         (encrypted("%%%"), CorruptEntry, "not base64"),
         (encrypted(5), CorruptEntry, "not base64"),
         (b'{"__encrypted_data__": "unfinished', DecryptionError, "not encrypted"),
@@ -170,6 +171,7 @@ async def test_encrypted_entries_that_are_broken(body: bytes, error: Any, says: 
     with pytest.raises(error, match=says) as caught:
         await store.get("k")
     assert TOKEN not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
     assert caught.value.key == "k"
 
 
@@ -183,8 +185,8 @@ PACKED = base64.b64encode(gzip.compress(b'{"n": 1}', mtime=0)).decode()
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (compressed(PACKED, __compression_version__=2), "version 2"),
-        (compressed(PACKED, __compression_algorithm__="zip"), "'zip'"),
+        (compressed(PACKED, __compression_version__="hunter2"), "version 1"),
+        (compressed(PACKED, __compression_algorithm__="hunter2"), "'gzip'"),
         (compressed(PACKED[:-8]), "valid gzip data"),
         (compressed("AAAA"), "valid gzip data"),
         (compressed("%"), "not base64"),
@@ -193,18 +195,19 @@ PACKED = base64.b64encode(gzip.compress(b'{"n": 1}', mtime=0)).decode()
 )
 async def test_compressed_entries_that_are_broken(body: bytes, says: str) -> None:
     store = stack().compress(legacy=[PyKeyValueCompression()]).over(await store_holding(body))
-    with pytest.raises(CorruptEntry, match=says):
+    with pytest.raises(CorruptEntry, match=says) as caught:
         await store.get("k")
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_a_small_entry_does_not_exhaust_memory() -> None:
     bomb = base64.b64encode(gzip.compress(b" " * 10_000)).decode()
     store = (
         stack()
-        .compress(legacy=[PyKeyValueCompression(max_bytes=1000)])
+        .compress(max_size=1000, legacy=[PyKeyValueCompression()])
         .over(await store_holding(compressed(bomb)))
     )
-    with pytest.raises(CorruptEntry, match="max_bytes=1000"):
+    with pytest.raises(CorruptEntry, match="1000 bytes"):
         await store.get("k")
 
 
@@ -213,6 +216,18 @@ async def test_a_value_that_only_contains_the_field_names_is_unchanged() -> None
     store = stack().compress(legacy=[PyKeyValueCompression()]).over(MemoryStore())
     await store.put("k", value)
     assert await store.get("k") == value
+
+
+@pytest.mark.parametrize("data", [PACKED, "%", "x" * 200, 5])
+async def test_a_value_of_the_wrappers_form_comes_back_as_it_was_put(data: object) -> None:
+    value = json.loads(compressed(data))
+    store = stack().compress(legacy=[PyKeyValueCompression()]).over(MemoryStore())
+    await store.put("k", value)
+    assert await store.get("k") == value
+    small = stack().compress(legacy=[PyKeyValueCompression()], max_size=20).over(MemoryStore())
+    with pytest.raises(InvalidValue, match="max_size=20"):
+        await small.put("k", value)
+    assert await small.get("k") is None
 
 
 async def test_readers_are_tried_in_order() -> None:
@@ -235,11 +250,6 @@ async def test_readers_are_tried_in_order() -> None:
 def test_arguments_that_cannot_be_combined_are_refused(arguments: Any) -> None:
     with pytest.raises(ConfigurationError):
         PyKeyValueEncryption(**arguments)
-
-
-def test_an_invalid_size_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="max_bytes"):
-        PyKeyValueCompression(max_bytes=0)
 
 
 def test_no_reader_shows_its_keys() -> None:

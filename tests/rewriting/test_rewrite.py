@@ -38,7 +38,7 @@ def layered(keyring: Keyring, algorithm: Any = "zstd") -> Stack:
         .read_through(lambda: MemoryStore(), ttl=30)
         .clamp_ttl(maximum=3600)
         .prefix_collection("app-")
-        .compress(algorithm, min_size=0)
+        .compress(algorithm, min_size=0, accept=["gzip"])
         .encrypt(keyring)
     )
 

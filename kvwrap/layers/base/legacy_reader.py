@@ -22,12 +22,20 @@ class LegacyReader(Protocol):
     def authenticates(self) -> bool:
         """Whether the reader refuses values that were not written with its key."""
 
-    def read(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+    def read(
+        self, entry: Entry, collection: Collection, key: str, *, limit: int | None = None
+    ) -> Entry | None:
         """Decode the entry. Returns `None` for an entry of another format.
+
+        Args:
+            entry: The entry as it is stored.
+            collection: Its collection, for errors.
+            key: Its key, for errors.
+            limit: The most bytes that its body may have afterwards; `None` for no limit.
 
         Raises:
             DecryptionError: The entry has this format and does not decrypt.
-            CorruptEntry: The entry has this format and is corrupt.
+            CorruptEntry: The entry has this format and is corrupt, or exceeds the limit.
         """
 
 

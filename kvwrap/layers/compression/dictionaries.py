@@ -21,6 +21,7 @@ from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.threads import run_in_thread
+from kvwrap.errors import CorruptEntry
 from kvwrap.layers.compression.algorithms.zstd import Zstd
 from kvwrap.layers.compression.records import (
     RESERVED,
@@ -34,6 +35,8 @@ from kvwrap.layers.compression.records import (
 from kvwrap.layers.compression.training import train_dictionary
 
 _MAX_COLLECTIONS = 10_000
+MAX_LOADED = 32 * 2**20
+"""Bytes of dictionaries that are kept in memory, and that the entries of one batch may need."""
 
 
 class DictionaryInfo(msgspec.Struct, frozen=True):
@@ -41,7 +44,7 @@ class DictionaryInfo(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Id that entries name it by, in hex.
-        collection: Collection that it was trained on; None is the default collection.
+        collection: Collection that was asked about; None is the default collection.
         created_at: Time of its training, in Unix seconds.
         size: Size in bytes.
         samples: Number of values that it was trained and measured on.
@@ -80,11 +83,13 @@ class LoadedDictionary(Zstd):
 
     Attributes:
         step: The step that stands for it in the codec of entries.
+        size: Size of the dictionary in bytes.
     """
 
     def __init__(self, identity: bytes, dictionary: bytes, level: int | None) -> None:
         super().__init__(level, dictionary)
         self.step = codec.step(codec.ZSTD_DICTIONARY, identity)
+        self.size = len(dictionary)
 
 
 class Dictionaries:
@@ -97,7 +102,8 @@ class Dictionaries:
         refresh: Seconds after which the primary of a collection is looked up again.
 
     Attributes:
-        loaded: Dictionaries ready for use, by id.
+        loaded: Dictionaries ready for use, by id, the one needed last at the end. Together they
+            have at most `MAX_LOADED` bytes.
         primaries: Dictionary that each collection is written with, as it was last looked up.
             Collections without one are not in it.
     """
@@ -153,13 +159,56 @@ class Dictionaries:
             self.primaries[collection] = primary
         self._looked_up_at[collection] = looked_up_at
 
+    def get(self, identity: bytes) -> LoadedDictionary:
+        """Return a loaded dictionary; raises `CorruptEntry` if it is not loaded."""
+        dictionary = self.loaded.get(identity)
+        if dictionary is None:
+            raise CorruptEntry(
+                f"the entry needs the compression dictionary {identity.hex()}, which the "
+                f"collection {RESERVED!r} of its store does not hold: it was deleted, or the entry "
+                "was copied from another store. Copy the dictionary from there, or restore a backup"
+            )
+        return dictionary
+
     async def load(self, identities: Iterable[bytes]) -> None:
-        """Load the dictionaries of these ids. Those that are not stored stay missing."""
-        missing = {identity for identity in identities if identity not in self.loaded}
-        if missing:
-            records = await self._store.read_dictionaries(missing)
-            for identity, record in records.items():
-                self.loaded[identity] = LoadedDictionary(identity, record.dictionary, self._level)
+        """Load the dictionaries of these ids. Those that are not stored stay missing.
+
+        Dictionaries that were not needed for the longest time leave the memory.
+
+        Raises:
+            CorruptEntry: Together they have more than `MAX_LOADED` bytes.
+        """
+        needed, size = {}, 0
+        for identity in identities:
+            dictionary = self.loaded.get(identity)
+            if dictionary is None:
+                # One at a time: together they might not fit into memory.
+                records = await self._store.read_dictionaries([identity])
+                if identity not in records:
+                    continue
+                content = records.pop(identity).dictionary
+                dictionary = LoadedDictionary(identity, content, self._level)
+            needed[identity] = dictionary
+            size += dictionary.size
+            if size > MAX_LOADED:
+                raise CorruptEntry(
+                    f"the entries of a batch must need at most {MAX_LOADED} bytes of compression "
+                    "dictionaries; these need more: read fewer at once",
+                    store=self._inner.name,
+                )
+        self._keep(needed)
+
+    def _keep(self, needed: dict[bytes, LoadedDictionary]) -> None:
+        """Keep these dictionaries, and as many of the others as fit."""
+        for identity in needed:
+            self.loaded.pop(identity, None)
+        self.loaded.update(needed)
+        size = sum(dictionary.size for dictionary in self.loaded.values())
+        while size > MAX_LOADED:
+            evicted = self.loaded.pop(next(iter(self.loaded)))
+            size -= evicted.size
+            for collection in [name for name, one in self.primaries.items() if one is evicted]:
+                del self.primaries[collection], self._looked_up_at[collection]
 
     async def train(
         self, collection: Collection, samples: list[bytes], size: int
@@ -169,19 +218,19 @@ class Dictionaries:
         # In a thread, since it takes tens of milliseconds. If it is cancelled, nothing is stored.
         dictionary, ratio = await run_in_thread(train_dictionary, samples, size, level)
         identity, now = dictionary_id(dictionary), self._clock.time()
-        record = DictionaryRecord(dictionary, collection, now, len(samples), ratio)
+        record = DictionaryRecord(dictionary, now, len(samples), ratio)
         # From put_dictionary() on, the order loses nothing wherever it is interrupted: a dictionary
         # is stored before anything refers to it, and is marked as retired before another one
         # becomes primary.
         await self._store.check_durable()
         record = await self._store.put_dictionary(identity, record, now)
-        self.loaded[identity] = LoadedDictionary(identity, dictionary, self._level)
+        self._keep({identity: LoadedDictionary(identity, dictionary, self._level)})
         await self._make_primary(collection, identity)
         # Once more, for a `prune` that read the record before anything referred to it: it either
         # finds another version than it read and deletes nothing, or it has already deleted the
         # record, and this restores it.
         await self._store.put_dictionary(identity, record, now)
-        return self._info(identity, record, identity)
+        return self._info(collection, identity, record, identity)
 
     async def retire(self, collection: Collection) -> bool:
         """Remove the primary of this collection. Returns True if it had one."""
@@ -196,14 +245,15 @@ class Dictionaries:
             await self._mark_retired(current, now)
 
         def replaced(old: PrimaryRecord | None) -> PrimaryRecord | None:
-            old = old or PrimaryRecord(collection)
+            old = old or PrimaryRecord()
             if old.current == identity:
                 return None
             known = old.all if identity is None or identity in old.all else (*old.all, identity)
-            return PrimaryRecord(collection, identity, known)
+            return PrimaryRecord(identity, known)
 
         await self._store.update(primary_key(collection), PrimaryRecord, replaced, now)
-        loaded = None if identity is None else self.loaded[identity]
+        # None also if it has left the memory meanwhile: the next write looks it up.
+        loaded = None if identity is None else self.loaded.get(identity)
         self._set_primary(collection, loaded, started_at)
         return current is not None
 
@@ -218,16 +268,18 @@ class Dictionaries:
             return []
         records = await self._store.read_dictionaries(primary.all)
         return [
-            self._info(identity, records[identity], primary.current)
+            self._info(collection, identity, records[identity], primary.current)
             for identity in primary.all
             if identity in records
         ]
 
     @staticmethod
-    def _info(identity: bytes, record: DictionaryRecord, current: bytes | None) -> DictionaryInfo:
+    def _info(
+        collection: Collection, identity: bytes, record: DictionaryRecord, current: bytes | None
+    ) -> DictionaryInfo:
         return DictionaryInfo(
             identity.hex(),
-            record.collection,
+            collection,
             record.created_at,
             len(record.dictionary),
             record.samples,
@@ -240,7 +292,7 @@ class Dictionaries:
         """Delete what was retired at least `grace` seconds ago and is not used by any entry."""
         now = self._clock.time()
         records, primaries = await self._store.read_all()
-        current = {primary.current for primary in primaries}
+        current = {primary.current for primary in primaries.values()}
         candidates: dict[bytes, int] = {}
         waiting = []
         for identity, (record, version) in records.items():
@@ -260,10 +312,9 @@ class Dictionaries:
             for identity, version in candidates.items()
             if identity not in uses and await self._store.delete(identity, version)
         ]
-        for primary in primaries:
+        for key, primary in primaries.items():
             if removed := set(primary.all) & set(deleted):
                 change = partial(_without, removed=removed)
-                key = primary_key(primary.collection)
                 await self._store.update(key, PrimaryRecord, change, now)
         return Pruned(
             tuple(identity.hex() for identity in deleted),

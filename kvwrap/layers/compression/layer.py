@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NoReturn
 
-from kvwrap.errors import ConfigurationError, CorruptEntry, InvalidValue
+from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError, InvalidValue
 from kvwrap.layers.base import (
     JSON,
     TTL,
@@ -18,14 +18,14 @@ from kvwrap.layers.base import (
     LegacyReader,
     Store,
     checked_flag,
+    checked_names,
     checked_readers,
     checked_ttl,
     codec,
 )
-from kvwrap.layers.compression.algorithms.base import Algorithm
+from kvwrap.layers.compression.algorithms.base import Algorithm, too_large
 from kvwrap.layers.compression.algorithms.lookup import NAMES, make_algorithm
 from kvwrap.layers.compression.dictionaries import Dictionaries, DictionaryInfo, Pruned
-from kvwrap.layers.compression.records import RESERVED
 from kvwrap.layers.compression.reserved import ReservedCollection
 from kvwrap.layers.compression.sampling import sample_values
 
@@ -36,9 +36,11 @@ _DAY = 86_400.0
 class Compression(ReservedCollection):
     """Compresses values on writing, where that makes them smaller.
 
-    Each entry states how it was compressed. Entries of all four algorithms are read, whichever
-    is chosen, and so are entries that are not compressed. The layer can therefore be added to a
-    store that holds data, and its arguments can be changed later.
+    Each entry states how it was compressed. Entries that are not compressed are read, so the
+    layer can be added to a store that holds data. Of the algorithms, only the chosen one is
+    read and those in `accept`, so that nobody who can write to the backend chooses which library
+    parses the bytes. To change the algorithm, accept the old one until `kvwrap.rewrite` has
+    converted its entries.
 
     Args:
         algorithm: "zstd", "gzip", "lz4" or "brotli"; the last two need the extra of their name.
@@ -46,16 +48,19 @@ class Compression(ReservedCollection):
             gzip, 0 for lz4 and 5 for brotli.
         min_size: Smaller values, in bytes, are stored uncompressed.
         max_size: Maximum number of bytes that an entry may decompress to, so that a small forged
-            one does not fill the memory. Larger values are stored uncompressed.
+            one does not fill the memory. Larger values are stored uncompressed. It also holds
+            for what the `legacy` readers decompress.
+        accept: Further algorithms whose entries are read.
         dictionaries: True to compress new entries with the dictionaries trained for their
             collections (zstd only); see `train`. Entries compressed with a dictionary are read
-            in any case.
+            wherever those of zstd are.
         refresh: Seconds after which a process checks whether a collection has a new dictionary.
         legacy: Readers of what other libraries compressed, from `kvwrap.integrations`.
 
     Raises:
         CorruptEntry: On reading, for an entry that was altered or truncated, that decompresses to
-            more than `max_size` bytes, or whose dictionary is not stored any more.
+            more than `max_size` bytes, whose algorithm is not accepted, or whose dictionary is
+            not stored any more.
     """
 
     traits = frozenset({"compresses"})
@@ -67,7 +72,8 @@ class Compression(ReservedCollection):
         *,
         level: int | None = None,
         min_size: int = 64,
-        max_size: int = 256 * 2**20,
+        max_size: int = 32 * 2**20,
+        accept: Sequence[Literal["zstd", "gzip", "lz4", "brotli"]] = (),
         dictionaries: bool = False,
         refresh: TTL = 60,
         legacy: Sequence[LegacyReader] = (),
@@ -85,7 +91,11 @@ class Compression(ReservedCollection):
             )
         self._algorithm = make_algorithm(algorithm, level)
         self._compress = self._algorithm.compress
-        self._readers: dict[bytes, Algorithm] = {self._algorithm.step: self._algorithm}
+        others = (make_algorithm(name) for name in checked_names(accept, "accept"))
+        self._readers: dict[bytes, Algorithm] = {
+            reader.step: reader for reader in (*others, self._algorithm)
+        }
+        self._reads_dictionaries = codec.ZSTD in self._readers
         self._level = level
         self._min_size = min_size
         self._max_size = max_size
@@ -110,45 +120,72 @@ class Compression(ReservedCollection):
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         body = entry.body
         if not self._min_size <= len(body) <= self._max_size:
-            return entry
+            return self._unambiguous(entry, collection, key) if self._legacy else entry
         primary = self._primaries.get(collection) if self._primaries else None
         if primary is None:
             step, compressed = self._algorithm.step, self._compress(body)
         else:
             step, compressed = primary.step, primary.compress(body)
         if len(compressed) + len(step) >= len(body):
-            return entry
+            return self._unambiguous(entry, collection, key) if self._legacy else entry
         return entry.with_body(compressed, step + entry.codec)
+
+    def _unambiguous(self, entry: Entry, collection: Collection, key: str) -> Entry:
+        """Return the entry, compressed in any case if a legacy reader would take it for its own.
+
+        So a value that only looks like another library's is returned as it was put.
+        """
+        try:
+            looks_foreign = self._read_legacy(entry, collection, key) is not None
+        except (CorruptEntry, DecryptionError):
+            looks_foreign = True
+        if not looks_foreign:
+            return entry
+        if len(entry.body) > self._max_size:
+            raise InvalidValue(
+                f"a value of more than max_size={self._max_size} bytes must not have the form that "
+                "the legacy readers of this layer decode: rewrite the store, and remove them",
+                store=self.name,
+                collection=collection,
+                key=key,
+            )
+        return entry.with_body(self._compress(entry.body), self._algorithm.step + entry.codec)
 
     def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         steps = entry.codec
         tag = steps[:1]
         try:
-            if tag in NAMES:
-                reader = self._readers.get(tag) or self._add_reader(tag)
+            reader = self._readers.get(tag)
+            if reader is not None:
                 return entry.with_body(reader.decompress(entry.body, self._max_size), steps[1:])
-            if tag == _DICTIONARY_TAG:
-                identity = steps[1:5]
-                dictionary = self._dictionaries.loaded.get(identity) or _raise_lost(identity)
+            if tag == _DICTIONARY_TAG and self._reads_dictionaries:
+                dictionary = self._dictionaries.get(steps[1:5])
                 return entry.with_body(dictionary.decompress(entry.body, self._max_size), steps[5:])
-            for legacy in self._legacy:
-                decoded = legacy.read(entry, collection, key)
-                if decoded is not None:
-                    return decoded
+            if tag in NAMES or tag == _DICTIONARY_TAG:
+                _refuse(NAMES.get(tag, "zstd"))
+            if self._legacy:
+                return self._read_legacy(entry, collection, key) or entry
         except CorruptEntry as error:
             error.store, error.collection, error.key = self.name, collection, key
             raise
         return entry
 
-    def _add_reader(self, step: bytes) -> Algorithm:
-        self._readers[step] = make_algorithm(NAMES[step])
-        return self._readers[step]
+    def _read_legacy(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+        for legacy in self._legacy:
+            decoded = legacy.read(entry, collection, key, limit=self._max_size)
+            if decoded is not None:
+                if len(decoded.body) > self._max_size:
+                    raise too_large(self._max_size)
+                return decoded
+        return None
 
     async def prepare_encode(self, collection: Collection) -> None:
         if self.uses_dictionaries:
             await self._dictionaries.refresh(collection)
 
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
+        if not self._reads_dictionaries:
+            return
         needed = set()
         for entry in entries:
             if entry is not None and entry.codec[:1] == _DICTIONARY_TAG:
@@ -268,15 +305,18 @@ class Compression(ReservedCollection):
             yield Finding(
                 "compressed-twice",
                 "An outer layer has already compressed the values; they do not get smaller again.",
-                "Keep one .compress(); it reads what either of them wrote.",
+                "Keep one .compress(), with accept=[...] for the algorithm of the other.",
                 # Two layers with dictionaries would share the reserved collection, and hide it.
-                fatal=any(getattr(layer, "uses_dictionaries", False) for layer in above),
+                fatal=any(
+                    layer.uses_dictionaries or layer._algorithm.step not in self._readers
+                    for layer in above
+                    if isinstance(layer, Compression)
+                ),
             )
 
 
-def _raise_lost(identity: bytes) -> NoReturn:
+def _refuse(name: str) -> NoReturn:
     raise CorruptEntry(
-        f"the entry needs the compression dictionary {identity.hex()}, which the collection "
-        f"{RESERVED!r} of its store does not hold: it was deleted, or the entry was copied from "
-        "another store. Copy the dictionary from there, or restore it from a backup"
+        f"an entry must be compressed with an algorithm that this layer accepts; this one is with "
+        f"{name}: to read it, write .compress(..., accept=[{name!r}])"
     )

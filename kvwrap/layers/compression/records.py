@@ -9,6 +9,8 @@ zstd without a dictionary:
 - `primary-` followed by a hash of the collection's name: the dictionary that new entries of the
   collection are compressed with, and all that the collection has had.
 
+No record names the collection: a layer inside may hash names.
+
 Records pass through the parts inside the compression layer, so they are encrypted, prefixed and
 replicated like entries.
 """
@@ -35,7 +37,7 @@ RESERVED = "kvwrap.dictionaries"
 """Collection that holds the dictionaries."""
 
 _MAX_ATTEMPTS = 100
-_MAX_RECORD_SIZE = 64 * 2**20
+_MAX_RECORD_SIZE = 2**24 + 2**16  # the largest dictionary, and the other fields
 
 
 class DictionaryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +47,6 @@ class DictionaryRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     dictionary: bytes
-    collection: Collection
     created_at: float
     samples: int
     ratio: float
@@ -56,12 +57,10 @@ class PrimaryRecord(msgspec.Struct, frozen=True):
     """The dictionary that a collection is written with.
 
     Attributes:
-        collection: The collection; None is the default collection.
         current: Id of the dictionary for new entries; None to compress without one.
         all: Ids of all dictionaries that the collection has had, oldest first.
     """
 
-    collection: Collection
     current: bytes | None = None
     all: tuple[bytes, ...] = ()
 
@@ -118,18 +117,17 @@ class DictionaryStore:
 
     async def read_all(
         self,
-    ) -> tuple[dict[bytes, tuple[DictionaryRecord, int]], list[PrimaryRecord]]:
-        """Read all dictionaries with the versions of their records, and all primaries."""
+    ) -> tuple[dict[bytes, tuple[DictionaryRecord, int]], dict[str, PrimaryRecord]]:
+        """Read all dictionaries with the versions of their records, and all primaries by key."""
         dictionaries: dict[bytes, tuple[DictionaryRecord, int]] = {}
-        primaries = []
+        primaries = {}
         async for page in pages(self._inner, RESERVED):
             for key, entry in zip(page.keys, await self._read(page.keys), strict=True):
                 if entry is not None and key.startswith("dictionary-"):
-                    identity = bytes.fromhex(key.removeprefix("dictionary-"))
                     record = self._decode(entry, key, DictionaryRecord)
-                    dictionaries[identity] = record, entry.version
+                    dictionaries[dictionary_id(record.dictionary)] = record, entry.version
                 elif entry is not None and key.startswith("primary-"):
-                    primaries.append(self._decode(entry, key, PrimaryRecord))
+                    primaries[key] = self._decode(entry, key, PrimaryRecord)
         return dictionaries, primaries
 
     async def update(

@@ -6,7 +6,9 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
+import zstandard
 
 from kvwrap import (
     ConfigurationError,
@@ -19,7 +21,14 @@ from kvwrap import (
 )
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
-from kvwrap.layers.compression.records import RESERVED, dictionary_key, primary_key
+from kvwrap.layers.compression.records import (
+    RESERVED,
+    DictionaryRecord,
+    dictionary_id,
+    dictionary_key,
+    primary_key,
+)
+from kvwrap.layers.compression.training import train_dictionary
 from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.testing import ManualClock, Tap
 from tests.layers.compression.dictionary_stacks import (
@@ -55,11 +64,13 @@ async def test_a_layer_that_writes_without_dictionaries_reads_with_them(base: Me
     await part(store).train("users", samples=TRAINED_ON)
     value = records(1)[0]
     await store.put("k", value, collection="users")
-    for algorithm in ("zstd", "gzip"):
-        other = process(base, dictionaries=False, algorithm=algorithm)
+    for arguments in ({"algorithm": "zstd"}, {"algorithm": "gzip", "accept": ["zstd"]}):
+        other = process(base, dictionaries=False, **arguments)
         assert await other.get("k", collection="users") == value
         with pytest.raises(ConfigurationError, match="dictionaries=True"):
             await part(other).train("users", samples=TRAINED_ON)
+    with pytest.raises(CorruptEntry, match="zstd"):
+        await process(base, dictionaries=False, algorithm="gzip").get("k", collection="users")
 
 
 async def test_nothing_is_read_for_dictionaries_where_they_are_not_used(base: MemoryStore) -> None:
@@ -252,3 +263,56 @@ async def test_rewrite_updates_old_entries_to_the_dictionary_and_dictionaries_to
         assert entry is not None
         assert codec.steps(entry.codec)[1][1:].hex() == info.id
     assert [i.id for i in await part(retired).dictionaries("users")] == [info.id]
+
+
+TRAINED = train_dictionary(TRAINED_ON, 4096, 3)
+
+
+def planted(number: int, size: int) -> tuple[bytes, DictionaryRecord]:
+    """Return a dictionary of this size, which no training made, with its id."""
+    content = TRAINED.dictionary + bytes(size) + number.to_bytes(64)
+    return dictionary_id(content), DictionaryRecord(content, 0.0, 1, 0.5)
+
+
+async def plant(base: MemoryStore, number: int, size: int) -> None:
+    identity, record = planted(number, size)
+    body = zstandard.compress(msgspec.msgpack.encode(record))
+    entry = Entry(body, codec.ZSTD + codec.MSGPACK, 0.0, None, 1)
+    await base.write(RESERVED, [dictionary_key(identity)], [entry])
+    frame = zstandard.ZstdCompressor(write_dict_id=False).compress(b"7")
+    steps = codec.step(codec.ZSTD_DICTIONARY, identity) + codec.JSON
+    await base.write("users", [f"k{number}"], [Entry(frame, steps, 0.0, None, 1)])
+
+
+async def test_dictionaries_leave_the_memory(base: MemoryStore) -> None:
+    for number in range(6):
+        await plant(base, number, 10 * 2**20)
+    store = stack().compress().layer(Spy()).over(base)
+    spy = store.find(Spy)
+    for number in range(6):
+        assert await store.get(f"k{number}", collection="users") == 7
+    spy.reads.clear()
+    assert await store.get_many(["k5", "k4", "k3"], collection="users") == [7, 7, 7]
+    assert len(spy.reads) == 1, "those needed last are kept"
+    assert await store.get("k0", collection="users") == 7
+    assert len(spy.reads) == 3, "those not needed for long are read again"
+    with pytest.raises(CorruptEntry, match="fewer at once"):
+        await store.get_many([f"k{number}" for number in range(6)], collection="users")
+
+
+async def test_a_dictionary_over_the_largest_size_is_refused(base: MemoryStore) -> None:
+    await plant(base, 1, 2**24 + 2**16)
+    with pytest.raises(CorruptEntry, match="dictionary"):
+        await stack().compress().over(base).get("k1", collection="users")
+
+
+async def test_a_collection_is_written_with_its_dictionary_after_that_left_the_memory(
+    base: MemoryStore,
+) -> None:
+    store = process(base)
+    info = await part(store).train("users", samples=TRAINED_ON)
+    for number in range(4):
+        await plant(base, number, 10 * 2**20)
+        assert await store.get(f"k{number}", collection="users") == 7
+    await store.put("k", records(1)[0], collection="users")
+    assert (await step_of(base, "k"))[1:].hex() == info.id

@@ -58,12 +58,16 @@ async def test_a_value_is_smaller_at_rest_and_comes_back(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-async def test_every_algorithm_reads_what_the_others_wrote(name: Any) -> None:
+async def test_other_algorithms_are_read_where_they_are_accepted(name: Any) -> None:
     base = MemoryStore()
     for other in ALGORITHMS:
         await stack().compress(other).over(base).put(other, [other, VALUE])  # type: ignore[arg-type]  # one of the four
     await base.put("plain", VALUE)
-    store = Compression(name).over(base)
+    for other in ALGORITHMS:
+        if other != name:
+            with pytest.raises(CorruptEntry, match=other):
+                await Compression(name).over(base).get(other)
+    store = Compression(name, accept=ALGORITHMS).over(base)  # type: ignore[arg-type]  # the four
     assert await store.get_many([*ALGORITHMS, "plain"]) == [
         *([other, VALUE] for other in ALGORITHMS),
         VALUE,
@@ -105,7 +109,7 @@ async def test_values_over_max_size_are_not_compressed() -> None:
 @pytest.mark.parametrize("step", NAMES)
 async def test_a_bomb_is_not_unpacked(step: bytes) -> None:
     bomb = make_algorithm(NAMES[step]).compress(bytes(2_000_000))
-    store = Compression(max_size=1_999_999).over(MemoryStore())
+    store = Compression(max_size=1_999_999, accept=ALGORITHMS).over(MemoryStore())  # type: ignore[arg-type]  # the four
     await store.base.write(None, ["k"], [entry(bomb, step)])
     with pytest.raises(CorruptEntry, match="max_size=1999999") as caught:
         await store.get("k")
@@ -126,7 +130,7 @@ async def test_a_frame_that_does_not_state_its_size_is_read_up_to_max_size() -> 
 @pytest.mark.parametrize("step", NAMES)
 async def test_truncated_and_extended_frames_are_corrupt(step: bytes) -> None:
     frame = make_algorithm(NAMES[step]).compress(PLAIN)
-    store = Compression().over(MemoryStore())
+    store = Compression(accept=ALGORITHMS).over(MemoryStore())  # type: ignore[arg-type]  # the four
     broken = [frame[:length] for length in range(len(frame))]
     for body in (*broken, frame + b"x", frame + frame, b"not a frame at all"):
         await store.base.write(None, ["k"], [entry(body, step)])
@@ -167,7 +171,7 @@ async def test_a_missing_package_is_named_with_its_extra(
     with pytest.raises(ConfigurationError, match=rf"kvwrap\[{name}\]"):
         Compression(name)
     with pytest.raises(ConfigurationError, match=rf"kvwrap\[{name}\]"):
-        await Compression().over(base).get("k")
+        Compression(accept=[name])
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,7 @@ def test_known_mistakes_are_reported() -> None:
     with pytest.warns(StackWarning, match="compression-inside-encryption"):
         stack().encrypt(keyring).compress().over(MemoryStore())
     with pytest.warns(StackWarning, match="compressed-twice"):
-        twice = stack().compress().clamp_ttl(maximum=5).compress("gzip").over(MemoryStore())
+        twice = stack().compress().clamp_ttl(maximum=5).compress().over(MemoryStore())
     assert [finding.code for finding in twice.findings] == ["compressed-twice"]
     silenced = stack().encrypt(keyring).compress().silence("compression-inside-encryption")
     assert silenced.over(MemoryStore()).findings == ()
@@ -240,8 +244,15 @@ def test_dictionaries_outside_another_compression_are_refused() -> None:
         stack().compress().compress(dictionaries=True).over(MemoryStore())
 
 
+def test_compressed_twice_with_an_algorithm_that_the_inner_layer_does_not_accept() -> None:
+    with pytest.raises(ConfigurationError, match="compressed-twice"):
+        stack().compress().compress("gzip").over(MemoryStore())
+
+
 async def test_compressed_twice_still_comes_back() -> None:
-    twice = stack().compress(min_size=0).compress("gzip").silence("compressed-twice")
+    twice = (
+        stack().compress(min_size=0).compress("gzip", accept=["zstd"]).silence("compressed-twice")
+    )
     store = twice.over(MemoryStore())
     for value in (VALUE, 1, "ab" * 5_000):
         await store.put("k", value)

@@ -6,6 +6,9 @@ from kvwrap.core import codec
 from kvwrap.core.optional import need
 from kvwrap.layers.compression.algorithms.base import Algorithm, broken_frame, too_large
 
+_PIECE = 2**20
+"""Bytes that are decompressed at a time."""
+
 
 class Brotli(Algorithm):
     """The smallest output for text, with a built-in dictionary of common words; slow to write."""
@@ -25,12 +28,22 @@ class Brotli(Algorithm):
 
     def decompress(self, data: bytes, limit: int) -> bytes:
         stream = self._brotli.Decompressor()
-        try:
-            plain: bytes = stream.process(data, output_buffer_limit=limit + 1)
-        except self._brotli.error:
-            raise broken_frame(self.name) from None
-        if len(plain) > limit:
-            raise too_large(limit)
-        if not stream.is_finished():
-            raise broken_frame(self.name)
-        return plain
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                # In pieces: the library may return twice as much as it is asked for.
+                part: bytes = stream.process(
+                    b"" if parts else data, output_buffer_limit=min(limit - size + 1, _PIECE)
+                )
+            except self._brotli.error:
+                raise broken_frame(self.name) from None
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            if stream.is_finished():
+                break
+            if stream.can_accept_more_data():
+                raise broken_frame(self.name)  # truncated
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 from kvwrap.core import codec
+from kvwrap.errors import CorruptEntry
 from kvwrap.layers.compression.algorithms.base import Algorithm, broken_frame, too_large
 
 
@@ -15,6 +19,9 @@ class Zstd(Algorithm):
     Args:
         level: A member of `levels`; None for `default`.
         dictionary: A trained dictionary, as bytes; None to compress without one.
+
+    Raises:
+        CorruptEntry: The dictionary is not one of zstd.
     """
 
     name = "zstd"
@@ -26,19 +33,33 @@ class Zstd(Algorithm):
         import zstandard
 
         super().__init__(level)
-        prepared = None
-        if dictionary is not None:
-            prepared = zstandard.ZstdCompressionDict(
-                dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT
-            )
-            prepared.precompute_compress(level=self.level)
-        # The contexts are kept: creating one costs more than compressing a small value.
-        self._compress = zstandard.ZstdCompressor(
-            level=self.level, dict_data=prepared, write_dict_id=False
-        ).compress
-        self._decompress = zstandard.ZstdDecompressor(dict_data=prepared).decompress
-        self._content_size = zstandard.frame_content_size
         self._error = zstandard.ZstdError
+        self._dictionary = None
+        if dictionary is not None:
+            try:
+                self._dictionary = zstandard.ZstdCompressionDict(
+                    dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT
+                )
+                # The contexts are kept: creating one costs more than a small value.
+                self._decompress = zstandard.ZstdDecompressor(dict_data=self._dictionary).decompress
+            except self._error:
+                raise CorruptEntry(
+                    "the bytes must be a dictionary of zstd; they were altered"
+                ) from None
+        else:
+            self._decompress = zstandard.ZstdDecompressor().decompress
+        self._content_size = zstandard.frame_content_size
+
+    @cached_property
+    def _compress(self) -> Callable[[bytes], bytes]:
+        # Not before it is needed: a dictionary that is only read takes half the memory.
+        import zstandard
+
+        if self._dictionary is not None:
+            self._dictionary.precompute_compress(level=self.level)
+        return zstandard.ZstdCompressor(
+            level=self.level, dict_data=self._dictionary, write_dict_id=False
+        ).compress
 
     def compress(self, data: bytes) -> bytes:
         return self._compress(data)
