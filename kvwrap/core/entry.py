@@ -39,7 +39,7 @@ _HEAD = struct.Struct(">2sBHIHIQB")
 _CRC = struct.Struct(">I")
 _NEVER = 0
 _LAST = 2**48 - 1
-_NOISE = 1e-6
+_NOISE = 1e-3
 _SECRET = os.urandom(16)
 """This process's key for the versions of foreign values; scripts get it as an argument."""
 
@@ -167,8 +167,8 @@ def expiry_ms(expires_at: float | None) -> int:
         return _NEVER
     # Rounded down, so that no entry lives longer than its ttl, except for the error of a float:
     # a time read from a header stays the same, however often it is written again.
-    nearest = round(expires_at * 1000)
-    return max(1, min(nearest if nearest / 1000 <= expires_at + _NOISE else nearest - 1, _LAST))
+    expiry = int(expires_at * 1000 + _NOISE)
+    return expiry if 0 < expiry <= _LAST else max(1, min(expiry, _LAST))
 
 
 def is_entry(data: bytes) -> bool:

@@ -104,7 +104,7 @@ def test_the_header_is_as_documented() -> None:
     entry = Entry(b"body", b"\x10\x01", 1_700_000_000.123, 1_700_000_060.5, 0x0102030405060708)
     data = entry.to_bytes("there", "key")
     assert data[:2] == b"\xabk" == MAGIC
-    assert data[2] == 1 == FORMAT
+    assert data[2] == 2 == FORMAT
     assert int.from_bytes(data[3:9]) == 1_700_000_000_123
     assert int.from_bytes(data[9:15]) == 1_700_000_060_500
     assert int.from_bytes(data[15:23]) == 0x0102030405060708
