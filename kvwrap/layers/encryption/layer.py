@@ -20,6 +20,7 @@ from kvwrap.layers.base import (
     checked_count,
     checked_flag,
     checked_readers,
+    codec,
     new_version,
     touch_by_writing,
 )
@@ -142,7 +143,8 @@ class Encryption(Transform):
         self._use(await self._keys.fetch_primary())
 
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
-        steps = {entry.codec[:STEP_LENGTH] for entry in entries if entry is not None}
+        codecs = [codec.skip_annotations(entry.codec) for entry in entries if entry is not None]
+        steps = {steps[:STEP_LENGTH] for steps in codecs}
         # Set last, with no await before `decode` runs: another task cannot change it between.
         self._ciphers = await self._keys.fetch_ciphers(steps)
 
@@ -195,8 +197,14 @@ class Encryption(Transform):
             f"the entry does not open with key {cipher.name!r}: {problem}", collection, key
         )
 
-    def _decode_foreign(self, entry: Entry, collection: Collection, key: str) -> Entry:
+    def _decode_foreign(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
         """Decode an entry that no key of this layer sealed, if it may be read."""
+        steps = codec.skip_annotations(entry.codec)
+        if steps[:STEP_LENGTH] in self._ciphers and len(steps) < len(entry.codec):
+            # Of another layer that is not in this stack, such as a replica's date.
+            opened = self.decode(entry.with_body(entry.body, steps), collection, key)
+            front = entry.codec[: len(entry.codec) - len(steps)]
+            return opened and opened.with_body(opened.body, front + opened.codec)
         if is_sealed(entry):
             known = ", ".join(
                 f"{name!r} ({step[1:].hex()})" for step, name in self._keys.names.items()

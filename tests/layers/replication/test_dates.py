@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import MemoryStore, SQLiteStore, Store, stack
+from kvwrap import Keyring, MemoryStore, SQLiteStore, Store, stack
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.ttl import LATEST
@@ -68,6 +68,19 @@ async def test_entries_come_back_as_they_were_written(replicas: list[FaultyStore
     for replica in replicas:
         kept = await replica.read("c", ["a", "b"])
         assert [len(date_of(entry)) for entry in kept] == [26, 26]
+
+
+async def test_a_replica_is_read_without_the_others(replicas: list[FaultyStore]) -> None:
+    keyring = Keyring.generate()
+    store = stack().encrypt(keyring).replicate(replicas[1:]).over(replicas[0])
+    await store.put("a", {"n": 1}, ttl=9)
+    alone = stack().encrypt(keyring).over(replicas[2])
+    assert await alone.get("a") == {"n": 1}
+    assert await alone.ttl("a") == ({"n": 1}, 9)
+    await store.delete("a")
+    assert (
+        await stack().encrypt(keyring).replicate([replicas[2]]).over(replicas[1]).get("a") is None
+    )
 
 
 async def test_a_put_right_after_a_delete_is_read(replicas: list[FaultyStore]) -> None:
