@@ -136,7 +136,8 @@ class RedisStore(Store):
         """
         parts = urls.split_url(url, *SCHEMES)
         options, others = urls.take_options(parts.query, STORE_OPTIONS)
-        return cls(parts._replace(query=others).geturl(), **options)
+        server, _, _ = url.partition("?")
+        return cls(f"{server}?{others}" if others else server, **options)
 
     @property
     def location(self) -> str:

@@ -114,7 +114,9 @@ async def test_urls(redis_url: str) -> None:
         "url": "rediss://h?ssl_cert_reqs=none",
         "namespace": "n",
     }
-    async with RedisStore.from_url("unix:///nowhere/redis.sock?db=2") as unix:
+    url = "unix:///nowhere/redis.sock?db=2"
+    assert RedisStore.from_url(f"{url}&raw=no").arguments == {"url": url, "raw": False}
+    async with RedisStore.from_url(url) as unix:
         with pytest.raises(StoreUnavailable):
             await unix.check()
     for url in ("redis://h?raw=perhaps", "redis://h?timeout=x", "redis://h?nothing=1", "memory://"):
