@@ -146,6 +146,9 @@ class GatedStore(MemoryStore):
         self._fail("drop!")
         return bool(dropped)
 
+    async def drop_all(self) -> bool:
+        return await self.drop(None)
+
 
 class World:
     """One run of a scenario. Subclasses make the stores, and actors that act upon them."""

@@ -62,6 +62,10 @@ class FailingNear(MemoryStore):
         self._fail("remove")
         return await super().remove(*args)
 
+    async def drop(self, collection: Any) -> bool:
+        self._fail("drop")
+        return await super().drop(collection)
+
     async def drop_all(self) -> bool:
         self._fail("drop_all")
         return await super().drop_all()

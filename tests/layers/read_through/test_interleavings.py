@@ -114,6 +114,11 @@ class Tiers(World):
         for key in self.log:
             self._acknowledge(key, None)
 
+    async def destroy(self) -> None:
+        await self.store.destroy()
+        for key in self.log:
+            self._acknowledge(key, None)
+
     async def swap(self, key: str, value: Any) -> None:
         """Replace the value by compare-and-put, until that succeeds."""
         while True:
@@ -163,6 +168,16 @@ SMALL: dict[str, Callable[[], Tiers]] = {
         negative_ttl=9, far=FAR_LATE, near=FEW,
     ),
     "a read and a drop": lambda: Tiers({"r": READ, "w": [("drop",)]}),
+    "a read and a destruction": lambda: Tiers({"r": READ, "w": [("destroy",)]}),
+    "a read, and a destruction that is cancelled": lambda: Tiers({"r": READ, "w?": [("destroy",)]}),
+    "a read, a destruction and a write": lambda: Tiers(
+        {"r": READ, "v": [("destroy",)], "w": PUT}, near=FEW, far=FAR_LATE
+    ),
+    "the near store does not forget": lambda: Tiers(
+        {"r": READ, "w": [("destroy",)]},
+        near={"before": "write drop", "after": "read", "failing": ["drop"]},
+        filled=True,
+    ),
     "a read, and a writer that reads its own write": lambda: Tiers({"r": READ, "w": PUT + READ}),
     "two reads and a write": lambda: Tiers(
         {"r": READ, "s": READ, "w": PUT}, near=FEW, far=FAR_LATE

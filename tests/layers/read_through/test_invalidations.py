@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from kvwrap import MemoryStore
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from kvwrap import MemoryStore, ReadThrough
+from kvwrap.core.entry import Entry
 from kvwrap.layers.read_through.invalidations import EVERYTHING, LIMIT, PendingInvalidations
 from kvwrap.testing import ManualClock
-from tests.layers.read_through.stores import FailingNear, Far, over, tier_over
+from tests.layers.read_through.stores import (
+    FailingNear,
+    Far,
+    Persistent,
+    Shared,
+    counts,
+    over,
+    tier_over,
+)
 
 
 async def test_a_copy_that_could_not_be_removed_is_not_served(far: Far) -> None:
@@ -112,3 +127,98 @@ def test_an_invalidation_is_confirmed_only_by_what_it_returned() -> None:
     assert not pending.is_pending("y", "any", 5.0)
     pending.confirm(second)
     assert not pending
+
+
+EVERYTHING_CHANGES: dict[str, Callable[[Any], Awaitable[object]]] = {
+    "destroy_collection": lambda store: store.destroy_collection(None),
+    "destroy": lambda store: store.destroy(),
+    "clear": lambda store: store.find(ReadThrough).clear(),
+    "invalidate": lambda store: store.find(ReadThrough).invalidate("a", "b"),
+}
+
+
+@pytest.mark.parametrize("change", EVERYTHING_CHANGES)
+async def test_copies_that_could_not_be_dropped_are_not_served(far: Far, change: str) -> None:
+    near = FailingNear(clock=far.clock)
+    store = over(far, near)
+    await store.put_many(["a", "b"], [1, 2])
+    await store.get_many(["a", "b"])
+    near.failing = frozenset({"remove", "drop", "drop_all"})
+    await EVERYTHING_CHANGES[change](store)
+    assert counts(store).near_failures == 1
+    near.failing = frozenset()
+    await far.put_many(["a", "b"], [3, 4])
+    assert await store.get("a") == 3
+    assert await store.get_many(["a", "b"]) == [3, 4]
+
+
+@pytest.mark.parametrize("change", EVERYTHING_CHANGES)
+async def test_a_read_from_before_the_change_fills_nothing(clock: ManualClock, change: str) -> None:
+    release = asyncio.Event()
+
+    class SlowAnswers(Far):
+        async def read(self, collection: Any, keys: Sequence[str]) -> list[Entry | None]:
+            entries = await super().read(collection, keys)
+            if not release.is_set():
+                await release.wait()
+            return entries
+
+    far = SlowAnswers(clock)
+    store = over(far)
+    await far.put("a", 1)
+    reading = asyncio.create_task(store.get("a"))
+    await clock.settle()
+    await EVERYTHING_CHANGES[change](store)
+    await far.put("a", 2)
+    release.set()
+    assert await reading == 1
+    await clock.settle()
+    assert counts(store).refused_fills == 1
+    assert counts(store).fills == 0
+    assert await store.get("a") == 2
+
+
+async def test_a_dropped_collection_confirms_no_other(far: Far) -> None:
+    near = FailingNear(clock=far.clock)
+    store = over(far, near)
+    await store.put("a", 1, collection="x")
+    await store.get("a", collection="x")
+    near.failing = frozenset({"remove"})
+    await store.put("a", 2, collection="x")
+    near.failing = frozenset()
+    await store.destroy_collection("y")
+    assert await store.get("a", collection="x") == 2
+
+
+async def test_a_dropped_collection_confirms_its_own_keys(far: Far, clock: ManualClock) -> None:
+    near = FailingNear(clock=clock)
+    tier = tier_over(far, near)
+    near.failing = frozenset({"remove"})
+    await tier.invalidate("x", ["a"])
+    await tier.invalidate("y", ["a"])
+    near.failing = frozenset()
+    await tier.invalidate_collection("x")
+    assert list(tier.pending) == [("y", "a")]
+    await tier.invalidate_everything()
+    assert not tier.pending
+
+
+@pytest.mark.parametrize("kind", [Persistent, Shared])
+async def test_copies_of_an_earlier_stack_may_live_longer_than_those_of_this_one(
+    far: Far, clock: ManualClock, kind: type[MemoryStore]
+) -> None:
+    class Kept(FailingNear):
+        capabilities = kind.capabilities
+
+    near = Kept(clock=clock)
+    earlier = over(far, lambda: near, ttl=1000)
+    await far.put("a", 1)
+    await earlier.get("a")
+    near.release()
+    store = over(far, near, ttl=30)
+    near.failing = frozenset({"remove"})
+    await store.put("a", 2)
+    near.failing = frozenset({"write"})
+    clock.advance(40)
+    assert await store.get("a") == 2
+    assert await store.get("a") == 2

@@ -16,6 +16,7 @@ from kvwrap import (
     Statistics,
     stack,
 )
+from kvwrap.layers.read_through.counts import TierCounts
 from tests.layers.read_through.stores import Far, Persistent, Shared, counts, over
 
 
@@ -51,7 +52,9 @@ async def test_hits_and_misses_of_each_tier(far: Far) -> None:
     await store.put("a", 1)
     for _ in range(4):
         await store.get("a")
-    assert counts(store).hit_rate == 0.75
+    await store.get_many(["a", "b", "b"])
+    assert counts(store) == TierCounts(near_hits=4, misses=2, far_reads=2, far_keys=2, fills=1)
+    assert counts(store).hit_rate == 4 / 6
     assert store.find(Statistics)
 
 

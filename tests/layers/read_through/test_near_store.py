@@ -11,8 +11,13 @@ from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import FailingNear, Far, counts, over
 
 
-@pytest.mark.parametrize("failing", [{"read"}, {"write"}, {"remove"}, {"read", "write", "remove"}])
-async def test_a_failing_near_store_is_not_noticed(far: Far, failing: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("failing", "failures"),
+    [({"read"}, 10), ({"write"}, 10), ({"remove"}, 4), ({"read", "write", "remove"}, 17)],
+)
+async def test_a_failing_near_store_is_not_noticed(
+    far: Far, failing: set[str], failures: int
+) -> None:
     near = FailingNear(clock=far.clock)
     store = over(far, near, negative_ttl=60, ttl=60)
     near.failing = frozenset(failing)
@@ -23,7 +28,7 @@ async def test_a_failing_near_store_is_not_noticed(far: Far, failing: set[str]) 
         assert await store.get("a") == value
     assert await store.delete("a")
     assert await store.get("a") is None
-    assert counts(store).near_failures > 0
+    assert counts(store).near_failures == failures
 
 
 async def test_a_near_store_that_is_down_at_the_start_does_not_prevent_opening(
@@ -82,3 +87,38 @@ async def test_the_near_store_may_have_layers(far: Far) -> None:
     await store.get("a")
     assert await store.get("a") == [1] * 500
     assert store.find(TTLClamp)
+
+
+async def test_cull_reaches_the_near_store_whose_failure_does_no_harm(
+    far: Far, clock: ManualClock
+) -> None:
+    class Near(FailingNear):
+        async def sweep(self) -> None:
+            self._fail("sweep")
+            await super().sweep()
+
+    near = Near(clock=clock)
+    store = over(far, near, ttl=5)
+    await store.put("a", 1)
+    await store.get("a")
+    clock.advance(5)
+    near.failing = frozenset({"sweep"})
+    await store.cull()
+    assert (len(near), counts(store).near_failures) == (1, 1)
+    near.failing = frozenset()
+    await store.cull()
+    assert (len(near), counts(store).near_failures) == (0, 1)
+
+
+@pytest.mark.parametrize("offset", [1000, -1000])
+async def test_a_copy_expires_by_the_clock_of_the_near_store(
+    far: Far, clock: ManualClock, offset: float
+) -> None:
+    near = MemoryStore(clock=ManualClock(clock.time() + offset))
+    store = over(far, near, ttl=30)
+    await store.put("a", 1)
+    assert [await store.get("a"), await store.get("a")] == [1, 1]
+    assert len(far.reads) == 1
+    (copy,) = await near.read(None, ["a"])
+    assert copy is not None
+    assert copy.expires_at == near.clock.time() + 30

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kvwrap import StoreUnavailable
 from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import Far, counts, over
 
@@ -45,3 +48,25 @@ async def test_misses_of_all_collections_at_the_same_moment(far: Far) -> None:
     store = over(far, negative_ttl=5)
     for collection in (None, "x", None, "y"):
         assert await store.get_many(["a", "b"], collection=collection) == [None, None]
+
+
+async def test_misses_are_remembered_with_stale_values_too(far: Far, clock: ManualClock) -> None:
+    store = over(far, ttl=60, negative_ttl=5, stale_if_error=60, refresh_ahead=0.5)
+    assert [await store.get("a") for _ in range(2)] == [None, None]
+    assert far.reads == [("a",)]
+    assert counts(store).fills == 1
+    clock.advance(4.9)
+    assert await store.get("a") is None
+    clock.advance(0.1)
+    await far.put("a", 1)
+    assert await store.get("a") == 1
+    assert counts(store).refreshes == 0
+
+
+async def test_a_remembered_miss_is_not_served_stale(far: Far, clock: ManualClock) -> None:
+    store = over(far, negative_ttl=5, stale_if_error=60)
+    assert await store.get("a") is None
+    clock.advance(5)
+    far.error = StoreUnavailable("down")
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")

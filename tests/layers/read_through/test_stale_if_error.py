@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from kvwrap import CorruptEntry, StoreUnavailable
-from kvwrap.layers.read_through.cooldown import COOLDOWN
+from kvwrap import CorruptEntry, ReadThrough, StoreUnavailable
+from kvwrap.layers.read_through.cooldown import COOLDOWN, Cooldown
 from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import Far, counts, over
 
@@ -56,8 +56,9 @@ async def test_only_unavailability_is_covered_by_stale_values(far: Far, clock: M
     await store.get("a")
     clock.advance(31)
     far.error = CorruptEntry("altered")
-    with pytest.raises(CorruptEntry):
-        await store.get("a")
+    for _ in range(2):  # and it begins no cooldown
+        with pytest.raises(CorruptEntry):
+            await store.get("a")
 
 
 async def test_a_batch_fails_if_one_key_has_no_stale_value(far: Far, clock: ManualClock) -> None:
@@ -96,3 +97,58 @@ async def test_a_stale_value_that_expires_while_the_far_store_fails_is_not_serve
     far.hold.set()
     with pytest.raises(StoreUnavailable):
         await reading
+
+
+async def test_a_read_that_succeeds_ends_the_cooldown(far: Far, clock: ManualClock) -> None:
+    store = over(far, ttl=1, stale_if_error=100)
+    far.error = StoreUnavailable("down")
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+    far.error = None
+    await far.put("a", 1)
+    assert await store.get("a") == 1
+    await far.put("a", 2)
+    clock.advance(2)
+    assert await store.get("a") == 2
+
+
+@pytest.mark.parametrize("change", ["put", "delete", "destroy_collection", "destroy", "clear"])
+async def test_a_change_ends_the_cooldown(far: Far, clock: ManualClock, change: str) -> None:
+    store = over(far, ttl=1, stale_if_error=100)
+    await far.put("a", 1)
+    await store.get("a")
+    clock.advance(1)
+    far.error = StoreUnavailable("down")
+    assert await store.get("a") == 1
+    far.error = None
+    match change:
+        case "put":
+            await store.put("a", 2)
+        case "delete":
+            await store.delete("a")
+        case "destroy_collection":
+            await store.destroy_collection(None)
+        case "destroy":
+            await store.destroy()
+        case "clear":
+            await store.find(ReadThrough).clear()
+    await far.put("a", 3)
+    assert await store.get("a") == 3
+    await far.put("a", 4)
+    clock.advance(1)
+    assert await store.get("a") == 4
+
+
+def test_a_cooldown_forgets_what_is_over(clock: ManualClock) -> None:
+    cooldown = Cooldown(clock, max_keys=2)
+    cooldown.start([(None, "a"), (None, "b"), (None, "c")])
+    clock.advance(COOLDOWN - 1)
+    assert (None, "a") in cooldown
+    cooldown.start([(None, "c"), (None, "d")])
+    clock.advance(1)
+    assert [(None, key) in cooldown for key in "abcd"] == [False, False, True, True]
+    cooldown.start([(None, "e")])
+    cooldown.end([(None, "d"), (None, "unknown")])
+    assert [(None, key) in cooldown for key in "cde"] == [True, False, True]
+    cooldown.clear()
+    assert (None, "c") not in cooldown
