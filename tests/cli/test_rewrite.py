@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap import SQLiteStore, stack
+from kvwrap import Capability, SQLiteStore, stack
 from kvwrap.cli.main import main
 from tests.rewriting.entries import NEW, OLD, fill
 
@@ -110,3 +110,22 @@ def test_an_interruption_is_reported(
     monkeypatch.setattr("kvwrap.cli.rewrite.from_config", interrupt)
     assert main(["rewrite", config]) == 2
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_compare_versions_needs_a_word(
+    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = SQLiteStore.capabilities - {Capability.COMPARE_AND_PUT}
+    monkeypatch.setattr(SQLiteStore, "capabilities", without)
+    assert main(["rewrite", config]) == 2
+    assert "exclusive=True" in capsys.readouterr().err
+    assert main(["rewrite", config, "--exclusive"]) == 0
+
+
+def test_quiet_prints_nothing_but_the_report(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", config, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["inspect", config]) == 0
+    assert capsys.readouterr().err == "\n"

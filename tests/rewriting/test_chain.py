@@ -29,6 +29,7 @@ TEXT = "some text that repeats, some text that repeats, some text that repeats"
 def between(keyring: Keyring) -> Stack:
     return (
         stack()
+        .prefix_key("outermost:")
         .prefix_key("outside:")
         .compress(min_size=0)
         .statistics()

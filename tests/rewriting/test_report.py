@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from kvwrap import (
 )
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection
+from kvwrap.core.primitives import Collection, Expected
 from kvwrap.layers.base import Transform
-from kvwrap.rewriting.rewrite import Report
+from kvwrap.rewriting.rewrite import Failure, Report
 from tests.rewriting.entries import NEW, OLD
 
 pytestmark = pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
@@ -145,3 +146,63 @@ async def test_an_entry_that_cannot_be_encoded_does_not_prevent_the_others() -> 
     store.find(Failing).fails = True
     report = await rewrite(store)
     assert (report.rewritten, report.failed, report.keys) == (2, 1, {"new": 2, "old": 1})
+
+
+class Small(MemoryStore):
+    """Takes no entry of the key "b" once it is full."""
+
+    full = False
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if self.full and "b" in keys:
+            raise ValueTooLarge("too large", key="b")
+        return await super().write(collection, keys, entries, expected)
+
+
+async def test_an_entry_that_the_store_refuses_does_not_prevent_the_others() -> None:
+    base = Small()
+    await stack().encrypt(OLD).over(base).put_many(["a", "b", "c"], [1, 2, 3])
+    base.full = True
+    report = await rewrite(stack().encrypt(NEW).over(base))
+    assert (report.rewritten, report.failed, report.keys) == (2, 1, {"new": 2, "old": 1})
+    assert report.failures == [Failure(None, "b", "ValueTooLarge: too large")]
+
+
+async def test_the_text_of_a_report() -> None:
+    base = MemoryStore()
+    store = stack().encrypt(NEW, accept_plaintext=True).over(base)
+    assert str(await rewrite(store)).splitlines() == [
+        "entries       0 seen, 0 rewritten, 0 current, 0 gone meanwhile, 0 failed",
+        "not needed    old",
+    ]
+    await base.put_many(["a", "b"], [1, 2], collection="c")
+    await stack().encrypt(OLD).over(base).put("k", 1)
+    await store.put("l", 1)
+    assert str(await rewrite(store, dry_run=True)).splitlines() == [
+        "entries       4 seen, 3 would be rewritten, 1 current, 0 gone meanwhile, 0 failed",
+        "keys          new: 1, old: 1",
+        "unencrypted   2",
+        "in            the default collection: 2 seen, 1 would be rewritten",
+        "in            'c': 2 seen, 2 would be rewritten",
+    ]
+    assert str(await rewrite(store, collections=["c"])).splitlines() == [
+        "entries       2 seen, 2 rewritten, 0 current, 0 gone meanwhile, 0 failed",
+        "keys          new: 2",
+        "in            'c': 2 seen, 2 rewritten",
+        "not complete  part of the store was not examined",
+    ]
+
+
+async def test_keys_that_are_fetched_are_known_by_name() -> None:
+    """The store need not be open before."""
+    base = MemoryStore()
+    await stack().encrypt(OLD).over(base).put("k", 1)
+    fetched = Keyring.from_callable(lambda: NEW)
+    report = await rewrite(stack().encrypt(fetched).over(base))
+    assert (report.primary, report.keys, report.retirable) == (["new"], {"new": 1}, ["old"])
