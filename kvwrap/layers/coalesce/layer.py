@@ -18,9 +18,11 @@ from kvwrap.layers.base import (
     Store,
     checked_count,
     checked_flag,
+    is_abandoned,
 )
-from kvwrap.layers.coalesce.order import Change, Order
+from kvwrap.layers.coalesce.order import Change, Order, call_after
 from kvwrap.layers.coalesce.waiters import Waiter, fail, has_waiters, resolve
+from kvwrap.layers.shared.findings import contextual_below
 
 T = TypeVar("T")
 
@@ -35,8 +37,8 @@ class Coalesce(Layer):
 
     Changes of one key take effect in the order in which they were requested. A read sees every
     change of its key that was requested before it. A call for a key with a change in flight
-    waits until that change has ended. Conditional writes, `expire` and calls with several keys
-    are sent unchanged, in the same order.
+    waits until that change has ended. Conditional writes, `expire`, `destroy` and calls with
+    several keys are sent unchanged, in the same order.
 
     If the backend is unavailable, every caller of the batch gets an error of its own that names
     its key. Any other error concerns one key: the keys are then sent one by one, so that no
@@ -44,7 +46,8 @@ class Coalesce(Layer):
     because these would find nothing: all callers get the error.
 
     A cancelled caller changes nothing for the others. Its call is not sent if nothing has been
-    sent yet and no other caller waits for the key. A batch runs in the context (`contextvars`)
+    sent yet and no other caller waits for the key. A change that has been sent is made to its
+    end, and later calls for its keys wait for it. A batch runs in the context (`contextvars`)
     of its first caller.
 
     Args:
@@ -63,7 +66,7 @@ class Coalesce(Layer):
     """
 
     traits = frozenset({"coalesces"})
-    finding_codes = frozenset({"coalesce-outside-cache", "coalesced-twice"})
+    finding_codes = frozenset({"coalesce-outside-cache", "coalesced-twice", "context-lost"})
 
     def __init__(self, *, max_batch: int = 1000, reads: bool = True, writes: bool = True) -> None:
         self._max_batch = checked_count(max_batch, "max_batch")
@@ -74,20 +77,24 @@ class Coalesce(Layer):
                 "`reads` or `writes` must be True; got False for both. Set one of them, or leave "
                 "the layer out."
             )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
         self._reset(None)
 
     @property
     def idle(self) -> bool:
         """True while no call waits to be sent, no batch is in flight and no change is queued."""
-        return not (self._reads or self._changes or self._order.last) and all(
+        order = self._order
+        if is_abandoned(self._loop):
+            return True
+        return not (self._reads or self._changes or order.last or order.deletions) and all(
             task.done() for task in self._tasks
         )
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
+        yield from contextual_below(self, below)
         if any("caches" in layer.traits for layer in below):
             yield Finding(
                 "coalesce-outside-cache",
@@ -127,18 +134,18 @@ class Coalesce(Layer):
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         if len(keys) != 1 or not self._combines_reads:
             order = self._current_order()
-            if order.last:
-                changes = order.unfinished([(collection, key) for key in keys])
-                await order.wait_until_ended(changes)
+            changes = order.unfinished([(collection, key) for key in keys])
+            await order.wait_until_ended(changes)
             return await self.inner.read(collection, keys)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._reset(loop)
         key = keys[0]
         waiter: Waiter = loop.create_future()
-        last = self._order.last
-        if last and (change := last.get((collection, key))) is not None:
-            change.callbacks.append(partial(self._add_read, collection, key, waiter))
+        order = self._order
+        if order.last or order.deletions:
+            earlier = order.unfinished([(collection, key)])
+            call_after(earlier, partial(self._add_read, collection, key, waiter))
         else:
             self._add_read(collection, key, waiter)
         return await waiter
@@ -208,14 +215,10 @@ class Coalesce(Layer):
 
     async def drop(self, collection: Collection) -> bool:
         order = self._current_order()
-        qualified_keys = [qualified for qualified in order.last if qualified[0] == collection]
-        await order.wait_until_ended(order.unfinished(qualified_keys))
-        return await self.inner.drop(collection)
+        return await order.run_deletion((collection,), lambda: self.inner.drop(collection))
 
     async def drop_all(self) -> bool:
-        order = self._current_order()
-        await order.wait_until_ended(order.unfinished(order.last))
-        return await self.inner.drop_all()
+        return await self._current_order().run_deletion((), self.inner.drop_all)
 
     async def _run_in_order(
         self,
@@ -230,7 +233,8 @@ class Coalesce(Layer):
         waiter: Waiter = asyncio.get_running_loop().create_future()
         qualified = (collection, key)
         last = order.last.get(qualified)
-        if last is None or last.is_sent or last.entry is None or entry is None:
+        is_new = last is None or last.is_sent or last.entry is None or entry is None
+        if last is None or is_new or order.is_deleting(collection):
             change = Change((qualified,), entry)
             change.waiters.append(waiter)
             order.enqueue(change, partial(self._add_change, change))
@@ -291,7 +295,7 @@ class Coalesce(Layer):
         self._loop = loop
         self._reads: dict[Collection, dict[str, list[Waiter]]] = {}
         self._changes: dict[tuple[Collection, bool], list[Change]] = {}
-        self._order = Order()
+        self._order = Order(self._start)
         self._is_scheduled = False
         self._tasks.clear()
 
@@ -313,10 +317,11 @@ class Coalesce(Layer):
             for chunk in _chunks(collected, self._max_batch):
                 self._start(self._run_changes(collection, chunk))
 
-    def _start(self, call: Coroutine[Any, Any, None]) -> None:
+    def _start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(call)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:

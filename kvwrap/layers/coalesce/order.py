@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import QualifiedKey
+from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.layers.coalesce.waiters import Waiter
 
 T = TypeVar("T")
 Callback = Callable[[], object]
+Scope = tuple[Collection, ...]
+"""What a deletion concerns: a collection, or all if it is empty."""
 
 
 class Change:
@@ -43,56 +45,98 @@ class Order:
 
     A change starts when the changes before it have ended, in the queues of all its keys.
     Whatever is requested after it starts when it has ended. A change joins all its queues in
-    one step, so no two changes wait for each other.
+    one step, so no two changes wait for each other. The deletion of a whole collection, or of
+    all, is in the queues of all its keys.
+
+    Args:
+        start: Starts a task that the layer waits for when it is closed.
 
     Attributes:
         last: The last change in the queue of each key. A key without a queue is missing.
+        deletions: The deletions of collections that have not ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]) -> None:
         self.last: dict[QualifiedKey, Change] = {}
+        self.deletions: dict[Change, Scope] = {}
+        self._start = start
 
     def enqueue(self, change: Change, start: Callback) -> None:
         """Queue a change. Calls `start` when it is its turn, which may be now."""
         earlier = self.unfinished(change.qualified_keys)
         self.last.update(dict.fromkeys(change.qualified_keys, change))
-        _call_after(earlier, start)
+        call_after(earlier, start)
 
     def unfinished(self, qualified_keys: Iterable[QualifiedKey]) -> set[Change]:
-        """Return the last change in the queue of each of these keys."""
+        """Return the changes that whatever is requested now for these keys must wait for."""
         last = self.last
-        return (
-            {last[qualified] for qualified in qualified_keys if qualified in last}
-            if last
-            else set()
-        )
+        if not last and not self.deletions:
+            return set()
+        changes = set()
+        for qualified_key in qualified_keys:
+            if (change := last.get(qualified_key)) is not None:
+                changes.add(change)
+            for deletion, scope in self.deletions.items():
+                if not scope or qualified_key[0] in scope:
+                    changes.add(deletion)
+        return changes
+
+    def is_deleting(self, collection: Collection) -> bool:
+        """Return True if the collection is being deleted."""
+        return any(not scope or collection in scope for scope in self.deletions.values())
 
     async def wait_until_ended(self, changes: set[Change]) -> None:
         """Wait until all of these changes have ended."""
         if changes:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            _call_after(changes, partial(_resolve, future))
+            call_after(changes, partial(_resolve, future))
             await future
 
     async def run(
         self, qualified_keys: Sequence[QualifiedKey], call: Callable[[], Coroutine[Any, Any, T]]
     ) -> T:
-        """Queue a change and make it when it is its turn. Returns the result of `call`."""
+        """Queue a change and make it when it is its turn. Returns the result of `call`.
+
+        If the caller is cancelled before its turn, the change is not made. Later, it is made
+        to its end: calls for its keys wait for it, so that none shows the state before it and
+        a later one the state after it.
+        """
         earlier = self.unfinished(qualified_keys)
         change = Change(qualified_keys)
         change.is_sent = True
         self.last.update(dict.fromkeys(qualified_keys, change))
+        return await self._run_after(earlier, change, call)
+
+    async def run_deletion(self, scope: Scope, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Queue the deletion of a collection, or of all, and make it as `run` makes a change."""
+        earlier = {
+            change
+            for qualified_key, change in self.last.items()
+            if not scope or qualified_key[0] in scope
+        }
+        earlier.update(self.deletions)
+        change = Change(())
+        self.deletions[change] = scope
+        return await self._run_after(earlier, change, call)
+
+    async def _run_after(
+        self, earlier: set[Change], change: Change, call: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
         try:
             await self.wait_until_ended(earlier)
-            return await call()
-        finally:
-            # If this change is cancelled, those before it may not have ended yet.
+        except BaseException:
+            # Those before it may not have ended yet.
             running = {other for other in earlier if not other.has_ended}
-            _call_after(running, partial(self.end, change))
+            call_after(running, partial(self.end, change))
+            raise
+        task: asyncio.Task[T] = self._start(call())
+        task.add_done_callback(lambda _: self.end(change))
+        return await asyncio.shield(task)
 
     def end(self, change: Change) -> None:
         """Remove a change that has ended from its queues, and start whatever waits for it."""
         change.has_ended = True
+        self.deletions.pop(change, None)
         for qualified in change.qualified_keys:
             if self.last.get(qualified) is change:
                 del self.last[qualified]
@@ -100,7 +144,7 @@ class Order:
             callback()
 
 
-def _call_after(changes: set[Change], callback: Callback) -> None:
+def call_after(changes: set[Change], callback: Callback) -> None:
     """Call `callback` when all of these changes have ended; now if there are none."""
     remaining = len(changes)
     if not remaining:
