@@ -10,7 +10,7 @@ import pytest
 from kvwrap import MemoryStore, Store, ValueTooLarge
 from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.write_behind import WriteBehind
-from tests.layers.faulty import FaultyStore
+from tests.layers.faulty import FaultyStore, numbered_keys
 
 Build = Callable[[FaultyStore], Store]
 
@@ -120,3 +120,18 @@ async def test_the_first_call_of_an_unopened_stack_sees_the_journal(
             assert await unopened.delete("k")
             assert await unopened.get("k") is None
     await unopened.close()
+
+
+async def test_opening_copies_pending_changes_to_the_other_store_in_batches(
+    tmp_path: Path, backend: FaultyStore, other: FaultyStore
+) -> None:
+    backend.down = True
+    keys = numbered_keys(1200)
+    path = tmp_path / "journal"
+    async with Fallback(MemoryStore, writes="journal", journal=path).over(backend) as store:
+        await store.put_many(keys, [0] * 1200)
+        await store.delete("gone")
+    async with Fallback(other, writes="journal", journal=path).over(backend) as store:
+        assert [name for name, *_ in other.calls] == ["write"] * 3 + ["remove"]
+        assert sum(len(call[2]) for call in other.calls) == 1201
+        assert await store.keys() == sorted(keys)
