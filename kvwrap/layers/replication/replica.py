@@ -90,7 +90,7 @@ class Replica:
 
         Each is written on condition that the replica still has the copy that was seen. If it
         has another one, that one is compared. So a replica never gets an older entry in place
-        of a newer one, whoever else writes. Two exceptions: a store that cannot compare
+        of a newer one, whatever else is written there. Two exceptions: a store that cannot compare
         versions, and a copy that cannot be read, are written without a condition.
 
         The `succeeded` of its error lists the keys for which the replica is up to date.
