@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvwrap import CorruptEntry
 from kvwrap.core import codec
-from kvwrap.core.entry import FORMAT, MAGIC, Entry, is_entry
+from kvwrap.core.entry import FORMAT, MAGIC, Entry, has_expired, is_entry
 from kvwrap.core.ttl import LATEST
 
 names = st.text(min_size=1, max_size=20).filter(lambda name: name.isprintable())
@@ -149,3 +149,12 @@ def test_an_entry_cannot_be_changed() -> None:
     assert entry.with_expiry(5.0).expires_at == 5.0
     assert entry.with_expiry(5.0, 2).version == 2
     assert entry.with_body(b"x", b"y") == Entry(b"x", b"y", 0.0, None, 1)
+
+
+@pytest.mark.parametrize("expires_at", [None, 5.0])
+def test_what_has_expired_is_seen_in_the_header(expires_at: float | None) -> None:
+    data = Entry(b"1", codec.JSON, 1.0, expires_at, 1).to_bytes(None, "k")
+    assert not has_expired(data, 4.999)
+    assert has_expired(data, 5.0) is (expires_at is not None)
+    assert not has_expired(data[:20], 9.0)
+    assert not has_expired(b"XX" + data[2:], 9.0)

@@ -152,6 +152,26 @@ async def test_no_attempt_begins_after_the_timeout(clock):
     assert times(store) == [0, 4, 8]
 
 
+async def test_without_a_timeout_all_attempts_are_made(clock):
+    store = retrying(*[down()] * 9, clock=clock, attempts=10, timeout=None, wait=50, max_wait=50)
+    await finish(clock, store.put("a", 1))
+    assert len(calls(store)) == 10
+    store = retrying(*[down()] * 9, clock=clock, attempts=10, timeout=100, wait=50, max_wait=50)
+    with pytest.raises(StoreUnavailable):
+        await finish(clock, store.put("a", 1))
+    assert len(calls(store)) == 3
+
+
+async def test_the_error_has_what_succeeded_in_every_attempt(clock):
+    def part(*keys):
+        return StoreUnavailable("down", succeeded=keys or None), False
+
+    store = retrying(part("a"), part("c"), part(), clock=clock)
+    with pytest.raises(StoreUnavailable) as caught:
+        await finish(clock, store.delete_many(["a", "b", "c"]))
+    assert caught.value.succeeded == ("a", "c")
+
+
 @pytest.mark.parametrize("kind", [ValueTooLarge, CircuitOpen, RuntimeError])
 async def test_errors_that_are_not_transient_are_raised_at_once(clock, kind):
     store = retrying((kind("no"), False), clock=clock)

@@ -194,3 +194,12 @@ async def test_an_entry_that_is_gone_before_it_is_deleted_is_no_outage(
     else:
         assert await store.destroy() is False
     assert await store.get("a") is None
+
+
+async def test_raw_values_that_look_like_an_expired_header_stay(clock: ManualClock) -> None:
+    value = bytes(14) + b"\x01" + bytes(25)
+    mapping = {"x": value}
+    store = MappingStore(mapping, raw=True, clock=clock)
+    assert await store.keys() == ["x"]
+    await store.cull()
+    assert mapping == {"x": value}
