@@ -17,7 +17,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, Primitives, QualifiedKey
-from kvwrap.errors import CircuitOpen, StoreUnavailable
+from kvwrap.errors import CircuitOpen, KvwrapError, StoreUnavailable
 from kvwrap.layers.fallback.doubts import EVERYTHING, Doubts, Scope
 from kvwrap.layers.fallback.mirror import Mirror
 from kvwrap.layers.fallback.policies import RefuseWrites
@@ -215,8 +215,10 @@ class CopyWrites(RefuseWrites):
             if entries is not None and error.succeeded:
                 await self._copy(collection, keys, entries, succeeded_flags(keys, error))
             raise
-        except BaseException:
-            self._doubts.add(_qualified(collection, keys))
+        except BaseException as error:
+            # The refusal of the only key changed nothing.
+            if not isinstance(error, KvwrapError) or len(keys) > 1:
+                self._doubts.add(_qualified(collection, keys))
             raise
 
     async def _copy(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from kvwrap import MemoryStore, Store, StoreTimeout, StoreUnavailable
+from kvwrap import MemoryStore, Store, StoreTimeout, StoreUnavailable, ValueTooLarge
 from kvwrap.layers.fallback import Fallback
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
@@ -202,3 +202,18 @@ async def test_after_a_restart_a_copy_that_failed_is_in_doubt(
         backend.down = True
         with pytest.raises(StoreUnavailable):
             await store.get("k")
+
+
+async def test_a_refused_write_is_not_in_doubt(backend: FaultyStore, other: FaultyStore) -> None:
+    async with Fallback(other, writes="both", failures=100).over(backend) as store:
+        await store.put_many(["k", "l"], [1, 1])
+        backend.write_errors = {"k": ValueTooLarge("over the limit")}
+        with pytest.raises(ValueTooLarge):
+            await store.put("k", 2)
+        assert store.find(Fallback).snapshot().in_doubt == 0
+        # Of several keys, those not refused may have been written.
+        with pytest.raises(ValueTooLarge):
+            await store.put_many(["k", "l"], [2, 2])
+        backend.down = True
+        with pytest.raises(StoreUnavailable):
+            await store.get("l")
