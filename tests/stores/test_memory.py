@@ -47,6 +47,43 @@ async def test_max_bytes_holds_through_every_kind_of_change(clock: ManualClock) 
     assert (len(store), store.size) == (0, 0)
 
 
+async def test_the_size_is_that_of_what_is_held(clock: ManualClock) -> None:
+    store = MemoryStore(max_bytes=1000, clock=clock)
+
+    async def held() -> int:
+        entries = [e for e in await store.read(None, ["a", "b"]) if e is not None]
+        return sum(len(entry.body) + len(entry.codec) for entry in entries)
+
+    for length in range(20):
+        # Each replaces a live entry, of another size and with another end.
+        await store.put_many(["a", "b"], ["x" * length, "y" * (40 - length)], ttl=5 + length)
+        assert store.size == await held() > 0
+    await store.delete("a")
+    assert store.size == await held() > 0
+    await store.put("c", 1, collection="other", ttl=5)
+    assert store.size > await held()
+    assert await store.destroy_collection("other")
+    assert store.size == await held()
+    clock.advance(100)
+    await store.cull()
+    assert (store.size, await held()) == (0, 0)
+    await store.put("a", "x")
+    assert await store.destroy()
+    assert (len(store), store.size) == (0, 0)
+    await store.put_many(["a", "b"], ["x" * 400] * 2)
+    assert await store.get_many(["a", "b"]) == ["x" * 400] * 2
+
+
+async def test_only_as_many_are_evicted_as_the_limits_need() -> None:
+    store = MemoryStore(max_bytes=100)
+    for _ in range(20):
+        await store.put("k", "x" * 20)
+    await store.put("other", "y" * 20)
+    assert await store.keys() == ["k", "other"]
+    await store.put("large", "z" * 60)
+    assert await store.keys() == ["large", "other"]
+
+
 async def test_an_entry_over_max_bytes_is_refused_with_its_whole_batch() -> None:
     store = MemoryStore(max_bytes=50)
     with pytest.raises(ValueTooLarge) as caught:
@@ -61,9 +98,15 @@ async def test_overwritten_entries_do_not_stay_in_memory(clock: ManualClock) -> 
     await store.put(key, 1)
     references = sys.getrefcount(key)
     for _ in range(1000):
+        clock.advance(0.001)  # so that every one ends at another time
         await store.put(key, 1, ttl=100)
     assert sys.getrefcount(key) < references + 200
+    for _ in range(1000):
+        clock.advance(0.001)
+        await store.put(key, 1, ttl=100)
+        await store.delete(key)
     await store.put(key, 1)
+    assert sys.getrefcount(key) < references + 200
     clock.advance(100)
     await store.cull()
     assert await store.get(key) == 1
