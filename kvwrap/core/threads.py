@@ -117,7 +117,7 @@ def _work(future: Future[Any], call: Callable[[], Any]) -> None:
     try:
         result = call()
     except StopIteration as error:
-        # A future of asyncio refuses this one, and whoever awaits it would wait for ever.
+        # A future of asyncio refuses this one, and its caller would wait for ever.
         reason = RuntimeError("the function raised StopIteration")
         reason.__cause__ = error
         future.set_exception(reason)
