@@ -150,7 +150,8 @@ class Hold:
             error = await future
         except BaseException:
             if not future.done() or future.cancelled():
-                queue.waiters.remove(waiter)
+                if waiter in queue.waiters:  # a release may have passed over it meanwhile
+                    queue.waiters.remove(waiter)
             elif future.result() is None:
                 self._release(None)  # it was this one's turn
             raise

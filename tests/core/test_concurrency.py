@@ -127,6 +127,22 @@ async def test_an_error_is_shared_only_by_those_who_ask_for_it() -> None:
     assert len(locks) == 0
 
 
+async def test_a_waiter_cancelled_with_the_holder_ends_as_cancelled() -> None:
+    locks = KeyedLocks()
+
+    async def hold() -> None:
+        async with locks.hold("k"):
+            await asyncio.sleep(60)
+
+    tasks = [asyncio.create_task(hold()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 3
+    assert not locks
+
+
 async def test_a_waiter_cancelled_in_the_moment_of_its_turn_passes_it_on() -> None:
     locks = KeyedLocks()
 
