@@ -31,7 +31,7 @@ has no field. A reader that does not know its kind skips it.
 kind annotation
 ==== ========================================================================
 `01` the expiry time sealed with the entry (`kvwrap.layers.encryption`)
-`02` the time of the write to a replica or shard (`kvwrap.layers.replication.replica`)
+`02` the date of a write to replicas (`kvwrap.layers.replication.dates`)
 `04` a copy in a near store (`kvwrap.layers.read_through.copies`)
 `05` a missing key, cached in a near store (the same)
 `7F` another package's: 4 bytes of the SHA-256 of a name, then its data
