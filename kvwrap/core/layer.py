@@ -8,12 +8,13 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Self
 
 from kvwrap.core.basic import ValueHook
-from kvwrap.core.capability import Capabilities
+from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding, warn
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.nested import Nested
+from kvwrap.core.part import leaves_process
 from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.registry import as_store
 from kvwrap.core.serializer import Serializer
@@ -195,6 +196,30 @@ def _rebuild(
     return layer
 
 
+def unprotected_pickle(
+    serializer: Serializer, layers: Sequence[Layer], base: Store
+) -> Iterator[Finding]:
+    """Yield a finding if a stack reads pickles that anyone outside this process can write.
+
+    Args:
+        serializer: The serializer of the stack.
+        layers: The layers of the stack, in any order: a serializer's position has no effect.
+        base: The backend.
+    """
+    if serializer.name != "pickle" or any("encrypts" in layer.traits for layer in layers):
+        return
+    if leaves_process(base) or any(
+        layer.capabilities & {Capability.PERSISTENT, Capability.SHARED} for layer in layers
+    ):
+        yield Finding(
+            "pickle-unprotected",
+            "Reading a pickle runs the code in it, so anyone who can write to the backend can "
+            "run code in this process.",
+            "Add .encrypt(keyring), which refuses everything that was written without its keys, "
+            "or use .serialize('msgpack').",
+        )
+
+
 class LayeredStore(Store):
     """The store that `layer.over(store)` and `stack.over(store)` return.
 
@@ -240,6 +265,12 @@ class LayeredStore(Store):
         return chosen[0] if chosen else default
 
     def _find_mistakes(self, silenced: Names[str]) -> Iterator[Finding]:
+        if all(layer.serializer is None for layer in self._layers):
+            for finding in unprotected_pickle(self.serializer, self._layers, self._base):
+                if finding.code not in silenced:
+                    if not self._under.layers:
+                        warn(finding)
+                    yield finding
         for index, layer in enumerate(self._layers):
             for finding in layer.findings(
                 self._layers[:index], self._layers[index + 1 :], self._base

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol
 
-from kvwrap.core.capability import Capabilities
+from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.described import Described
 from kvwrap.core.findings import Finding
 from kvwrap.core.lifecycle import Lifecycle
@@ -68,3 +68,14 @@ class Chain(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of the whole chain."""
+
+
+def leaves_process(store: Chain) -> bool:
+    """Return True if entries of a store may be seen outside this process, or after its end.
+
+    That is not known of an object of another library, so it is assumed of it.
+    """
+    return any(
+        "adapted" in part.traits or part.capabilities & {Capability.PERSISTENT, Capability.SHARED}
+        for part in store.parts
+    )

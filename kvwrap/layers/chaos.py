@@ -11,7 +11,6 @@ from kvwrap.layers.base import (
     PRIMITIVES,
     Around,
     Call,
-    Capability,
     Finding,
     Layer,
     Store,
@@ -19,6 +18,7 @@ from kvwrap.layers.base import (
     checked_operations,
     checked_seconds,
     checked_share,
+    leaves_process,
 )
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ class Chaos(Around):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        if base.capabilities & {Capability.PERSISTENT, Capability.SHARED}:
+        if leaves_process(base):
             yield Finding(
                 "chaos-over-real-data",
                 "Chaos makes operations fail on purpose, over a backend whose data outlives "

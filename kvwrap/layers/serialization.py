@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from kvwrap.layers.base import Capability, Finding, Layer, Serializer, Store, checked_serializer
+from kvwrap.layers.base import (
+    Finding,
+    Layer,
+    Serializer,
+    Store,
+    checked_serializer,
+    unprotected_pickle,
+)
 
 
 class Serialization(Layer):
@@ -37,15 +44,4 @@ class Serialization(Layer):
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        if self.serializer.name != "pickle" or any("encrypts" in layer.traits for layer in below):
-            return
-        if {Capability.SHARED, Capability.PERSISTENT} & (
-            self.inner.capabilities | base.capabilities
-        ):
-            yield Finding(
-                "pickle-unprotected",
-                "Reading a pickle runs the code in it, so anyone who can write to the backend can "
-                "run code in this process.",
-                "Add .encrypt(keyring), which refuses everything that was written without its "
-                "keys, or use .serialize('msgpack').",
-            )
+        return unprotected_pickle(self.serializer, (*above, *below), base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUn
 from kvwrap.stores.shared.escaping import escape, unescape
 
 _MISSING: Any = object()
+_IN_MEMORY = (dict, OrderedDict)
 _METHODS = ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__len__", "get")
 
 
@@ -62,6 +64,8 @@ class MappingStore(Store):
             )
         self._mapping = mapping
         self._raw = bool(raw)
+        if type(mapping) not in _IN_MEMORY:
+            self.traits = self.traits | {"adapted"}  # type: ignore[misc]  # of this instance
         if self._raw:
             self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
+from key_value.aio.wrappers.prefix_keys import PrefixKeysWrapper
 
 from kvwrap import (
     Capability,
@@ -21,6 +23,7 @@ from kvwrap import (
     Passthrough,
     SQLiteStore,
     StackWarning,
+    adapt,
     from_config,
     stack,
 )
@@ -202,6 +205,67 @@ def test_a_stack_that_cannot_work_is_refused(code, tmp_path):
 
 def test_codes_are_words_with_hyphens():
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)+", code) for code in WRONG)
+
+
+# -- what a stack is over --------------------------------------------------------------------
+
+
+class OnDisk(dict):
+    """Stands for a shelf, a mapping of another library that may keep its items anywhere."""
+
+
+def reported(layers, base):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {finding.code for finding in layers.over(base).findings}
+
+
+@pytest.mark.parametrize(
+    ("adapted", "external"),
+    [
+        (lambda: adapt({}), False),
+        (lambda: adapt(OnDisk()), True),
+        (lambda: adapt(TheirMemoryStore()), False),
+        (lambda: adapt(PrefixKeysWrapper(TheirMemoryStore(), prefix="a")), True),
+    ],
+)
+def test_entries_of_an_adapted_store_may_be_anywhere(adapted, external):
+    for code, layers, base in (
+        ("plaintext-near", stack().read_through(adapted, ttl=5).encrypt(KEYS), SharedMemory()),
+        ("plaintext-second-store", stack().fallback(adapted).encrypt(KEYS), SharedMemory()),
+        ("pickle-unprotected", stack().serialize("pickle"), adapted()),
+        ("prefix-inside-encryption", stack().encrypt(KEYS).prefix_key("a-"), adapted()),
+        ("chaos-over-real-data", stack().chaos(), adapted()),
+    ):
+        assert (code in reported(layers, base)) == external, code
+
+
+def test_the_serializer_of_the_store_itself_counts():
+    def pickling():
+        return SharedMemory(serializer="pickle")
+
+    assert reported(stack().compress(), pickling()) == {"pickle-unprotected"}
+    assert reported(stack().encrypt(KEYS), pickling()) == set()
+    assert reported(stack().serialize("json"), pickling()) == set()
+    assert reported(stack().compress(), MemoryStore(serializer="pickle")) == set()
+    open_ = stack().encrypt(KEYS, accept_plaintext=True)
+    assert reported(open_, pickling()) == {"migration-open", "plaintext-pickle"}
+    assert reported(open_.serialize("json"), pickling()) == {"migration-open"}
+
+
+def test_a_pickling_store_is_reported_once_and_can_be_silenced():
+    with pytest.warns(StackWarning, match="pickle-unprotected"):
+        inner = stack().compress().over(SharedMemory(serializer="pickle"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        outer = stack().retry().over(inner)
+        assert [finding.code for finding in outer.findings] == ["pickle-unprotected"]
+        silent = stack().compress().silence("pickle-unprotected")
+        assert silent.over(SharedMemory(serializer="pickle")).findings == ()
+
+
+def test_the_serializers_position_has_no_effect():
+    assert reported(stack().encrypt(KEYS).serialize("pickle"), SharedMemory()) == set()
 
 
 # -- how findings are reported -------------------------------------------------------------

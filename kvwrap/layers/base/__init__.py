@@ -34,13 +34,13 @@ from kvwrap.core.concurrency import (
 )
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer
+from kvwrap.core.layer import Layer, unprotected_pickle
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
 from kvwrap.core.nested import StoreSource, checked_source, checked_sources
 from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.optional import need
 from kvwrap.core.paging import holds_any, pages
-from kvwrap.core.part import Part
+from kvwrap.core.part import Part, leaves_process
 from kvwrap.core.primitives import (
     ABSENT,
     PRIMITIVES,
@@ -101,6 +101,8 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Capabilities",
     "Capability",
     "Finding",
+    "leaves_process",
+    "unprotected_pickle",
     "Part",
     "Store",
     # Entries, expiry and codecs

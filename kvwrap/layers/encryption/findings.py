@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from kvwrap.layers.base import Capability, Finding, Layer, LegacyReader, Store
+from kvwrap.layers.base import Finding, Layer, LegacyReader, Store, leaves_process
 
 FINDING_CODES = frozenset(
     {
@@ -52,8 +52,7 @@ def _of_place(layer: Judged, below: Sequence[Layer], base: Store) -> Iterator[Fi
             "Remove one. To change keys, promote another key of the keyring and rewrite.",
         )
     renaming = next((other for other in below if "renames" in other.traits), None)
-    is_external = base.capabilities & {Capability.SHARED, Capability.PERSISTENT}
-    if renaming is not None and is_external and not layer.context:
+    if renaming is not None and leaves_process(base) and not layer.context:
         yield Finding(
             "prefix-inside-encryption",
             f"{renaming.name} is inside the encryption, so entries are not bound to the names "

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
-from kvwrap.core.part import Part
+from kvwrap.core.part import Part, leaves_process
 from kvwrap.core.store import Store
 from kvwrap.layers.read_through.freshness import Freshness
 
@@ -30,9 +30,10 @@ def check_position(
         base: The backend.
     """
     reach = near.capabilities & _REACH
-    if reach and _any_has(below, "encrypts") and not _any_has(near.layers, "encrypts"):
+    is_plaintext = _any_has(below, "encrypts") and not _any_has(near.layers, "encrypts")
+    if is_plaintext and leaves_process(near):
         shared = Capability.SHARED in reach
-        exposure = "other processes can read it" if shared else "it outlives this process"
+        exposure = "other processes can read it" if shared else "it may outlive this process"
         yield Finding(
             "plaintext-near",
             f"encryption is inside this cache, so {near.name} gets plaintext, and {exposure}.",

@@ -6,9 +6,9 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 
-from kvwrap.core.capability import Capability
 from kvwrap.core.concurrency import is_abandoned
 from kvwrap.core.entry import Entry
+from kvwrap.core.part import leaves_process
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreUnavailable
@@ -73,8 +73,7 @@ class Tier:
         self._freshness = freshness
         self._name = name
         # Copies that others write to the near store, or wrote before, may live longer.
-        foreign = near.capabilities & {Capability.SHARED, Capability.PERSISTENT}
-        self._longest_life = math.inf if foreign else freshness.longest_life
+        self._longest_life = math.inf if leaves_process(near) else freshness.longest_life
         self._reset(None)
 
     def _reset(self, loop: asyncio.AbstractEventLoop | None) -> None:

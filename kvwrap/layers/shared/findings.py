@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
-from kvwrap.core.part import Part
+from kvwrap.core.part import Part, leaves_process
 
-_OUTSIDE_THE_PROCESS = {Capability.PERSISTENT, Capability.SHARED}
 _CHANGE_ENTRIES = {"encrypts", "compresses", "renames", "hashes_keys"}
 
 
@@ -27,7 +25,7 @@ def unhashed_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Findi
     if not hashed_below(below):
         return
     for role, store in layer.second_stores:
-        if _OUTSIDE_THE_PROCESS & store.capabilities and not hashed_below(store.parts):
+        if leaves_process(store) and not hashed_below(store.parts):
             yield Finding(
                 "plain-keys-in-second-store",
                 f"{layer.name} is outside the hashing of keys, so its {role} ({store.name}) holds "
@@ -42,7 +40,7 @@ def plaintext_second_stores(layer: Part, below: Sequence[Part]) -> Iterator[Find
     if not encrypted_below(below):
         return
     for role, store in layer.second_stores:
-        if _OUTSIDE_THE_PROCESS & store.capabilities and not encrypted_below(store.parts):
+        if leaves_process(store) and not encrypted_below(store.parts):
             yield Finding(
                 "plaintext-second-store",
                 f"{layer.name} is outside the encryption, so its {role} ({store.name}) holds in "

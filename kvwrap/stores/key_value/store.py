@@ -19,6 +19,8 @@ from kvwrap.stores.key_value.envelope import is_wrapped, unwrap, wrap
 from kvwrap.stores.key_value.protocol import (
     MAX_TTL,
     METHODS,
+    checked_names,
+    checked_pairs,
     has_methods,
     page_limit,
     translate_error,
@@ -68,6 +70,9 @@ class KeyValueStore(Store):
             )
         self._wrapped = wrapped
         self._native = bool(native)
+        if not type(wrapped).__module__.startswith("key_value.aio.stores.memory"):
+            # It may keep the entries anywhere.
+            self.traits = self.traits | {"adapted"}  # type: ignore[misc]  # of this instance
         self._page_limit = page_limit(wrapped)
         capabilities = set()
         if hasattr(wrapped, "keys"):
@@ -121,8 +126,12 @@ class KeyValueStore(Store):
             return []
         async with self._translate_errors(collection):
             if len(keys) == 1:
-                return [await self._wrapped.ttl(keys[0], collection=collection)]
-            return list(await self._wrapped.ttl_many(list(keys), collection=collection))
+                answer = [await self._wrapped.ttl(keys[0], collection=collection)]
+            else:
+                answer = await self._wrapped.ttl_many(list(keys), collection=collection)
+        return checked_pairs(
+            answer, len(keys), self._wrapped, store=self.name, collection=collection
+        )
 
     async def _are_live(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
         """Return for each key whether it has a live value, readable or not."""
@@ -224,7 +233,8 @@ class KeyValueStore(Store):
         if not hasattr(self._wrapped, "keys"):
             raise self._unsupported("enumerate keys")
         async with self._translate_errors(collection):
-            return list(await self._wrapped.keys(collection))
+            answer = await self._wrapped.keys(collection)
+        return checked_names(answer, "keys", self._wrapped, store=self.name, collection=collection)
 
     async def list_collections(self) -> list[Collection]:
         if Capability.COLLECTIONS not in self.capabilities:
@@ -238,7 +248,8 @@ class KeyValueStore(Store):
 
     async def _list_names(self) -> list[str]:
         async with self._translate_errors():
-            return list(await self._wrapped.collections())
+            answer = await self._wrapped.collections()
+        return checked_names(answer, "collections", self._wrapped, store=self.name)
 
     def _without_default(self, names: Sequence[str]) -> set[Collection]:
         """Return the names with None in place of the wrapped store's default collection."""
