@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from kvwrap import (
     Encryption,
     Keyring,
     MemoryStore,
+    StoreTimeout,
     StoreUnavailable,
     stack,
 )
@@ -153,3 +155,38 @@ async def test_a_cancelled_fetch_leaves_nothing_stuck() -> None:
 def test_invalid_arguments_are_refused(fetch: Any, refresh: Any) -> None:
     with pytest.raises(ValueError):
         Keyring.from_callable(fetch, refresh=refresh)
+
+
+async def test_a_function_that_hangs_is_given_up(clock: ManualClock) -> None:
+    hangs, calls = False, 0
+
+    async def fetch() -> Keyring:
+        nonlocal calls
+        calls += 1
+        if hangs:
+            await asyncio.Event().wait()
+        return RING
+
+    keyring = Keyring.from_callable(fetch, refresh=60, timeout=0.02)
+    store = stack().encrypt(keyring).over(MemoryStore(clock=clock))
+    await store.put("k", 1)
+    clock.advance(61)
+    hangs = True
+    assert await store.get("k") == 1, "the cached keys stay in use"
+    with pytest.raises(StoreTimeout, match=r"within 0\.02 seconds"):
+        await store.find(Encryption).reload()
+    hangs = False
+    await store.find(Encryption).reload()
+    assert calls == 4
+    with pytest.raises(ConfigurationError, match="timeout"):
+        Keyring.from_callable(fetch, timeout=0)
+
+
+async def test_a_blocking_function_that_hangs_is_given_up() -> None:
+    release = threading.Event()
+    keyring = Keyring.from_callable(release.wait, timeout=0.02)
+    try:
+        with pytest.raises(StoreTimeout):
+            await stack().encrypt(keyring).over(MemoryStore()).put("k", 1)
+    finally:
+        release.set()
