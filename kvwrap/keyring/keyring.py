@@ -11,6 +11,7 @@ from typing import Any, Self
 from kvwrap.core.clock import Clock
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import text
+from kvwrap.keyring.calling import TIMEOUT
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.key import Algorithm, Key
 from kvwrap.keyring.live import LiveKeyring
@@ -97,7 +98,9 @@ class Keyring(NamedKeys[Key]):
         return cls._from_parsed(text.parse(secret, "the keyring's text"), "the keyring's text")
 
     @staticmethod
-    def from_callable(fetch: Callable[[], Any], *, refresh: float | None = None) -> KeySource:
+    def from_callable(
+        fetch: Callable[[], Any], *, refresh: float | None = None, timeout: float = TIMEOUT
+    ) -> KeySource:
         """Use the keys that a function returns, called when the store is opened.
 
         See `LiveKeyring`.
@@ -107,8 +110,9 @@ class Keyring(NamedKeys[Key]):
                 primary. Async, or else run in a thread.
             refresh: Seconds after which the function is called again. `None`: only when a key
                 is unknown.
+            timeout: Seconds within which the function must return.
         """
-        return LiveKeyring(fetch, _bind, refresh=refresh)
+        return LiveKeyring(fetch, _bind, refresh=refresh, timeout=timeout)
 
     @classmethod
     def _from_parsed(cls, parsed: text.ParsedKeyring, source: str) -> Self:

@@ -10,8 +10,9 @@ from typing import Any
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.ttl import checked_ttl
+from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import ConfigurationError, KvwrapError
-from kvwrap.keyring.calling import call
+from kvwrap.keyring.calling import TIMEOUT, call
 from kvwrap.keyring.cipher import Cipher
 from kvwrap.keyring.source import KeySource
 from kvwrap.keyring.static import PlainKeys
@@ -41,6 +42,7 @@ class LiveKeyring(KeySource):
         make_keys: Makes the keys from that value.
         refresh: Seconds after which the function is called again. `None`: only when a key is
             unknown, and by `store.find(Encryption).reload()`.
+        timeout: Seconds within which the function must return; a later call tries again.
 
     >>> from kvwrap import Keyring
     >>> Keyring.from_callable(lambda: Keyring.from_file("/run/secrets/keys"), refresh=60)
@@ -53,6 +55,7 @@ class LiveKeyring(KeySource):
         make_keys: MakeKeys,
         *,
         refresh: float | None = None,
+        timeout: float = TIMEOUT,
     ) -> None:
         if not callable(fetch):
             raise ConfigurationError(
@@ -62,10 +65,11 @@ class LiveKeyring(KeySource):
         self._fetch = fetch
         self._make_keys = make_keys
         self._refresh = refresh
+        self._timeout = checked_seconds(timeout, "timeout")
         self._interval = math.inf if refresh is None else checked_ttl(refresh)
 
     def bind(self, clock: Clock) -> LiveKeys:
-        return LiveKeys(self._fetch, self._make_keys, self._interval, clock)
+        return LiveKeys(self._fetch, self._make_keys, self._interval, self._timeout, clock)
 
     def __repr__(self) -> str:
         return f"LiveKeyring(refresh={self._refresh!r})"
@@ -81,11 +85,13 @@ class LiveKeys:
         fetch: Callable[[], Any],
         make_keys: MakeKeys,
         interval: float,
+        timeout: float,
         clock: Clock,
     ) -> None:
         self._fetch = fetch
         self._make_keys = make_keys
         self._interval = interval
+        self._timeout = timeout
         self._clock = clock
         self._locks = KeyedLocks()
         self._keys: PlainKeys | None = None
@@ -124,7 +130,7 @@ class LiveKeys:
         Raises:
             StoreUnavailable: The function failed. The cached keys stay in use.
         """
-        async with self._locks.hold("keys"):
+        async with self._locks.hold("keys", shares_errors=True):
             await self._load()
 
     async def _get_keys(self) -> PlainKeys:
@@ -135,7 +141,7 @@ class LiveKeys:
         return await self._refresh_if(lambda: self._clock.monotonic() >= self._refresh_at)
 
     async def _refresh_if(self, is_due: Callable[[], bool]) -> PlainKeys:
-        async with self._locks.hold("keys"):
+        async with self._locks.hold("keys", shares_errors=True):
             if self._keys is None:
                 return await self._load()
             # Checked under the lock: another caller may just have fetched.
@@ -148,7 +154,9 @@ class LiveKeys:
             return self._keys
 
     async def _load(self) -> PlainKeys:
-        fetched = await call(self._fetch, role="the function of Keyring.from_callable")
+        fetched = await call(
+            self._fetch, role="the function of Keyring.from_callable", bound=self._timeout
+        )
         self._keys = self._make_keys(fetched)
         now = self._clock.monotonic()
         self._refresh_at, self._retry_at = now + self._interval, now + _RETRY_DELAY

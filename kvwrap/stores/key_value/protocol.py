@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from kvwrap import errors
@@ -15,6 +16,8 @@ METHODS: Final = (
 
 MAX_TTL: Final = 1000 * 365 * 86400.0
 """Maximum ttl passed to the wrapped store, in seconds: its dates end with the year 9999."""
+
+_LARGEST: Final = sys.float_info.max
 
 # Errors of py-key-value by the names of their classes, since it may not be installed.
 _ERRORS: Final[dict[str, type[errors.KvwrapError]]] = {
@@ -48,6 +51,60 @@ def page_limit(wrapped: object) -> int | None:
         if isinstance(limit, int):
             return limit
     return None
+
+
+def checked_pairs(
+    answer: Any, count: int, wrapped: object, **context: Any
+) -> list[tuple[Any, float | None]]:
+    """Return the values and ttls that `ttl_many` of a wrapped store returned for `count` keys.
+
+    Raises:
+        StoreUnavailable: It returned something else.
+    """
+    pairs = list(answer) if isinstance(answer, Sequence) and not isinstance(answer, str) else []
+    for pair in pairs:
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            break
+        ttl = pair[1]
+        if ttl is not None and (
+            not isinstance(ttl, int | float) or isinstance(ttl, bool) or not abs(ttl) <= _LARGEST
+        ):
+            break
+    else:
+        if len(pairs) == count:
+            return [
+                (value, None if ttl is None or ttl >= MAX_TTL else float(ttl))
+                for value, ttl in pairs
+            ]
+    raise _broken(wrapped, "(value, seconds or None) for every key", "ttl", context)
+
+
+def checked_names(answer: Any, method: str, wrapped: object, **context: Any) -> list[str]:
+    """Return the names that `keys` or `collections` of a wrapped store returned.
+
+    Raises:
+        StoreUnavailable: It returned something else.
+    """
+    if isinstance(answer, Collection) and not isinstance(answer, str | bytes | Mapping):
+        names = list(answer)
+        if all(isinstance(name, str) and _is_unicode(name) for name in names):
+            return names
+    raise _broken(wrapped, "a list of names", method, context)
+
+
+def _is_unicode(name: str) -> bool:
+    return bool(name) and not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def _broken(
+    wrapped: object, expected: str, method: str, context: dict[str, Any]
+) -> errors.StoreUnavailable:
+    # What it returned is not shown, since it may contain values.
+    return errors.StoreUnavailable(
+        f"the wrapped {type(wrapped).__name__} must return {expected} from `{method}`, as the "
+        "AsyncKeyValue protocol says; it returned something else",
+        **context,
+    )
 
 
 def translate_error(error: Exception, wrapped: object, **context: Any) -> errors.KvwrapError:

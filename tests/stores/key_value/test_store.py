@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from kvwrap import (
     Capability,
     ConfigurationError,
     CorruptEntry,
+    KvwrapError,
     ReadOnlyViolation,
     StoreTimeout,
     StoreUnavailable,
@@ -267,3 +270,78 @@ def test_an_object_without_the_methods_is_refused() -> None:
 
 def test_the_description_names_the_wrapped_store() -> None:
     assert repr(adapt(MemoryStore())) == "KeyValueStore(MemoryStore)"
+
+
+class BreaksItsProtocol:
+    """Returns an answer of the test's from every method that reads."""
+
+    def __init__(self, one: Any, many: Any) -> None:
+        self.one, self.many = one, many
+
+    async def get(self, key: str, *, collection: str | None = None) -> Any:
+        return self.one
+
+    ttl = get
+
+    async def get_many(self, keys: Any, *, collection: str | None = None) -> Any:
+        return self.many
+
+    ttl_many = get_many
+
+    async def keys(self, collection: str | None = None) -> Any:
+        return self.many
+
+    async def collections(self) -> Any:
+        return self.many
+
+    async def put(self, *arguments: Any, **options: Any) -> bool:
+        return True
+
+    put_many = delete = delete_many = put
+
+
+BROKEN: list[Any] = [
+    *(None, "x", "xy", 5, b"xy", (1, 2, 3), (), {"a": 1}, [None, None, None], object()),
+    *(({"a": 1}, "x"), ({"a": 1}, math.nan), ({"a": 1}, math.inf), ({"a": 1}, -math.inf)),
+    *(({"a": 1}, True), ({"a": 1}, 10**400), ({"kvwrap": "A"}, None), ({"kvwrap": "é"}, None)),
+    *(([1], None), ({1}, None), ({"a": {1}}, None), ({"\ud800": 1}, None), ({"a": 1}, 1e300)),
+]
+
+
+@pytest.mark.parametrize("answer", BROKEN, ids=map(repr, range(len(BROKEN))))
+async def test_a_store_that_breaks_its_protocol_raises_errors_of_kvwrap(answer: Any) -> None:
+    for many in (answer, [answer, answer], [answer], ["\ud800", ""]):
+        for number in range(9):
+            with contextlib.suppress(KvwrapError):
+                await _call(adapt(BreaksItsProtocol(answer, many)), number)
+
+
+def _call(store: kvwrap.Store, number: int) -> Awaitable[object]:
+    match number:
+        case 0:
+            return store.get("k")
+        case 1:
+            return store.ttl("k")
+        case 2:
+            return store.delete("k")
+        case 3:
+            return store.get_many(["a", "b"])
+        case 4:
+            return store.delete_many(["a", "b"])
+        case 5:
+            return store.keys()
+        case 6:
+            return store.collections()
+        case 7:
+            return store.destroy()
+        case _:
+            return store.put("k", 1)
+
+
+async def test_an_answer_that_is_too_short_is_an_outage() -> None:
+    store = adapt(BreaksItsProtocol(({"a": 1}, None), [({"a": 1}, None)]))
+    assert await store.get("k") == {"a": 1}
+    with pytest.raises(StoreUnavailable, match="BreaksItsProtocol must return"):
+        await store.get_many(["a", "b"])
+    with pytest.raises(StoreUnavailable, match="a list of names from `keys`"):
+        await store.keys()
