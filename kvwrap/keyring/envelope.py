@@ -216,7 +216,7 @@ class EnvelopeKeys:
     async def _fetch(self, name: str) -> Cipher:
         cipher: Cipher | None = self._cache.get(name)
         if cipher is None:
-            async with self._locks.hold(name):
+            async with self._locks.hold(name, shares_errors=True):
                 cipher = self._cache.get(name)
                 if cipher is None:
                     cipher = self._cache[name] = await self._keyring.unwrap(name)

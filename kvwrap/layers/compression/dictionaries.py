@@ -127,7 +127,7 @@ class Dictionaries:
     async def refresh(self, collection: Collection) -> None:
         """Look up the collection's primary, unless that was done within `refresh` seconds."""
         if not self._is_fresh(collection):
-            async with self._locks.hold(collection):
+            async with self._locks.hold(collection, shares_errors=True):
                 if not self._is_fresh(collection):
                     await self._look_up_primary(collection)
 
