@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,9 @@ from kvwrap import (
     rewrite,
     stack,
 )
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.layers.base import Transform
 from tests.rewriting.entries import NEW, OLD
 
 pytestmark = pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
@@ -111,3 +114,54 @@ async def test_names_that_cannot_be_followed_are_refused() -> None:
     store = stack().compress().layer(Renames()).encrypt(NEW).over(MemoryStore())
     with pytest.raises(ConfigurationError, match=r"cannot follow entries through Renames"):
         await rewrite(store)
+
+
+class Holding(Passthrough):
+    """Holds what is written, as a journal does until the backend has it."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Entry] = {}
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        entries = await self.inner.read(collection, keys)
+        return [self.held.get(key, entry) for key, entry in zip(keys, entries, strict=True)]
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        self.held.update(zip(keys, entries, strict=True))
+        return [True] * len(keys)
+
+
+async def test_a_cache_behind_a_layer_that_holds_entries_is_not_bypassed() -> None:
+    """The backend does not have yet what the layer holds."""
+    base = MemoryStore()
+    await stack().encrypt(NEW).over(base).put("k", 1)
+    other = MemoryStore()
+    await stack().encrypt(OLD).over(other).put("k", 2)
+    near = stack().encrypt(NEW).layer(Holding()).read_through(lambda: MemoryStore(), ttl=30)
+    store = near.over(base)
+    (entry,) = await other.read(None, ["k"])
+    assert entry is not None
+    store.find(Holding).held["k"] = entry
+    report = await rewrite(store)
+    assert (report.rewritten, report.current, report.keys) == (1, 0, {"new": 1})
+    assert await store.get("k") == 2
+
+
+class Hiding(Transform):
+    """Hides every entry whose value is 0."""
+
+    def decode(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
+        return None if entry.body == b"0" else entry
+
+
+async def test_entries_that_users_must_not_find_count_as_gone() -> None:
+    base = MemoryStore()
+    await stack().encrypt(OLD).over(base).put_many(["a", "b", "c"], [0, 1, 0])
+    report = await rewrite(stack().layer(Hiding()).encrypt(NEW).over(base))
+    assert (report.seen, report.gone, report.rewritten, report.failed) == (3, 2, 1, 0)
