@@ -76,6 +76,6 @@ async def rows() -> AsyncIterator[Row]:
         f"{stored_size} bytes",
         f"{compressed} bytes",
         f"+{more} bytes",
-        "at most +64 bytes",
-        more <= 64,
+        "at most +88 bytes",
+        more <= 88,
     )
