@@ -123,7 +123,8 @@ class WriteBehind(Layer):
         self._sender.start()
 
     async def ready(self) -> None:
-        await super().ready()
+        if not self.is_open:
+            await super().ready()
         self._journal.check_process()
 
     async def teardown(self) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
-    asynccontextmanager,
     contextmanager,
     suppress,
 )
@@ -168,58 +167,59 @@ class CopyWrites(RefuseWrites):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None,
     ) -> list[bool]:
-        async with self._changing(collection, keys, entries):
+        try:
             written = await self._guard.call(self._inner.write, collection, keys, entries, expected)
             await self._copy(collection, keys, entries, written)
+        except BaseException as error:
+            await self._doubt(collection, keys, entries, error)
+            raise
         return written
 
     async def _remove(
         self, collection: Collection, keys: Sequence[str], expected: Sequence[Expected] | None
     ) -> list[bool]:
         nothing = [None] * len(keys)
-        async with self._changing(collection, keys, nothing):
+        try:
             removed = await self._guard.call(self._inner.remove, collection, keys, expected)
             # The other store may have an entry that the inner one does not have.
             succeeded = removed if expected is not None else [True] * len(keys)
             await self._copy(collection, keys, nothing, succeeded)
+        except BaseException as error:
+            await self._doubt(collection, keys, nothing, error)
+            raise
         return removed
 
     async def _touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
-        async with self._changing(collection, keys, None):
+        try:
             touched = await self._guard.call(self._inner.touch, collection, keys, expires)
             if not await self._mirror.touch(collection, keys, expires, touched):
                 self._doubts.add(_qualified(collection, keys))
+        except BaseException as error:
+            await self._doubt(collection, keys, None, error)
+            raise
         return touched
 
-    @asynccontextmanager
-    async def _changing(
+    async def _doubt(
         self,
         collection: Collection,
         keys: Sequence[str],
         entries: Sequence[Entry | None] | None,
-    ) -> AsyncIterator[None]:
-        """Doubt the keys if the block fails or is cancelled, except those known to be changed.
+        error: BaseException,
+    ) -> None:
+        """Doubt the keys of a change that failed or was cancelled, except those known.
 
-        These are copied, if the entries are known.
+        Known are the keys that were changed, which are copied if their entries are known, and
+        keys that were not sent or that were refused.
         """
-        try:
-            yield
-        except CircuitOpen as error:
-            if error.succeeded:
-                self._doubts.add(_qualified(collection, keys))
-            raise  # otherwise the inner store was not called
-        except StoreUnavailable as error:
-            self._doubts.add(_qualified(collection, keys))
-            if entries is not None and error.succeeded:
-                await self._copy(collection, keys, entries, succeeded_flags(keys, error))
-            raise
-        except BaseException as error:
-            # The refusal of the only key changed nothing.
-            if not isinstance(error, KvwrapError) or len(keys) > 1:
-                self._doubts.add(_qualified(collection, keys))
-            raise
+        known = isinstance(error, KvwrapError) and error.succeeded
+        is_refused = isinstance(error, KvwrapError) and not isinstance(error, StoreUnavailable)
+        if (is_refused and len(keys) == 1) or (isinstance(error, CircuitOpen) and not known):
+            return
+        self._doubts.add(_qualified(collection, keys))
+        if entries is not None and isinstance(error, KvwrapError) and error.succeeded:
+            await self._copy(collection, keys, entries, succeeded_flags(keys, error))
 
     async def _copy(
         self,

@@ -140,14 +140,24 @@ class JournalFile:
 
     def _check_space(self, size: int) -> None:
         # Once for the log, once for the database when the log is copied into it.
-        needed = 2 * size + self._log_size() + _RESERVE
-        free = shutil.disk_usage(self._path.parent).free
-        if free < needed:
+        needed = 2 * size + _RESERVE
+        if self._free_space() >= needed + self._log_size():
+            return
+        # The log may hold what is deleted by now, and the database unused pages.
+        with self._translated():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            (pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+        needed += self._log_size() - min(size, pages * page_size)
+        if (free := self._free_space()) < needed:
             raise StoreFull(
                 f"the disk of the journal {str(self._path)!r} must have {needed} bytes free; it "
                 f"has {free}. Nothing was accepted; free some space",
                 store=self._owner,
             )
+
+    def _free_space(self) -> int:
+        return shutil.disk_usage(self._path.parent).free
 
     def forget(self, numbers: Sequence[int]) -> None:
         """Delete the pending changes with these numbers, after they were sent.

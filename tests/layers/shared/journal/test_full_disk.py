@@ -191,3 +191,25 @@ async def test_a_value_that_no_row_holds_is_too_large(
     with pytest.raises(ValueTooLarge, match="1000 bytes"):
         await store.put("k", "x" * 1001)
     await store.put("k", "x")
+
+
+async def test_a_journal_that_has_filled_its_disk_itself_accepts_again_when_all_was_sent(
+    store: Store, backend: FaultyStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 3_000_000
+
+    def usage(folder: Path) -> Usage:
+        used = sum(file.stat().st_size for file in path.parent.iterdir())
+        return Usage(size, used, size - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    for _ in range(3):
+        backend.gate.clear()
+        writes = [store.put(f"k{number}", "x" * 20_000) for number in range(200)]
+        outcomes = [await asyncio.gather(write, return_exceptions=True) for write in writes]
+        accepted = outcomes.count([None])
+        assert accepted > 20
+        assert [type(error) for (error,) in outcomes].count(StoreFull) == 200 - accepted
+        backend.gate.set()
+        await store.find(WriteBehind).flush()
+        assert len(backend) >= accepted
