@@ -85,11 +85,33 @@ class Atomic(Contract):
         assert await store.write(None, ["a", "x"], entries[:2], [None, None]) == [True, True]
 
     @needs(Capability.COMPARE_AND_PUT)
+    async def test_a_condition_is_of_one_key_in_one_collection(self, store: Store) -> None:
+        """An entry may be in several places, with one version."""
+        await store.put("a", "value")
+        entry = await _entry(store, "a")
+        places = [(None, "b"), ("c", "a"), ("d", "a"), ("c", "b")]
+        for collection, key in places:
+            await store.write(collection, [key], [entry])
+        changed = entry.with_expiry(entry.expires_at, entry.version ^ 1)
+        for other in ((entry.version + 1) % 2**64, (entry.version - 1) % 2**64):
+            assert await store.write("c", ["a"], [changed], [other]) == [False]
+        assert await store.write("c", ["a"], [changed], [entry.version]) == [True]
+        assert await store.remove(None, ["a"], [entry.version]) == [True]
+        assert not await store.exists("a")
+        found = [
+            (await _entry(store, key, collection)).version == entry.version
+            for collection, key in places
+        ]
+        assert found == [True, False, True, True]
+
+    @needs(Capability.COMPARE_AND_PUT)
     async def test_only_what_is_expected_is_removed(self, store: Store) -> None:
         await store.put_many(["a", "b", "c"], ["a", "b", "c"])
         versions = [await _version(store, key) for key in "abc"]
-        others = [version ^ 1 for version in versions]
+        others = [(version + 1) % 2**64 for version in versions]
         assert await store.remove(None, ["a", "b", "c"], others) == [False] * 3
+        lower = [(version - 1) % 2**64 for version in versions]
+        assert await store.remove(None, ["a", "b", "c"], lower) == [False] * 3
         assert await store.remove(None, ["a", "missing"], [versions[1], versions[0]]) == [False] * 2
         assert await store.get_many(["a", "b", "c"]) == ["a", "b", "c"]
         mixed = [versions[0], others[1], None]
@@ -277,8 +299,8 @@ class Atomic(Contract):
                 assert await store.get("key") == "newest"
 
 
-async def _entry(store: Store, key: str) -> Entry:
-    (entry,) = await store.read(None, [key])
+async def _entry(store: Store, key: str, collection: str | None = None) -> Entry:
+    (entry,) = await store.read(collection, [key])
     assert entry is not None
     return entry
 

@@ -182,16 +182,20 @@ class Expiry(Contract):
         self, store: Store, clock: ManualClock
     ) -> None:
         """Many of them, so that no store has freed all by the way."""
-        keys = [f"k{number}" for number in range(20)]
-        await store.put_many(keys, [1] * 20, ttl=5)
+        keys = [f"k{number:02}" for number in range(40)]
+        await store.put_many(keys, [1] * 40, ttl=5)
         entries = [entry for entry in await store.read(None, keys) if entry is not None]
         versions = [entry.version for entry in entries]
         others = [entry.with_expiry(None, entry.version ^ 1) for entry in entries]
         clock.advance(5)
-        assert await store.write(None, keys, others, versions) == [False] * 20
-        assert await store.remove(None, keys[:10], versions[:10]) == [False] * 10
-        assert await store.write(None, keys, others, [ABSENT] * 20) == [True] * 20
-        assert await store.get_many(keys) == [1] * 20
+        # From the last, since a store frees the first ones first.
+        assert await store.write(None, [keys[39]], [others[39]], [versions[39]]) == [False]
+        assert await store.remove(None, [keys[38]], [versions[38]]) == [False]
+        assert await store.write(None, [keys[37]], [others[37]], [ABSENT]) == [True]
+        assert not await store.delete(keys[36])
+        assert await store.write(None, keys[:5], others[:5], versions[:5]) == [False] * 5
+        assert await store.write(None, keys[5:9], others[5:9], [ABSENT] * 4) == [True] * 4
+        assert await store.get_many([keys[5], keys[37], keys[39]]) == [1, 1, None]
 
     async def test_expire(self, store: Store, clock: ManualClock) -> None:
         await store.put_many(["shorter", "longer", "never"], [1, 2, 3], ttl=100)

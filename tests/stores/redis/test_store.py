@@ -9,7 +9,9 @@ from typing import Any
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import ABSENT
 from kvwrap.stores.redis import RedisStore
+from kvwrap.stores.redis.scripts import lifetime_argument, version_argument
 from kvwrap.testing import ManualClock
 
 
@@ -135,7 +137,9 @@ async def test_scripts_are_sent_again_when_the_server_forgets_them(
 
 COUNTING = """
 import asyncio, sys
+from kvwrap.core.primitives import ABSENT
 from kvwrap.stores.redis import RedisStore
+from kvwrap.stores.redis.scripts import lifetime_argument, version_argument
 
 async def main():
     async with RedisStore(sys.argv[1], namespace=sys.argv[2]) as store:
@@ -157,3 +161,45 @@ async def test_two_processes_of_eight_tasks_share_a_counter_exactly(
     for process in processes:
         assert await asyncio.to_thread(process.wait, timeout=100) == 0
     assert await store.get("count") == 16_000
+
+
+def test_the_arguments_of_scripts() -> None:
+    assert lifetime_argument(None, 5) == ""
+    assert lifetime_argument(105.0, 5.0) == "100000"
+    assert lifetime_argument(105.0004, 5.0) == "100001"  # never less than the entry lives
+    assert lifetime_argument(5.0001, 5.0) == "1"
+    assert lifetime_argument(5.0, 5.0) == "0"
+    assert lifetime_argument(4.0, 5.0) == "0"
+    assert version_argument(None) == b"any"
+    assert version_argument(ABSENT) == b"none"
+    assert version_argument(0) == bytes(8)
+    assert version_argument(2**64 - 1) == b"\xff" * 8
+    assert version_argument(2**64) == version_argument(-1) == b"no version"
+
+
+async def test_redis_keeps_an_entry_until_its_very_end(
+    store: RedisStore, client: Any, namespace: str
+) -> None:
+    for write in (
+        store.put("a", 1, ttl=100_000),
+        store.put_many(["a"], [1], ttl=100_000),
+        store.put_if_absent("b", 1, ttl=100_000),
+    ):
+        await write
+    for key in "ab":
+        assert 99_990_000 < await client.pttl(f"{namespace}::{key}") <= 100_000_001
+
+
+async def test_removing_what_has_expired_frees_it(
+    redis_url: str, client: Any, namespace: str, clock: ManualClock
+) -> None:
+    async with RedisStore(redis_url, namespace=namespace, clock=clock) as store:
+        await store.put_many(["a", "b", "c"], [1, 2, 3], ttl=100)
+        entries = [entry for entry in await store.read(None, ["a", "b", "c"]) if entry]
+        clock.advance(100)
+        assert await store.delete("a") is False
+        assert await store.remove(None, ["b"], [entries[1].version ^ 1]) == [False]
+        # A conditional write of an entry that has expired meanwhile removes what is there.
+        assert await store.write(None, ["c"], [entries[2]], [ABSENT]) == [True]
+        names = [f"{namespace}::{key}" for key in "abc"]
+        assert await client.exists(*names) == 0
