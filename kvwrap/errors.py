@@ -3,6 +3,11 @@
 Each derives from `KvwrapError` and from the matching built-in exception, so code that
 knows nothing of kvwrap catches it too. Messages name the store, the collection and the
 key. They never contain a value, a password or an encryption key.
+
+`StoreUnavailable` and its subclasses are outages: the same call may succeed later, and calls for
+other keys fail too. Every other error is a refusal of this call: the backend answers, and refuses
+this entry or key for good (`ValueTooLarge`, `AccessDenied`, `CorruptEntry`, …). A layer that keeps
+changes for later sets such a change aside and goes on with the others.
 """
 
 from __future__ import annotations
@@ -76,7 +81,10 @@ class SerializationError(KvwrapError, ValueError):
 
 
 class CorruptEntry(KvwrapError, ValueError):
-    """Stored bytes are truncated, altered, stored under another key, or not an entry."""
+    """Stored bytes are truncated, altered, stored under another key, or not an entry.
+
+    Writing raises it too, where the backend has something under the key that it must not replace.
+    """
 
 
 class DecryptionError(KvwrapError, ValueError):
