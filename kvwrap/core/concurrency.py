@@ -83,7 +83,14 @@ class _Queue:
     def __init__(self, loop: asyncio.AbstractEventLoop, turn: _Turn) -> None:
         self.loop = loop
         self.turn = turn
-        self.waiters: deque[tuple[asyncio.Future[BaseException | None], bool]] = deque()
+        self.waiters: deque[tuple[_Waiter, bool]] = deque()
+
+
+_Failure = tuple[Exception, TracebackType | None]
+"""The error that others share, and its traceback at the end of the block that raised it."""
+
+_Waiter = asyncio.Future[_Failure | None]
+"""Gets None when it is its turn, or a failure to raise."""
 
 
 _turns: ContextVar[tuple[_Turn, ...]] = ContextVar("kvwrap_turns", default=())
@@ -143,11 +150,11 @@ class Hold:
                     turn.waits_for.append(queue)
         if is_deadlock:
             raise _deadlock() if self._deadlock is None else self._deadlock()
-        future: asyncio.Future[BaseException | None] = queue.loop.create_future()
+        future: _Waiter = queue.loop.create_future()
         waiter = (future, self._shares_errors)
         queue.waiters.append(waiter)
         try:
-            error = await future
+            failure = await future
         except BaseException:
             if not future.done() or future.cancelled():
                 if waiter in queue.waiters:  # a release may have passed over it meanwhile
@@ -158,8 +165,10 @@ class Hold:
         finally:
             for turn in outer:
                 turn.waits_for.remove(queue)
-        if error is not None:
-            raise error.with_traceback(error.__traceback__)
+        if failure is not None:
+            # Each that waits raises it, and each would lengthen its traceback.
+            error, traceback = failure
+            raise error.with_traceback(traceback)
         queue.turn = self._turn
 
     async def __aexit__(
@@ -177,9 +186,10 @@ class Hold:
         waiters = queue.waiters
         if not queue.loop.is_closed():
             if error is not None:
+                failure = (error, error.__traceback__)
                 for waiter in [each for each in waiters if each[1]]:
                     waiters.remove(waiter)
-                    _wake(waiter[0], error)
+                    _wake(waiter[0], failure)
             while waiters:
                 if _wake(waiters.popleft()[0], None):
                     return
@@ -187,11 +197,11 @@ class Hold:
             del self._queues[self._name]
 
 
-def _wake(future: asyncio.Future[BaseException | None], error: Exception | None) -> bool:
-    """Hand the lock or an error to a waiter. Returns False if it no longer waits."""
+def _wake(future: _Waiter, failure: _Failure | None) -> bool:
+    """Hand the lock or a failure to a waiter. Returns False if it no longer waits."""
     if future.done():
         return False
-    future.set_result(error)
+    future.set_result(failure)
     return True
 
 

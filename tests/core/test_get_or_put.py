@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import traceback
 
 import pytest
 
@@ -161,6 +162,22 @@ async def test_those_who_wait_for_a_failing_factory_get_its_error():
     with pytest.raises(LookupError):
         await store.get_or_put("k", fails)
     assert len(calls) == 2, "those who come later try again"
+
+
+async def test_the_traceback_of_a_shared_error_does_not_grow():
+    async def fails():
+        await asyncio.sleep(0.001)
+        raise LookupError("no")
+
+    async def frames(store):
+        try:
+            await store.get_or_put("k", fails)
+        except LookupError as error:
+            return len(list(traceback.walk_tb(error.__traceback__)))
+
+    store = MemoryStore()
+    lengths = await asyncio.gather(*(frames(store) for _ in range(20)))
+    assert max(lengths) <= lengths[0] + 3
 
 
 async def test_an_increment_that_waits_for_a_failing_factory_is_made():
