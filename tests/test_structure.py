@@ -149,6 +149,20 @@ def test_no_import_circle(trees: dict[str, ast.Module]) -> None:
         visit(name, ())
 
 
+def test_threads_are_those_of_one_module(trees: dict[str, ast.Module]) -> None:
+    """Executors of the standard library fill up, and refuse work or delay the end of a program."""
+    wrong = [
+        f"kvwrap/{name}:{node.lineno} uses {used}"
+        for name, tree in trees.items()
+        if name != "core/threads.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Name)
+        for used in [node.attr if isinstance(node, ast.Attribute) else node.id]
+        if used in {"to_thread", "ThreadPoolExecutor", "ProcessPoolExecutor"}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_imports_stand_at_the_top(trees: dict[str, ast.Module]) -> None:
     late = set()
     for name, tree in trees.items():
