@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from kvwrap.core.primitives import Collection
@@ -16,6 +16,9 @@ from kvwrap.stores.redis.scripts import Script
 CHUNK_SIZE: Final = 1000
 """Maximum number of commands in a round trip, so that a large batch does not block others."""
 
+
+CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""Maximum size of the values in a round trip, far below the limit of a server's query buffer."""
 
 SMALLEST_LIMIT: Final = 1024 * 1024
 """The lowest limit of a value's size that a server can have (proto-max-bulk-len), in bytes."""
@@ -193,21 +196,24 @@ class Server:
         collection: Collection,
         keys: Sequence[str],
         send: Callable[[slice], Awaitable[list[Any]]],
+        sizes: Sequence[int] | None = None,
     ) -> list[Any]:
-        """Run the commands for many keys in round trips of up to `CHUNK_SIZE` keys.
+        """Run the commands for many keys in round trips of `CHUNK_SIZE` keys and `CHUNK_BYTES`.
 
         Args:
             collection: Collection of the keys, for errors.
             keys: The keys.
             send: Runs the commands for a slice of the keys, and returns an answer for each.
+            sizes: The sizes in bytes of the values that are sent for the keys.
 
         Returns:
             The answers for all keys. The first error of Redis among them is raised.
         """
         answers: list[Any] = []
-        for start in range(0, len(keys), CHUNK_SIZE):
+        for part in _parts(len(keys), sizes):
+            start = part.start
             try:
-                chunk = await send(slice(start, start + CHUNK_SIZE))
+                chunk = await send(part)
             except KvwrapError as error:
                 error.collection = collection
                 error.succeeded = tuple(keys[:start]) if start else None
@@ -231,3 +237,18 @@ class Server:
 
     def _translate(self, error: Exception, **context: Any) -> KvwrapError:
         return translate_error(error, self._address, store=self._store, **context)
+
+
+def _parts(count: int, sizes: Sequence[int] | None) -> Iterator[slice]:
+    """Divide a batch into parts for one round trip each. A value over the limit is alone."""
+    if sizes is None or sum(sizes) <= CHUNK_BYTES:
+        for start in range(0, count, CHUNK_SIZE):
+            yield slice(start, start + CHUNK_SIZE)
+        return
+    start = total = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == CHUNK_SIZE or total + size > CHUNK_BYTES):
+            yield slice(start, index)
+            start, total = index, 0
+        total += size
+    yield slice(start, count)

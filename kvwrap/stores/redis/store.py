@@ -181,7 +181,8 @@ class RedisStore(Store):
     ) -> list[bool]:
         names = self._names(collection, keys)
         values = [self._form.encode(entry, collection, key) for entry, key in zip(entries, keys)]
-        await self._check_sizes(collection, keys, values)
+        sizes = [len(value) for value in values]
+        await self._check_sizes(collection, keys, sizes)
         now = self.clock.time()
         lifetimes = [lifetime_argument(entry.expires_at, now) for entry in entries]
         if expected is None and self._form.is_shared:
@@ -196,13 +197,13 @@ class RedisStore(Store):
                 )
             ]
             answers = await self._server.run_in_chunks(
-                collection, keys, lambda chunk: self._server.run_script(WRITE, calls[chunk])
+                collection, keys, lambda chunk: self._server.run_script(WRITE, calls[chunk]), sizes
             )
             return [answer == 1 for answer in answers]
         if len(names) > 1 and not any(lifetimes):
             pairs = list(zip(names, values, strict=True))
             await self._server.run_in_chunks(
-                collection, keys, lambda chunk: self._set_all(pairs[chunk])
+                collection, keys, lambda chunk: self._set_all(pairs[chunk]), sizes
             )
         else:
             commands = [
@@ -212,7 +213,7 @@ class RedisStore(Store):
                 for name, value, lifetime in zip(names, values, lifetimes, strict=True)
             ]
             await self._server.run_in_chunks(
-                collection, keys, lambda chunk: self._server.run_commands(commands[chunk])
+                collection, keys, lambda chunk: self._server.run_commands(commands[chunk]), sizes
             )
         return [True] * len(names)
 
@@ -221,17 +222,17 @@ class RedisStore(Store):
         return [True] * len(pairs)
 
     async def _check_sizes(
-        self, collection: Collection, keys: Sequence[str], values: Sequence[bytes]
+        self, collection: Collection, keys: Sequence[str], sizes: Sequence[int]
     ) -> None:
         """Raise ValueTooLarge for a value that the server will not take."""
-        largest = max(map(len, values), default=0)
+        largest = max(sizes, default=0)
         if largest <= SMALLEST_LIMIT or largest <= (limit := await self._server.limit(largest)):
             return
-        for key, value in zip(keys, values):
-            if len(value) > limit:
+        for key, size in zip(keys, sizes):
+            if size > limit:
                 raise ValueTooLarge(
                     f"a value must not be larger than the server's proto-max-bulk-len, {limit} "
-                    f"bytes; got {len(value)} bytes. Nothing was written: raise the limit, or "
+                    f"bytes; got {size} bytes. Nothing was written: raise the limit, or "
                     "store smaller values",
                     store=self.name,
                     collection=collection,

@@ -199,6 +199,30 @@ async def test_a_failure_in_a_later_part_of_a_batch_names_the_keys_that_succeede
         assert caught.value.succeeded == tuple(keys[:20])
 
 
+@pytest.mark.parametrize("ttl", [None, 50])
+async def test_a_large_batch_is_divided_by_the_size_of_its_values(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch, ttl: float | None
+) -> None:
+    monkeypatch.setattr(server, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(server, "CHUNK_BYTES", 1000)
+    values = ["x" * size for size in (10, 700, 400, 2000, 1, 1, 1, 1, 1, 900, 10)]
+    keys = [f"k{number}" for number in range(len(values))]
+    async with (
+        RedisStore(own_server.url) as store,
+        redis.asyncio.Redis.from_url(own_server.url) as client,
+    ):
+        await store.put_many(keys, values, ttl=ttl)
+        assert await store.get_many(keys) == values
+        assert await store.put_many([], []) is None
+        assert await store.write(None, keys, [e for e in await store.read(None, keys) if e]) == (
+            [True] * len(keys)
+        )
+        if ttl is None:
+            statistics = await client.info("commandstats")
+            # [10, 700], [400], [2000], [1, 1, 1, 1], [1, 900], [10], twice
+            assert statistics["cmdstat_mset"]["calls"] == 2 * 6
+
+
 def test_errors_never_quote_the_command() -> None:
     for kind in (redis.exceptions.ResponseError, redis.exceptions.ConnectionError):
         error = translate_error(kind("Command # 1 (SET a secret) caused error"), "host:6379")
