@@ -19,7 +19,7 @@ from kvwrap.errors import StoreTimeout, StoreUnavailable, UnsupportedOperation
 
 T = TypeVar("T")
 
-_END_TIMEOUT = 10.0
+END_TIMEOUT = 10.0
 """Seconds for which `close` waits for the thread, whose tasks have been cancelled."""
 
 
@@ -168,10 +168,10 @@ class Portal:
         assert finalizer is not None
         assert thread is not None
         finalizer()
-        thread.join(_END_TIMEOUT)
+        thread.join(END_TIMEOUT)
         if thread.is_alive():
             raise StoreTimeout(
-                f"the blocking view's thread did not end within {_END_TIMEOUT:g} s of its close, "
+                f"the blocking view's thread did not end within {END_TIMEOUT:g} s of its close, "
                 "because a task on it ignores its cancellation"
             )
 

@@ -180,7 +180,7 @@ def test_a_factory_that_exits_ends_its_caller_only(error: type[BaseException]) -
 def test_a_task_that_ignores_its_cancellation_does_not_hold_close(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kvwrap.views.portal._END_TIMEOUT", 0.05)
+    monkeypatch.setattr("kvwrap.views.portal.END_TIMEOUT", 0.05)
     go = threading.Event()
 
     async def stubborn() -> None:
