@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from kvwrap.core.basic import ValueHook
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
+from kvwrap.core.described import is_secret
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding, warn
 from kvwrap.core.lifecycle import Lifecycle
@@ -71,6 +72,11 @@ class Layer(Nested):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy, pickled or not, is a description again: running parts are not copied.
+        if any(is_secret(name) for name, value in self.arguments.items() if value is not None):
+            raise TypeError(
+                f"{self.name} cannot be pickled, since it has a secret: build the stack in each "
+                "process"
+            )
         args, kwargs = self._constructor_arguments
         return _rebuild, (type(self), args, kwargs, self.configured)
 

@@ -117,12 +117,20 @@ class _PydanticConverter(Converter[T]):
             raise self._mismatch(error) from None
         except TypeError:
             raise Mismatch(f"expected JSON, got {type(value).__name__}") from None
+        except self._misuse:
+            raise
+        except Exception as error:
+            raise _of_the_model(error) from None
 
     def check(self, value: Any) -> T:
         try:
             return self._adapter.validate_python(value)
         except self._invalid as error:
             raise self._mismatch(error) from None
+        except self._misuse:
+            raise
+        except Exception as error:
+            raise _of_the_model(error) from None
 
     def complete(self, value: Any) -> Any:
         return self._adapter.dump_python(self.check(value), mode="json")
@@ -172,6 +180,8 @@ class _MsgspecConverter(Converter[T]):
             instance: T = msgspec.convert(value, self._model, strict=self._strict, str_keys=True)
         except msgspec.ValidationError as error:
             raise Mismatch(_without_values(error)) from None
+        except Exception as error:
+            raise _of_the_model(error) from None
         return instance
 
     def check(self, value: Any) -> T:
@@ -179,10 +189,20 @@ class _MsgspecConverter(Converter[T]):
             instance: T = msgspec.convert(value, self._model, strict=self._strict)
         except msgspec.ValidationError as error:
             raise Mismatch(_without_values(error)) from None
+        except Exception as error:
+            raise _of_the_model(error) from None
         return instance
 
     def complete(self, value: Any) -> Any:
         return _to_json(self.check(value))
+
+
+def _of_the_model(error: Exception) -> Mismatch:
+    """Return the mismatch for an error of the model's own code, such as `__post_init__`.
+
+    Its text may quote the value, so neither it nor the error is shown.
+    """
+    return Mismatch(f"the model's own code raised {type(error).__name__}")
 
 
 _SAFE = ("Expected `", "Object missing required field `")

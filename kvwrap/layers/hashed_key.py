@@ -6,7 +6,7 @@ import hashlib
 from binascii import b2a_base64
 from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
@@ -45,7 +45,8 @@ class HashedKey(Layer):
     letters, digits, `-` and `_`. The collection's name is part of the input, so one key looks
     different in every collection. Among 10^12 keys, the probability that any two have the
     same hash is below 1 in 10^14. An entry is found only with its key and this secret. Keys
-    cannot be enumerated, and with another secret no entry is found.
+    cannot be enumerated, and with another secret no entry is found. The layer cannot be
+    pickled, because of the secret.
 
     Args:
         secret: At least 16 bytes, or text that is at least 16 bytes long, or a `Key`. It
@@ -64,6 +65,12 @@ class HashedKey(Layer):
         self._hashes_collections = checked_flag(collections, "collections")
         self._key_hash = lru_cache(_CACHED_COLLECTIONS)(self._start_hash)
         self._target = lru_cache(_CACHED_COLLECTIONS)(self._map_collection)
+
+    def __copy__(self) -> Self:
+        return self.clone()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.clone()
 
     def _start_hash(self, collection: Collection) -> Any:
         """Return the hash state after the collection's name. A key is added to a copy of it."""

@@ -7,9 +7,10 @@ import datetime
 import enum
 import subprocess
 import sys
+import traceback
 import typing
 import uuid
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 import pydantic
@@ -322,3 +323,45 @@ async def test_any_dataclass_comes_back_unchanged(user):
     users = MemoryStore().typed(DataUser)
     await users.put("a", user)
     assert await users.get("a") == user
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "pydantic", "struct"])
+async def test_an_error_of_the_models_own_code_shows_no_value(kind: str) -> None:
+    model: Any
+    if kind == "pydantic":
+
+        class Model(pydantic.BaseModel):
+            x: str
+
+            @pydantic.field_validator("x")
+            @classmethod
+            def check(cls, x: str) -> str:
+                raise ZeroDivisionError(f"no {x}")
+
+        model = Model
+    else:
+
+        class Base:
+            def __post_init__(self) -> None:
+                raise ZeroDivisionError(f"no {self.x}")  # type: ignore[attr-defined]
+
+        if kind == "dataclass":
+
+            @dataclasses.dataclass
+            class Data(Base):
+                x: str
+
+            model = Data
+        else:
+
+            class Struct(msgspec.Struct):
+                x: str
+                __post_init__ = Base.__post_init__
+
+            model = Struct
+    store = MemoryStore()
+    await store.put("k", {"x": "hunter2"})
+    with pytest.raises(InvalidValue, match="own code raised ZeroDivisionError") as caught:
+        await store.typed(model).get("k")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert await store.typed(model, on_invalid="ignore").get("k") is None

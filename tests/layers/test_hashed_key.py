@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 import re
 from typing import Any
 
@@ -149,3 +151,11 @@ def test_known_mistakes_are_reported() -> None:
     assert stack().hash_keys(SECRET).route(route).over(MemoryStore()).findings == ()
     with pytest.warns(StackWarning, match="layer-under-one-store"):
         stack().route(route, by="key").hash_keys(SECRET).over(MemoryStore())
+
+
+def test_the_secret_leaves_the_process_in_no_pickle() -> None:
+    layers = stack().retry(5).hash_keys(SECRET)
+    with pytest.raises(TypeError, match="HashedKey cannot be pickled, since it has a secret"):
+        pickle.dumps(layers)
+    assert copy.deepcopy(layers) == layers
+    assert copy.copy(layers) == layers

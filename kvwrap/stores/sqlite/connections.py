@@ -17,6 +17,9 @@ from kvwrap.errors import ConfigurationError, StoreFull, StoreTimeout, StoreUnav
 
 T = TypeVar("T")
 
+MEMORY: Final = ":memory:"
+"""The path of a database in memory."""
+
 _PAUSE: Final = 0.002
 """Seconds between two attempts to begin a transaction, or to interrupt a call."""
 
@@ -156,7 +159,15 @@ class ConnectionThread:
 
 
 def connect(path: str, timeout: float) -> sqlite3.Connection:
-    """Open a connection that waits up to `timeout` seconds for transactions of others."""
+    """Open a connection that waits up to `timeout` seconds for transactions of others.
+
+    A file that does not exist is created for this user alone. SQLite gives the files beside it
+    the same permissions.
+    """
+    if path != MEMORY:
+        # Errors are SQLite's to tell, with its own names.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=False
     )

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.clock import Clock
@@ -18,6 +18,7 @@ from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.stores.shared import urls
 from kvwrap.stores.sqlite.connections import (
+    MEMORY,
     ConnectionThread,
     checked_path,
     connect,
@@ -26,8 +27,6 @@ from kvwrap.stores.sqlite.connections import (
 from kvwrap.stores.sqlite.table import Table
 
 T = TypeVar("T")
-
-_MEMORY: Final = ":memory:"
 
 
 class SQLiteStore(Store):
@@ -73,10 +72,10 @@ class SQLiteStore(Store):
         given = checked_path(path)
         # A relative path is that of the folder in which the store was created, whatever folder
         # the process is in when the file is opened.
-        self._path = given if given == _MEMORY else str(Path(given).absolute())
+        self._path = given if given == MEMORY else str(Path(given).absolute())
         self._timeout = checked_seconds(timeout, "timeout", zero=True)
         self._table = Table(table, self.clock, store=self.name)
-        if self._path == _MEMORY:
+        if self._path == MEMORY:
             self.capabilities -= {Capability.PERSISTENT, Capability.SHARED}
 
     @classmethod
@@ -97,11 +96,11 @@ class SQLiteStore(Store):
                 f"path) or sqlite:////var/lib/app.db (absolute path){host}"
             )
         options = urls.parse_options(parts.query, {"table": urls.TEXT, "timeout": urls.NUMBER})
-        return cls(urls.path_of(parts) or _MEMORY, **options)
+        return cls(urls.path_of(parts) or MEMORY, **options)
 
     @property
     def location(self) -> str:
-        path = self._path if self._path == _MEMORY else str(Path(self._path).resolve())
+        path = self._path if self._path == MEMORY else str(Path(self._path).resolve())
         return f"table {self._table.name!r} of the SQLite file {path!r}"
 
     # -- opening and closing -----------------------------------------------------------
@@ -112,7 +111,7 @@ class SQLiteStore(Store):
         self._writer = self._reader = ConnectionThread(name, self._timeout)
         try:
             await self._run_on(self._writer, self._open, self._writer)
-            if self._path != _MEMORY:
+            if self._path != MEMORY:
                 # A second connection, so that reads do not wait while a write waits for the disk.
                 # A database in memory belongs to one connection.
                 self._reader = ConnectionThread(f"{name} reader", self._timeout)
@@ -233,7 +232,7 @@ class SQLiteStore(Store):
             StoreTimeout: The file was in use all the time.
         """
         await self._check_usable()
-        if self._path != _MEMORY:
+        if self._path != MEMORY:
             await self._run_on(self._writer, self._truncate_log)
 
     def _truncate_log(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -227,3 +228,16 @@ async def test_a_relative_path_is_that_of_the_folder_where_the_store_was_created
         async with store:
             assert await store.get("a") == 1
     assert [path.name for path in tmp_path.rglob("*.db")] == ["app.db"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+async def test_new_files_are_for_their_user_alone(file: Path) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("k", 1)
+        made = sorted(file.parent.iterdir())
+        assert len(made) > 1, "there is a log beside the file"
+        assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
+    file.chmod(0o640)
+    async with SQLiteStore(file) as store:
+        assert await store.get("k") == 1
+    assert file.stat().st_mode & 0o777 == 0o640, "a file that exists stays as it is"
