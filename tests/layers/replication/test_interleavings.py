@@ -15,7 +15,9 @@ from tests.layers.interleaving import World, play, some_orders
 from tests.layers.linearizability import History
 from tests.layers.replication.processes import process
 
-RUNS = 10_000 if SOAK else 120
+RUNS = 2_000 if SOAK else 120
+
+pytestmark = pytest.mark.timeout(900 if SOAK else 120)
 
 CONDITIONAL = ("increment", "increment", "put_if_absent", "pop")
 CHANGES = ("put", "delete", *CONDITIONAL)

@@ -15,6 +15,8 @@ from tests.conftest import SOAK
 from tests.layers.replication.worker import replicated
 
 INCREMENTS = [20_000] * 3 if SOAK else [3_000, 1_000, 1_000]
+
+pytestmark = pytest.mark.timeout(1_200 if SOAK else 120)
 ROOT = Path(__file__).parents[3]
 
 

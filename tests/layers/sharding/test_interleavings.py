@@ -18,7 +18,9 @@ from tests.layers.connections import Offset, connect_gated
 from tests.layers.interleaving import World, some_orders
 from tests.layers.linearizability import History
 
-RUNS = 10_000 if SOAK else 150
+RUNS = 2_000 if SOAK else 150
+
+pytestmark = pytest.mark.timeout(900 if SOAK else 120)
 
 CHANGES = ("put", "delete", "increment", "put_if_absent", "pop")
 
