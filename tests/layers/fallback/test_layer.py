@@ -22,7 +22,8 @@ from tests.layers.faulty import FaultyStore
 
 
 def layer_with_trait(name: str) -> Layer:
-    return type(name.title(), (Layer,), {"traits": frozenset({name})})()
+    layer: Layer = type(name.title(), (Layer,), {"traits": frozenset({name})})()
+    return layer
 
 
 class OnDisk(MemoryStore):
