@@ -34,7 +34,7 @@ _ELSEWHERE: Final = re.compile(
 )
 """Beginnings of answers that say that another server is responsible, also within a script."""
 
-_IDENTITY: Final = re.compile(rb"id=(\d+) addr=(\S+)")
+_IDENTITY: Final = re.compile(rb"id=(\d+) addr=(.+?) laddr=")
 """Beginning of the answer to CLIENT INFO."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)

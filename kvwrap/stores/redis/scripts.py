@@ -49,7 +49,7 @@ if ARGV[1] ~= 'any' then
   end
 end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[4])
-elseif tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[3])
+elseif ARGV[3] ~= '0' then redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[3])
 else redis.call('DEL', KEYS[1]) end
 return 1
 """

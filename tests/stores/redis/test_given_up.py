@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -16,13 +17,16 @@ from kvwrap.testing import RedisServer
 from tests.stores.redis.client_list import connections
 from tests.stores.redis.proxy import Proxy
 
+WARM = "x" * 1_100_000
+"""A value for which the store asks the server for its limit, so that it need not ask later."""
+
 SIZES = [1, 100_000, 3_000_000, 50_000_000]
 """Sizes of values: within one packet, within the buffers of the kernel, and beyond them."""
 
 
 @asynccontextmanager
 async def by_url(server: RedisServer) -> AsyncIterator[Store]:
-    async with RedisStore(server.url, timeout=0.3) as store:
+    async with RedisStore(server.url, timeout=0.6) as store:
         yield store
 
 
@@ -30,7 +34,7 @@ async def by_url(server: RedisServer) -> AsyncIterator[Store]:
 async def by_client(server: RedisServer) -> AsyncIterator[Store]:
     async with (
         redis.asyncio.Redis.from_url(server.url) as client,
-        RedisStore(client=client, timeout=0.3) as store,
+        RedisStore(client=client, timeout=0.6) as store,
     ):
         yield store
 
@@ -52,7 +56,7 @@ async def test_a_write_that_timed_out_never_replaces_a_later_one(
     size: int,
 ) -> None:
     async with opened(own_server) as store:
-        await store.put("warm", 1)
+        await store.put("warm", WARM)
         own_server.freeze()
         with pytest.raises(StoreTimeout):
             await store.put("k", "old" + "x" * size)
@@ -63,6 +67,7 @@ async def test_a_write_that_timed_out_never_replaces_a_later_one(
 
 async def test_writes_that_were_cancelled_never_replace_later_ones(own_server: RedisServer) -> None:
     async with RedisStore(own_server.url, timeout=30) as store:
+        await store.put("warm", WARM)
         for turn in range(5):
             old = "old" + "x" * 2_000_000
             tasks = [asyncio.create_task(store.put(f"k{i}", old)) for i in range(6)]
@@ -78,12 +83,12 @@ async def test_a_write_within_a_slow_line_never_replaces_a_later_one(
     own_server: RedisServer,
 ) -> None:
     async with (
-        Proxy(own_server.port, bytes_per_second=2_000_000) as proxy,
-        RedisStore(proxy.url, timeout=0.3) as store,
+        Proxy(own_server.port, bytes_per_second=1_000_000) as proxy,
+        RedisStore(proxy.url, timeout=0.6) as store,
     ):
         await store.put("warm", 1)
         with pytest.raises(StoreTimeout):
-            await store.put("k", "old" + "x" * 1_200_000)
+            await store.put("k", "old" + "x" * 1_000_000)
         await store.put("k", "new")
         await asyncio.sleep(0.6)
         assert await _settled(own_server, "k") == "new"
@@ -92,7 +97,7 @@ async def test_a_write_within_a_slow_line_never_replaces_a_later_one(
 async def test_a_write_that_a_proxy_still_has_never_replaces_a_later_one(
     own_server: RedisServer,
 ) -> None:
-    async with Proxy(own_server.port) as proxy, RedisStore(proxy.url, timeout=0.2) as store:
+    async with Proxy(own_server.port) as proxy, RedisStore(proxy.url, timeout=0.6) as store:
         await store.put("k", "first")
         proxy.hold()
         with pytest.raises(StoreTimeout):
@@ -105,7 +110,8 @@ async def test_a_write_that_a_proxy_still_has_never_replaces_a_later_one(
 async def test_a_conditional_write_that_timed_out_never_replaces_a_later_one(
     own_server: RedisServer,
 ) -> None:
-    async with RedisStore(own_server.url, timeout=0.3) as store:
+    async with RedisStore(own_server.url, timeout=0.6) as store:
+        await store.put("warm", WARM)
         await store.put("k", 0)
         versioned = await store.get_versioned("k")
         assert versioned is not None
@@ -119,7 +125,7 @@ async def test_a_conditional_write_that_timed_out_never_replaces_a_later_one(
 
 async def test_the_connection_that_was_given_up_is_killed_once(own_server: RedisServer) -> None:
     async with (
-        RedisStore(f"{own_server.url}?client_name=store", timeout=0.2) as store,
+        RedisStore(f"{own_server.url}?client_name=store", timeout=0.6) as store,
         redis.asyncio.Redis.from_url(own_server.url) as client,
     ):
         await store.put("k", 1)
@@ -141,7 +147,7 @@ async def test_an_account_that_may_not_kill_connections(own_server: RedisServer)
                 *("ACL", "SETUSER", name, "on", ">pw", "~*", "+@all", *rules)
             )
             url = own_server.url.replace("//", f"//{name}:pw@")
-            async with RedisStore(url, timeout=0.2) as store:
+            async with RedisStore(url, timeout=0.6) as store:
                 await store.put("k", 1)
                 own_server.freeze()
                 with pytest.raises(StoreTimeout):
@@ -154,7 +160,7 @@ async def test_an_account_that_may_not_kill_connections(own_server: RedisServer)
 async def test_a_connection_of_another_server_is_never_killed(own_server: RedisServer) -> None:
     """Numbers of connections are small, so those of two servers behind one name are equal."""
     with RedisServer() as second:
-        async with Proxy(own_server.port) as proxy, RedisStore(proxy.url, timeout=0.2) as store:
+        async with Proxy(own_server.port) as proxy, RedisStore(proxy.url, timeout=0.6) as store:
             await store.put("k", 1)
             own_server.freeze()
             with pytest.raises(StoreTimeout):
@@ -169,3 +175,22 @@ async def test_a_connection_of_another_server_is_never_killed(own_server: RedisS
                 await store.put("k", 3)
                 assert [await client.client_id() for client in clients] == numbers
             own_server.thaw()
+
+
+async def test_a_write_over_a_unix_socket_never_replaces_a_later_one() -> None:
+    with tempfile.TemporaryDirectory(suffix=" with a space") as folder:
+        path = f"{folder}/redis.sock"
+        with RedisServer("--unixsocket", path) as server:
+            async with (
+                RedisStore(f"unix://{path}", timeout=0.6) as store,
+                redis.asyncio.Redis.from_url(server.url) as client,
+            ):
+                await store.put("warm", WARM)
+                server.freeze()
+                with pytest.raises(StoreTimeout):
+                    await store.put("k", "old" + "x" * 3_000_000)
+                server.thaw()
+                await store.put("k", "new")
+                assert await _settled(server, "k") == "new"
+                statistics = await client.info("commandstats")
+                assert statistics["cmdstat_client|kill"]["calls"] == 1
