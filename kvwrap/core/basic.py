@@ -14,12 +14,15 @@ from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import (
+    RESERVED,
+    RESERVED_END,
     checked_bound,
     checked_collection,
     checked_key,
     checked_keys,
     checked_limit,
     checked_values,
+    is_reserved,
 )
 from kvwrap.errors import KvwrapError, UnsupportedOperation
 
@@ -117,7 +120,7 @@ class BasicMethods(Part):
 
     async def get(self, key: str, *, collection: str | None = None) -> Any | None:
         """Return the value, or `None` if there is no value."""
-        if type(key) is not str or not key or not key.isascii():
+        if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
         if collection is not None:
             collection = checked_collection(collection)
@@ -176,7 +179,7 @@ class BasicMethods(Part):
             SerializationError: The value would not load unchanged.
             ValueTooLarge: The value exceeds a limit. In all three cases nothing is written.
         """
-        if type(key) is not str or not key or not key.isascii():
+        if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
         if collection is not None:
             collection = checked_collection(collection)
@@ -244,10 +247,12 @@ class BasicMethods(Part):
     async def collections(self, *, limit: int | None = None) -> list[str]:
         """Return the collections that have entries, at most `limit`.
 
-        The default collection has no name, and is not included.
+        The default collection has no name, and is not included. Neither are those in which
+        layers keep their own records.
         """
         limit = checked_limit(limit)
-        return [name for name in await self.list_collections() if name is not None][:limit]
+        names = await self.list_collections()
+        return [name for name in names if name is not None and not is_reserved(name)][:limit]
 
     async def scan(
         self,

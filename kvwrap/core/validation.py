@@ -22,14 +22,27 @@ def suggest(name: str, known: Iterable[str]) -> str:
 # -- arguments of the methods of a store -----------------------------------------------------
 
 
+RESERVED = "kvwrap."
+"""What the names begin with under which layers keep their own records beside the data."""
+RESERVED_END = "kvwrap/"
+"""The least text after all of these, since `/` follows the dot."""
+
+
+def is_reserved(name: str | None) -> bool:
+    """Return True if a collection or key is reserved for the records of layers."""
+    return name is not None and name.startswith(RESERVED)
+
+
 def checked_key(key: object) -> str:
-    """Return the key as a plain `str`; raises `InvalidKey` if it cannot be a key."""
-    return _checked_text(key, "key")
+    """Return the key as a plain `str`; raises `InvalidKey` if it cannot be a user's key."""
+    return _not_reserved(_checked_text(key, "key"), "key")
 
 
 def checked_collection(collection: object) -> str | None:
     """Return the collection as a plain `str` or `None`; raises `InvalidKey` otherwise."""
-    return None if collection is None else _checked_text(collection, "collection")
+    if collection is None:
+        return None
+    return _not_reserved(_checked_text(collection, "collection"), "collection")
 
 
 def checked_keys(keys: Iterable[str]) -> list[str]:
@@ -48,8 +61,8 @@ def checked_keys(keys: Iterable[str]) -> list[str]:
             f"`keys` must be a sequence of keys, such as ['a', 'b']; got {type(keys).__name__}"
         ) from None
     for index, key in enumerate(batch):
-        if type(key) is not str or not key or not key.isascii():
-            batch[index] = _checked_text(key, "key")
+        if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
+            batch[index] = checked_key(key)
     return batch
 
 
@@ -84,6 +97,15 @@ def checked_limit(limit: object) -> int | None:
 def checked_bound(text: object, name: str) -> str:
     """Return a prefix or a bound of a key range as a plain `str`, which may be empty."""
     return "" if text == "" else _checked_text(text, name)
+
+
+def _not_reserved(name: str, kind: str) -> str:
+    if name.startswith(RESERVED):
+        raise InvalidKey(
+            f"a {kind} must not begin with {RESERVED!r}, which is reserved for the records of "
+            f"layers; got {name!r}: choose another name"
+        )
+    return name
 
 
 def _checked_text(text: object, name: str) -> str:
@@ -218,8 +240,22 @@ def checked_names(names: object, name: str, *, default: bool = False) -> tuple[A
 def checked_name(text: object, name: str) -> str:
     """Return a part of keys or collections as a plain `str`; raises `ConfigurationError`."""
     try:
-        return checked_key(text)
+        return _checked_text(text, name)
     except InvalidKey:
         raise ConfigurationError(
             f"`{name}` must be a non-empty str of valid Unicode; got {text!r}"
         ) from None
+
+
+def checked_prefix(text: object, name: str) -> str:
+    """Return what a layer puts before names, as a plain `str`; raises `ConfigurationError`.
+
+    With it, no name that a user chooses becomes a reserved one.
+    """
+    prefix = checked_name(text, name)
+    if prefix.startswith(RESERVED) or RESERVED.startswith(prefix):
+        raise ConfigurationError(
+            f"`{name}` must not make names that begin with {RESERVED!r}, which are reserved for "
+            f"the records of layers; got {prefix!r}: end it with a separator"
+        )
+    return prefix

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.layers.base import Collection, Renaming, checked_name
+from kvwrap.layers.base import Collection, Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):
@@ -10,8 +10,9 @@ class PrefixCollection(Renaming):
 
     The default collection is stored in the collection whose name is the prefix itself.
     `collections` returns the names without the prefix. `destroy` drops the collections with
-    the prefix and nothing else. No prefix may be the beginning of another one used in the
-    same backend: end it with a separator.
+    the prefix and nothing else. Reserved collections get the prefix like any other, so every
+    prefix has its own records, such as compression dictionaries. No prefix may be the
+    beginning of another one used in the same backend: end it with a separator.
 
     Args:
         prefix: At least one character.
@@ -20,7 +21,7 @@ class PrefixCollection(Renaming):
     prefixes_keys = False
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = checked_name(prefix, "prefix")
+        self.prefix = checked_prefix(prefix, "prefix")
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return (self.prefix if collection is None else self.prefix + collection), ""

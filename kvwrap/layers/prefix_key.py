@@ -12,7 +12,7 @@ from kvwrap.layers.base import (
     Layer,
     Renaming,
     Store,
-    checked_name,
+    checked_prefix,
     holds_any,
     key_prefix_outside_hashed_keys,
 )
@@ -32,7 +32,7 @@ class PrefixKey(Renaming):
     finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = checked_name(prefix, "prefix")
+        self.prefix = checked_prefix(prefix, "prefix")
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return collection, self.prefix

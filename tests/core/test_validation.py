@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvwrap import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue
+from kvwrap import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue, MemoryStore, stack
+from kvwrap.core import codec
+from kvwrap.core.entry import Entry
 from kvwrap.core.validation import (
     checked_bound,
     checked_call,
@@ -146,3 +148,44 @@ def test_messages_of_checks_without_a_name() -> None:
 def test_a_suggestion_is_the_most_similar_name_or_all_names() -> None:
     assert suggest("compres", ["compress", "encrypt"]) == "did you mean 'compress'?"
     assert suggest("zzz", ["b", "a"]) == "choose from a, b"
+
+
+@pytest.mark.parametrize("name", ["kvwrap.", "kvwrap.x", "kvwrap.dictionaries", "kvwrap.é"])
+async def test_names_of_records_are_refused_everywhere(name: str) -> None:
+    store = MemoryStore()
+    calls = (
+        *(store.get(name), store.put(name, 1), store.get_many(["a", name])),
+        *(store.put_many([name], [1]), store.delete(name), store.expire(name, 1)),
+        *(store.get("k", collection=name), store.put("k", 1, collection=name), store.keys(name)),
+        *(store.destroy_collection(name), store.ttl("k", collection=name)),
+        *(store.put_if_absent(name, 1), store.increment(name)),
+    )
+    for call in calls:
+        with pytest.raises(InvalidKey, match="reserved"):
+            await call
+    assert store.base.idle
+
+
+async def test_names_beside_those_of_records_are_the_users() -> None:
+    store = MemoryStore()
+    for name in ("kvwrap", "kvwrap-", "kvwrap/", "kvwrapx", "Kvwrap.x", "xkvwrap."):
+        await store.put(name, 1, collection=name)
+        assert await store.get(name, collection=name) == 1
+
+
+async def test_collections_of_records_are_not_listed() -> None:
+    store = MemoryStore()
+    entry = Entry(b"1", codec.JSON, 0.0, None, 1)
+    await store.write("kvwrap.records", ["k"], [entry])
+    await store.write("users", ["k"], [entry])
+    assert await store.collections() == ["users"]
+    assert await store.collections(limit=1) == ["users"]
+    assert await store.list_collections() == ["kvwrap.records", "users"]
+
+
+@pytest.mark.parametrize("prefix", ["k", "kv", "kvwrap", "kvwrap.", "kvwrap.x"])
+def test_no_prefix_makes_names_of_records(prefix: str) -> None:
+    for layers in (stack().prefix_collection, stack().prefix_key):
+        with pytest.raises(ConfigurationError, match="reserved"):
+            layers(prefix)
+        layers(prefix.replace(".", ":") + ":")

@@ -3,7 +3,8 @@
 Base classes: derive from `Layer` to change some of the ten primitives, from `Around` to do
 the same around every operation, from `Transform` to change the bytes of entries, from
 `Renaming` to map collections and keys to other names, from `Masking` to hide entries, from
-`Partitioning` to keep each entry in one of several stores.
+`Partitioning` to keep each entry in one of several stores, from `Keeping` to keep records
+beside the data.
 
 The rest, in the order of `__all__`: the types in the signatures of the primitives; entries,
 expiry and codecs; serializers; second stores; batches; pages of keys; concurrency; checks
@@ -57,6 +58,7 @@ from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
 from kvwrap.core.validation import (
     checked_call,
+    checked_collection,
     checked_count,
     checked_errors,
     checked_flag,
@@ -64,6 +66,7 @@ from kvwrap.core.validation import (
     checked_names,
     checked_number,
     checked_operations,
+    checked_prefix,
     checked_rng,
     checked_seconds,
     checked_share,
@@ -71,6 +74,7 @@ from kvwrap.core.validation import (
     suggest,
 )
 from kvwrap.layers.base.around import Around, Call
+from kvwrap.layers.base.keeping import Keeping
 from kvwrap.layers.base.legacy_reader import LegacyReader, checked_readers
 from kvwrap.layers.base.masking import Masking
 from kvwrap.layers.base.partitioning import Partitioning, SubBatch
@@ -85,6 +89,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Transform",
     "Renaming",
     "Masking",
+    "Keeping",
     "key_prefix_outside_hashed_keys",
     "Partitioning",
     "SubBatch",
@@ -148,6 +153,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "wait_for",
     # Checks of constructor arguments
     "checked_call",
+    "checked_collection",
     "checked_count",
     "checked_errors",
     "checked_flag",
@@ -155,6 +161,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "checked_names",
     "checked_number",
     "checked_operations",
+    "checked_prefix",
     "checked_rng",
     "checked_seconds",
     "checked_share",

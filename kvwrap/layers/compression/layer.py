@@ -14,9 +14,12 @@ from kvwrap.layers.base import (
     Collection,
     Entry,
     Finding,
+    Keeping,
     Layer,
     LegacyReader,
     Store,
+    Transform,
+    checked_collection,
     checked_flag,
     checked_names,
     checked_readers,
@@ -26,14 +29,14 @@ from kvwrap.layers.base import (
 from kvwrap.layers.compression.algorithms.base import Algorithm, too_large
 from kvwrap.layers.compression.algorithms.lookup import NAMES, make_algorithm
 from kvwrap.layers.compression.dictionaries import Dictionaries, DictionaryInfo, Pruned
-from kvwrap.layers.compression.reserved import ReservedCollection
+from kvwrap.layers.compression.records import RESERVED
 from kvwrap.layers.compression.sampling import sample_values
 
 _DICTIONARY_TAG = bytes((codec.ZSTD_DICTIONARY,))
 _DAY = 86_400.0
 
 
-class Compression(ReservedCollection):
+class Compression(Keeping, Transform):
     """Compresses values on writing, where that makes them smaller.
 
     Each entry states how it was compressed. Entries that are not compressed are read, so the
@@ -64,6 +67,7 @@ class Compression(ReservedCollection):
     """
 
     traits = frozenset({"compresses"})
+    reserved = (RESERVED,)
     finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})
 
     def __init__(
@@ -99,7 +103,7 @@ class Compression(ReservedCollection):
         self._level = level
         self._min_size = min_size
         self._max_size = max_size
-        self.uses_dictionaries = checked_flag(dictionaries, "dictionaries")
+        self.uses_dictionaries = self.keeps_records = checked_flag(dictionaries, "dictionaries")
         self._refresh = checked_ttl(refresh)
         self._legacy = checked_readers(legacy)
 
@@ -223,7 +227,7 @@ class Compression(ReservedCollection):
             InvalidValue: The samples are too few or too small, or have nothing in common.
             UnsupportedOperation: The store cannot enumerate keys, and there are no `samples`.
         """
-        self.check_collection(collection)
+        collection = checked_collection(collection)
         if not self.uses_dictionaries:
             raise ConfigurationError(
                 "train() requires a layer that compresses with dictionaries: write "

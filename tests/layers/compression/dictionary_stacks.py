@@ -99,5 +99,5 @@ async def step_of(base: Store, key: str, collection: Collection = "users") -> by
 
 
 async def ids_at_rest(base: Store) -> set[str]:
-    keys = await base.keys(RESERVED)
-    return {key.removeprefix("dictionary-") for key in keys if key.startswith("dictionary-")}
+    page = await base.list_keys(RESERVED, KeyRange(), None)
+    return {key.removeprefix("dictionary-") for key in page.keys if key.startswith("dictionary-")}

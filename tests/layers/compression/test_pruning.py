@@ -140,7 +140,7 @@ async def test_a_dictionary_trained_again_is_not_retired(
     clock.advance(DAY + 1)
     assert await part(store).train("users", samples=TRAINED_ON) == first
     # Other processes may be writing with it, even if the primary is lost.
-    await base.delete(primary_key("users"), collection=RESERVED)
+    await base.remove(RESERVED, [primary_key("users")])
     found = await part(store).prune()
     assert found.deleted == ()
     assert first.id in found.waiting
