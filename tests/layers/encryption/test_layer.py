@@ -39,7 +39,8 @@ from kvwrap.testing import ManualClock
 RING = Keyring({"k1": b"1" * 32})
 ALGORITHMS = ("aes-256-gcm", "chacha20-poly1305", "aes-256-gcm-siv")
 
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+names = texts.filter(lambda name: not name.startswith("kvwrap."))  # those are reserved
 places = st.tuples(st.none() | names, names)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
