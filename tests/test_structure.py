@@ -53,7 +53,7 @@ LATE = {
 KNOW_KEYS = {"layers/encryption/layer.py"}
 """The layers that know the keyring."""
 
-SUBCLASSES = {("stores/valkey", "stores/redis")}
+SUBCLASSES: set[tuple[str, str]] = set()
 """Layers and stores that may import another one."""
 
 

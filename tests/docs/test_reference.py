@@ -161,7 +161,7 @@ def test_every_command_and_argument_is_in_the_reference(
     parts = re.split(r"^## kvwrap (\w+)$", PAGES["cli.md"], flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert sorted(sections) == sorted(commands)
-    assert len(commands) == 3
+    assert len(commands) > 2
     for command, section in sections.items():
         options = set(re.findall(r"--[a-z]+", helped(capsys, command))) - {"--help"}
         usage = re.search(r"```text\n(.*)\n```", section)
