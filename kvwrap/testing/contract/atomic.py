@@ -86,7 +86,7 @@ class Atomic(Contract):
 
     @needs(Capability.COMPARE_AND_PUT)
     async def test_a_condition_is_of_one_key_in_one_collection(self, store: Store) -> None:
-        """An entry may be in several places, with one version."""
+        """Put one entry, with its one version, in several places."""
         await store.put("a", "value")
         entry = await _entry(store, "a")
         places = [(None, "b"), ("c", "a"), ("d", "a"), ("c", "b")]

@@ -43,31 +43,31 @@ class FailingNear(MemoryStore):
 
     failing: frozenset[str] = frozenset()
 
-    def _fail(self, call: str) -> None:
+    def fail_if_asked(self, call: str) -> None:
         if call in self.failing:
             raise StoreUnavailable("down", store="near")
 
     async def setup(self) -> None:
-        self._fail("setup")
+        self.fail_if_asked("setup")
 
     async def read(self, *args: Any) -> list[Entry | None]:
-        self._fail("read")
+        self.fail_if_asked("read")
         return await super().read(*args)
 
     async def write(self, *args: Any) -> list[bool]:
-        self._fail("write")
+        self.fail_if_asked("write")
         return await super().write(*args)
 
     async def remove(self, *args: Any) -> list[bool]:
-        self._fail("remove")
+        self.fail_if_asked("remove")
         return await super().remove(*args)
 
     async def drop(self, collection: Any) -> bool:
-        self._fail("drop")
+        self.fail_if_asked("drop")
         return await super().drop(collection)
 
     async def drop_all(self) -> bool:
-        self._fail("drop_all")
+        self.fail_if_asked("drop_all")
         return await super().drop_all()
 
 

@@ -94,7 +94,7 @@ async def test_cull_reaches_the_near_store_whose_failure_does_no_harm(
 ) -> None:
     class Near(FailingNear):
         async def sweep(self) -> None:
-            self._fail("sweep")
+            self.fail_if_asked("sweep")
             await super().sweep()
 
     near = Near(clock=clock)
