@@ -183,3 +183,43 @@ def test_a_lock_that_a_stopped_loop_left_is_free_in_the_next_one() -> None:
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     loop.close()
     assert len(locks) == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_waiter_cancelled_just_before_the_release_is_passed_over(fails: bool) -> None:
+    locks = KeyedLocks()
+
+    async def hold() -> str:
+        async with locks.hold("a", shares_errors=True):
+            return "held"
+
+    waiting = [asyncio.create_task(hold()) for _ in range(2)]
+    try:
+        async with locks.hold("a", shares_errors=True):
+            await asyncio.sleep(0)
+            waiting[0].cancel()
+            if fails:
+                raise LookupError
+    except LookupError:
+        pass
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    last = LookupError if fails else str
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, last]
+    assert len(locks) == 0
+
+
+async def test_a_lock_that_was_waited_for_tells_its_holder_too() -> None:
+    locks = KeyedLocks()
+
+    async def hold_twice() -> None:
+        async with locks.hold("a"), locks.hold("a"):
+            pass
+
+    waiting = [asyncio.create_task(hold_twice()) for _ in range(2)]
+    async with locks.hold("a"):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Deadlock, Deadlock]
+    assert len(locks) == 0
