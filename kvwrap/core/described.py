@@ -67,7 +67,12 @@ def _redacted(value: Any, depth: int) -> str:
     return redact(repr(value))
 
 
-_BRACKETS = {list: "[]", tuple: "()", set: "{}", frozenset: ("frozenset({", "})")}
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
 
 
 def _redacted_url(text: str) -> str:

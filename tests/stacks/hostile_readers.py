@@ -12,8 +12,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import brotli
-import lz4.frame
+import brotli  # type: ignore[import-untyped]
+import lz4.frame  # type: ignore[import-untyped]
 import msgspec
 import zstandard
 from cryptography.fernet import Fernet
@@ -40,6 +40,7 @@ from kvwrap.core.serializer import JSON, PickleSerializer, ValueCodec
 from kvwrap.integrations.fernet import FernetTokens
 from kvwrap.integrations.py_key_value import PyKeyValueCompression, PyKeyValueEncryption
 from kvwrap.keyring import Key
+from kvwrap.layers.base import LegacyReader
 from kvwrap.layers.compression.algorithms.lookup import make_algorithm
 from kvwrap.layers.compression.records import RESERVED
 from tests.layers.compression.sample_records import records
@@ -171,7 +172,8 @@ def _reader_of_a_stack(
 
 
 def _near_reader(place: Place) -> Reader:
-    far, held = MemoryStore(), {}
+    far = MemoryStore()
+    held: dict[str, Any] = {}
     place.run(far.put("k", VALUE))
     store = stack().read_through(adapt(held), ttl=60, negative_ttl=5).over(far)
     place.run(store.get("k"))
@@ -308,12 +310,9 @@ def _rows_reader(place: Place) -> Reader:
         value: Any = data if len(data) % 3 else data.decode(errors="replace")
         expiry: Any = (None, None, None, None, data, 1.5, 2**62, "x")[sum(data) % 8]
         db.execute("UPDATE kvwrap SET entry = ?, expires_at = ?", (value, expiry))
-        calls = (store.get("k"), store.ttl("k"), store.keys(), store.cull())
-        for number, call in enumerate(calls):
-            if number == len(data) % 4:
-                place.run(call)
-            else:
-                call.close()
+        calls: tuple[Callable[[], Coroutine[Any, Any, Any]], ...]
+        calls = (lambda: store.get("k"), lambda: store.ttl("k"), store.keys, store.cull)
+        place.run(calls[len(data) % 4]())
 
     return Reader([seed], read, 8, forge)
 
@@ -377,7 +376,7 @@ _PY_COMPRESSED = json.dumps(
         "__compression_algorithm__": "gzip",
     }
 ).encode()
-_LEGACY = [PyKeyValueEncryption(FERNET), FernetTokens(FERNET)]
+_LEGACY: list[LegacyReader] = [PyKeyValueEncryption(FERNET), FernetTokens(FERNET)]
 _CONFIG = {
     "store": "memory://?max_entries=10",
     "silence": ["retry-twice"],

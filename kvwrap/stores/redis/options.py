@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError
@@ -115,6 +115,11 @@ def _check_url(url: object) -> None:
             f"`url` must have a valid host, and a port from 0 to 65535, as in {_EXAMPLES}"
         ) from None
     urls.check_fragment(url)
+    if has_scheme and "@" in unquote(parts.path):
+        raise ConfigurationError(
+            "`url` must have its login before the host, with / in a password written as %2F and @ "
+            "as %40; got one with an @ behind the host"
+        )
     if not has_scheme:
         got = f"the scheme {parts.scheme!r}" if "://" in url else "a text without a scheme"
         raise ConfigurationError(f"`url` must be one of Redis: {_EXAMPLES}; got {got}")

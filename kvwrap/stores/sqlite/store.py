@@ -90,7 +90,7 @@ class SQLiteStore(Store):
         parts = urls.split_url(url, "sqlite")
         if parts.netloc:
             # A host with a user and password is not shown.
-            host = "" if "@" in parts.netloc else f"; got the host {parts.netloc!r}"
+            host = "" if "@" in url else f"; got the host {parts.netloc!r}"
             raise ConfigurationError(
                 "the URL of an SQLiteStore must have no host, as in sqlite:///app.db (relative "
                 f"path) or sqlite:////var/lib/app.db (absolute path){host}"
