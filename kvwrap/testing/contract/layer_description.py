@@ -23,7 +23,10 @@ from kvwrap.testing.contract.layer_fixtures import LayerFixtures
 
 def all_traits(layer: type[Layer] = Layer) -> frozenset[str]:
     """Return the traits of this class and all its subclasses."""
-    return layer.traits.union(*map(all_traits, layer.__subclasses__()))
+    traits: object = layer.traits
+    # A class may compute its traits for each instance.
+    own = traits if isinstance(traits, frozenset) else frozenset()
+    return own.union(*map(all_traits, layer.__subclasses__()))
 
 
 class AllTraits(Passthrough):
