@@ -222,3 +222,14 @@ async def test_copies_of_an_earlier_stack_may_live_longer_than_those_of_this_one
     clock.advance(40)
     assert await store.get("a") == 2
     assert await store.get("a") == 2
+
+
+def test_above_the_limit_what_is_over_goes_first() -> None:
+    pending = PendingInvalidations(limit=2)
+    pending.add([(None, "over"), (None, "too")], 5.0, 0.0)
+    pending.add([(None, "later")], 9.0, 5.0)
+    assert list(pending) == [(None, "later")]
+    pending.add([(None, "b"), (None, "c")], 7.0, 5.0)
+    assert list(pending) == [EVERYTHING]
+    assert pending.is_pending("any", "key", 8.999)
+    assert not pending.is_pending("any", "key", 9.0)

@@ -110,3 +110,12 @@ def test_explain_states_the_bound() -> None:
     assert "another process's write is seen after at most 30 s" in text
     assert "60 s later while the far store is unavailable" in text
     assert "seen at once" in stack().read_through(MemoryStore).over(MemoryStore()).explain()
+
+
+@pytest.mark.parametrize("keys", [["a"], ["a", "b"]])
+async def test_the_first_read_opens_the_layer(far: Far, keys: list[str]) -> None:
+    store = over(far)
+    await store.get_many(keys)
+    assert store.find(ReadThrough).is_open
+    await store.close()
+    assert store.find(ReadThrough).is_closed
