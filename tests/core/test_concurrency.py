@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kvwrap.core.concurrency import KeyedLocks
+from kvwrap.core.concurrency import KeyedLocks, gather
 from kvwrap.errors import Deadlock
 
 
@@ -223,3 +223,23 @@ async def test_a_lock_that_was_waited_for_tells_its_holder_too() -> None:
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Deadlock, Deadlock]
     assert len(locks) == 0
+
+
+async def test_gather_returns_in_order_and_raises_the_first_error_when_all_have_ended() -> None:
+    ended: list[int] = []
+
+    async def call(number: int, error: Exception | None = None) -> int:
+        for _ in range(5 - number):
+            await asyncio.sleep(0)
+        ended.append(number)
+        if error is not None:
+            raise error
+        return number
+
+    assert await gather([call(1), call(2), call(3)]) == [1, 2, 3]
+    assert await gather([call(1)]) == [1]
+    assert await gather([]) == []
+    ended.clear()
+    with pytest.raises(LookupError, match="first"):
+        await gather([call(1, LookupError("first")), call(2, OSError("second")), call(3)])
+    assert ended == [3, 2, 1]
