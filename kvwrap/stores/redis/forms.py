@@ -11,7 +11,7 @@ from kvwrap.core.entry import Entry, foreign, foreign_salt, is_entry
 from kvwrap.core.primitives import Collection
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.stores.redis.errors import wrong_type
-from kvwrap.stores.redis.keys import KeyNames, RawKeyNames
+from kvwrap.stores.redis.keys import KeyNames, RawKeyNames, as_text
 from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.redis.server import Server
 
@@ -71,8 +71,7 @@ class FramedForm:
         self.serializer: Serializer = JSON
 
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
-        values: list[Any] = await server.run_command("MGET", *names)
-        return values
+        return server.checked_values(await server.run_command("MGET", *names), len(names))
 
     def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
         return Entry.from_bytes(value, collection, key, store)
@@ -105,7 +104,10 @@ class RawForm:
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
         # In one transaction: an expiry must be that of the value it is returned with.
         commands = [("MGET", *names), *(("PTTL", name) for name in names)]
-        values, *lifetimes = await server.run_transaction(commands)
+        answer, *lifetimes = await server.run_transaction(commands)
+        values = server.checked_values(answer, len(names))
+        if len(lifetimes) != len(names) or not all(type(each) is int for each in lifetimes):
+            raise server.wrong_answer()
         # MGET returns no value for a key that is not a string. Such a key has a lifetime.
         others = [
             name
@@ -115,7 +117,10 @@ class RawForm:
         kinds = dict.fromkeys(names, b"none")
         if others:
             answers = await server.run_commands([("TYPE", name) for name in others])
-            kinds.update(zip(others, map(server.checked_answer, answers), strict=True))
+            found = [server.checked_answer(answer) for answer in answers]
+            if not all(isinstance(kind, bytes) for kind in found):
+                raise server.wrong_answer()
+            kinds.update(zip(others, found, strict=True))
             if b"string" in kinds.values():
                 return await self.read(server, names)  # it has been replaced meanwhile
         return [
@@ -123,7 +128,7 @@ class RawForm:
             if value is not None
             else None
             if kinds[name] == b"none"
-            else (b"", lifetime, kinds[name].decode())
+            else (b"", lifetime, as_text(kinds[name]))
             for name, value, lifetime in zip(names, values, lifetimes, strict=True)
         ]
 

@@ -52,6 +52,16 @@ class Scan:
         """
         call = (0, self.position, pattern(prefix), PAGE_SIZE, repr(now * 1000), mode)
         (answer,) = await server.run_script(PAGE, [call])
-        self.position, found = server.checked_answer(answer)
+        step = server.checked_answer(answer)
+        expected = list if mode == "list" else int
+        if (
+            not isinstance(step, list)
+            or len(step) != 2
+            or not isinstance(step[0], bytes)
+            or not isinstance(step[1], expected)
+            or (mode == "list" and not all(isinstance(name, bytes) for name in step[1]))
+        ):
+            raise server.wrong_answer()
+        self.position, found = step
         self.is_complete = self.position == b"0"
         return found

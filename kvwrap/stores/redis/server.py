@@ -155,6 +155,8 @@ class Server:
         answers = await self.run_commands([("MULTI",), *commands, ("EXEC",)])
         for answer in answers:
             self.checked_answer(answer)
+        if not isinstance(answers[-1], list) or len(answers[-1]) != len(commands):
+            raise self.wrong_answer()
         return [self.checked_answer(answer) for answer in answers[-1]]
 
     async def limit(self, size: int) -> int:
@@ -165,8 +167,10 @@ class Server:
         if size > self._limit:
             (answer,) = await self.run_commands([("CONFIG GET", "proto-max-bulk-len")])
             found = next(iter(answer.items())) if isinstance(answer, dict) else answer
-            known = isinstance(found, list | tuple) and len(found) == 2
-            self._limit = int(found[1]) if known else _USUAL_LIMIT
+            known = (
+                isinstance(found, list | tuple) and len(found) == 2 and isinstance(found[1], bytes)
+            )
+            self._limit = int(found[1]) if known and found[1].isdigit() else _USUAL_LIMIT
         return self._limit
 
     async def run_script(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
@@ -234,6 +238,28 @@ class Server:
         if isinstance(answer, Exception):
             raise self._translate(answer) from answer
         return answer
+
+    def checked_values(self, answer: Any, count: int) -> list[bytes | None]:
+        """Return the values of an MGET of `count` keys.
+
+        Raises:
+            StoreUnavailable: The answer is not that of an MGET.
+        """
+        if (
+            not isinstance(answer, list)
+            or len(answer) != count
+            or not all(value is None or isinstance(value, bytes) for value in answer)
+        ):
+            raise self.wrong_answer()
+        return answer
+
+    def wrong_answer(self) -> StoreUnavailable:
+        """Return the error for an answer that no server of Redis gives."""
+        return StoreUnavailable(
+            f"Redis at {self._address} must answer as its protocol says, and did not: check that "
+            "this is a server of Redis, and what is between",
+            store=self._store,
+        )
 
     def _translate(self, error: Exception, **context: Any) -> KvwrapError:
         return translate_error(error, self._address, store=self._store, **context)
