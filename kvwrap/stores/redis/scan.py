@@ -53,15 +53,17 @@ class Scan:
         call = (0, self.position, pattern(prefix), PAGE_SIZE, repr(now * 1000), mode)
         (answer,) = await server.run_script(PAGE, [call])
         step = server.checked_answer(answer)
-        expected = list if mode == "list" else int
         if (
             not isinstance(step, list)
             or len(step) != 2
             or not isinstance(step[0], bytes)
-            or not isinstance(step[1], expected)
-            or (mode == "list" and not all(isinstance(name, bytes) for name in step[1]))
+            or not (_are_names(step[1]) if mode == "list" else isinstance(step[1], int))
         ):
             raise server.wrong_answer()
         self.position, found = step
         self.is_complete = self.position == b"0"
         return found
+
+
+def _are_names(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(name, bytes) for name in found)
