@@ -8,11 +8,12 @@ import selectors
 import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import suppress
+from queue import SimpleQueue
 from sys import is_finalizing
 from types import AsyncGeneratorType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kvwrap.core.threads import ThreadPerCall
 from kvwrap.errors import StoreTimeout, StoreUnavailable, UnsupportedOperation
@@ -48,23 +49,24 @@ class Portal:
         """
         try:
             self.check()
-            future = self._submit(coroutine)
+            call = self._submit(coroutine)
         except BaseException:
             coroutine.close()
             raise
         try:
-            return future.result()
-        except CancelledError:
+            task = call.wait()
+        except BaseException:
+            # An interruption of this thread. The call would otherwise continue on the other one.
+            call.cancel()
+            raise
+        try:
+            return task.result()
+        except asyncio.CancelledError:
             raise StoreUnavailable(
                 "the blocking view must stay open during a call; it was closed by another thread"
             ) from None
         except _Exit as carrier:
             raise carrier.error from None
-        except BaseException:
-            # Does nothing for an error of the coroutine. For an interruption of this thread, it
-            # stops the call, which would otherwise continue on the other thread.
-            future.cancel()
-            raise
 
     def check(self) -> None:
         """Raise the error with which `run` would refuse a coroutine here, if it would."""
@@ -87,20 +89,20 @@ class Portal:
                 "was forked from that one: create another view in the child"
             )
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> _Call[T]:
         # Under the lock: a coroutine that is submitted before the loop is stopped by `close` is
         # cancelled by it, while nothing would run one submitted afterwards. The coroutine gets the
         # caller's context variables.
         with self._lock:
             loop = self._loop or self._start()
-            contained = _contain(coroutine)
+            call = _Call(loop, coroutine)
             try:
-                return asyncio.run_coroutine_threadsafe(contained, loop)
+                loop.call_soon_threadsafe(call.start)
             except RuntimeError as error:
-                contained.close()
                 if not loop.is_closed():
                     raise
                 raise StoreUnavailable("the blocking view's thread has ended") from error
+            return call
 
     def _start(self) -> asyncio.AbstractEventLoop:
         if selectors.DefaultSelector.__module__ != selectors.__name__:
@@ -182,6 +184,39 @@ def _no_threads() -> UnsupportedOperation:
         "threads or selectors by greenlets, as gevent.monkey.patch_all() and eventlet do, and a "
         "call would never end: use kvwrap in a process without them"
     )
+
+
+class _Call(Generic[T]):
+    """One coroutine on the loop, and the thread that waits for it.
+
+    A queue hands over the finished task. The lock inside a future of `concurrent.futures` is held
+    by the waiting thread for moments, also while it runs a signal handler; a handler that uses
+    the portal would then wait for a loop that waits for the lock.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._finished: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+
+    def start(self) -> None:
+        """Begin the task. Called on the loop."""
+        self._task = self._loop.create_task(_contain(self._coroutine))
+        self._task.add_done_callback(self._finished.put)
+
+    def wait(self) -> asyncio.Task[T]:
+        """Wait on another thread. Returns the finished task."""
+        return self._finished.get()
+
+    def cancel(self) -> None:
+        """Cancel the task, from another thread."""
+        with suppress(RuntimeError):  # of a closed loop, which cancelled it
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 class _Exit(BaseException):
