@@ -130,7 +130,14 @@ class Order:
             call_after(running, partial(self.end, change))
             raise
         task: asyncio.Task[T] = self._start(call())
-        task.add_done_callback(lambda _: self.end(change))
+
+        def finish(ended: asyncio.Task[T]) -> None:
+            if not ended.cancelled():
+                # Retrieved here as well, since the caller may have been cancelled meanwhile.
+                ended.exception()
+            self.end(change)
+
+        task.add_done_callback(finish)
         return await asyncio.shield(task)
 
     def end(self, change: Change) -> None:

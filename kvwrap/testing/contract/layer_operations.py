@@ -117,7 +117,7 @@ class Operations(LayerFixtures):
             await asyncio.sleep(0)
             return VALUE
 
-        @store.cached(ttl=100, collection="other")
+        @store.cached(ttl=100, collection="other", key=lambda number: f"doubled-{number}")
         async def doubled(number: int) -> int:
             calls.append(number)
             return 2 * number

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kvwrap import Coalesce, MemoryStore, SQLiteStore, Store
+from kvwrap import Coalesce, MemoryStore, SQLiteStore, Store, StoreUnavailable
 from kvwrap.core.primitives import PRIMITIVES
 from tests.layers.coalesce.backend import settle
 
@@ -142,3 +143,26 @@ async def test_over_sqlite_no_entry_is_read_and_then_gone(tmp_path: Path) -> Non
             await asyncio.sleep(0.002)
             assert await store.get("k") == first
         assert cancelled
+
+
+async def test_a_change_that_fails_after_its_caller_was_cancelled_is_no_unseen_failure() -> None:
+    class Failing(MemoryStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.allowed = asyncio.Event()
+
+        async def touch(self, *arguments: Any) -> list[bool]:
+            await self.allowed.wait()
+            raise StoreUnavailable("the backend is gone")
+
+    backend = Failing()
+    async with Coalesce().over(backend) as store:
+        expiring = asyncio.ensure_future(store.expire("a", 5))
+        await settle()
+        expiring.cancel()
+        await settle()
+        backend.allowed.set()
+        await settle()
+        assert store.idle
+    del expiring
+    gc.collect()
