@@ -10,7 +10,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import Layer
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
-from kvwrap.core.paging import EVERY_KEY, pages
+from kvwrap.core.paging import EVERY_KEY, holds_any, pages
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.errors import CorruptEntry, DecryptionError
 
@@ -159,12 +159,12 @@ class Masking(Layer):
         names = await self.inner.list_collections()
         if not self.masks_regularly or Capability.KEYS not in self.inner.capabilities:
             return names
-        return [name for name in names if await self._holds_any(name)]
+        return [name for name in names if await holds_any(self, name)]
 
     async def drop(self, collection: Collection) -> bool:
         if not self.masks_regularly or Capability.KEYS not in self.inner.capabilities:
             return await self.inner.drop(collection)
-        had_entries = await self._holds_any(collection)
+        had_entries = await holds_any(self, collection)
         await self.inner.drop(collection)
         return had_entries
 
@@ -192,15 +192,6 @@ class Masking(Layer):
                 masked = await self._masked(collection, page.keys)
                 if masked:
                     await self.inner.remove(collection, list(masked), list(masked.values()))
-
-    async def _holds_any(self, collection: Collection) -> bool:
-        """Return True if a collection has an entry that is not masked."""
-        cursor: object = None
-        while True:
-            page = await self.list_keys(collection, EVERY_KEY, cursor)
-            if page.keys or page.cursor is None:
-                return len(page.keys) > 0
-            cursor = page.cursor
 
     async def _masked(self, collection: Collection, keys: Sequence[str]) -> dict[str, int]:
         """Return the versions of the masked entries among these keys."""
