@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,8 +25,7 @@ from typing import Any
 
 import msgspec
 
-from kvwrap.core.findings import Finding, warn
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, StackWarning
 from kvwrap.keyring.key import (
     checked_algorithm,
     decode_base64,
@@ -207,6 +207,10 @@ def from_file(path: str | os.PathLike[str], *, secret: bool = True) -> ParsedKey
         raise ConfigurationError(f"the key file {shown} must have at most {_MAX_SIZE} bytes")
     text = data.decode(errors="surrogateescape")
     if secret and os.name == "posix" and mode & stat.S_IROTH:
-        message = f"every user of this machine can read the keys in {shown}."
-        warn(Finding("key-file-open", message, "Remove that permission: chmod o-r."))
+        warnings.warn(
+            f"key-file-open: every user of this machine can read the keys in {shown}. "
+            "Remove that permission: chmod o-r.",
+            StackWarning,
+            stacklevel=3,
+        )
     return parse(text, f"key file {shown}")
