@@ -223,18 +223,24 @@ class Atomic(Contract):
 
     async def test_waiting_callers_share_the_error_of_a_factory(self, store: Store) -> None:
         calls = 0
+        all_wait = asyncio.Event()
 
         async def factory() -> int:
             nonlocal calls
             calls += 1
-            await asyncio.sleep(0)
+            await all_wait.wait()
             if calls < 3:
                 raise LookupError(f"call {calls}")
             return calls
 
-        results = await asyncio.gather(
-            *(store.get_or_put("key", factory) for _ in range(5)), return_exceptions=True
-        )
+        callers = [asyncio.create_task(store.get_or_put("key", factory)) for _ in range(5)]
+        # Each caller reads before it waits. Of a server, the answers to reads that were sent
+        # before these have come by then.
+        for number in range(20):
+            await store.exists(f"unused {number}")
+            await asyncio.sleep(0)
+        all_wait.set()
+        results = await asyncio.gather(*callers, return_exceptions=True)
         assert [str(result) for result in results] == ["call 1"] * 5
         assert all(isinstance(result, LookupError) for result in results)
         with pytest.raises(LookupError, match="call 2"):
