@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/bench
 
 .PHONY: demo test check format docs bench soak servers clean
 
@@ -32,8 +33,10 @@ format: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/mkdocs serve
 
-bench: $(INSTALLED) servers
-	$(BIN)/python -m benchmarks
+# In an environment of its own: the fastest versions to compare with clash with those of the tests.
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python scripts/servers.py
+	$(BENCH)/bin/python -m benchmarks
 
 servers: $(INSTALLED)
 	$(BIN)/python scripts/servers.py
@@ -43,6 +46,12 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
 	touch $(INSTALLED)
+
+$(BENCH)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BENCH)/bin/python -m pip install --quiet --editable ".[all]" --group bench
+	touch $(BENCH)/.installed
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

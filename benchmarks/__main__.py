@@ -1,29 +1,36 @@
-"""Print the table of benchmarks; with `--write`, also write it to docs/benchmarks.md."""
+"""Print the table of benchmarks; with `--write`, also write it to docs/benchmarks.md.
+
+`make bench` runs this in a virtual environment of its own, with the libraries of the dependency
+group `bench`, some of which clash with those of the tests.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import coalesce, dictionary, memory, pipeline
 from benchmarks.table import Row, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 TABLE_STARTS = "<!-- table -->\n"
+MODULES = ("memory", "pipeline", "dictionary", "coalesce", "stalls")
+"""The modules with rows, in the order of the table. Each has an async generator `rows`."""
 
 
-async def measure(console: Console) -> list[Row]:
-    """Measure all rows, one module after the other."""
+async def measure(modules: Sequence[str], console: Console) -> list[Row]:
+    """Measure the rows of these modules, one module after the other."""
     rows: list[Row] = []
     with console.status("measuring") as status:
-        for module in (memory, pipeline, dictionary, coalesce):
-            async for row in module.rows():
+        for module in modules:
+            async for row in importlib.import_module(f"benchmarks.{module}").rows():
                 rows.append(row)
                 status.update(f"measured: {row.name}")
     return rows
@@ -32,9 +39,14 @@ async def measure(console: Console) -> list[Row]:
 def main() -> int:
     """Print the table. Returns 0 whatever the results are: they are to be read by people."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", nargs="*", help=f"what to measure: {', '.join(MODULES)}")
     parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
     arguments = parser.parse_args()
-    table = markdown(asyncio.run(measure(Console(stderr=True))))
+    if unknown := set(arguments.modules) - set(MODULES):
+        parser.error(f"no module is called {', '.join(sorted(unknown))}")
+    if arguments.write and arguments.modules:
+        parser.error("--write needs every module")
+    table = markdown(asyncio.run(measure(arguments.modules or MODULES, Console(stderr=True))))
     versions = f"CPython {platform.python_version()}, {platform.machine()}; " + ", ".join(
         f"{name} {version(name)}" for name in ("py-key-value-aio", "redis", "msgspec")
     )

@@ -45,6 +45,22 @@ def difference(name: str, measured: Pair, at_most: float) -> Row:
     )
 
 
+def absolute(name: str, measured: float, at_most: float, unit: str = "us", before: str = "") -> Row:
+    """Return a row that is compared with its target only, not with another library.
+
+    Args:
+        before: The result of the first version that was measured, if it was another one.
+    """
+    return Row(
+        name,
+        f"{measured:,.1f} {unit}",
+        f"{before} before" if before else "-",
+        f"{measured:,.1f} {unit}",
+        f"at most {at_most:,g} {unit}",
+        measured <= at_most,
+    )
+
+
 def markdown(rows: Iterable[Row]) -> str:
     """Return the rows as a Markdown table."""
     lines = [

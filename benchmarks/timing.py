@@ -1,7 +1,12 @@
-"""Time two functions alternately in one process, so that the machine's load affects both."""
+"""Time two functions alternately in one process, so that the machine's load affects both.
+
+Also measures for how long a call keeps the event loop from turning.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import statistics
 import time
@@ -55,3 +60,50 @@ async def pair(ours: Work, theirs: Work, ours_count: int, theirs_count: int) -> 
         statistics.median(a / b for a, b in rounds),
         statistics.median(a - b for a, b in rounds),
     )
+
+
+TICK = 0.001
+"""Seconds between the wake-ups of the task that notices a stall."""
+
+STALL_ROUNDS = 5
+"""Rounds in which a stall is measured; one more precedes them, unmeasured."""
+
+
+async def stall(call: Callable[[], Awaitable[object]]) -> float:
+    """Return the longest time for which one call kept another task waiting, in milliseconds.
+
+    The other task wakes up every millisecond, and the time beyond that counts.
+    """
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.perf_counter()
+            longest = max(longest, now - last - TICK)
+            last = now
+
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(2 * TICK)
+    gc.collect()
+    longest = 0.0
+    await call()
+    await asyncio.sleep(2 * TICK)
+    ticking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await ticking
+    return longest * 1000
+
+
+async def median_stall(
+    prepare: Callable[[], Awaitable[Callable[[], Awaitable[object]]]],
+) -> float:
+    """Return the median of the longest stalls of several rounds, in milliseconds.
+
+    Args:
+        prepare: Prepares a round, unmeasured, and returns the call to measure.
+    """
+    await stall(await prepare())
+    return statistics.median([await stall(await prepare()) for _ in range(STALL_ROUNDS)])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.table import Row, difference, markdown, ratio
+import benchmarks
+from benchmarks.__main__ import MODULES
+from benchmarks.table import Row, absolute, difference, markdown, ratio
 from benchmarks.timing import Pair
 
 PAGE = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
@@ -21,11 +23,23 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         ratio("slower", Pair(3.0, 2.0, 1.5, 1.0), 1.4, "1.40"),
         ratio("faster", Pair(1.0, 8.0, 0.125, -7.0), 1 / 4, "1/4"),
         difference("longer", Pair(3.0, 2.0, 1.5, 1.0), 1.2),
+        absolute("a stall", 1234.5, 10, "ms", "2 ms"),
+        absolute("a read", 5.0, 5),
         Row("own text", "1 byte", "2 bytes", "50%", "at most 45%", False),
     ]
     assert markdown(rows).splitlines()[2:] == [
         "| slower | 3.00 us | 2.00 us | 1.50 | at most 1.40 | NO |",
         "| faster | 1.00 us | 8.00 us | 1/8.0 | at most 1/4 | yes |",
         "| longer | 3.00 us | 2.00 us | +1.00 us | at most +1.20 us | yes |",
+        "| a stall | 1,234.5 ms | 2 ms before | 1,234.5 ms | at most 10 ms | NO |",
+        "| a read | 5.0 us | - | 5.0 us | at most 5 us | yes |",
         "| own text | 1 byte | 2 bytes | 50% | at most 45% | NO |",
     ]
+
+
+def test_every_module_with_rows_is_measured() -> None:
+    folder = Path(str(benchmarks.__file__)).parent
+    with_rows = {
+        path.stem for path in folder.glob("*.py") if "async def rows()" in path.read_text()
+    }
+    assert with_rows == set(MODULES)

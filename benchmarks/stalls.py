@@ -1,0 +1,46 @@
+"""For how long calls keep the event loop from turning."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from benchmarks.table import Row, absolute
+from benchmarks.timing import median_stall
+from kvwrap import MemoryStore
+from kvwrap.testing import ManualClock
+
+MANY = 100_000
+NAMES = [f"key:{number}" for number in range(MANY)]
+VALUES = [{"number": number} for number in range(MANY)]
+
+Prepared = Callable[[], Awaitable[object]]
+
+
+async def filled(ttl: float | None = None) -> tuple[MemoryStore, ManualClock]:
+    """Return a store of 100,000 small mappings, and its clock."""
+    clock = ManualClock()
+    store = MemoryStore(clock=clock)
+    await store.put_many(NAMES, VALUES, collection="c", ttl=ttl)
+    return store, clock
+
+
+async def putting_after_expiry() -> Prepared:
+    """Prepare one put into a store whose 100,000 entries have expired."""
+    store, clock = await filled(ttl=60)
+    clock.advance(60)
+    return lambda: store.put("key", {"number": 1}, collection="c", ttl=60)
+
+
+async def getting_many() -> Prepared:
+    """Prepare one `get_many` of 100,000 keys."""
+    store, _ = await filled()
+    return lambda: store.get_many(NAMES, collection="c")
+
+
+async def rows() -> AsyncIterator[Row]:
+    """Measure the calls that once stalled the loop for longest."""
+    for name, prepare, before in (
+        ("one put after 100,000 entries expired: stall", putting_after_expiry, "159 ms"),
+        ("`MemoryStore`: `get_many` of 100,000: stall", getting_many, ""),
+    ):
+        yield absolute(name, await median_stall(prepare), 10, "ms", before)
