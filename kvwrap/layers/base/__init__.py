@@ -56,6 +56,7 @@ from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_serializer
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
+from kvwrap.core.turns import Turns, slices, turn
 from kvwrap.core.validation import (
     checked_call,
     checked_collection,
@@ -151,6 +152,10 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "is_abandoned",
     "is_running",
     "wait_for",
+    # Turns of the event loop during long work
+    "Turns",
+    "slices",
+    "turn",
     # Checks of constructor arguments
     "checked_call",
     "checked_collection",

@@ -1,0 +1,54 @@
+"""Long work in short parts, with turns of the event loop between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+SLICE: Final = 256
+"""Keys of a batch that are processed between two turns of the event loop."""
+
+_BYTES_PER_KEY: Final = 1024
+"""Bytes of a value that take as long as a small value does."""
+
+
+class Turns:
+    """Tells a long call when other tasks of the event loop should get a turn.
+
+    It counts the work and looks at no clock, so that calls are interleaved in the same way on
+    every machine.
+
+        turns = Turns()
+        for entry in entries:
+            process(entry)
+            if turns.are_due(len(entry.body)):
+                await turn()
+
+    Between two parts everything else may happen: other changes of the same keys, and the
+    cancellation of the call.
+    """
+
+    __slots__ = ("_work",)
+
+    def __init__(self) -> None:
+        self._work = 0
+
+    def are_due(self, size: int = 0) -> bool:
+        """Count one key with a value of this many bytes. Returns True once after enough work."""
+        self._work += 1 + size // _BYTES_PER_KEY
+        if self._work < SLICE:
+            return False
+        self._work = 0
+        return True
+
+
+async def turn() -> None:
+    """Give every other task that is ready a turn of the event loop."""
+    await asyncio.sleep(0)
+
+
+def slices(count: int) -> Iterator[slice]:
+    """Return the slices of a batch of this many keys, to process with a `turn` between them."""
+    for start in range(0, count, SLICE):
+        yield slice(start, start + SLICE)
