@@ -103,7 +103,7 @@ async def test_after_a_cancelled_setup_the_next_task_sets_up() -> None:
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     part.gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await second
     assert part.log == ["setup"]
 
@@ -234,7 +234,7 @@ async def test_a_setup_that_uses_its_own_part_is_refused() -> None:
             await self.ready()
 
     store = Circular().over(MemoryStore())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(Deadlock, match="Circular"):
             await store.open()
     assert store.idle
@@ -250,7 +250,7 @@ async def test_tasks_that_a_setup_begins_may_use_the_part_when_it_is_open() -> N
             await asyncio.sleep(0.001)
 
     store = Busy().over(MemoryStore())
-    async with asyncio.timeout(5), store:
+    async with asyncio.timeout(30), store:
         assert await tasks[0] is None
 
 

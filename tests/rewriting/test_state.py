@@ -136,7 +136,7 @@ async def test_the_file_is_written_while_the_rewrite_runs(tmp_path: Path) -> Non
             time.sleep(0.55)
 
     await rewrite(stack().encrypt(NEW).over(base), batch=10, progress=look, resume=path)
-    assert saved[0] == 0
+    assert saved[0] <= 10
     assert saved[-1] >= 50
 
 

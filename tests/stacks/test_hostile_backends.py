@@ -26,7 +26,7 @@ async def use(store: Store) -> str:
     )
     for call in calls:
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await call()
         except KvwrapError:
             pass

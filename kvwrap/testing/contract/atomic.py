@@ -266,7 +266,7 @@ class Atomic(Contract):
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await asyncio.gather(*others) == ["value"] * 3
 
     async def test_cancellation_at_any_point_leaves_the_store_consistent(
@@ -294,7 +294,7 @@ class Atomic(Contract):
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, BaseException):
                     assert isinstance(result, asyncio.CancelledError)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await store.get("key") in ("old", "new")
                 assert await store.get_or_put("computed", lambda: "new") == "new"
                 if conditional:

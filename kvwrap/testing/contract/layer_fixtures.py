@@ -103,11 +103,13 @@ class LayerFixtures:
     async def finish(clock: ManualClock, call: Coroutine[Any, Any, Any]) -> Any:
         """Await a call, and move the clock forward while the call waits for it."""
         task = asyncio.create_task(call)
-        for _ in range(300):
-            await asyncio.sleep(0.0005)
-            if task.done():
-                return await task
-            if clock.sleeping:
-                await clock.run(1.0)
-        task.cancel()
-        raise AssertionError("the call did not finish")
+        try:
+            async with asyncio.timeout(60):
+                while not task.done():
+                    await asyncio.sleep(0.0005)
+                    if clock.sleeping:
+                        await clock.run(1.0)
+        except TimeoutError:
+            task.cancel()
+            raise AssertionError("the call did not finish") from None
+        return await task

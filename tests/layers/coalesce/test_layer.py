@@ -243,8 +243,8 @@ def test_one_store_in_two_event_loops_one_after_the_other(backend: Backend) -> N
     unfinished = [loop.create_task(call) for call in (store.put("a", 1), store.get("b"))]
     loop.call_soon(loop.stop)  # when both have been requested and nothing has been sent
     loop.run_forever()
-    asyncio.run(asyncio.wait_for(store.get("b"), 5))
-    asyncio.run(asyncio.wait_for(store.put("a", 2), 5))
+    asyncio.run(asyncio.wait_for(store.get("b"), 30))
+    asyncio.run(asyncio.wait_for(store.put("a", 2), 30))
     assert asyncio.run(store.get("a")) == 2
     for task in unfinished:
         task.cancel()

@@ -26,7 +26,7 @@ from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
 
 
-async def wait_until(reached: Callable[[], object], seconds: float = 5.0) -> None:
+async def wait_until(reached: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for the journal's thread, which the manual clock does not control."""
     async with asyncio.timeout(seconds):
         while not reached():

@@ -76,7 +76,7 @@ async def test_replicas_are_asked_and_written_concurrently() -> None:
             return await super().call(primitive, arguments)
 
     replicas = [Together(), Together(), Together()]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await over(list(replicas)).put("a", 1)
     assert [replica.count("read") for replica in replicas] == [1, 1, 1]
     assert [replica.count("write") for replica in replicas] == [1, 1, 1]

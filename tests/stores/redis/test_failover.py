@@ -27,7 +27,7 @@ async def _replicate(server: RedisServer, master: RedisServer | None) -> None:
     target = ("NO", "ONE") if master is None else ("127.0.0.1", str(master.port))
     async with redis.asyncio.Redis.from_url(server.url) as client:
         await client.execute_command("REPLICAOF", *target)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while (state := await client.info("replication"))["role"] == "slave":
                 if state["master_link_status"] == "up":
                     break

@@ -41,13 +41,13 @@ async def test_a_server_that_stops_and_comes_back(own_server: RedisServer) -> No
 
 
 async def test_a_server_that_does_not_answer(own_server: RedisServer) -> None:
-    async with RedisStore(own_server.url, timeout=0.1) as store:
+    async with RedisStore(own_server.url, timeout=1) as store:
         await store.put("a", 1)
         own_server.freeze()
         started = time.monotonic()
         calls = [store.get("a") for _ in range(50)]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25  # and not one after the other
         own_server.thaw()
         assert all(type(result) is StoreTimeout for result in results)
         assert await store.get("a") == 1

@@ -41,7 +41,7 @@ def test_a_store_that_is_not_closed_works_in_the_next_loop(redis_url: str) -> No
             assert len(await connections(client, name)) <= 4
             await store.destroy()
             await store.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await connections(client, name):
                     await asyncio.sleep(0.01)
 
@@ -98,14 +98,14 @@ def test_a_loop_that_still_runs_keeps_the_store(redis_url: str) -> None:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(store.put("k", 1), loop).result(10)
+    asyncio.run_coroutine_threadsafe(store.put("k", 1), loop).result(30)
     with pytest.raises(StoreUnavailable, match="in one event loop at a time"):
         asyncio.run(store.get("k"))
-    assert asyncio.run_coroutine_threadsafe(store.get("k"), loop).result(10) == 1
-    asyncio.run_coroutine_threadsafe(store.destroy(), loop).result(10)
-    asyncio.run_coroutine_threadsafe(store.close(), loop).result(10)
+    assert asyncio.run_coroutine_threadsafe(store.get("k"), loop).result(30) == 1
+    asyncio.run_coroutine_threadsafe(store.destroy(), loop).result(30)
+    asyncio.run_coroutine_threadsafe(store.close(), loop).result(30)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(30)
     loop.close()
 
 

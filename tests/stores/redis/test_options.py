@@ -35,7 +35,7 @@ async def test_its_own_connections_are_closed(redis_url: str, namespace: str, cl
     await asyncio.gather(*(store.get("a") for _ in range(5)))
     assert await connections(client, namespace)
     await store.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await connections(client, namespace):  # until the server has noticed
             await asyncio.sleep(0.01)
     with pytest.raises(StoreUnavailable, match="closed"):

@@ -57,7 +57,7 @@ async def test_a_long_transaction_is_interrupted(
         executed: list[str] = []
         connections[0].set_trace_callback(executed.append)
         writing = asyncio.create_task(store.put_many(KEYS, ["x" * 20_000] * len(KEYS)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(executed) < 10:
                 await asyncio.sleep(0)
         writing.cancel()
@@ -131,7 +131,7 @@ async def test_retries_within_a_timeout_count_once_and_keep_their_own_write(file
                 other.execute("COMMIT")
                 time.sleep(0.006)
 
-    layers = stack().retry(attempts=50, wait=0.001, max_wait=0.004).timeout(0.006)
+    layers = stack().retry(attempts=5000, wait=0.001, max_wait=0.004).timeout(0.006)
     async with layers.over(SQLiteStore(file)) as store:
         await store.put("n", 0)
         thread = threading.Thread(target=hold)

@@ -159,11 +159,9 @@ async def test_closing_ends_the_threads_and_leaves_one_file(file: Path) -> None:
 
     assert threads()
     await store.close()
-    for _ in range(200):
-        if not threads():
-            break
-        await asyncio.sleep(0.01)
-    assert threads() == []
+    async with asyncio.timeout(30):
+        while threads():
+            await asyncio.sleep(0.01)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     with pytest.raises(StoreUnavailable):
         await store.get("a")

@@ -21,15 +21,28 @@ from tests.conftest import SOAK
 from tests.layers.faulty import FaultyStore
 
 
+class Commits(threading.Event):
+    """Set while commits may go on.
+
+    Attributes:
+        begun: Set when a commit is on its thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+
+
 @pytest.fixture
-def commits(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """An event that commits of journals wait for."""
-    allowed = threading.Event()
+def commits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commits]:
+    """Provide an event that commits of journals wait for."""
+    allowed = Commits()
     allowed.set()
     accept = JournalFile.accept
 
     def held(self: JournalFile, *arguments: Any) -> None:
-        allowed.wait(5)
+        allowed.begun.set()
+        allowed.wait(30)
         accept(self, *arguments)
 
     monkeypatch.setattr(JournalFile, "accept", held)
@@ -51,16 +64,16 @@ def build(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[FaultySto
 async def test_what_is_asked_after_a_cancelled_write_waits_for_its_commit(
     build: Callable[[FaultyStore], Store],
     backend: FaultyStore,
-    commits: threading.Event,
+    commits: Commits,
     method: str,
 ) -> None:
     async with build(backend) as store:
         await store.put("n", 1)
         backend.down = StoreUnavailable("down")
         commits.clear()
+        commits.begun.clear()
         write = asyncio.create_task(store.put("n", 10))
-        for _ in range(20):
-            await asyncio.sleep(0.001)  # the commit is on its thread
+        await asyncio.to_thread(commits.begun.wait, 30)
         write.cancel()
         with pytest.raises(asyncio.CancelledError):
             await write

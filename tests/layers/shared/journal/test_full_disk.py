@@ -74,7 +74,7 @@ async def store(backend: FaultyStore, path: Path, disk: Disk) -> AsyncIterator[S
 
 
 async def wait_until(reached: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not reached():
             await asyncio.sleep(0.001)
 

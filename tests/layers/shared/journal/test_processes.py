@@ -44,11 +44,11 @@ async def in_child(store):
         "flush": lambda: store.parts[0].flush(),
     }.items():
         try:
-            await asyncio.wait_for(call(), 5)
+            await asyncio.wait_for(call(), 30)
         except StoreUnavailable as error:
             assert "belongs to the process" in str(error), error
             print(name, "refused", flush=True)
-    await asyncio.wait_for(store.close(), 5)
+    await asyncio.wait_for(store.close(), 30)
 
 store = build(Down())
 loop = asyncio.new_event_loop()
@@ -100,7 +100,7 @@ def run(code: str, kind: str, path: Path) -> str:
         [sys.executable, "-W", "error::ResourceWarning", "-c", BEGIN + code, kind, str(path)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=100,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -56,12 +56,11 @@ async def store(backend: FaultyStore, path: Path) -> AsyncIterator[Store]:
 async def run_until(clock: ManualClock, store: Store, *, pending: int, seconds: int) -> int:
     """Move the clock until this many changes are pending; return the seconds that it took."""
     for passed in range(seconds):
-        for _ in range(50):
-            if store.find(WriteBehind).pending == pending:
-                return passed
-            await asyncio.sleep(0.001)
-            if clock.sleeping:
-                break
+        async with asyncio.timeout(30):
+            while store.find(WriteBehind).pending != pending and not clock.sleeping:
+                await asyncio.sleep(0.001)
+        if store.find(WriteBehind).pending == pending:
+            return passed
         await clock.run(1)
     raise AssertionError(f"{store.find(WriteBehind).snapshot()} after {seconds} s")
 
@@ -220,7 +219,7 @@ async def test_flush_ends_while_others_go_on_writing(store: Store, backend: Faul
     held = asyncio.Event()
     backend.call = hold_b  # type: ignore[method-assign]  # to hold back one key
     backend.gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await flushing
     assert store.find(WriteBehind).pending == 1
     held.set()
