@@ -104,15 +104,25 @@ class AtomicMethods(BasicMethods):
         Args:
             version: From `get_versioned`, of the same key.
         """
-        if type(version) not in (int, ForeignVersion):
-            raise InvalidValue(
-                "`version` must be an int, the `version` of what get_versioned returned; "
-                f"got {type(version).__name__}"
-            )
+        _check_version(version)
         collection, key = checked_collection(collection), checked_key(key)
         now = self.clock.time()
         entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
         return (await self.write(collection, (key,), (entry,), (version,)))[0]
+
+    async def compare_and_delete(
+        self, key: str, version: int, *, collection: str | None = None
+    ) -> bool:
+        """Delete the entry if it still has this version, atomically. Returns True if it had.
+
+        Args:
+            key: The key.
+            version: From `get_versioned`, of the same key.
+            collection: Its collection.
+        """
+        _check_version(version)
+        collection, key = checked_collection(collection), checked_key(key)
+        return (await self.remove(collection, (key,), (version,)))[0]
 
     async def increment(
         self,
@@ -265,6 +275,15 @@ class AtomicMethods(BasicMethods):
     @property
     def _compares(self) -> bool:
         return Capability.COMPARE_AND_PUT in self.capabilities
+
+
+def _check_version(version: object) -> None:
+    """Raise `InvalidValue` for what no `get_versioned` returned as a version."""
+    if type(version) not in (int, ForeignVersion):
+        raise InvalidValue(
+            "`version` must be an int, the `version` of what get_versioned returned; "
+            f"got {type(version).__name__}"
+        )
 
 
 def _with_expiry(entry: Entry, expires_at: float | None) -> Entry:

@@ -12,7 +12,7 @@ from kvwrap.core.part import Part
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
-from kvwrap.core.ttl import TTL, expiry
+from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.validation import (
     RESERVED,
     RESERVED_END,
@@ -195,22 +195,29 @@ class BasicMethods(Part):
         values: Sequence[Any],
         *,
         collection: str | None = None,
-        ttl: TTL | None = None,
+        ttl: TTLs = None,
     ) -> None:
         """Do what `put` does, for many keys at once.
 
         All values are serialized before any is written.
 
+        Args:
+            keys: The keys. If one occurs twice, its last value and ttl are stored.
+            values: The value of each key.
+            collection: Their collection.
+            ttl: The time to live of all entries, or a sequence with one for each key, in which
+                `None` means no expiry.
+
         Raises:
-            InvalidBatch: `keys` and `values` are not sequences of equal length.
+            InvalidBatch: `keys`, `values` and a sequence of ttls are not of equal length.
+            InvalidTTL: As for `put`. In both cases nothing is written.
         """
         keys, collection = checked_keys(keys), checked_collection(collection)
         values = checked_values(values, len(keys))
         now = self.clock.time()
-        expires = expiry(now, ttl)
         entries = [
             self._to_entry(value, expires, now, collection, key)
-            for key, value in zip(keys, values, strict=True)
+            for key, value, expires in zip(keys, values, expiries(now, ttl, keys), strict=True)
         ]
         if keys:
             await self.write(collection, keys, entries)

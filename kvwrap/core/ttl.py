@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date, timedelta
-from typing import SupportsFloat
+from typing import SupportsFloat, cast
 
-from kvwrap.errors import InvalidTTL
+from kvwrap.errors import InvalidBatch, InvalidTTL
 
 TTL = SupportsFloat | timedelta
 """A time to live: a number of seconds above 0, or a `timedelta`."""
+
+TTLs = TTL | None | Sequence[TTL | None]
+"""The ttl of a batch: one for all keys, or a sequence with one for each key."""
 
 LATEST = (2**48 - 1) / 1000
 """The latest expiry time that an entry's header can hold, in the year 10889."""
@@ -53,3 +57,30 @@ def expiry(now: float, ttl: TTL | None) -> float | None:
     valid = (type(ttl) is float or type(ttl) is int) and 0 < ttl <= LATEST
     expires_at = now + (ttl if valid else checked_ttl(ttl))  # type: ignore[operator]  # a number
     return min(expires_at, LATEST)
+
+
+def expiries(now: float, ttl: TTLs, keys: Sequence[str]) -> list[float | None]:
+    """Return the expiry time of each entry of a batch written `now`.
+
+    A string, mapping or set is no sequence of ttls.
+
+    Raises:
+        InvalidBatch: There are more or fewer ttls than keys.
+        InvalidTTL: A ttl is not valid; the error names its key.
+    """
+    if not isinstance(ttl, Iterable) or isinstance(ttl, str | bytes | Mapping | Set):
+        return [expiry(now, cast("TTL | None", ttl))] * len(keys)  # which checks it
+    ttls = list(ttl)
+    if len(ttls) != len(keys):
+        raise InvalidBatch(
+            f"`keys` and `ttl` must have the same length; got {len(keys)} keys and {len(ttls)} "
+            "ttls. Nothing was written: pass one ttl or None for each key, or one for all"
+        )
+    times = []
+    for key, each in zip(keys, ttls, strict=True):
+        try:
+            times.append(expiry(now, each))
+        except InvalidTTL as error:
+            error.key = key
+            raise
+    return times

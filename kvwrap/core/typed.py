@@ -7,7 +7,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
-from kvwrap.core.ttl import TTL
+from kvwrap.core.ttl import TTL, TTLs
 from kvwrap.core.validation import checked_collection, checked_keys, checked_values
 from kvwrap.errors import ConfigurationError, InvalidValue, KeyNotFound
 
@@ -167,11 +167,12 @@ class TypedStore(Generic[T]):
         values: Sequence[T],
         *,
         collection: str | None = None,
-        ttl: TTL | None = None,
+        ttl: TTLs = None,
     ) -> None:
         """Do what `put` does, for many keys at once.
 
-        All instances are checked before any is written.
+        All instances are checked before any is written. `ttl` may be a sequence with a ttl for
+        each key.
         """
         keys = checked_keys(keys)
         values = checked_values(values, len(keys))
@@ -199,6 +200,12 @@ class TypedStore(Generic[T]):
         json = self._dump(value, key, collection)
         name = self._in(collection)
         return await self.store.compare_and_put(key, json, version, collection=name, ttl=ttl)
+
+    async def compare_and_delete(
+        self, key: str, version: int, *, collection: str | None = None
+    ) -> bool:
+        """Delete the entry if it still has this version, atomically. Returns True if it had."""
+        return await self.store.compare_and_delete(key, version, collection=self._in(collection))
 
     async def get_or_put(
         self,

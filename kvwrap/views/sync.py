@@ -118,6 +118,7 @@ class SyncStore:
     increment = _blocking(Store.increment)
     get_versioned = _blocking(Store.get_versioned)
     compare_and_put = _blocking(Store.compare_and_put)
+    compare_and_delete = _blocking(Store.compare_and_delete)
     expire = _blocking(Store.expire)
     move = _blocking(Store.move)
     check = _blocking(Store.check)

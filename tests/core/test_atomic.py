@@ -62,6 +62,7 @@ METHODS: dict[str, tuple[Call, list[tuple[str, str, str]]]] = {
     "put_if_absent": (lambda s: s.put_if_absent("n", 1, collection="c"), put("n")),
     "get_versioned": (lambda s: s.get_versioned("k", collection="c"), got("k")),
     "compare_and_put": (lambda s: s.compare_and_put("k", 1, 5, collection="c"), put("k")),
+    "compare_and_delete": (lambda s: s.compare_and_delete("k", 5, collection="c"), []),
     "increment": (lambda s: s.increment("k", collection="c"), got("k") + put("k")),
     "increment, new": (lambda s: s.increment("n", collection="c"), put("n")),
     "expire": (lambda s: s.expire("k", 5, collection="c"), []),

@@ -123,6 +123,12 @@ async def test_every_method_of_the_view(case):
     assert await users.compare_and_put("a", value, version)
     assert not await users.compare_and_put("a", value, version)
     assert (await users.get_versioned("a")).value == value
+    await users.put_many(["c", "d"], [value, value], ttl=[5, None])
+    assert [left is None for _, left in await users.ttl_many(["c", "d"])] == [False, True]
+    version = (await users.get_versioned("c")).version
+    assert not await users.compare_and_delete("c", version ^ 1)
+    assert await users.compare_and_delete("c", version)
+    assert await users.get("c") is None
     assert await users.get_versioned("x") is None
     assert await users.get_or_put("a", lambda: pytest.fail("there is one")) == value
     assert await users.get_or_put("b", lambda: value, ttl=5) == value

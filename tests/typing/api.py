@@ -88,6 +88,8 @@ async def of_a_store(store: Store) -> None:
     assert_type(await store.increment("a"), int)
     assert_type(await store.put_if_absent("a", 1), bool)
     assert_type(await store.get_versioned("a"), Versioned | None)
+    assert_type(await store.compare_and_delete("a", 1), bool)
+    assert_type(await store.put_many(["a", "b"], [1, 2], ttl=[1, None]), None)
     assert_type(store.scan(prefix="a"), AsyncIterator[str])
     assert_type(store.items(), AsyncIterator[tuple[str, Any]])
     assert_type(store.capabilities, frozenset[Capability])
@@ -99,6 +101,8 @@ async def of_a_store(store: Store) -> None:
     await store.get("a", "collection")  # type: ignore[call-arg]
     await store.put("a")  # type: ignore[call-arg]
     await store.put("a", 1, ttl="1")  # type: ignore[arg-type]
+    await store.put_many(["a"], [1], ttl=["1"])  # type: ignore[list-item]
+    await store.compare_and_delete("a")  # type: ignore[call-arg]
     await store.increment("a", 0.5)  # type: ignore[arg-type]
 
 
@@ -153,6 +157,8 @@ async def typed(store: Store) -> None:
     assert_type([pair async for pair in users.items()], list[tuple[str, User]])
     await users.put("a", User("ada"), ttl=5)
     await users.put_many(["a"], [User("ada")])
+    await users.put_many(["a", "b"], [User("ada"), User("bob")], ttl=(timedelta(days=1), None))
+    assert_type(await users.compare_and_delete("a", 1), bool)
     await users.put("a", {"name": "ada"})  # type: ignore[arg-type]
     await users.put_many(["a"], [Session(user="ada")])  # type: ignore[list-item]
     store.typed(User, on_invalid="skip")  # type: ignore[arg-type]
@@ -196,6 +202,8 @@ def blocking(store: Store) -> None:
         assert_type(view.ttl("a"), tuple[Any | None, float | None])
         assert_type(view.delete_many(["a"]), int)
         assert_type(view.increment("a", 2), int)
+        assert_type(view.compare_and_delete("a", 1), bool)
+        view.put_many(["a", "b"], [1, 2], ttl=[5, None])
         assert_type(view.scan(prefix="a"), Iterator[str])
         assert_type(view.items(), Iterator[tuple[str, Any]])
         assert_type(view.find(Statistics), Statistics)

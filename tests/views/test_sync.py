@@ -98,6 +98,11 @@ def test_the_other_methods(store):
     versioned = store.get_versioned("a")
     assert store.compare_and_put("a", 6, versioned.version)
     assert not store.put_if_absent("a", 7)
+    store.put_many(["d", "e"], [1, 2], ttl=[None, 5])
+    assert store.ttl("d") == (1, None)
+    assert store.compare_and_delete("d", store.get_versioned("d").version)
+    assert not store.compare_and_delete("e", 1)
+    assert store.delete("e")
     assert store.move("a", "b", target_collection="c")
     assert store.expire("b", 5, collection="c")
     assert store.pop("b", collection="c") == 6

@@ -119,10 +119,34 @@ class Atomic(Contract):
         assert await store.get_many(["a", "b", "c"]) == [None, "b", None]
         assert await store.remove(None, ["b", "b"], [versions[1], versions[1]]) == [True, False]
 
-    async def test_compare_and_put_refuses_invalid_versions(self, store: Store) -> None:
-        for bad in ("1", 1.0, None, True, b"1"):
+    @needs(Capability.COMPARE_AND_PUT)
+    async def test_compare_and_delete_succeeds_for_one_of_many_callers(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        await store.put_if_absent("key", "old", collection="x", ttl=60)
+        version = await _version(store, "key", "x")
+        for other in (version ^ 1, -1, 1 << 64):
+            assert not await store.compare_and_delete("key", other, collection="x")
+        assert not await store.compare_and_delete("missing", version, collection="x")
+        assert await store.get("key", collection="x") == "old"
+        deleted = await asyncio.gather(
+            *(store.compare_and_delete("key", version, collection="x") for _ in range(20))
+        )
+        assert deleted.count(True) == 1
+        assert not await store.exists("key", collection="x")
+        # Neither what was put meanwhile nor what has expired has this version.
+        await store.put("key", "new", collection="x", ttl=60)
+        assert not await store.compare_and_delete("key", version, collection="x")
+        version = await _version(store, "key", "x")
+        clock.advance(61)
+        assert not await store.compare_and_delete("key", version, collection="x")
+
+    async def test_invalid_versions_are_refused(self, store: Store) -> None:
+        for bad in ("1", 1.0, None, True, b"1", ABSENT):
             with pytest.raises(InvalidValue):
                 await store.compare_and_put("key", 1, bad)  # type: ignore[arg-type]  # to be refused
+            with pytest.raises(InvalidValue):
+                await store.compare_and_delete("key", bad)  # type: ignore[arg-type]  # to be refused
 
     @needs(Capability.COMPARE_AND_PUT)
     async def test_no_increment_is_lost(self, store: Store) -> None:
@@ -311,8 +335,10 @@ async def _entry(store: Store, key: str, collection: str | None = None) -> Entry
     return entry
 
 
-async def _version(store: Store, key: str) -> int:
-    return (await _entry(store, key)).version
+async def _version(store: Store, key: str, collection: str | None = None) -> int:
+    versioned = await store.get_versioned(key, collection=collection)
+    assert versioned is not None
+    return versioned.version
 
 
 async def _changed(store: Store, key: str) -> Entry:

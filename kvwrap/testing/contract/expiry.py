@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import Capability, InvalidTTL, KeyNotFound, Store
+from kvwrap import Capability, InvalidBatch, InvalidTTL, KeyNotFound, Store
 from kvwrap.core.primitives import ABSENT
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs, remaining
@@ -38,8 +38,7 @@ class Expiry(Contract):
 
         calls: list[Callable[[Any], Awaitable[Any]]] = [
             lambda ttl: store.put("key", 1, ttl=ttl),
-            lambda ttl: store.put_many(["key"], [1], ttl=ttl),
-            lambda ttl: store.put_many([], [], ttl=ttl),
+            lambda ttl: store.put_many(["key", "k"], [1, 1], ttl=[None, ttl]),
             lambda ttl: store.put_if_absent("key", 1, ttl=ttl),
             lambda ttl: store.compare_and_put("key", 1, 2, ttl=ttl),
             lambda ttl: store.increment("key", ttl=ttl),
@@ -51,6 +50,12 @@ class Expiry(Contract):
                 with pytest.raises(InvalidTTL) as raised:
                     await call(bad)
                 assert isinstance(raised.value, ValueError)
+        for bad in INVALID_TTLS:
+            # A sequence has a ttl for each key: see below.
+            if not isinstance(bad, list | tuple):
+                for keys in (["key"], []):
+                    with pytest.raises(InvalidTTL):
+                        await store.put_many(keys, keys, ttl=bad)
         assert not await store.exists("key")
 
     async def test_every_type_of_ttl(self, store: Store, clock: ManualClock) -> None:
@@ -62,6 +67,41 @@ class Expiry(Contract):
         await store.put("key", 1, ttl=1e300)
         clock.advance(1e9)
         assert await store.get("key") == 1
+
+    async def test_every_key_of_a_batch_may_have_its_own_ttl(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        ttls = [5, None, 60.0, datetime.timedelta(seconds=30), 5, None]
+        keys = ["a", "b", "c", "d", "e", "a"]
+        await store.put_many(keys, [1, 2, 3, 4, 5, 6], ttl=ttls, collection="x")
+        found = await store.ttl_many(["a", "b", "c", "d", "e"], collection="x")
+        assert found == [
+            (6, None),
+            (2, None),
+            (3, remaining(60)),
+            (4, remaining(30)),
+            (5, remaining(5)),
+        ]
+        clock.advance(6)
+        assert await store.get_many(keys, collection="x") == [6, 2, 3, 4, None, 6]
+        await store.put_many((), (), ttl=())
+        await store.put_many(["c"], [7], ttl=iter([5]), collection="x")  # type: ignore[arg-type]  # an iterator
+        assert await store.ttl("c", collection="x") == (7, remaining(5))
+
+    async def test_an_invalid_ttl_among_several_is_refused_and_nothing_is_written(
+        self, store: Store
+    ) -> None:
+        for ttls in ([5], [5, 5, 5], (), [[5, 5], [5, 5], 5]):
+            with pytest.raises((InvalidBatch, InvalidTTL)):
+                await store.put_many(["a", "b"], [1, 2], ttl=ttls)  # type: ignore[arg-type]  # to be refused
+        for bad in ("55", b"55", {5: 5, 6: 6}, {5, 6}):
+            with pytest.raises(InvalidTTL):
+                await store.put_many(["a", "b"], [1, 2], ttl=bad)  # type: ignore[arg-type]  # to be refused
+        for bad in INVALID_TTLS:
+            with pytest.raises(InvalidTTL) as raised:
+                await store.put_many(["a", "b"], [1, 2], ttl=[None, bad])
+            assert raised.value.key == "b"
+        assert await store.get_many(["a", "b"]) == [None, None]
 
     async def test_the_remaining_ttl_never_exceeds_the_ttl_given(
         self, store: Store, clock: ManualClock

@@ -204,6 +204,7 @@ def _calls(store: Store) -> dict[str, Callable[[Any, Any], Any]]:
         "increment": lambda key, name: store.increment(key, collection=name),
         "get_versioned": lambda key, name: store.get_versioned(key, collection=name),
         "compare_and_put": lambda key, name: store.compare_and_put(key, 1, 2, collection=name),
+        "compare_and_delete": lambda key, name: store.compare_and_delete(key, 2, collection=name),
         "expire": lambda key, name: store.expire(key, 1, collection=name),
         "move from": lambda key, name: store.move(key, "other", collection=name),
         "move to": lambda key, name: store.move("other", key, target_collection=name),
