@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from kvwrap.core.clock import Clock, checked_clock
@@ -13,6 +13,7 @@ from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
+from kvwrap.core.turns import Turns, turn
 from kvwrap.core.validation import (
     RESERVED,
     RESERVED_END,
@@ -39,6 +40,7 @@ class BasicMethods(Part):
     def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
         self.clock: Clock = checked_clock(clock)
         self._values = ValueCodec(checked_serializer(serializer))
+        self._tag = self._values.tag
         self._dumps = self._values.serializer.dumps
 
     @property
@@ -102,7 +104,25 @@ class BasicMethods(Part):
         except Exception as error:
             refusal = self._values.refusal(value, error)
             raise _with_names(refusal, self.name, collection, key) from refusal.__cause__
-        return Entry(body, self._values.tag, now, expires, new_version())
+        return Entry(body, self._tag, now, expires, new_version())
+
+    async def _to_entries(
+        self,
+        keys: Sequence[str],
+        values: Sequence[Any],
+        expires: Iterable[float | None],
+        now: float,
+        collection: Collection,
+    ) -> list[Entry]:
+        """Return the entries of a batch. Other tasks get turns in between."""
+        entries: list[Entry] = []
+        turns = Turns()
+        for key, value, expires_at in zip(keys, values, expires, strict=True):
+            entry = self._to_entry(value, expires_at, now, collection, key)
+            entries.append(entry)
+            if turns.are_due(len(entry.body)):
+                await turn()
+        return entries
 
     def _to_value(self, entry: Entry, collection: Collection, key: str) -> Any:
         try:
@@ -112,6 +132,21 @@ class BasicMethods(Part):
         for hook in self._on_get:
             value = hook(value, key, collection)
         return value
+
+    async def _to_values(
+        self, entries: Sequence[Entry | None], collection: Collection, keys: Sequence[str]
+    ) -> list[Any | None]:
+        """Return the values of a batch, None for missing entries. Other tasks get turns."""
+        values: list[Any | None] = []
+        turns = Turns()
+        for key, entry in zip(keys, entries, strict=True):
+            if entry is None:
+                values.append(None)
+                continue
+            values.append(self._to_value(entry, collection, key))
+            if turns.are_due(len(entry.body)):
+                await turn()
+        return values
 
     async def _read_one(self, collection: Collection, key: str) -> Entry | None:
         return (await self.read(collection, (key,)))[0]
@@ -132,19 +167,14 @@ class BasicMethods(Part):
     ) -> list[Any | None]:
         """Return the values in the order of the keys, in one round trip if the backend can."""
         keys, collection = checked_keys(keys), checked_collection(collection)
-        return [
-            None if entry is None else self._to_value(entry, collection, key)
-            for key, entry in zip(keys, await self._read_many(collection, keys), strict=True)
-        ]
+        return await self._to_values(await self._read_many(collection, keys), collection, keys)
 
     async def _get_existing(self, keys: Sequence[str], collection: str | None) -> dict[str, Any]:
         """Return the values of the keys that have one, `None` included, in one round trip."""
         keys, collection = checked_keys(keys), checked_collection(collection)
-        return {
-            key: self._to_value(entry, collection, key)
-            for key, entry in zip(keys, await self._read_many(collection, keys), strict=True)
-            if entry is not None
-        }
+        entries = await self._read_many(collection, keys)
+        values = await self._to_values(entries, collection, keys)
+        return {key: value for key, value, entry in zip(keys, values, entries) if entry is not None}
 
     async def ttl(
         self, key: str, *, collection: str | None = None
@@ -159,14 +189,12 @@ class BasicMethods(Part):
         keys, collection = checked_keys(keys), checked_collection(collection)
         entries = await self._read_many(collection, keys)
         now = self.clock.time()
+        values = await self._to_values(entries, collection, keys)
         return [
-            (None, None)
-            if entry is None
-            else (
-                self._to_value(entry, collection, key),
-                None if entry.expires_at is None else max(0.0, entry.expires_at - now),
-            )
-            for key, entry in zip(keys, entries, strict=True)
+            (value, None)
+            if entry is None or entry.expires_at is None
+            else (value, max(0.0, entry.expires_at - now))
+            for value, entry in zip(values, entries, strict=True)
         ]
 
     async def put(
@@ -215,10 +243,8 @@ class BasicMethods(Part):
         keys, collection = checked_keys(keys), checked_collection(collection)
         values = checked_values(values, len(keys))
         now = self.clock.time()
-        entries = [
-            self._to_entry(value, expires, now, collection, key)
-            for key, value, expires in zip(keys, values, expiries(now, ttl, keys), strict=True)
-        ]
+        expires = expiries(now, ttl, keys)
+        entries = await self._to_entries(keys, values, expires, now, collection)
         if keys:
             await self.write(collection, keys, entries)
 

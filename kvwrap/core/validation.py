@@ -40,8 +40,14 @@ def checked_key(key: object) -> str:
 
 def checked_collection(collection: object) -> str | None:
     """Return the collection as a plain `str` or `None`; raises `InvalidKey` otherwise."""
-    if collection is None:
-        return None
+    if collection is None or (
+        # The common case, decided at once.
+        type(collection) is str
+        and collection.isascii()
+        and not RESERVED <= collection < RESERVED_END
+        and collection
+    ):
+        return collection
     return _not_reserved(_checked_text(collection, "collection"), "collection")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from kvwrap import InvalidBatch, InvalidKey, InvalidTTL, KvwrapError, MemoryStore, StoreUnavailable
 from kvwrap.core.entry import Entry, live
+from kvwrap.core.turns import SLICE
 from kvwrap.testing import ManualClock, Tap
+from tests.turns import turns_during
 
 Call = Callable[[Any, Any, Any], Awaitable[object]]
 
@@ -154,3 +157,26 @@ def test_an_entry_lives_until_the_moment_at_which_it_ends() -> None:
     assert live(None, 0.0) is None
     lasting = entry.with_expiry(None)
     assert live(lasting, 1e12) is lasting
+
+
+async def test_large_batches_give_other_tasks_turns() -> None:
+    store = MemoryStore()
+    names = [f"key:{number}" for number in range(3 * SLICE)]
+    assert await turns_during(store.put_many(names, names, collection="c")) >= 3
+    assert await turns_during(store.get_many(names, collection="c")) >= 3
+    assert await turns_during(store.ttl_many(names, collection="c")) >= 3
+    assert await store.get_many(names, collection="c") == names
+    large = ["x" * 1024 * SLICE] * 3
+    assert await turns_during(store.put_many(names[:3], large)) >= 3
+    assert await turns_during(store.get_many(names[:3])) >= 3
+
+
+async def test_a_cancelled_put_many_writes_nothing_while_it_serializes() -> None:
+    store = MemoryStore()
+    names = [f"key:{number}" for number in range(3 * SLICE)]
+    putting = asyncio.ensure_future(store.put_many(names, names))
+    await asyncio.sleep(0)
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    assert len(store) == 0
