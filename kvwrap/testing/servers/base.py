@@ -34,7 +34,7 @@ class LocalServer:
         program: Path of the program that is run.
         arguments: The additional arguments.
         port: TCP port on 127.0.0.1, 0 before the first start. It stays the same when the server
-            is started again.
+            is started again, so that its clients find it.
 
     Raises:
         ConfigurationError: The program is not installed.
@@ -53,6 +53,7 @@ class LocalServer:
         self.program = path
         self.arguments = arguments
         self.port = 0
+        self._has_answered = False
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -79,21 +80,28 @@ class LocalServer:
     def start(self) -> Self:
         """Start the server, on the same port as before, and wait until it answers.
 
+        A server that is running is left as it is.
+
         Raises:
             StoreUnavailable: The process ended, or did not answer in time. The message ends with
                 the last lines of its log.
         """
+        if self._process is not None and self._process.poll() is None:
+            return self
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="kvwrap-server-")
         for _ in range(5):
             self.port = self.port or _free_port()
             if self._start_once(Path(self._folder.name)):
+                self._has_answered = True
                 return self
             # Another process may have taken the port before the server bound it: try another one.
-            self.port = 0
+            if not self._has_answered:
+                self.port = 0
         log = self._log_tail()
+        port = f" on its port {self.port}" if self._has_answered else ""
         self.stop()
-        raise StoreUnavailable(f"{self.program} did not start: {log}")
+        raise StoreUnavailable(f"{self.program} did not start{port}: {log}")
 
     def _start_once(self, folder: Path) -> bool:
         with (folder / "log").open("wb") as log:

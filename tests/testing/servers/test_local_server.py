@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -126,6 +127,33 @@ def test_a_killed_server_can_be_started_again() -> None:
         server.start()
         assert server.port == port
         assert server.answers()
+
+
+def test_a_running_server_is_not_started_twice() -> None:
+    with EchoServer() as server:
+        pid = server.pid
+        assert server.start() is server
+        assert server.pid == pid
+        assert server.starts == 1
+
+
+def test_a_server_that_ended_by_itself_is_started_again() -> None:
+    with EchoServer() as server:
+        pid = server.pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert server.start().pid != pid
+        assert server.answers()
+
+
+def test_a_server_that_was_started_keeps_its_port_or_fails() -> None:
+    with EchoServer() as server:
+        port, url = server.port, server.url
+        server.arguments = ("--refuse",)
+        with pytest.raises(StoreUnavailable, match=f"did not start on its port {port}: "):
+            server.restart()
+        server.arguments = ()
+        assert server.start().url == url
 
 
 def test_a_frozen_server_does_not_answer_until_it_is_thawed() -> None:
