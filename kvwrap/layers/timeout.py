@@ -57,8 +57,6 @@ class Timeout(Around):
 
     async def around(self, call: Call[T]) -> T:
         seconds = self._limits.get(call.operation, self.limit)
-        if seconds is None:
-            return await call()
         limit = asyncio.timeout(seconds)
         try:
             async with limit:

@@ -13,6 +13,7 @@ from kvwrap import (
     ConfigurationError,
     DecryptionError,
     Encryption,
+    Key,
     Keyring,
     MemoryStore,
     StoreTimeout,
@@ -54,10 +55,11 @@ async def test_a_process_learns_of_a_key_that_was_added_elsewhere(clock: ManualC
 
 async def test_keys_are_fetched_again_after_a_time_and_on_demand(clock: ManualClock) -> None:
     source = {"primary": "a"}
+    keys = {"a": Key.generate(), "b": Key.generate()}  # new ones: their messages are counted
 
-    def fetch() -> Mapping[str, bytes]:
+    def fetch() -> Mapping[str, Key]:
         other = "b" if source["primary"] == "a" else "a"
-        return {name: name.encode() * 32 for name in (source["primary"], other)}
+        return {name: keys[name] for name in (source["primary"], other)}
 
     store = stack().encrypt(Keyring.from_callable(fetch, refresh=60)).over(MemoryStore(clock=clock))
     encryption = store.find(Encryption)

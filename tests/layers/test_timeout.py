@@ -101,6 +101,19 @@ async def test_a_driver_that_turns_cancellation_into_its_own_timeout_raises_stor
         await store.get("a")
 
 
+async def test_a_backend_that_turns_cancellation_into_a_store_timeout_raises_its_own():
+    class Turning(Passthrough):
+        async def read(self, collection, keys):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise StoreTimeout("the backend's") from None
+
+    store = stack(Timeout(SHORT), Turning()).over(MemoryStore())
+    with pytest.raises(StoreTimeout, match=r"^the backend's"):
+        await store.get("a")
+
+
 async def test_operations_can_have_their_own_limits():
     store = hanging(SHORT, operations={"read": None})
     with pytest.raises(TimeoutError) as caught:

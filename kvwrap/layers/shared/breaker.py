@@ -68,9 +68,7 @@ class Breaker:
     @property
     def seconds_left(self) -> float:
         """Seconds until a probe may go; 0 if calls go through, or a probe may go now."""
-        if self._state is BreakerState.OPEN:
-            return max(0.0, self._open_until - self._clock.monotonic())
-        return 0.0
+        return max(0.0, self._open_until - self._clock.monotonic())
 
     async def call(
         self,
