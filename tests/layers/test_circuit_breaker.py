@@ -160,6 +160,20 @@ async def test_a_call_in_flight_when_it_opened_does_not_close_it(slow, clock):
     assert state(slow) == "open"
 
 
+async def test_a_success_does_not_outdate_the_calls_in_flight(slow, clock):
+    slow.find(Slow).hold = True
+    late = [asyncio.create_task(slow.get("a")) for _ in range(3)]
+    await clock.settle()
+    slow.find(Slow).hold = False
+    assert await slow.get("b") is None
+    slow.find(Chaos).down = True
+    await clock.run(10)
+    for call in late:
+        with pytest.raises(StoreUnavailable):
+            await call
+    assert state(slow) == "open"
+
+
 @pytest.mark.parametrize(
     "kind", [CorruptEntry, ValueTooLarge, RateLimited, CircuitOpen, StoreFull, RuntimeError]
 )
