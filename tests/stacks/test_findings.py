@@ -53,6 +53,9 @@ class Tenants(Passthrough):
     traits = frozenset({"contextual"})
 
 
+IMPERATIVES = {"Add", "Bind", "Give", "Keep", "Let", "Put", "Remove", "Rewrite", "Use"}
+"""What a hint begins with; no message does."""
+
 # The code, and a stack that has the finding, outermost layer first; `at` is a folder.
 WRONG = {
     "breaker-inside-timeout": lambda at: stack().timeout(1).circuit_breaker(),
@@ -186,6 +189,7 @@ def test_a_known_mistake_is_reported_and_can_be_silenced(code, tmp_path):
     for text in (finding.message, finding.hint):
         assert text.endswith(".")
         assert "  " not in text
+    assert finding.hint.partition(" ")[0].rstrip(":") in IMPERATIVES
 
     others = {each.code for each in store.findings} - {code}
     silent, told = built(code, tmp_path, code)
