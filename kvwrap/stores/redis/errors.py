@@ -63,6 +63,20 @@ def translate_error(error: Exception, address: str, **context: Any) -> KvwrapErr
             "opened again, so a name is followed to another server",
             **context,
         )
+    if isinstance(error, known.BusyLoadingError):
+        return StoreUnavailable(
+            f"{server} is loading its data into memory ({kind}): try again, for which Retry is "
+            "made; connections are opened again, so a name is followed to another server",
+            **context,
+        )
+    if isinstance(error, known.ClusterDownError | known.AskError):
+        return StoreUnavailable(
+            f"{server} is part of a cluster or has lost its master, and is not responsible now "
+            f"({kind}): give RedisStore one server that is, such as a Sentinel's master or a proxy "
+            "for the cluster; connections are opened again, so a name is followed to another "
+            "server",
+            **context,
+        )
     if isinstance(
         error, known.AuthenticationError | known.AuthorizationError | known.NoPermissionError
     ) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):

@@ -81,6 +81,7 @@ class RoundTrips:
         self._busy: set[Any] = set()
         known = driver("redis.exceptions")
         self._response_error = known.ResponseError
+        self._loading_error = known.BusyLoadingError
         self._elsewhere = (known.ReadOnlyError, known.ClusterDownError, known.AskError)
         self.in_progress = 0
 
@@ -156,7 +157,9 @@ class RoundTrips:
                 await _abort(connection, transport)
             elif any("Protocol error" in str(error) for error in errors):
                 await _abort(connection, transport)  # the server closes it too
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, self._loading_error):  # for the driver a failed connection
+                self._abort_idle()
             if transport is not None:
                 await _abort(connection, transport)
             if identity is not None:

@@ -1,0 +1,90 @@
+"""A server that speaks the protocol of Redis and gives the answers that a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+_ADMINISTRATION: Final = {b"HELLO", b"AUTH", b"SELECT", b"PING"}
+
+
+class ScriptedServer:
+    """Stores nothing: answers reads with nothing and writes with success, or with an error.
+
+    Attributes:
+        error: Answer to every command about data, such as "LOADING wait"; empty for none.
+        failures: Number of commands that get the error; the later ones get none.
+        connections: Number of connections opened so far.
+        killed: Number of connections that it was told to kill.
+        port: Its port.
+    """
+
+    def __init__(self) -> None:
+        self.error = ""
+        self.failures = 0
+        self.connections = 0
+        self.killed = 0
+        self.port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fail(self, error: str, times: int = 1_000) -> None:
+        """Answer the next commands about data with an error."""
+        self.error, self.failures = error, times
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        """The URL of the server."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                command = []
+                for _ in range(int(line[1:])):
+                    size = int((await reader.readline())[1:])
+                    command.append((await reader.readexactly(size + 2))[:-2])
+                writer.write(self._answer(command))
+        except OSError:
+            pass  # the store has aborted the connection
+        finally:
+            writer.close()
+
+    def _answer(self, command: list[bytes]) -> bytes:
+        name = command[0].upper()
+        if name == b"CLIENT" and command[1] == b"INFO":
+            text = b"id=%d addr=127.0.0.1:1 laddr=127.0.0.1:2" % self.connections
+            return b"$%d\r\n%s\r\n" % (len(text), text)
+        if name == b"CLIENT" and command[1] == b"KILL":
+            self.killed += 1
+            return b":1\r\n"
+        if name in _ADMINISTRATION or name == b"CLIENT":
+            return b"+OK\r\n"
+        if self.failures:
+            self.failures -= 1
+            return f"-{self.error}\r\n".encode()
+        if name == b"MGET":
+            return b"*%d\r\n" % (len(command) - 1) + b"$-1\r\n" * (len(command) - 1)
+        return b":1\r\n" if name == b"EVALSHA" else b"+OK\r\n"
