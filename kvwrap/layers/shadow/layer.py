@@ -131,6 +131,12 @@ class Shadow(Layer):
             # The shadow never fails the stack, not even here; its store opens when it can.
             self._backlog.record_failure(error)
 
+    async def close(self) -> None:
+        if not self.is_open and not self.is_closed:
+            # Used without being opened: `teardown` is not called, and the queue may have calls.
+            await self._backlog.stop(self.clock, self._shutdown_timeout)
+        await super().close()
+
     async def teardown(self) -> None:
         await self._backlog.stop(self.clock, self._shutdown_timeout)
         with suppress(KvwrapError):

@@ -51,6 +51,32 @@ async def test_every_change_is_mirrored(
     assert snapshot.dropped == snapshot.pending == 0
 
 
+async def test_each_mirrored_change_is_counted(backend: FaultyStore, other: FaultyStore) -> None:
+    store = Shadow(other).over(backend)
+    for change in (
+        store.put_many(["a", "b"], [1, 2]),
+        store.expire("a", 5),
+        store.delete("b"),
+        store.destroy_collection("c"),
+        store.destroy(),
+    ):
+        before = store.find(Shadow).snapshot().mirrored
+        await change
+        await store.find(Shadow).drain()
+        assert store.find(Shadow).snapshot().mirrored == before + 1
+
+
+async def test_a_change_with_a_certain_outcome_is_mirrored_without_reading(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    store = Shadow(other).over(backend)
+    await store.put_many(["a", "b"], [1, 2])
+    await store.delete("a")
+    await store.find(Shadow).drain()
+    assert backend.count("read") == 0
+    assert (other.written(), await other.keys()) == (["a", "b"], ["b"])
+
+
 async def test_differences_are_counted_and_reported_by_kind(
     backend: FaultyStore, other: FaultyStore, clock: ManualClock
 ) -> None:
@@ -109,6 +135,36 @@ async def test_a_shadow_that_hangs_delays_nobody(
     assert not closing.done()
     clock.advance(3)
     await closing
+
+
+async def test_closing_cancels_the_call_to_a_shadow_that_hangs(
+    backend: FaultyStore, other: FaultyStore, clock: ManualClock
+) -> None:
+    async with Shadow(other, shutdown_timeout=0).over(backend) as store:
+        other.gate.clear()
+        await store.put("k", 2)
+        await ManualClock.settle()
+    other.gate.set()
+    await ManualClock.settle()
+    assert "k" not in other.written()
+
+
+def test_a_stack_whose_loop_stopped_with_a_call_in_progress_can_be_closed(
+    clock: ManualClock,
+) -> None:
+    class Hangs(MemoryStore):
+        async def write(self, *arguments):  # type: ignore[no-untyped-def]  # as the base
+            await asyncio.Event().wait()
+
+    store = Shadow(Hangs).over(MemoryStore(clock=clock))
+
+    async def use() -> None:
+        await store.put("k", 1)
+        await ManualClock.settle()
+
+    with asyncio.Runner() as stopped:
+        stopped.run(use())
+        asyncio.run(store.close())
 
 
 async def test_a_shadow_that_fails_fails_nobody(
@@ -280,11 +336,24 @@ async def test_an_entry_that_expired_meanwhile_is_not_a_difference(
     assert store.find(Shadow).snapshot().differences == {}
 
 
-async def test_closing_works_off_the_queue(backend: FaultyStore, other: FaultyStore) -> None:
-    async with Shadow(other).over(backend) as store:
-        for number in range(30):
-            await store.put(f"k{number}", number)
-    assert len(other) == 30
+@pytest.mark.parametrize("opened", [True, False])
+async def test_closing_works_off_the_queue(clock: ManualClock, opened: bool) -> None:
+    mirrored: list[str] = []
+
+    class Recording(MemoryStore):
+        async def write(self, collection, keys, entries, expected=None):  # type: ignore[no-untyped-def]  # as the base
+            mirrored.extend(keys)
+            return await super().write(collection, keys, entries, expected)
+
+    store = Shadow(Recording).over(MemoryStore(clock=clock))
+    if opened:
+        await store.open()
+    for number in range(30):
+        await store.put(f"k{number}", number)
+    await store.close()
+    assert mirrored == [f"k{number}" for number in range(30)]
+    assert store.find(Shadow).snapshot().errors == {}
+    await store.close()
 
 
 def layer_with_trait(name: str) -> Layer:
