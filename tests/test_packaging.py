@@ -93,7 +93,9 @@ def test_its_metadata(metadata: Message, wheel: Path) -> None:
 
 def test_its_requirements_are_bounded_and_used(metadata: Message) -> None:
     needed = requirements(metadata)
-    assert set(needed) == {"cachetools", "cryptography", "msgspec", "zstandard"}
+    assert set(needed) == {
+        "cachetools", "cryptography", "msgspec", "orjson", "ormsgpack", "zstandard",
+    }  # fmt: skip
     imported = {name for path in SOURCES for name in imports(path)}
     assert set(needed) <= imported
     for extra in metadata.get_all("Provides-Extra", []):
