@@ -122,11 +122,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         Raises:
             CorruptEntry: The bytes are not a whole entry of this collection and key.
         """
-        try:
-            magic, form, c1, c0, e1, e0, version, n = _HEAD.unpack_from(data)
-        except struct.error:
-            magic, form, c1, c0, e1, e0, version, n = b"", 0, 0, 0, 0, 0, 0, 0
-        if magic != MAGIC:
+        if not is_entry(data) or len(data) < _HEAD.size:
             raise CorruptEntry(
                 "the stored bytes must be an entry of kvwrap: to read what another program "
                 "wrote, open the store with raw=True",
@@ -134,6 +130,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
                 collection=collection,
                 key=key,
             )
+        _, form, c1, c0, e1, e0, version, n = _HEAD.unpack_from(data)
         if form != FORMAT:
             raise CorruptEntry(
                 f"the entry's header must have format {FORMAT}; got format {form}, which "

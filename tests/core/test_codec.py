@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,26 @@ def test_names_of_steps_in_an_error() -> None:
     run = codec.step(codec.ENCRYPTED, b"\x00\x01\x02\x03") + codec.ZSTD + codec.JSON
     assert codec.describe(run) == "encryption with key id 00010203 over zstd over JSON"
     assert codec.describe(b"") == "nothing"
+    steps = (codec.MSGPACK, codec.PICKLE, codec.BYTES, codec.GZIP, codec.LZ4, codec.BROTLI)
+    names = "MessagePack over a pickle over bytes over gzip over lz4 over brotli"
+    assert codec.describe(b"".join(steps)) == names
+    trained = codec.step(codec.ZSTD_DICTIONARY, b"\xab\xcd\xef\x01")
+    assert codec.describe(trained) == "zstd with dictionary abcdef01"
+    unknown = codec.step(codec.OTHER_STEP, b"\x00\x01\x02\x03")
+    assert codec.describe(unknown + b"\x0a") == "step 0x9f 00010203 over step 0x0a"
+
+
+def test_the_bytes_that_stand_for_steps_never_change() -> None:
+    """Stored entries have them."""
+    assert (codec.JSON, codec.MSGPACK, codec.PICKLE, codec.BYTES) == (b"\1", b"\2", b"\3", b"\4")
+    compressions = (codec.ZSTD, codec.GZIP, codec.LZ4, codec.BROTLI)
+    assert compressions == (b"\x10", b"\x11", b"\x12", b"\x13")
+    others = (codec.OTHER_SERIALIZER, codec.ZSTD_DICTIONARY, codec.ENCRYPTED, codec.OTHER_STEP)
+    assert others == (0x8F, 0x90, 0x98, 0x9F)
+    kinds = (codec.SEALED_EXPIRY, codec.WRITE_DATE, codec.NEAR_COPY, codec.NEAR_MISS)
+    assert kinds == (0x01, 0x02, 0x04, 0x05)
+    assert codec.annotation(codec.NEAR_MISS, b"ab") == b"\x3f\x03\x05ab"
+    assert codec.fingerprint("kvwrap") == hashlib.sha256(b"kvwrap").digest()[:4]
 
 
 @given(annotations, st.lists(plain_steps, max_size=4))

@@ -18,6 +18,7 @@ from kvwrap.layers.routing import Routing
 from kvwrap.stores.null import NullStore
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
+from tests.layers.without_capabilities import WithoutCapabilities
 
 
 def by_first_letter(collection: str | None, key: str) -> str | None:
@@ -97,6 +98,12 @@ async def test_the_error_of_a_failing_store_names_the_keys_that_succeeded() -> N
     assert await store.get_many(["a1", "b1", "c1", "a2"]) == [1, None, 3, 4]
     second.down = True
     with pytest.raises(StoreUnavailable) as caught:
+        await store.get_many(["a1", "b1"])
+    assert caught.value.succeeded is None  # nothing was changed
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.touch(None, ["a1", "b1"], [None, None])
+    assert caught.value.succeeded == ("a1",)
+    with pytest.raises(StoreUnavailable) as caught:
         await store.delete_many(["b1", "c1"])
     assert caught.value.succeeded == ("c1",)
     with pytest.raises(StoreUnavailable):
@@ -125,6 +132,19 @@ async def test_capabilities_are_those_of_all_stores() -> None:
     assert store.capabilities == {Capability.CULL}
     with pytest.raises(UnsupportedOperation, match="Plain"):
         await store.keys()
+
+
+async def test_a_collection_whose_store_compares_versions_has_conditional_writes() -> None:
+    plain = WithoutCapabilities(Capability.COMPARE_AND_PUT).over(MemoryStore())
+    store = Routing({"a": MemoryStore, "b": plain}).over(MemoryStore())
+    assert Capability.COMPARE_AND_PUT not in store.capabilities
+    assert await store.put_if_absent("k", 1, collection="a")
+    assert not await store.put_if_absent("k", 2, collection="a")
+    by_key = Routing({"a": MemoryStore}, by="key").over(
+        WithoutCapabilities(Capability.COMPARE_AND_PUT).over(MemoryStore())
+    )
+    with pytest.raises(UnsupportedOperation, match="compare versions"):
+        await by_key.put_if_absent("a", 1)
 
 
 @pytest.mark.parametrize(

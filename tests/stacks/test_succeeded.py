@@ -64,6 +64,15 @@ class Halves(Passthrough):
             raise self.ends("by the test", store="the backend", succeeded=keys[:size])
         return removed
 
+    async def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> list[bool]:
+        size = self._half(keys)
+        touched = await self.inner.touch(collection, keys[:size], expires[:size])
+        if size < len(keys):
+            raise self.ends("by the test", store="the backend", succeeded=keys[:size])
+        return touched
+
 
 async def failed(call: Any) -> KvwrapError:
     with pytest.raises(KvwrapError) as raised:
@@ -103,6 +112,11 @@ async def test_every_layer_names_the_callers_keys_that_succeeded(name: str) -> N
             there = KEYS[:4]
         assert list(error.succeeded) == there
         assert 0 < len(there) < len(KEYS)
+        error = await failed(store.touch("there", KEYS, [clock.time() + 9] * len(KEYS)))
+        assert error.succeeded is not None
+        assert set(error.succeeded) < set(KEYS)
+        touched = await store.read("there", error.succeeded)
+        assert all(entry is None or entry.expires_at is not None for entry in touched)
         error = await failed(store.delete_many(KEYS, collection="there"))
         assert error.succeeded is not None
         assert set(error.succeeded) >= set(there[: len(there) // 2])

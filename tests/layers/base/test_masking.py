@@ -201,6 +201,18 @@ async def test_a_store_that_cannot_compare_or_enumerate(masking: Masking) -> Non
         assert await backend.keys("c") == []
 
 
+async def test_a_store_that_cannot_enumerate_destroys(masking: Masking) -> None:
+    for removed in (Capability.KEYS, Capability.COLLECTIONS):
+        backend = await buried(MemoryStore(), a=DEAD, b=ALIVE)
+        store = stack().layer(masking).layer(WithoutCapabilities(removed)).over(backend)
+        assert await store.destroy_collection("c")
+        assert not await store.destroy_collection("c")
+        await buried(backend, a=DEAD, b=ALIVE)
+        assert await store.destroy()
+        assert await backend.collections() == []
+        assert not await store.destroy()
+
+
 async def test_collections_of_hidden_entries_only(backend: FaultyStore) -> None:
     store = Graves().over(await buried(backend, a=DEAD))
     await backend.put("b", ALIVE, collection="d")
