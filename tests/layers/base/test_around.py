@@ -42,6 +42,12 @@ async def test_every_primitive_passes_through_around_unchanged() -> None:
     assert {call.operation for call in store.find(Recording).calls} == set(PRIMITIVES)
 
 
+async def test_without_an_around_of_its_own_a_layer_changes_nothing() -> None:
+    store = Around().over(MemoryStore())
+    await store.put("a", 1)
+    assert await store.get_many(["a", "b"]) == [1, None]
+
+
 async def test_a_call_has_collection_keys_and_expected_versions() -> None:
     store = Recording().over(MemoryStore())
     await store.put_if_absent("a", 2, collection="c")
