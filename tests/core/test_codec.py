@@ -80,3 +80,12 @@ def test_an_annotation_is_taken_by_its_kind() -> None:
     assert codec.take_annotation(codec.JSON, codec.WRITE_DATE) == (None, codec.JSON)
     assert codec.take_annotation(b"", codec.WRITE_DATE) == (None, b"")
     assert codec.describe(run) == "annotation 02 over JSON"
+
+
+def test_the_body_of_a_serializer_alone_is_bare() -> None:
+    other = codec.step(codec.OTHER_SERIALIZER, b"\x00\x01\x02\x03")
+    for run in (b"", codec.JSON, codec.BYTES, b"\x0f", other):
+        assert codec.is_bare(run)
+    dated = codec.annotation(codec.WRITE_DATE)
+    for run in (codec.ZSTD, codec.JSON + codec.JSON, other + codec.JSON, codec.ZSTD + other, dated):
+        assert not codec.is_bare(run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
@@ -25,11 +27,13 @@ from kvwrap.core.validation import (
     checked_limit,
     checked_name,
     checked_names,
+    checked_number,
     checked_operations,
     checked_rng,
     checked_seconds,
     checked_share,
     checked_values,
+    matches,
     suggest,
 )
 
@@ -110,6 +114,50 @@ def test_the_callers_list_is_not_changed() -> None:
     assert type(keys[0]) is Name
 
 
+def checked_at_least_0(value: Any, name: str) -> float:
+    return checked_seconds(value, name, zero=True)
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad"),
+    [
+        (checked_seconds, [1, 0.001, sys.float_info.max], [0, -1, True, "1", None]),
+        (checked_at_least_0, [0, 0.0, 1], [-0.001, False, math.nan, math.inf, 10**400]),
+        (checked_number, [1e-300, 2**70], [0, 0.0, math.nan, math.inf, -math.inf, 10**400]),
+        (checked_share, [0, 1, 0.5], [-0.001, 1.001, math.nan, True, "1"]),
+        (checked_count, [1, 2**70], [0, -1, 1.0, True, "1"]),
+        (checked_flag, [True, False], [0, 1, None, "yes"]),
+        (checked_call, [None, len], [0, "len"]),
+        (checked_names, [[], ["a"], ("a", "b")], [None, 3, b"a", "a", [""], [None], [1]]),
+        (checked_errors, [OSError, (OSError, KeyError)], [[], None, BaseException, [OSError, 1]]),
+    ],
+)
+def test_what_an_argument_may_be(
+    check: Callable[[Any, str], Any], good: list[Any], bad: list[Any]
+) -> None:
+    for value in good:
+        checked = check(value, "x")
+        assert checked in (value, (value,), tuple(value) if isinstance(value, list) else value)
+    for value in bad:
+        with pytest.raises(ConfigurationError, match="`x` must"):
+            check(value, "x")
+
+
+def test_seconds_become_a_float_and_the_default_collection_is_a_name_where_it_may_be() -> None:
+    assert type(checked_seconds(1, "x")) is type(checked_share(1, "x")) is float
+    assert checked_names(["a", None], "x", default=True) == ("a", None)
+    with pytest.raises(ConfigurationError, match="`x` must"):
+        checked_names(["a", ""], "x", default=True)
+
+
+def test_an_error_matches_its_classes_unless_only_its_own_name_counts() -> None:
+    assert matches(KeyError(), (LookupError,), ())
+    assert not matches(KeyError(), (OSError,), ())
+    assert not matches(KeyError(), (LookupError,), (KeyError,))
+    assert matches(KeyError(), (LookupError, KeyError), (KeyError,))
+    assert matches(IndexError(), (LookupError,), (KeyError,))
+
+
 CLASSES = "one or several exception classes, such as (StoreUnavailable,)"
 
 
@@ -118,6 +166,8 @@ CLASSES = "one or several exception classes, such as (StoreUnavailable,)"
     [
         (checked_seconds, 0, "`x` must be a finite number of seconds above 0; got 0"),
         (checked_seconds, "1", "`x` must be a finite number of seconds above 0; got '1'"),
+        (checked_number, -1, "`x` must be a finite number above 0; got -1"),
+        (checked_at_least_0, -1, "`x` must be a finite number of seconds at least 0; got -1"),
         (checked_count, True, "`x` must be an int above 0; got True"),
         (checked_share, 1.5, "`x` must be a number from 0 to 1; got 1.5"),
         (checked_flag, "false", "`x` must be True or False; got 'false'"),

@@ -9,7 +9,7 @@ import pytest
 
 from kvwrap import ConfigurationError, MemoryStore, stack
 from kvwrap.core import codec
-from kvwrap.layers.compression.records import RESERVED, primary_key
+from kvwrap.layers.compression.records import RESERVED, DictionaryStore, primary_key
 from kvwrap.testing import ManualClock
 from tests.layers.compression.dictionary_stacks import (
     DAY,
@@ -33,8 +33,9 @@ async def test_prune_deletes_only_what_was_retired_long_ago_and_is_not_used(
     first = await part(store).train("users", samples=TRAINED_ON)
     await store.put("k", value, collection="users")
     second = await part(store).train("users", samples=OTHERS)
+    clock.advance(DAY - 1)
     assert (await part(store).prune()).waiting == (first.id,)
-    clock.advance(DAY + 1)
+    clock.advance(1)
     # Still used, by a copied entry.
     await base.write("elsewhere", ["k"], [e for e in await base.read("users", ["k"]) if e])
     await store.delete("k", collection="users")
@@ -45,6 +46,9 @@ async def test_prune_deletes_only_what_was_retired_long_ago_and_is_not_used(
     assert (await part(store).prune()).deleted == (first.id,)
     assert await ids_at_rest(base) == {second.id}
     assert [info.id for info in await part(store).dictionaries("users")] == [second.id]
+    primary = await DictionaryStore(base).read_primary("users")
+    assert primary is not None
+    assert primary.all == (bytes.fromhex(second.id),)  # no record grows for ever
 
 
 async def test_retire_then_rewrite_then_prune_leaves_nothing(
