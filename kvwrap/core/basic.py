@@ -11,6 +11,7 @@ from kvwrap.core.paging import pages
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
+from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.turns import Turns, turn
@@ -75,6 +76,14 @@ class BasicMethods(Part):
 
     async def list_collections(self) -> list[Collection]:
         raise self._unsupported("enumerate collections")
+
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        """List the keys, unless the store overrides this with a better way to count them."""
+        return await count_by_listing(self, collection, key_range)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        """List and remove the keys, unless the store overrides this with a better way."""
+        return await drop_by_removing(self, collection, key_range)
 
     async def drop(self, collection: Collection) -> bool:
         raise self._unsupported("destroy a collection")
@@ -324,7 +333,32 @@ class BasicMethods(Part):
                 if entry is not None:
                     yield key, self._to_value(entry, collection, key)
 
-    # -- whole collections -------------------------------------------------------------
+    # -- whole ranges and collections --------------------------------------------------
+
+    async def count(self, *, collection: str | None = None, prefix: str = "") -> int:
+        """Return the number of entries in a collection, or of those whose keys begin with `prefix`.
+
+        The backend counts them itself where it can. Entries put or deleted meanwhile may or may
+        not be counted.
+        """
+        collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
+        return await self.count_range(collection, key_range)
+
+    async def delete_where(self, *, collection: str | None = None, prefix: str = "") -> int:
+        """Delete the entries of a collection whose keys begin with `prefix`.
+
+        Without `prefix`, these are all entries of the collection; without `collection` either,
+        all of the default collection. Returns the number of entries that existed.
+
+        An entry put meanwhile is deleted or not. If the call fails, some entries may have been
+        deleted: repeat it. Its result then counts only what it has deleted itself.
+        """
+        collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
+        try:
+            return await self.drop_range(collection, key_range)
+        except KvwrapError as error:
+            error.succeeded = None  # the caller named no keys
+            raise
 
     async def destroy_collection(self, collection: str | None) -> bool:
         """Delete every entry of a collection. Returns True if there was one."""

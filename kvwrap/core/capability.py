@@ -9,7 +9,7 @@ class Capability(StrEnum):
     """One ability of a store; `store.capabilities` is the set that it really has."""
 
     KEYS = "keys"
-    """Keys can be enumerated: `keys`, `scan`, `items`."""
+    """Keys can be enumerated: `keys`, `scan`, `items`, `count`, `delete_where`."""
     RANGE = "range"
     """Keys are enumerated in the order of their code points, and from `start` to `end`."""
     COLLECTIONS = "collections"

@@ -28,7 +28,9 @@ class Layer(Nested):
 
     A subclass implements the primitives that it changes (`read`, `write`, …, see
     `kvwrap.core.primitives`) and calls those of `self.inner`. Primitives that it does not
-    change cost nothing: those calls go straight to the next part that implements them. The
+    change cost nothing: those calls go straight to the next part that implements them. If it
+    changes `list_keys`, `remove` or `drop`, whole ranges are counted and deleted by what it
+    has changed, unless it also implements `count_range` and `drop_range`. The
     arguments of the constructor are the description. Every store that the layer is put over
     gets its own instance with the same arguments, so state created in the constructor is
     never shared.
@@ -180,6 +182,12 @@ class Layer(Nested):
 
     async def list_collections(self) -> list[Collection]:
         return await self.inner.list_collections()
+
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self.inner.count_range(collection, key_range)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self.inner.drop_range(collection, key_range)
 
     async def drop(self, collection: Collection) -> bool:
         return await self.inner.drop(collection)

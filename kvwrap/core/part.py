@@ -9,6 +9,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.described import Described
 from kvwrap.core.findings import Finding
 from kvwrap.core.lifecycle import Lifecycle
+from kvwrap.core.ranges import derive_ranges
 
 
 class Part(Described, Lifecycle):
@@ -19,6 +20,10 @@ class Part(Described, Lifecycle):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        derive_ranges(cls)
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The ten primitives: the operations that a store implements and a layer changes.
+"""The twelve primitives: the operations that a store implements and a layer changes.
 
 Every method of the public interface is built from these, so a layer that changes `read`
 changes `get`, `get_many`, `ttl`, `exists`, `items` and all other methods that read. All take
@@ -135,6 +135,19 @@ class Primitives(Protocol):
     async def list_collections(self) -> list[Collection]:
         """Return the collections that have entries; `None` is the default collection."""
 
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        """Return the number of keys that `list_keys` returns in this range.
+
+        Keys that begin with `kvwrap.`, the records of layers, are not counted.
+        """
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        """Delete the entries in this range. Returns the number that `count_range` counts.
+
+        Masked entries are deleted too, and not counted. The records of layers are left. An
+        entry written meanwhile is deleted or not.
+        """
+
     async def drop(self, collection: Collection) -> bool:
         """Delete all entries of a collection. Returns True if there was one."""
 
@@ -155,6 +168,8 @@ PRIMITIVES: Final = (
     "touch",
     "list_keys",
     "list_collections",
+    "count_range",
+    "drop_range",
     "drop",
     "drop_all",
     "sweep",

@@ -258,6 +258,17 @@ class TypedStore(Generic[T]):
         """Return the keys of the collection, at most `limit`."""
         return await self.store.keys(self._in(collection), limit=limit)
 
+    async def count(self, *, collection: str | None = None, prefix: str = "") -> int:
+        """Return the number of entries whose keys begin with `prefix`, valid or not."""
+        return await self.store.count(collection=self._in(collection), prefix=prefix)
+
+    async def delete_where(self, *, collection: str | None = None, prefix: str = "") -> int:
+        """Delete the entries whose keys begin with `prefix`, valid or not. Returns their number.
+
+        Without `prefix`, these are all entries of the collection.
+        """
+        return await self.store.delete_where(collection=self._in(collection), prefix=prefix)
+
     def scan(
         self,
         *,

@@ -100,6 +100,9 @@ class Chaos(Around):
         self.calls = 0
         self.faults = 0
 
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     async def around(self, call: Call[T]) -> T:
         if call.operation not in self._operations:
             return await call()

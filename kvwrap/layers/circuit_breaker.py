@@ -72,6 +72,9 @@ class CircuitBreaker(Around):
         """How often it has opened."""
         return self._breaker.opened
 
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     async def around(self, call: Call[T]) -> T:
         return await self._breaker.call(call, lambda: self._rejection(call), self._judge)
 

@@ -64,6 +64,9 @@ class ConcurrencyLimit(Around):
         """True if no operation runs or waits for its turn, but for those of a stopped loop."""
         return is_abandoned(self._loop) or not (self._active or self._waiting)
 
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     async def around(self, call: Call[T]) -> T:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:

@@ -116,6 +116,9 @@ class DefaultValue(Layer):
                 removed[index] = result
         return removed
 
+    # `remove` differs for a default only, and no default is in a range.
+    drop_range = Layer.drop_range
+
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:

@@ -136,6 +136,19 @@ class HashedKey(Layer):
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         raise self.unsupported("enumerate keys: the backend holds only their hashes")
 
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        self._check_whole(key_range)
+        return await self.inner.count_range(self._target(collection), key_range)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        self._check_whole(key_range)
+        return await self.inner.drop_range(self._target(collection), key_range)
+
+    def _check_whole(self, key_range: KeyRange) -> None:
+        """Raise `UnsupportedOperation` for a range that does not have every key."""
+        if key_range.prefix or key_range.start is not None or key_range.end is not None:
+            raise self.unsupported("find keys by a prefix: the backend holds only their hashes")
+
     async def list_collections(self) -> list[Collection]:
         if self._hashes_collections:
             raise self.unsupported("enumerate collections: the backend holds only their hashes")

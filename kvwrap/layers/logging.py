@@ -80,6 +80,9 @@ class Logging(Around):
         self._values = checked_flag(values, "values")
         self._keys = checked_flag(keys, "keys")
 
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     async def around(self, call: Call[T]) -> T:
         now = self.clock.monotonic
         began = now()
@@ -180,6 +183,10 @@ def _count(call: Call[Any], result: object) -> tuple[int, int | None]:
             return len(result), len(result) - result.count(None)
         case (("write" | "remove" | "touch"), list()):
             return len(result), sum(result)
+        case "drop_range", int():
+            return result, result
+        case "count_range", int():
+            return result, None
         case _, Page():
             return len(result.keys), None
         case _:

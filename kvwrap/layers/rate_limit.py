@@ -75,6 +75,9 @@ class RateLimit(Around):
         """True if no operation waits for its turn, but for those of a stopped loop."""
         return is_abandoned(self._loop) or not self._waiting
 
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     async def around(self, call: Call[T]) -> T:
         tokens = len(call.keys) or 1 if self.count_keys else 1
         now = self.clock.monotonic()

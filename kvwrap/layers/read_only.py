@@ -13,6 +13,7 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Store,
 )
@@ -76,6 +77,9 @@ class ReadOnly(Layer):
         if not self._ignores:
             self._refuse("touch", collection, keys)
         return [False] * len(keys)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return int(self._drop_change("drop_range", collection))
 
     async def drop(self, collection: Collection) -> bool:
         return self._drop_change("drop", collection)

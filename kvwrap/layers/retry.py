@@ -41,7 +41,8 @@ class Retry(Around):
     the entry is read first. If it has the version of this write, the write happened and
     succeeds. If it has what the write expected, the write did not happen, and it is
     attempted again. Otherwise the error is raised. So `increment` never counts twice. A
-    repeated `delete` may return False for a key that its own first attempt removed.
+    repeated `delete` may return False for a key that its own first attempt removed, and a
+    repeated `delete_where` returns the number of entries that its last attempt removed.
 
     Args:
         attempts: The most attempts, including the first.
@@ -79,6 +80,9 @@ class Retry(Around):
             )
         self.timeout = None if timeout is None else checked_seconds(timeout, "timeout")
         self._uniform = checked_rng(rng).uniform
+
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
 
     async def around(self, call: Call[T]) -> T:
         began = self.clock.monotonic()

@@ -55,6 +55,9 @@ class Timeout(Around):
             for name, value in limits.items()
         }
 
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     async def around(self, call: Call[T]) -> T:
         seconds = self._limits.get(call.operation, self.limit)
         limit = asyncio.timeout(seconds)

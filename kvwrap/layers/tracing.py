@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.base import Around, Call, Capability, checked_flag, need
+from kvwrap.layers.base import Around, Call, Capability, Layer, checked_flag, need
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -71,6 +71,9 @@ class Tracing(Around):
         is_external = base.capabilities & {Capability.PERSISTENT, Capability.SHARED}
         kinds = self._api.SpanKind
         self._kind = kinds.CLIENT if is_external else kinds.INTERNAL
+
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
 
     async def around(self, call: Call[T]) -> T:
         collection, keys = call.collection, call.keys

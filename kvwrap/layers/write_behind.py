@@ -239,6 +239,14 @@ class WriteBehind(Layer):
         await self.flush()
         return await self.inner.list_collections()
 
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        await self.flush()
+        return await self.inner.count_range(collection, key_range)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        await self._settle_all()
+        return await self.inner.drop_range(collection, key_range)
+
     async def drop(self, collection: Collection) -> bool:
         await self._settle_all()
         return await self.inner.drop(collection)

@@ -13,6 +13,7 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import Snapshot
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page, QualifiedKey
+from kvwrap.core.ranges import matching
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count
@@ -192,6 +193,14 @@ class MemoryStore(Store):
     async def list_collections(self) -> list[Collection]:
         self._remove_expired()
         return sorted(self._keys, key=lambda name: name or "")
+
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        keys = matching(self._keys_of(collection), key_range)
+        return sum(self._is_live((collection, key)) for key in keys)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        keys = matching(self._keys_of(collection), key_range)
+        return sum(await self.remove(collection, keys))
 
     async def drop(self, collection: Collection) -> bool:
         return any(await self.remove(collection, self._keys_of(collection)))

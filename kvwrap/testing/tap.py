@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
-from kvwrap.layers.base import Around, Call, Entry
+from kvwrap.layers.base import Around, Call, Entry, Layer
 
 T = TypeVar("T")
 Before = Callable[[str], Awaitable[None]]
@@ -27,6 +27,9 @@ class Tap(Around):
     def __init__(self, *, before: Before | None = None, alter: Alter | None = None) -> None:
         self._before = before
         self._alter = alter
+
+    # A whole range is one operation.
+    count_range, drop_range = Layer.count_range, Layer.drop_range
 
     async def around(self, call: Call[T]) -> T:
         if self._before is not None:

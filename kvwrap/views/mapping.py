@@ -18,7 +18,7 @@ class StoreMapping(MutableMapping[str, Any]):
     """A collection of a store as a mutable mapping, created by `kvwrap.mapping(store)`.
 
     Every access calls the store. A missing or expired key raises `KeyNotFound`, a `KeyError`.
-    `update` is one batch, `values` and `items` read a page at a time, and `len` lists all keys.
+    `update` is one batch, `values` and `items` read a page at a time, and `len` counts the keys.
     Values are copies: after changing one, put it again.
 
     `None` is a value like any other: `mapping.get(key)` cannot distinguish it from a missing key,
@@ -73,7 +73,7 @@ class StoreMapping(MutableMapping[str, Any]):
         return self.store.scan(collection=self.collection)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return self.store.count(collection=self.collection)
 
     def __bool__(self) -> bool:
         return next(iter(self), None) is not None
@@ -159,7 +159,7 @@ class StoreMapping(MutableMapping[str, Any]):
         if Capability.DESTROY_COLLECTION in self.store.capabilities:
             self.store.destroy_collection(self.collection)
         else:
-            self.store.delete_many(list(self), collection=self.collection)
+            self.store.delete_where(collection=self.collection)
 
     def _missing(self, key: object) -> KeyNotFound:
         is_text = isinstance(key, str)

@@ -107,6 +107,8 @@ class SyncStore:
     delete = _blocking(Store.delete)
     delete_many = _blocking(Store.delete_many)
     keys = _blocking(Store.keys)
+    count = _blocking(Store.count)
+    delete_where = _blocking(Store.delete_where)
     collections = _blocking(Store.collections)
     destroy_collection = _blocking(Store.destroy_collection)
     destroy = _blocking(Store.destroy)

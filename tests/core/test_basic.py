@@ -64,6 +64,8 @@ async def test_an_invalid_name_is_refused_at_once(method: str) -> None:
 COLLECTIONS: dict[str, Call] = {
     "keys": lambda s, _, c: s.keys(c),
     "destroy_collection": lambda s, _, c: s.destroy_collection(c),
+    "count": lambda s, _, c: s.count(collection=c),
+    "delete_where": lambda s, _, c: s.delete_where(collection=c),
     "scan": lambda s, _, c: anext(s.scan(collection=c)),
     "items": lambda s, _, c: anext(s.items(collection=c)),
 }
@@ -74,6 +76,19 @@ async def test_an_invalid_collection_is_refused_at_once(method: str) -> None:
     for name in ("", 5, b"c"):
         with pytest.raises(InvalidKey):
             await COLLECTIONS[method](untouched(), None, name)
+
+
+PREFIXES: dict[str, Callable[[Any, Any], Awaitable[object]]] = {
+    "count": lambda s, prefix: s.count(prefix=prefix),
+    "delete_where": lambda s, prefix: s.delete_where(prefix=prefix),
+}
+
+
+@pytest.mark.parametrize("method", PREFIXES)
+async def test_an_invalid_prefix_is_refused_at_once(method: str) -> None:
+    for prefix in (None, 5, b"c", "\ud800"):
+        with pytest.raises(InvalidKey):
+            await PREFIXES[method](untouched(), prefix)
 
 
 BATCHES: dict[str, tuple[Call, type[KvwrapError]]] = {

@@ -111,6 +111,7 @@ async def test_instances_come_back_equal(case):
     assert await users.keys() == ["a", "b", "c"]
     assert [key async for key in users.scan(prefix="b")] == ["b"]
     assert await users.store.keys() == []
+    assert await users.store.count() == await users.store.delete_where() == 0
     assert type(await users.get("a")) is type(value)
 
 
@@ -129,6 +130,8 @@ async def test_every_method_of_the_view(case):
     assert not await users.compare_and_delete("c", version ^ 1)
     assert await users.compare_and_delete("c", version)
     assert await users.get("c") is None
+    assert await users.delete_where(prefix="d") == 1
+    assert await users.count(prefix="a") == await users.count() == 1
     assert await users.get_versioned("x") is None
     assert await users.get_or_put("a", lambda: pytest.fail("there is one")) == value
     assert await users.get_or_put("b", lambda: value, ttl=5) == value

@@ -22,6 +22,7 @@ from kvwrap import (
     UnsupportedOperation,
     stack,
 )
+from kvwrap.core.primitives import KeyRange
 from kvwrap.keyring.key import Key
 
 SECRET = bytes(range(32))
@@ -159,3 +160,20 @@ def test_the_secret_leaves_the_process_in_no_pickle() -> None:
         pickle.dumps(layers)
     assert copy.deepcopy(layers) == layers
     assert copy.copy(layers) == layers
+
+
+async def test_a_whole_collection_is_counted_and_deleted_and_a_prefix_is_not_known() -> None:
+    base = MemoryStore()
+    store = HashedKey(SECRET, collections=True).over(base)
+    await store.put_many(["a", "b"], [1, 2], collection="users")
+    await store.put("a", 3)
+    assert await store.count(collection="users") == 2
+    for call in (store.count(prefix="a"), store.delete_where(collection="users", prefix="a")):
+        with pytest.raises(UnsupportedOperation, match="hashes"):
+            await call
+    for key_range in (KeyRange(start="a"), KeyRange(end="a")):
+        with pytest.raises(UnsupportedOperation):
+            await store.count_range("users", key_range)
+    assert await store.delete_where(collection="users") == 2
+    assert await store.count(collection="users") == 0
+    assert await store.get("a") == 3

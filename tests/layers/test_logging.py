@@ -53,6 +53,8 @@ async def test_every_operation_is_one_record_with_its_fields(clock, records):
     await store.get_many(["a", "b"], collection="c")
     await store.delete("b", collection="c")
     await store.keys("c")
+    await store.count(collection="c")
+    await store.delete_where(collection="c")
     await store.check()
     assert [fields(record) for record in records] == [
         {
@@ -68,6 +70,8 @@ async def test_every_operation_is_one_record_with_its_fields(clock, records):
             "error": None,
         },
         {"operation": "list_keys", "collection": "c", "count": 1, "error": None},
+        {"operation": "count_range", "collection": "c", "count": 1, "error": None},
+        {"operation": "drop_range", "collection": "c", "count": 1, "hits": 1, "error": None},
         {"operation": "ping", "collection": None, "count": 0, "error": None},
     ]  # fmt: skip
     assert {(record.name, record.levelno) for record in records} == {("kvwrap", logging.DEBUG)}

@@ -35,6 +35,7 @@ WRITES = {
     "expire": lambda store: store.expire("a", 5, collection="c"),
     "pop": lambda store: store.pop("a", "gone", collection="c"),
     "move": lambda store: store.move("a", "z", collection="c"),
+    "delete_where": lambda store: store.delete_where(collection="c"),
     "destroy_collection": lambda store: store.destroy_collection("c"),
     "destroy": lambda store: store.destroy(),
     "cull": lambda store: store.cull(),
@@ -42,6 +43,7 @@ WRITES = {
 CONDITIONAL = {
     "put_if_absent": lambda store: store.put_if_absent("z", 9, collection="c"),
     "compare_and_put": lambda store: store.compare_and_put("a", 9, 7, collection="c"),
+    "compare_and_delete": lambda store: store.compare_and_delete("a", 7, collection="c"),
     "increment": lambda store: store.increment("a", collection="c"),
 }
 
@@ -68,6 +70,7 @@ async def test_reading_and_enumerating_are_unaffected(base):
     assert await store.get_many(["a", "z"], collection="c") == [1, None]
     assert await store.ttl("a", collection="c") == (1, 60)
     assert await store.keys("c") == ["a", "b"]
+    assert await store.count(collection="c") == 2
     assert await store.collections() == ["c"]
     assert await store.exists("a", collection="c")
     await store.check()
@@ -89,6 +92,7 @@ async def test_changes_can_be_ignored(base, name):
         "expire": False,
         "pop": "gone",
         "move": True,
+        "delete_where": 0,
         "destroy_collection": False,
         "destroy": False,
     }

@@ -370,3 +370,20 @@ async def test_it_is_idle_when_closed_with_changes_in_the_journal(
         assert not store.idle
     assert store.idle
     assert store.find(WriteBehind).pending == 1
+
+
+async def test_ranges_are_counted_and_deleted_after_pending_changes_were_sent(
+    store: Store, backend: FaultyStore
+) -> None:
+    backend.gate.clear()
+    await store.put_many(["a1", "a2", "b"], [1, 2, 3])
+    counting = asyncio.create_task(store.count(prefix="a"))
+    deleting = asyncio.create_task(store.delete_where(prefix="a"))
+    await asyncio.sleep(0.01)
+    assert not counting.done()
+    assert not deleting.done()
+    backend.gate.set()
+    assert await counting in (0, 2)
+    assert await deleting == 2
+    assert await backend.keys() == ["b"]
+    assert await store.get("a1") is None

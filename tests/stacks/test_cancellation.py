@@ -54,6 +54,8 @@ CALLS: dict[str, Callable[[Store], Coroutine[Any, Any, Any]]] = {
     "collections": lambda store: store.collections(),
     "destroy": lambda store: store.destroy(),
     "destroy_collection": lambda store: store.destroy_collection("a"),
+    "count": lambda store: store.count(),
+    "delete_where": lambda store: store.delete_where(prefix="key"),
     "cull": lambda store: store.cull(),
     "check": lambda store: store.check(),
 }

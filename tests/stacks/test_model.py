@@ -139,10 +139,10 @@ class Play:
         self.model.put(name, key, value, self.model.end(ttl))
 
     async def put_many(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
-        keys, values = [key, other, key], [value, 1, value]
-        await self.store.put_many(keys, values, collection=name, ttl=ttl)
-        for each, one in zip(keys, values, strict=True):
-            self.model.put(name, each, one, self.model.end(ttl))
+        keys, values, ttls = [key, other, key], [value, 1, value], [None, 10, ttl]
+        await self.store.put_many(keys, values, collection=name, ttl=ttls)
+        for each, one, own in zip(keys, values, ttls, strict=True):
+            self.model.put(name, each, one, self.model.end(own))
 
     async def delete(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
         assert await self.store.delete(key, collection=name) is self.model.remove(name, key)
@@ -204,6 +204,21 @@ class Play:
             assert await call == total
             self.model.put(name, key, total, end)
 
+    async def compare_and_delete(
+        self, name: Any, key: str, other: str, value: Any, ttl: Any
+    ) -> None:
+        found = await self.store.get_versioned(key, collection=name)
+        there = self.model.get(name, key) is not None
+        assert (found is not None) == there
+        version = 1 if found is None else found.version
+        call = self.store.compare_and_delete(key, version, collection=name)
+        if not self.can(CAN.COMPARE_AND_PUT):
+            await self.refused(call)
+            return
+        assert await call is there
+        self.model.remove(name, key)
+        assert not await self.store.compare_and_delete(key, version, collection=name)
+
     async def expire(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
         there = self.model.get(name, key)
         assert await self.store.expire(key, ttl, collection=name) is (there is not None)
@@ -243,6 +258,26 @@ class Play:
         assert sorted(k for k, _ in items) == [k for k in wanted if k.startswith(prefix)]
         for each, found_value in items:
             same(found_value, self.value(name, each))
+
+    async def count(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
+        if not self.can(CAN.KEYS):
+            await self.refused(self.store.count(collection=name, prefix=key))
+            return
+        wanted = self.model.keys(name)
+        assert await self.store.count(collection=name) == len(wanted)
+        prefix = key[:1]
+        counted = await self.store.count(collection=name, prefix=prefix)
+        assert counted == sum(k.startswith(prefix) for k in wanted)
+
+    async def delete_where(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
+        prefix = key[:1] if ttl else key
+        if not self.can(CAN.KEYS):
+            await self.refused(self.store.delete_where(collection=name, prefix=prefix))
+            return
+        gone = [k for k in self.model.keys(name) if k.startswith(prefix)]
+        assert await self.store.delete_where(collection=name, prefix=prefix) == len(gone)
+        for each in gone:
+            self.model.remove(name, each)
 
     async def collections(self, name: Any, key: str, other: str, value: Any, ttl: Any) -> None:
         if not self.can(CAN.COLLECTIONS):

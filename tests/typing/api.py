@@ -90,6 +90,9 @@ async def of_a_store(store: Store) -> None:
     assert_type(await store.get_versioned("a"), Versioned | None)
     assert_type(await store.compare_and_delete("a", 1), bool)
     assert_type(await store.put_many(["a", "b"], [1, 2], ttl=[1, None]), None)
+    assert_type(await store.count(collection="c", prefix="a"), int)
+    assert_type(await store.delete_where(prefix="a"), int)
+    await store.delete_where("c")  # type: ignore[call-arg]
     assert_type(store.scan(prefix="a"), AsyncIterator[str])
     assert_type(store.items(), AsyncIterator[tuple[str, Any]])
     assert_type(store.capabilities, frozenset[Capability])
@@ -159,6 +162,8 @@ async def typed(store: Store) -> None:
     await users.put_many(["a"], [User("ada")])
     await users.put_many(["a", "b"], [User("ada"), User("bob")], ttl=(timedelta(days=1), None))
     assert_type(await users.compare_and_delete("a", 1), bool)
+    assert_type(await users.count(prefix="a"), int)
+    assert_type(await users.delete_where(prefix="a"), int)
     await users.put("a", {"name": "ada"})  # type: ignore[arg-type]
     await users.put_many(["a"], [Session(user="ada")])  # type: ignore[list-item]
     store.typed(User, on_invalid="skip")  # type: ignore[arg-type]
@@ -203,6 +208,8 @@ def blocking(store: Store) -> None:
         assert_type(view.delete_many(["a"]), int)
         assert_type(view.increment("a", 2), int)
         assert_type(view.compare_and_delete("a", 1), bool)
+        assert_type(view.count(prefix="a"), int)
+        assert_type(view.delete_where(collection="c"), int)
         view.put_many(["a", "b"], [1, 2], ttl=[5, None])
         assert_type(view.scan(prefix="a"), Iterator[str])
         assert_type(view.items(), Iterator[tuple[str, Any]])

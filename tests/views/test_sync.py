@@ -27,6 +27,7 @@ from kvwrap import (
     UnsupportedOperation,
     stack,
 )
+from kvwrap.core.primitives import PRIMITIVES
 from kvwrap.views.sync import SyncStore
 
 
@@ -64,11 +65,9 @@ def store():
 
 def test_it_has_every_method_of_a_store():
     own = {name for name in dir(Store) if not name.startswith("_")}
-    primitives = {"read", "write", "remove", "touch", "list_keys", "list_collections"}
-    primitives |= {"drop", "drop_all", "sweep", "ping"}
     asynchronous = {"setup", "teardown", "ready", "clone", "claim", "release", "from_url"}
     described = {"arguments", "base", "serializer", "is_open", "typed", "cached"}
-    missing = own - primitives - asynchronous - described - set(dir(SyncStore))
+    missing = own - set(PRIMITIVES) - asynchronous - described - set(dir(SyncStore))
     public = {name for name in missing if inspect.iscoroutinefunction(getattr(Store, name))}
     assert public == set()
     for name in ("get", "put", "ttl_many", "move"):
@@ -109,6 +108,8 @@ def test_the_other_methods(store):
     assert store.pop("b", "none", collection="c") == "none"
     store.put("k", None, collection="c")
     assert store.keys("c") == ["k"]
+    assert store.count(collection="c", prefix="k") == 1
+    assert store.delete_where(collection="c", prefix="x") == 0
     assert store.collections() == ["c"]
     assert store.destroy_collection("c")
     assert not store.destroy()

@@ -1,6 +1,6 @@
 """Everything that the author of a layer imports.
 
-Base classes: derive from `Layer` to change some of the ten primitives, from `Around` to do
+Base classes: derive from `Layer` to change some of the twelve primitives, from `Around` to do
 the same around every operation, from `Transform` to change the bytes of entries, from
 `Renaming` to map collections and keys to other names, from `Masking` to hide entries, from
 `Partitioning` to keep each entry in one of several stores, from `Keeping` to keep records

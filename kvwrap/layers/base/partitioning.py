@@ -12,6 +12,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
+from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.core.store import Store
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.merging import FetchPage, MergeCursor
@@ -190,6 +191,20 @@ class Partitioning(Layer):
                 if only is None or only is store:
                     listed.add(name)
         return sorted(listed, key=lambda name: name or "")
+
+    # Without the keys of other stores, a store cannot tell which of its keys are listed here.
+
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        only = self.store_for_collection(collection)
+        if only is not None:
+            return await only.count_range(collection, key_range)
+        return await count_by_listing(self, collection, key_range)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        only = self.store_for_collection(collection)
+        if only is not None:
+            return await only.drop_range(collection, key_range)
+        return await drop_by_removing(self, collection, key_range)
 
     async def drop(self, collection: Collection) -> bool:
         only = self.store_for_collection(collection)

@@ -91,16 +91,17 @@ class Renaming(Layer):
         target, prefix = self.map_collection(collection)
         if not prefix:
             return await self.inner.list_keys(target, key_range, cursor)
-        prefixed_range = KeyRange(
-            prefix + key_range.prefix,
-            None if key_range.start is None else prefix + key_range.start,
-            None if key_range.end is None else prefix + key_range.end,
-            key_range.masked,
-        )
-        page = await self.inner.list_keys(target, prefixed_range, cursor)
-        # A key that is only the prefix is not this layer's: without it, the name would be empty.
+        page = await self.inner.list_keys(target, _prefixed_range(prefix, key_range), cursor)
         length = len(prefix)
-        return Page([key[length:] for key in page.keys if len(key) > length], page.cursor)
+        return Page([key[length:] for key in page.keys], page.cursor)
+
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        target, prefix = self.map_collection(collection)
+        return await self.inner.count_range(target, _prefixed_range(prefix, key_range))
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        target, prefix = self.map_collection(collection)
+        return await self.inner.drop_range(target, _prefixed_range(prefix, key_range))
 
     async def drop(self, collection: Collection) -> bool:
         target, prefix = self.map_collection(collection)
@@ -127,6 +128,20 @@ class Renaming(Layer):
 
 def _prefixed(prefix: str, keys: Sequence[str]) -> Sequence[str]:
     return [prefix + key for key in keys] if prefix else keys
+
+
+def _prefixed_range(prefix: str, key_range: KeyRange) -> KeyRange:
+    if not prefix:
+        return key_range
+    # A key that is only the prefix is not the layer's: without it, the name would be empty.
+    shortest = prefix + "\0"
+    start, end = key_range.start, key_range.end
+    return KeyRange(
+        prefix + key_range.prefix,
+        shortest if not start else prefix + start,
+        None if end is None else prefix + end,
+        key_range.masked,
+    )
 
 
 def key_prefix_outside_hashed_keys(layer: Layer, below: Sequence[Layer]) -> Iterator[Finding]:

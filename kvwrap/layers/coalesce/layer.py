@@ -14,6 +14,7 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Store,
     checked_count,
@@ -211,6 +212,11 @@ class Coalesce(Layer):
     ) -> list[bool]:
         return await self._run_in_order(
             collection, keys, lambda: self.inner.touch(collection, keys, expires)
+        )
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self._current_order().run_deletion(
+            (collection,), lambda: self.inner.drop_range(collection, key_range)
         )
 
     async def drop(self, collection: Collection) -> bool:

@@ -35,7 +35,8 @@ class Failover:
         owner: The name of the layer, for errors.
 
     Attributes:
-        fallback_reads: Number of keys, pages and lists of names that the other store answered.
+        fallback_reads: Number of keys, pages, lists of names and counts of keys that the other
+            store answered.
     """
 
     def __init__(self, inner: Primitives, guard: Guard, other: Primitives, *, owner: str) -> None:
@@ -105,6 +106,19 @@ class Failover:
                     raise
         self.fallback_reads += 1
         return await self._other.list_collections()
+
+    async def count_range(
+        self, collection: Collection, key_range: KeyRange, *, of_other: bool = False
+    ) -> int:
+        """Return the number of keys; with `of_other`, ask only the other store."""
+        if not of_other:
+            try:
+                return await self._guard.call(self._inner.count_range, collection, key_range)
+            except StoreUnavailable:
+                if not self.can_list_other:
+                    raise
+        self.fallback_reads += 1
+        return await self._other.count_range(collection, key_range)
 
 
 def _with_cursor(page: Page, *, of_other: bool) -> Page:

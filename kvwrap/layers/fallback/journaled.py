@@ -87,6 +87,12 @@ class JournalWrites(CopyWrites):
         of_other = of_other or await self._must_list_other()
         return await super().list_collections(of_other=of_other)
 
+    async def count_range(
+        self, collection: Collection, key_range: KeyRange, *, of_other: bool = False
+    ) -> int:
+        of_other = of_other or await self._must_list_other()
+        return await super().count_range(collection, key_range, of_other=of_other)
+
     async def _must_list_other(self) -> bool:
         """Return True if only the other store has all names, since pending changes stay unsent."""
         await self._prepare()

@@ -193,6 +193,9 @@ class Fallback(Layer):
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         return await self._policy.list_keys(collection, key_range, cursor)
 
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self._policy.count_range(collection, key_range)
+
     async def list_collections(self) -> list[Collection]:
         return await self._policy.list_collections()
 

@@ -15,6 +15,7 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Store,
     StoreSource,
@@ -328,6 +329,13 @@ class ReadThrough(Layer):
             return await self.inner.touch(collection, keys, expires)
         finally:
             await self._tier.invalidate(collection, keys)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        await self.ready()
+        try:
+            return await self.inner.drop_range(collection, key_range)
+        finally:
+            await self._tier.invalidate_range(collection, key_range)
 
     async def drop(self, collection: Collection) -> bool:
         await self.ready()

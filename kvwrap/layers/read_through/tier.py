@@ -6,10 +6,11 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 
+from kvwrap.core.capability import Capability
 from kvwrap.core.concurrency import is_abandoned
 from kvwrap.core.entry import Entry
 from kvwrap.core.part import leaves_process
-from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
+from kvwrap.core.primitives import Collection, KeyRange, Primitives, QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.layers.read_through.cooldown import Cooldown
@@ -73,6 +74,7 @@ class Tier:
         self._freshness = freshness
         self._name = name
         # Copies that others write to the near store, or wrote before, may live longer.
+        self._drops_ranges = Capability.KEYS in near.capabilities
         self._longest_life = math.inf if leaves_process(near) else freshness.longest_life
         self._reset(None)
 
@@ -265,6 +267,34 @@ class Tier:
             self.pending.confirm(invalidations)
         except KvwrapError:
             self.counts.near_failures += 1
+
+    async def invalidate_range(self, collection: Collection, key_range: KeyRange) -> None:
+        """Remove the copies of the keys in a range, as `invalidate` does.
+
+        Until the near store has confirmed that, no copy of the collection is read.
+        """
+        self._enter_loop()
+        targets: tuple[Target, ...] = ((collection,), EVERYTHING)
+        if any(target in self.pending for target in targets) or not self._drops_ranges:
+            # One that covers more is pending already; the removal of a range would not settle it.
+            await self.invalidate_collection(collection)
+            return
+        for qualified in self._in_range(self._in_flight, collection, key_range):
+            del self._in_flight[qualified]
+        self.cooldown.clear()
+        invalidations = self._add_pending([(collection,)])
+        try:
+            await self._wait_for_fills(self._in_range(self._fills, collection, key_range))
+            await self._near.drop_range(collection, key_range)
+            self.pending.confirm(invalidations)
+        except KvwrapError:
+            self.counts.near_failures += 1
+
+    @staticmethod
+    def _in_range(
+        qualified_keys: Iterable[QualifiedKey], collection: Collection, key_range: KeyRange
+    ) -> list[QualifiedKey]:
+        return [each for each in qualified_keys if each[0] == collection and each[1] in key_range]
 
     async def invalidate_everything(self) -> None:
         """Remove the copies of all keys of all collections, as `invalidate` does."""

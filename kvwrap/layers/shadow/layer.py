@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     Store,
     StoreSource,
@@ -204,6 +205,11 @@ class Shadow(Layer):
         # Only the inner store knows the entries afterwards.
         with self._track(collection, keys):
             return await self.inner.touch(collection, keys, expires)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        dropped = await self.inner.drop_range(collection, key_range)
+        self._enqueue(lambda: self._shadow.drop_range(collection, key_range))
+        return dropped
 
     async def drop(self, collection: Collection) -> bool:
         dropped = await self.inner.drop(collection)

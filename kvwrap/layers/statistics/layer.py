@@ -175,6 +175,9 @@ class Statistics(Layer):
             cell.hits += sum(result)
         elif isinstance(result, Page):
             cell.keys += len(result.keys)
+        elif isinstance(result, int) and operation in ("count_range", "drop_range"):
+            cell.keys += result
+            cell.hits += result if operation == "drop_range" else 0
         cell.add_call(self._now() - started_at)
         return result
 
@@ -200,6 +203,16 @@ class Statistics(Layer):
 
     def list_collections(self) -> Coroutine[Any, Any, list[Collection]]:
         return self._count_call("list_collections", None, self.inner.list_collections)
+
+    def count_range(self, collection: Collection, key_range: KeyRange) -> Coroutine[Any, Any, int]:
+        return self._count_call(
+            "count_range", collection, self.inner.count_range, collection, key_range
+        )
+
+    def drop_range(self, collection: Collection, key_range: KeyRange) -> Coroutine[Any, Any, int]:
+        return self._count_call(
+            "drop_range", collection, self.inner.drop_range, collection, key_range
+        )
 
     def drop(self, collection: Collection) -> Coroutine[Any, Any, bool]:
         return self._count_call("drop", collection, self.inner.drop, collection)

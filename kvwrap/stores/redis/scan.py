@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from kvwrap.core.paging import PAGE_SIZE
-from kvwrap.core.primitives import Page
+from kvwrap.core.primitives import KeyRange, Page
 from kvwrap.stores.redis.keys import pattern
-from kvwrap.stores.redis.scripts import PAGE
+from kvwrap.stores.redis.scripts import PAGE, RANGE, Script
 from kvwrap.stores.redis.server import Server
 
 
@@ -50,14 +50,52 @@ class Scan:
         Returns:
             The names of live entries, or how many live entries were deleted.
         """
-        call = (0, self.position, pattern(prefix), PAGE_SIZE, repr(now * 1000), mode)
-        (answer,) = await server.run_script(PAGE, [call])
+        return await self._run(server, PAGE, prefix, now, mode, lists=mode == "list")
+
+    async def step_through(
+        self,
+        server: Server,
+        prefix: str,
+        key_range: KeyRange,
+        mode: Literal["count", "drop"],
+        *,
+        now: float,
+    ) -> int:
+        """Advance by one step through a range of keys.
+
+        Args:
+            server: The server to scan.
+            prefix: What the names of the keys have before them.
+            key_range: The keys.
+            mode: "count" to count live entries; "drop" to delete all entries.
+            now: Time at which entries are live or expired, in Unix seconds.
+
+        Returns:
+            How many live entries were found; for "drop", how many were deleted.
+        """
+        bounds = (key_range.start or "", key_range.end or "")
+        found: int = await self._run(
+            server, RANGE, prefix + key_range.prefix, now, mode, len(prefix.encode()), *bounds
+        )
+        return found
+
+    async def _run(
+        self,
+        server: Server,
+        script: Script,
+        prefix: str,
+        now: float,
+        *arguments: Any,
+        lists: bool = False,
+    ) -> Any:
+        call = (0, self.position, pattern(prefix), PAGE_SIZE, repr(now * 1000), *arguments)
+        (answer,) = await server.run_script(script, [call])
         step = server.checked_answer(answer)
         if (
             not isinstance(step, list)
             or len(step) != 2
             or not isinstance(step[0], bytes)
-            or not (_are_names(step[1]) if mode == "list" else isinstance(step[1], int))
+            or not (_are_names(step[1]) if lists else isinstance(step[1], int))
         ):
             raise server.wrong_answer()
         self.position, found = step

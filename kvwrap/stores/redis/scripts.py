@@ -71,18 +71,24 @@ return version and 1 or 0
 )
 """A removal, which returns 1 if it removed a live entry. Key; version or 'any'; now; salt."""
 
+_IS_LIVE = r"""
+local function is_live(head, now)
+  if string.sub(head, 1, 2) ~= '\171k' or #head < 24 then return true end
+  local expiry = 0
+  for i = 10, 15 do expiry = expiry * 256 + string.byte(head, i) end
+  return expiry == 0 or expiry > now
+end
+"""
+
 PAGE: Final = Script(
-    r"""
+    _IS_LIVE
+    + r"""
 local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
 local now, live = tonumber(ARGV[4]), {}
 for _, name in ipairs(page[2]) do
   local head = redis.pcall('GETRANGE', name, 0, 23)
   if type(head) == 'string' then
-    local expiry = 0
-    if string.sub(head, 1, 2) == '\171k' and #head == 24 then
-      for i = 10, 15 do expiry = expiry * 256 + string.byte(head, i) end
-    end
-    if expiry == 0 or expiry > now then live[#live + 1] = name end
+    if is_live(head, now) then live[#live + 1] = name end
     if ARGV[5] == 'drop' then redis.call('UNLINK', name) end
   end
 end
@@ -93,6 +99,52 @@ return {page[1], ARGV[5] == 'drop' and #live or live}
 
 Returns the next cursor and, for 'list', the live keys. For 'drop' it unlinks all keys and returns
 how many were live. Values that are not strings are skipped.
+"""
+
+# The bytes of UTF-8 have the order of its code points. `<` would follow the server's locale.
+RANGE: Final = Script(
+    _IS_LIVE
+    + r"""
+local function is_text(key)
+  for _, sequence in ipairs({
+    '[\241-\243][\128-\191][\128-\191][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]',
+    '\244[\128-\143][\128-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+    '\224[\160-\191][\128-\191]', '\237[\128-\159][\128-\191]', '[\194-\223][\128-\191]'
+  }) do
+    if not string.find(key, '[\128-\255]') then return true end
+    key = string.gsub(key, sequence, '.')
+  end
+  return not string.find(key, '[\128-\255]')
+end
+local function is_below(key, bound)
+  for i = 1, #bound do
+    local left, right = string.byte(key, i), string.byte(bound, i)
+    if left ~= right then return left == nil or left < right end
+  end
+  return false
+end
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+local now, start, stop, live = tonumber(ARGV[4]), ARGV[7], ARGV[8], 0
+for _, name in ipairs(page[2]) do
+  local key = string.sub(name, ARGV[6] + 1)
+  if key ~= '' and string.sub(key, 1, 7) ~= 'kvwrap.' and is_text(key)
+    and not is_below(key, start) and (stop == '' or is_below(key, stop)) then
+    local head = redis.pcall('GETRANGE', name, 0, 23)
+    if type(head) == 'string' then
+      if is_live(head, now) then live = live + 1 end
+      if ARGV[5] == 'drop' then redis.call('UNLINK', name) end
+    end
+  end
+end
+return {page[1], live}
+"""
+)
+"""One step of SCAN through a range of keys, which are not sent.
+
+Cursor; pattern; count; now; 'count' or 'drop'; bytes before the key in a name; the least key; what
+is above the last key, or ''. Returns the next cursor and how many keys were live. For 'drop' it
+unlinks them, and expired ones. Names that are no key's, and values that are not strings, are
+skipped.
 """
 
 

@@ -288,6 +288,24 @@ class RedisStore(Store):
                     collections.add(names.collection_of(text))
         return sorted(collections, key=lambda name: name or "")
 
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self._step_through(collection, key_range, "count")
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        if key_range.prefix == "":
+            self._check_supported("drop", collection)
+        return await self._step_through(collection, key_range, "drop")
+
+    async def _step_through(
+        self, collection: Collection, key_range: KeyRange, mode: Literal["count", "drop"]
+    ) -> int:
+        prefix, scan, count = self._form.names.prefix(collection), Scan(), 0
+        while not scan.is_complete and key_range.end != "":
+            count += await scan.step_through(
+                self._server, prefix, key_range, mode, now=self.clock.time()
+            )
+        return count
+
     async def drop(self, collection: Collection) -> bool:
         self._check_supported("drop", collection)
         return await self._drop(self._form.names.prefix(collection))

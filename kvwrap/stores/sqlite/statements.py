@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from kvwrap.core.validation import RESERVED, RESERVED_END
+
 _TABLE: Final = re.compile(r"(?!sqlite_)[a-z_][a-z0-9_]*", re.IGNORECASE)
 _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
+_RANGE: Final = (
+    "collection = ? AND key >= ? AND key < ? "
+    f"AND NOT (key >= '{RESERVED}' AND key < '{RESERVED_END}')"
+)
 _SQL: Final = {
     # The default collection is stored as an empty string: names have at least one character.
     "table": "CREATE TABLE IF NOT EXISTS {t} (collection TEXT NOT NULL, key TEXT NOT NULL, "
@@ -28,9 +34,8 @@ _SQL: Final = {
     "remove": "DELETE FROM {t} WHERE collection = ? AND key = ? RETURNING expires_at",
     "remove_if_version": "DELETE FROM {t} WHERE collection = ? AND key = ? AND version = ? "
     "RETURNING expires_at",
-    "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < x'' AND {live} "
-    "ORDER BY key LIMIT ?",
-    "keys_below": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < ? AND {live} "
+    # The upper bound of a range may be an empty blob, which comes after all texts.
+    "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < ? AND {live} "
     "ORDER BY key LIMIT ?",
     # Jumps from one collection's name to the next, without reading all their keys. Blobs, which
     # no store of this class writes as names, come after all texts.
@@ -38,6 +43,8 @@ _SQL: Final = {
     "SELECT (SELECT min(collection) FROM {t} WHERE collection > name) FROM names "
     "WHERE typeof(name) = 'text') SELECT name FROM names WHERE typeof(name) = 'text' AND EXISTS "
     "(SELECT 1 FROM {t} WHERE collection = name AND {live})",
+    "count_range": "SELECT count(*) FROM {t} WHERE {range} AND {live}",
+    "drop_range": "DELETE FROM {t} WHERE {range}",
     "any_in": "SELECT EXISTS (SELECT 1 FROM {t} WHERE {live} AND collection = ?)",
     "drop": "DELETE FROM {t} WHERE collection = ?",
     "any": "SELECT EXISTS (SELECT 1 FROM {t} WHERE {live})",
@@ -52,7 +59,13 @@ def statements(table: str) -> dict[str, str]:
 
     The statement "read" still has the placeholder `{marks}` for the question marks of its keys.
     """
-    names = {"t": table, "live": _LIVE, "marks": "{marks}", "put": _SQL["put"].format(t=table)}
+    names = {
+        "t": table,
+        "live": _LIVE,
+        "range": _RANGE,
+        "marks": "{marks}",
+        "put": _SQL["put"].format(t=table),
+    }
     return {name: text.format(**names) for name, text in _SQL.items()}
 
 

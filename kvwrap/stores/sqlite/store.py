@@ -211,6 +211,12 @@ class SQLiteStore(Store):
     async def list_collections(self) -> list[Collection]:
         return await self._run_read(self._table.list_collections)
 
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self._run_read(self._table.count_range, collection, key_range)
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        return await self._run_write(self._table.drop_range, collection, key_range)
+
     async def drop(self, collection: Collection) -> bool:
         return await self._run_write(self._table.drop, collection)
 

@@ -18,6 +18,9 @@ from kvwrap.stores.sqlite.statements import is_table_name, statements
 _KEYS_PER_SELECT: Final = 512
 """Maximum number of keys in a SELECT; every SQLite allows at least 999 variables."""
 
+_AFTER_ALL_TEXTS: Final = b""
+"""A blob, which SQLite sorts after every text."""
+
 _SWEEP_SIZE: Final = 1000
 """Maximum number of expired rows that `sweep` deletes in one transaction.
 
@@ -197,18 +200,11 @@ class Table:
         """List one page of the keys of a collection, in order."""
         # The cursor is the first possible key of the page, right after the last key of the
         # previous one.
-        first = cursor if isinstance(cursor, str) else max(key_range.prefix, key_range.start or "")
-        ends = [end for end in (key_range.end, prefix_end(key_range.prefix)) if end is not None]
-        rows = connection.execute(
-            self._sql["keys_below" if ends else "keys"],
-            (
-                collection or "",
-                first,
-                *([min(ends)] if ends else ()),
-                self._now(),
-                PAGE_SIZE,
-            ),
-        )
+        first, end = _bounds(key_range)
+        if isinstance(cursor, str):
+            first = cursor
+        names = (collection or "", first, end, self._now(), PAGE_SIZE)
+        rows = connection.execute(self._sql["keys"], names)
         keys = [key for (key,) in rows]
         return Page(keys, keys[-1] + "\0" if len(keys) == PAGE_SIZE else None)
 
@@ -216,6 +212,22 @@ class Table:
         """List the collections that have a live entry."""
         rows = connection.execute(self._sql["collections"], (self._now(),))
         return [name or None for (name,) in rows]
+
+    def count_range(
+        self, connection: sqlite3.Connection, collection: Collection, key_range: KeyRange
+    ) -> int:
+        """Count the live entries of a collection whose keys are in the range."""
+        names = (collection or "", *_bounds(key_range), self._now())
+        (count,) = connection.execute(self._sql["count_range"], names).fetchone()
+        return int(count)
+
+    def drop_range(
+        self, connection: sqlite3.Connection, collection: Collection, key_range: KeyRange
+    ) -> int:
+        """Delete the entries whose keys are in the range. Returns how many of them were live."""
+        count = self.count_range(connection, collection, key_range)
+        connection.execute(self._sql["drop_range"], (collection or "", *_bounds(key_range)))
+        return count
 
     def drop(self, connection: sqlite3.Connection, collection: Collection) -> bool:
         """Drop a collection. Returns True if it had a live entry."""
@@ -246,6 +258,13 @@ def to_signed(version: int) -> int | None:
     if not 0 <= version < 1 << 64:
         return None
     return version - (1 << 64) if version >> 63 else version
+
+
+def _bounds(key_range: KeyRange) -> tuple[str, str | bytes]:
+    """Return the least text of a range, and what all texts of it are less than."""
+    first = max(key_range.prefix, key_range.start or "")
+    ends = [end for end in (key_range.end, prefix_end(key_range.prefix)) if end is not None]
+    return first, min(ends) if ends else _AFTER_ALL_TEXTS
 
 
 def prefix_end(prefix: str) -> str | None:

@@ -70,6 +70,29 @@ class Operations(LayerFixtures):
         assert [item async for item in store.items(collection="x:y", prefix="😀")] == [("😀", 4)]
         assert await store.keys() == ["default"]
 
+    @needs(Capability.KEYS)
+    async def test_ranges_are_counted_and_deleted_through_it(
+        self, store: Store, backend: Store
+    ) -> None:
+        writer = store if self.writable else backend
+        await writer.put_many(["b:1", "b:2", "a", "b"], [1, 2, 3, 4], collection="x:y")
+        await writer.put("b:", 5)
+        assert await store.count(collection="x:y", prefix="b:") == 2
+        assert await store.count(collection="x:y") == 4
+        assert await store.count() == 1
+        if not self.writable:
+            with pytest.raises(ReadOnlyViolation):
+                await store.delete_where(collection="x:y", prefix="b:")
+            assert await store.count(collection="x:y") == 4
+            return
+        assert await store.get_many(["b:1", "a"], collection="x:y") == [1, 3]
+        assert await store.delete_where(collection="x:y", prefix="b:") == 2
+        assert await store.get_many(["b:1", "b:2"], collection="x:y") == [None, None]
+        assert sorted(await store.keys("x:y")) == ["a", "b"]
+        assert await store.delete_where(collection="x:y") == 2
+        assert await store.count(collection="x:y") == 0
+        assert await store.get("b:") == 5
+
     @needs(Capability.COLLECTIONS)
     async def test_collections_are_listed_as_they_were_put(
         self, store: Store, backend: Store

@@ -7,10 +7,11 @@ from kvwrap.testing.contract.batches import Batches
 from kvwrap.testing.contract.expiry import Expiry
 from kvwrap.testing.contract.lifecycle import Lifecycle
 from kvwrap.testing.contract.names import Names
+from kvwrap.testing.contract.ranges import Ranges
 from kvwrap.testing.contract.values import Values
 
 
-class StoreContract(Values, Names, Expiry, Batches, Atomic, Lifecycle):
+class StoreContract(Values, Names, Expiry, Batches, Ranges, Atomic, Lifecycle):
     """A test suite of every method of a store, and of every guarantee that all stores give.
 
     Subclass it in a test file, under a name that pytest collects, and define `make_store`:

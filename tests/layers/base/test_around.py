@@ -12,12 +12,14 @@ import pytest
 from kvwrap import MemoryStore
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, PRIMITIVES, Collection, KeyRange
-from kvwrap.layers.base import Around, Call
+from kvwrap.layers.base import Around, Call, Layer
 
 T = TypeVar("T")
 
 
 class Recording(Around):
+    count_range, drop_range = Layer.count_range, Layer.drop_range
+
     def __init__(self) -> None:
         self.calls: list[Call[object]] = []
 
@@ -34,7 +36,9 @@ async def test_every_primitive_passes_through_around_unchanged() -> None:
     assert await store.expire("a", 60, collection="c")
     assert await store.keys("c") == ["a"]
     assert await store.collections() == ["c"]
+    assert await store.count(collection="c") == 1
     assert await store.delete("a", collection="c")
+    assert await store.delete_where(collection="c") == 0
     await store.destroy_collection("c")
     await store.destroy()
     await store.cull()

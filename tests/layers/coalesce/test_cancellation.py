@@ -18,6 +18,7 @@ CHANGES: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "delete": lambda store: store.delete("a"),
     "delete_many": lambda store: store.delete_many(["a", "b"]),
     "pop": lambda store: store.pop("a"),
+    "delete_where": lambda store: store.delete_where(prefix="a"),
     "destroy": lambda store: store.destroy(),
     "destroy_collection": lambda store: store.destroy_collection(None),
 }
@@ -35,7 +36,7 @@ class Continuing(MemoryStore):
 def _continuing(name: str) -> Any:
     async def primitive(self: Continuing, *arguments: Any) -> Any:
         async def run() -> Any:
-            if name in ("write", "remove", "touch", "drop", "drop_all"):
+            if name in ("write", "remove", "touch", "drop_range", "drop", "drop_all"):
                 await self.allowed.wait()
             return await getattr(MemoryStore, name)(self, *arguments)
 
@@ -106,7 +107,7 @@ async def test_a_change_cancelled_before_its_turn_is_not_made() -> None:
 
 async def test_a_put_after_a_deletion_is_not_sent_with_one_before_it() -> None:
     async with Coalesce().over(MemoryStore()) as store:
-        for deletion in (store.destroy, lambda: store.destroy_collection(None)):
+        for deletion in (store.destroy, lambda: store.destroy_collection(None), store.delete_where):
             await asyncio.gather(store.put("a", 1), deletion(), store.put("a", 2))
             assert await store.get("a") == 2
 

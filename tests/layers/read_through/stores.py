@@ -62,6 +62,10 @@ class FailingNear(MemoryStore):
         self.fail_if_asked("remove")
         return await super().remove(*args)
 
+    async def drop_range(self, *args: Any) -> int:
+        self.fail_if_asked("drop_range")
+        return await super().drop_range(*args)
+
     async def drop(self, collection: Any) -> bool:
         self.fail_if_asked("drop")
         return await super().drop(collection)

@@ -114,6 +114,10 @@ class Tiers(World):
         for key in self.log:
             self._acknowledge(key, None)
 
+    async def clear(self, key: str) -> None:
+        await self.store.delete_where(prefix=key)
+        self._acknowledge(key, None)
+
     async def destroy(self) -> None:
         await self.store.destroy()
         for key in self.log:
@@ -168,6 +172,19 @@ SMALL: dict[str, Callable[[], Tiers]] = {
         negative_ttl=9, far=FAR_LATE, near=FEW,
     ),
     "a read and a drop": lambda: Tiers({"r": READ, "w": [("drop",)]}),
+    "a read and the deletion of a range": lambda: Tiers({"r": READ, "w": [("clear", "a")]}),
+    "a read, the deletion of a range and a write": lambda: Tiers(
+        {"r": READ, "v": [("clear", "a")], "w": PUT}, near=FEW, far=FAR_LATE
+    ),
+    "two reads and the deletion of a range that is cancelled": lambda: Tiers(
+        {"r": [("get", "b", "a")], "w?": [("clear", "a")]}, filled=True
+    ),
+    "the near store does not remove the range": lambda: Tiers(
+        {"r": READ + READ, "w": [("clear", "a"), ("clear", "b")]},
+        near={"before": "write remove", "after": "", "failing": ["remove"]},
+        far=FAR_LATE,
+        filled=True,
+    ),
     "a read and a destruction": lambda: Tiers({"r": READ, "w": [("destroy",)]}),
     "a read, and a destruction that is cancelled": lambda: Tiers({"r": READ, "w?": [("destroy",)]}),
     "a read, a destruction and a write": lambda: Tiers(
@@ -264,6 +281,7 @@ LARGE: dict[str, Callable[[], Tiers]] = {
             "s?": [("get", "a", "b"), ("put", "b", "b1"), ("get", "b")],
             "u": [("delete", "a"), ("get", "a"), ("put", "a", "a2"), ("get", "a")],
             "w": [("drop",), ("get", "b", "a")],
+            "x": [("clear", "b"), ("get", "b", "a")],
         },
         negative_ttl=9,
         ttl=60,

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from kvwrap import MemoryStore, ReadThrough
+from kvwrap import Capability, MemoryStore, ReadThrough
 from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import KeyRange
 from kvwrap.layers.read_through.invalidations import EVERYTHING, LIMIT, PendingInvalidations
 from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import (
@@ -131,6 +132,7 @@ def test_an_invalidation_is_confirmed_only_by_what_it_returned() -> None:
 
 EVERYTHING_CHANGES: dict[str, Callable[[Any], Awaitable[object]]] = {
     "destroy_collection": lambda store: store.destroy_collection(None),
+    "delete_where": lambda store: store.delete_where(),
     "destroy": lambda store: store.destroy(),
     "clear": lambda store: store.find(ReadThrough).clear(),
     "invalidate": lambda store: store.find(ReadThrough).invalidate("a", "b"),
@@ -176,6 +178,61 @@ async def test_a_read_from_before_the_change_fills_nothing(clock: ManualClock, c
     assert counts(store).refused_fills == 1
     assert counts(store).fills == 0
     assert await store.get("a") == 2
+
+
+async def test_the_deletion_of_a_range_leaves_the_copies_of_other_keys(far: Far) -> None:
+    store = over(far)
+    await store.put_many(["a1", "a2", "b"], [1, 2, 3], collection="x")
+    await store.put("a1", 4)
+    await store.get_many(["a1", "a2", "b"], collection="x")
+    await store.get("a1")
+    asked = len(far.reads)
+    assert await store.delete_where(collection="x", prefix="a") == 2
+    assert await store.get("b", collection="x") == 3
+    assert await store.get("a1") == 4
+    assert len(far.reads) == asked
+    assert await store.get_many(["a1", "a2"], collection="x") == [None, None]
+
+
+@pytest.mark.parametrize("earlier", ["destroy_collection", "destroy"])
+async def test_the_deletion_of_a_range_does_not_confirm_one_of_more(far: Far, earlier: str) -> None:
+    near = FailingNear(clock=far.clock)
+    store = over(far, near)
+    await store.put_many(["a", "b"], [1, 2])
+    await store.get_many(["a", "b"])
+    near.failing = frozenset({"drop", "drop_all", "drop_range"})
+    await EVERYTHING_CHANGES[earlier](store)
+    await far.put_many(["a", "b"], [3, 4])
+    near.failing = frozenset({"drop"})
+    assert await store.delete_where(prefix="a") == 1
+    assert await store.get_many(["a", "b"]) == [None, 4]
+
+
+async def test_the_deletion_of_a_range_settles_no_earlier_invalidation_of_another_key(
+    far: Far,
+) -> None:
+    near = FailingNear(clock=far.clock)
+    tier = tier_over(far, near)
+    near.failing = frozenset({"remove"})
+    await tier.invalidate("x", ["b"])
+    near.failing = frozenset()
+    await tier.invalidate_range("x", KeyRange("a"))
+    assert list(tier.pending) == [("x", "b")]
+
+
+async def test_a_near_store_that_lists_no_keys_drops_the_collection(far: Far) -> None:
+    class Blind(FailingNear):
+        capabilities = MemoryStore.capabilities - {Capability.KEYS, Capability.RANGE}
+        failing = frozenset({"drop_range"})
+
+    store = over(far, Blind(clock=far.clock))
+    await store.put_many(["a", "b"], [1, 2])
+    await store.get_many(["a", "b"])
+    far.reads.clear()
+    assert await store.delete_where(prefix="a") == 1
+    assert await store.get_many(["a", "b"]) == [None, 2]
+    assert counts(store).near_failures == 0
+    assert far.reads == [("a", "b")]
 
 
 async def test_a_dropped_collection_confirms_no_other(far: Far) -> None:

@@ -38,6 +38,9 @@ async def test_every_change_is_mirrored(
     await store.move("n", "m")
     await store.put("x", 1, collection="gone")
     await store.destroy_collection("gone")
+    await store.put_many(["k1", "k2"], [1, 2])
+    await other.put("k3", 3)
+    assert await store.delete_where(prefix="k") == 2
     await store.find(Shadow).drain()
     assert await other.keys() == ["a", "m"]
     assert await other.ttl("a") == (3, 7.0)

@@ -66,13 +66,19 @@ async def test_every_operation_is_counted_once(store):
     await store.collections()
     await store.cull()
     await store.check()
+    await store.put_many(["b", "x"], [1, 1], collection="c")
+    assert await store.count(collection="c") == 3
+    assert await store.delete_where(collection="c", prefix="b") == 1
     await store.destroy_collection("c")
     await store.destroy()
     snapshot = store.find(Statistics).snapshot()
     counted = {row.operation: row.counts.calls for row in snapshot.rows}
-    assert counted == dict.fromkeys(
-        ("write", "list_keys", "list_collections", "sweep", "ping", "drop", "drop_all"), 1
-    )
+    once = ("list_keys", "list_collections", "sweep", "ping", "drop", "drop_all")
+    assert counted == {**dict.fromkeys(once, 1), "write": 2, "count_range": 1, "drop_range": 1}
+    counts = snapshot.of("count_range")
+    assert (counts.keys, counts.changed) == (3, 0)
+    counts = snapshot.of("drop_range")
+    assert (counts.keys, counts.changed) == (1, 1)
     assert snapshot.of("list_keys").keys == 1
     assert snapshot.collections == ("c", None)
 

@@ -129,6 +129,26 @@ async def test_raw_drops_one_collection_and_never_everything(raw: tuple[RedisSto
     assert sorted(await client.keys()) == [b"a", b"cc:a"]
 
 
+async def test_raw_counts_and_deletes_what_it_lists(raw: tuple[RedisStore, Any]) -> None:
+    store, client = raw
+    names = ["c:é1", "c:é2", "c:", "c:é\U0001f600\uffff\ue000\x00", "cc:é", "c:kvwrap.é"]
+    await client.mset(dict.fromkeys(names, "1"))
+    invalid = [b"\xe9", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\xe0\x80\x80"]
+    others = [b"c:\xc3\xa9" + end for end in (*invalid, b"\xf0\x80\x80\x80", b"\xf5\x80\x80\x80")]
+    await client.mset(dict.fromkeys(others, "1"))
+    await client.hset("c:é-hash", "a", "1")
+    assert len(await store.keys("c")) == 4  # with the record of a layer
+    assert await store.count(collection="c") == 3
+    assert await store.count(collection="c", prefix="é1") == 1
+    with pytest.raises(UnsupportedOperation, match="destroy the default collection"):
+        await store.delete_where()
+    assert await store.delete_where(collection="c", prefix="é") == 3
+    assert sorted(await client.keys("c:*")) == sorted(
+        [*others, b"c:", "c:kvwrap.é".encode(), "c:é-hash".encode()]
+    )
+    assert await store.delete_where(prefix="cc:") == 1
+
+
 @pytest.mark.parametrize("serializer", [JSON, MsgpackSerializer()])
 async def test_raw_reads_and_writes_the_format_of_its_serializer(
     own_server: RedisServer, serializer: Any
