@@ -190,9 +190,16 @@ async def test_a_broken_record_is_corrupt(base: MemoryStore) -> None:
     assert one is not None
     assert two is not None
     plain = Entry(b"plain", codec.BYTES, 0.0, None, 5)
-    for broken in (one, two.with_body(two.body[:-3], two.codec), plain):
+    truncated = two.with_body(two.body[:-3], two.codec)
+    other = two.with_body(two.body, codec.ZSTD + codec.JSON)
+    for broken, problem in (
+        (one, "belongs to the key"),
+        (truncated, "altered or truncated"),
+        (plain, "it is bytes"),
+        (other, "it is zstd over JSON"),
+    ):
         await base.write(RESERVED, [keys[1]], [broken])
-        with pytest.raises(CorruptEntry, match="dictionary") as caught:
+        with pytest.raises(CorruptEntry, match=f"dictionary .*{problem}") as caught:
             await process(base).get("k", collection="users")
         assert caught.value.collection == RESERVED
 
@@ -283,6 +290,16 @@ async def plant(base: MemoryStore, number: int, size: int) -> None:
     frame = zstandard.ZstdCompressor(write_dict_id=False).compress(b"7")
     steps = codec.step(codec.ZSTD_DICTIONARY, identity) + codec.JSON
     await base.write("users", [f"k{number}"], [Entry(frame, steps, 0.0, None, 1)])
+
+
+async def test_only_zstd_parses_dictionaries(base: MemoryStore) -> None:
+    await plant(base, 1, 0)
+    store = stack().compress("gzip").layer(Spy()).over(base)
+    with pytest.raises(CorruptEntry, match=r"accept=\['zstd'\]"):
+        await store.get("k1", collection="users")
+    assert [collection for collection, _ in store.find(Spy).reads] == ["users"]
+    accepting = stack().compress("gzip", accept=["zstd"]).over(base)
+    assert await accepting.get("k1", collection="users") == 7
 
 
 async def test_dictionaries_leave_the_memory(base: MemoryStore) -> None:

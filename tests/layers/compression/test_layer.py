@@ -161,6 +161,13 @@ def test_any_bytes_come_back(data: bytes, name: str) -> None:
     assert algorithm.decompress(algorithm.compress(data), len(data)) == data
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_large_values_come_back(name: str) -> None:
+    data = bytes(range(256)) * 20_000 + bytes(5_000_000) + b"end"
+    algorithm = make_algorithm(name)
+    assert algorithm.decompress(algorithm.compress(data), len(data)) == data
+
+
 @pytest.mark.parametrize(("name", "module"), [("lz4", "lz4.frame"), ("brotli", "brotli")])
 async def test_a_missing_package_is_named_with_its_extra(
     name: Any, module: str, monkeypatch: pytest.MonkeyPatch
