@@ -36,6 +36,7 @@ class Spy(Passthrough):
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         self._count()
         self.reads.append((collection, tuple(keys)))
+        await asyncio.sleep(0)  # as over a network, other tasks run meanwhile
         return await self.inner.read(collection, keys)
 
     async def write(

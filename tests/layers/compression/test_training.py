@@ -38,6 +38,13 @@ def test_values_of_380_bytes_take_at_most_45_percent_of_what_zstd_alone_takes() 
     assert all(with_it.decompress(with_it.compress(v), 1_000) == v for v in values[2_000:])
 
 
+async def test_the_layers_level_is_that_of_the_training(base: MemoryStore) -> None:
+    for level in (None, 1, 19):
+        info = await part(process(base, level=level)).train("users", samples=TRAINED_ON)
+        assert info.ratio == train_dictionary(TRAINED_ON, 16 * 1024, level or 3).ratio
+        base = MemoryStore()
+
+
 async def test_train_compresses_new_entries(base: MemoryStore) -> None:
     store = process(base)
     values = records(200)
