@@ -83,6 +83,24 @@ async def test_a_move_goes_on_from_the_claim_of_another(
     assert (await new.get(KEY), await old.get(KEY)) == (1, None)
 
 
+async def test_a_write_costs_one_read_where_nothing_has_to_move(
+    old: Overtaken, new: Overtaken
+) -> None:
+    await moving(old, new).put(KEY, 1)
+    assert old.calls == [("read", None, (KEY,))]
+    assert new.calls == [("write", None, (KEY,))]
+
+
+async def test_a_move_takes_five_steps(old: Overtaken, new: Overtaken) -> None:
+    await old.put(KEY, 1)
+    old.calls.clear()
+    store = moving(old, new)
+    await store.delete(KEY)
+    assert [name for name, _, _ in old.calls] == ["read", "read", "remove"]
+    assert [name for name, _, _ in new.calls] == ["write", "write", "read", "remove"]
+    assert await store.get(KEY) is None
+
+
 async def test_a_move_that_was_stopped_leaves_nothing_for_long(
     old: Overtaken, new: Overtaken, clock: ManualClock
 ) -> None:
