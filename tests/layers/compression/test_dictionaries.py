@@ -273,6 +273,18 @@ async def test_rewrite_updates_old_entries_to_the_dictionary_and_dictionaries_to
     assert [i.id for i in await part(retired).dictionaries("users")] == [info.id]
 
 
+async def test_rewrite_without_dictionaries_leaves_no_entry_that_needs_one(
+    base: MemoryStore,
+) -> None:
+    store = process(base)
+    await part(store).train("users", samples=TRAINED_ON)
+    await store.put("k", records(1)[0], collection="users")
+    plain = process(base, dictionaries=False)
+    assert (await rewrite(plain)).rewritten == 1
+    assert await step_of(base, "k") == codec.ZSTD
+    assert await plain.get("k", collection="users") == records(1)[0]
+
+
 TRAINED = train_dictionary(TRAINED_ON, 4096, 3)
 
 
