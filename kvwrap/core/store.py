@@ -14,7 +14,7 @@ from kvwrap.core.explain import explain, walk
 from kvwrap.core.findings import Finding
 from kvwrap.core.hints import Hints
 from kvwrap.core.part import Part
-from kvwrap.core.primitives import PRIMITIVES
+from kvwrap.core.primitives import PRIMITIVES, Collection
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid, TypedStore
@@ -102,6 +102,12 @@ class Store(AtomicMethods, Hints):
         `kvwrap.rewrite` compares it, so that one store's state is not used for another.
         """
         return self.name
+
+    look_up: Callable[[Collection, str], Entry | None] | None = None
+    """Returns the unexpired entry of a key at once, as `read` does; `None` where that may wait.
+
+    A store that has it answers writes and removals of few keys at once, too.
+    """
 
     async def scrub(self) -> None:
         """Erase the remains of overwritten and deleted entries, where the backend keeps some.

@@ -94,6 +94,22 @@ class MemoryStore(Store):
         """Total size of the values in bytes; 0 without `max_bytes`."""
         return self._bytes
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "look_up" not in vars(cls) and {"read", "write", "remove"} & vars(cls).keys():
+            cls.look_up = None  # type: ignore[assignment]  # theirs may wait
+
+    def look_up(self, collection: Collection, key: str) -> Entry | None:
+        """Return the unexpired entry of a key, as `read` does, without waiting."""
+        qualified = (collection, key)
+        entry = self._entries.get(qualified)
+        if entry is not None:
+            if entry.expires_at is not None and entry.expires_at <= self.clock.time():
+                return None
+            if self._is_limited:
+                self._by_recency.move_to_end(qualified)
+        return entry
+
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         entries = self._entries
         found: list[Entry | None] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from kvwrap.core.clock import Clock
@@ -17,22 +18,29 @@ Applies as long as the key can be answered without the far store.
 class Cooldown:
     """The keys in cooldown.
 
+    Those whose cooldown is over are removed when others start theirs.
+
     Args:
         clock: Source of the time.
-        max_keys: Number of keys above which `start` first removes those whose cooldown is over.
     """
 
-    def __init__(self, clock: Clock, max_keys: int = 10_000) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._max_keys = max_keys
-        self._ends: dict[QualifiedKey, float] = {}
+        # In the order of their ends, since all last equally long.
+        self._ends: OrderedDict[QualifiedKey, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._ends)
 
     def start(self, keys: Iterable[QualifiedKey]) -> None:
         """Start the cooldown of these keys; restart it for those that are in cooldown."""
         now = self._clock.monotonic()
-        if len(self._ends) > self._max_keys:
-            self._ends = {key: end for key, end in self._ends.items() if end > now}
-        self._ends.update(dict.fromkeys(keys, now + COOLDOWN))
+        ends = self._ends
+        for key in keys:
+            ends[key] = now + COOLDOWN
+            ends.move_to_end(key)
+        while ends and ends[next(iter(ends))] <= now:
+            ends.popitem(last=False)
 
     def end(self, keys: Iterable[QualifiedKey]) -> None:
         """End the cooldown of these keys."""

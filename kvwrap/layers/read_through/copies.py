@@ -19,27 +19,28 @@ offset bytes meaning
 All times are Unix seconds (since 1970-01-01 UTC) by the stack's clock. The near store gets a
 new version for every copy, as for every write, because the same far entry may be filled again.
 A program that reads the near store directly gets the value, and `None` for a remembered miss.
+
+A near store that keeps the objects which it was given, as memory does, returns a `NearEntry`,
+from which nothing has to be unpacked.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from typing import NamedTuple
+
+import msgspec
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.randomness import new_version
 
 _HEADER = struct.Struct(">3sQ3d")
-HEADER_LENGTH = _HEADER.size
-COPY = codec.annotation(codec.NEAR_COPY, bytes(HEADER_LENGTH - 3))[:3]
-MISS = codec.annotation(codec.NEAR_MISS, bytes(HEADER_LENGTH - 3))[:3]
-unpack_header = _HEADER.unpack_from
-"""Mark, version, refresh time, end of freshness and expiry; `struct.error` if cut short."""
+_COPY = codec.annotation(codec.NEAR_COPY, bytes(_HEADER.size - 3))[:3]
+_MISS = codec.annotation(codec.NEAR_MISS, bytes(_HEADER.size - 3))[:3]
 
 
-class Copy(NamedTuple):
+class Copy(msgspec.Struct, frozen=True, gc=False):
     """What the near store holds for one key.
 
     Attributes:
@@ -52,7 +53,7 @@ class Copy(NamedTuple):
     refresh_at: float
     fresh_until: float
 
-    def encode(self, near_expiry: float | None) -> Entry:
+    def encode(self, near_expiry: float | None) -> NearEntry:
         """Return the copy as the near store keeps it.
 
         Args:
@@ -61,36 +62,40 @@ class Copy(NamedTuple):
         """
         entry = self.entry
         if entry is None:
-            header = _HEADER.pack(MISS, 0, self.refresh_at, self.fresh_until, self.fresh_until)
+            header = _HEADER.pack(_MISS, 0, self.refresh_at, self.fresh_until, self.fresh_until)
             # JSON's null: a program that reads the near store directly gets None.
-            return Entry(b"null", header + codec.JSON, self.refresh_at, near_expiry, new_version())
+            return NearEntry(
+                b"null", header + codec.JSON, self.refresh_at, near_expiry, new_version(), self
+            )
         expiry = math.inf if entry.expires_at is None else entry.expires_at
-        header = _HEADER.pack(COPY, entry.version, self.refresh_at, self.fresh_until, expiry)
-        return Entry(entry.body, header + entry.codec, entry.created_at, near_expiry, new_version())
+        header = _HEADER.pack(_COPY, entry.version, self.refresh_at, self.fresh_until, expiry)
+        return NearEntry(
+            entry.body, header + entry.codec, entry.created_at, near_expiry, new_version(), self
+        )
 
 
-def decode_entry(near_entry: Entry, version: int, expiry: float) -> Entry:
-    """Return the far entry of a near one.
+class NearEntry(Entry, frozen=True, gc=False):
+    """The entry that the near store gets, with the copy that it encodes."""
 
-    Args:
-        near_entry: The copy as the near store keeps it.
-        version: The far entry's version, from the header.
-        expiry: The far entry's expiry in Unix seconds, from the header; infinity means never.
-    """
-    return Entry(
-        near_entry.body,
-        near_entry.codec[HEADER_LENGTH:],
-        near_entry.created_at,
-        None if expiry == math.inf else expiry,
-        version,
-    )
+    copy: Copy
 
 
 def decode(near_entry: Entry) -> Copy | None:
     """Return the copy that the near store keeps as this entry; `None` if it is not a copy."""
-    if len(near_entry.codec) < HEADER_LENGTH:
+    if type(near_entry) is NearEntry:
+        return near_entry.copy
+    if len(near_entry.codec) < _HEADER.size:
         return None
-    mark, version, refresh_at, fresh_until, expiry = unpack_header(near_entry.codec)
-    if mark == COPY:
-        return Copy(decode_entry(near_entry, version, expiry), refresh_at, fresh_until)
-    return Copy(None, refresh_at, fresh_until) if mark == MISS else None
+    mark, version, refresh_at, fresh_until, expiry = _HEADER.unpack_from(near_entry.codec)
+    if mark == _MISS:
+        return Copy(None, refresh_at, fresh_until)
+    if mark != _COPY:
+        return None
+    entry = Entry(
+        near_entry.body,
+        near_entry.codec[_HEADER.size :],
+        near_entry.created_at,
+        None if expiry == math.inf else expiry,
+        version,
+    )
+    return Copy(entry, refresh_at, fresh_until)

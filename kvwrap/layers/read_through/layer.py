@@ -20,19 +20,12 @@ from kvwrap.layers.base import (
     Store,
     StoreSource,
     checked_source,
-    live,
 )
-from kvwrap.layers.read_through.copies import (
-    COPY,
-    HEADER_LENGTH,
-    decode,
-    decode_entry,
-    unpack_header,
-)
+from kvwrap.layers.read_through.copies import NearEntry, decode
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.findings import check_position, describe_staleness
 from kvwrap.layers.read_through.freshness import Freshness
-from kvwrap.layers.read_through.singleflight import SingleFlight
+from kvwrap.layers.read_through.reads import Reads
 from kvwrap.layers.read_through.tier import Tier
 from kvwrap.layers.shared.findings import contextual_below
 
@@ -47,8 +40,9 @@ class ReadThrough(Layer):
 
     Each key is read from the far store by one call at a time (single flight), which prevents a
     cache stampede. A caller whose keys are being read waits for that read, whatever other keys
-    it asks for, and reads its remaining keys in one call. The read belongs to no caller: it goes
-    on if they are cancelled. Its error reaches all callers that wait, and is not remembered.
+    it asks for, and reads its remaining keys in one call. If the caller that reads is cancelled,
+    one of those that wait reads again. An error reaches all callers that wait, and is not
+    remembered.
 
     Writes, removals, touches and drops go to the far store. Then the near copy is removed,
     whatever their outcome. It is not replaced by what was written, for two reasons: layers
@@ -120,8 +114,10 @@ class ReadThrough(Layer):
     def on_bind(self) -> None:
         self.near: Store = self.second("near", self._source)
         self._counts = TierCounts()
+        self._time = self.clock.time
         self._tier = Tier(self.near, self.inner, self._freshness, self._counts, self.name)
         self._pending = self._tier.pending
+        self._reads = Reads(self._tier, self._freshness, self._counts, self.clock)
 
     @property
     def idle(self) -> bool:
@@ -174,32 +170,40 @@ class ReadThrough(Layer):
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        if len(keys) != 1 or self._pending:
+            return await self._read_many(collection, keys) if keys else []
+        look_up = self.near.look_up
+        if look_up is not None:
+            near_entry = look_up(collection, keys[0])
+        else:
+            near_entry = (await self._read_near(collection, keys)).get(keys[0])
+        if near_entry is None:
+            if not self.is_open:
+                await self.ready()
+            return [await self._reads.fetch_one(collection, keys[0])]
+        copy = near_entry.copy if type(near_entry) is NearEntry else decode(near_entry)
+        if copy is not None and self._time() < copy.refresh_at and copy.entry is not None:
+            self._counts.near_hits += 1
+            return [copy.entry]
+        return await self._answer(collection, keys, {keys[0]: near_entry})
+
+    async def _read_many(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         pending = self._pending
-        if len(keys) == 1 and not pending:
-            try:
-                near_entry = (await self.near.read(collection, keys))[0]
-            except KvwrapError:
-                self._counts.near_failures += 1
-                near_entry = None
-            if near_entry is not None and len(near_entry.codec) >= HEADER_LENGTH:
-                mark, version, refresh_at, _, expiry = unpack_header(near_entry.codec)
-                if mark == COPY and self.clock.time() < refresh_at:
-                    self._counts.near_hits += 1
-                    return [decode_entry(near_entry, version, expiry)]
-            return await self._answer(collection, keys, {keys[0]: near_entry})
-        if not keys:
-            return []
         usable: Sequence[str] = list(dict.fromkeys(keys))
         if pending:
             now = self.clock.time()
             usable = [key for key in usable if not pending.is_pending(collection, key, now)]
-        near_entries: dict[str, Entry | None] = {}
-        if usable:
-            try:
-                near_entries = dict(zip(usable, await self.near.read(collection, usable)))
-            except KvwrapError:
-                self._counts.near_failures += 1
+        near_entries = await self._read_near(collection, usable) if usable else {}
         return await self._answer(collection, keys, near_entries)
+
+    async def _read_near(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> dict[str, Entry | None]:
+        try:
+            return dict(zip(keys, await self.near.read(collection, keys), strict=True))
+        except KvwrapError:
+            self._counts.near_failures += 1
+            return {}
 
     async def _answer(
         self,
@@ -207,92 +211,9 @@ class ReadThrough(Layer):
         keys: Sequence[str],
         near_entries: dict[str, Entry | None],
     ) -> list[Entry | None]:
-        """Return the entries: from the near store's entries, the remaining from the far store."""
         if not self.is_open:
             await self.ready()
-        tier, counts = self._tier, self._counts
-        entries: dict[str, Entry | None] = {}
-        stale: dict[str, Entry] = {}
-        missing: list[str] = []
-        to_refresh: list[str] = []
-        now = self.clock.time()
-        for key in dict.fromkeys(keys):
-            near_entry = near_entries.get(key)
-            copy = None if near_entry is None else decode(near_entry)
-            if copy is not None and now < copy.fresh_until:
-                entries[key] = copy.entry
-                if copy.entry is None:
-                    counts.negative_hits += 1
-                else:
-                    counts.near_hits += 1
-                    if now >= copy.refresh_at:
-                        to_refresh.append(key)
-                continue
-            if (
-                copy is not None
-                and copy.entry is not None
-                and now < self._freshness.usable_until(copy)
-            ):
-                stale[key] = copy.entry
-                if (collection, key) in tier.cooldown:
-                    entries[key] = copy.entry
-                    counts.stale_served += 1
-                    continue
-            missing.append(key)
-        to_refresh = [
-            key
-            for key in to_refresh
-            if tier.in_flight(collection, key) is None and (collection, key) not in tier.cooldown
-        ]
-        if to_refresh:
-            counts.refreshes += len(to_refresh)
-            tier.start(collection, to_refresh, is_refresh=True)
-        if missing:
-            await self._fetch(collection, missing, entries, stale)
-        return [entries[key] for key in keys]
-
-    async def _fetch(
-        self,
-        collection: Collection,
-        missing: Sequence[str],
-        entries: dict[str, Entry | None],
-        stale: dict[str, Entry],
-    ) -> None:
-        """Add the missing entries to `entries`.
-
-        Args:
-            collection: Where the keys are.
-            missing: The keys to read from the far store.
-            entries: Where to put the entries, by key.
-            stale: What to use where the far store is unavailable, by key.
-        """
-        tier, counts = self._tier, self._counts
-        flights: dict[SingleFlight, list[str]] = {}
-        unread: list[str] = []
-        for key in missing:
-            flight = tier.in_flight(collection, key)
-            if flight is None:
-                unread.append(key)
-            else:
-                flights.setdefault(flight, []).append(key)
-        counts.misses += len(missing)
-        counts.joined += len(missing) - len(unread)
-        if unread:
-            flights[tier.start(collection, unread)] = unread
-        for flight, keys in flights.items():
-            try:
-                far_entries = await flight.result()
-            except StoreUnavailable:
-                now = self.clock.time()
-                stale_entries = {key: live(stale.get(key), now) for key in keys}
-                if None in stale_entries.values():
-                    raise
-                entries.update(stale_entries)
-                counts.stale_served += len(keys)
-                counts.misses -= len(keys)
-            else:
-                now = self.clock.time()
-                entries.update((key, live(far_entries[key], now)) for key in keys)
+        return await self._reads.answer(collection, keys, near_entries)
 
     # -- changing ----------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from types import TracebackType
 
 from kvwrap.core.entry import Entry
@@ -13,7 +12,9 @@ from kvwrap.core.primitives import Collection
 class SingleFlight:
     """A read of the far store for one or more keys of a collection.
 
-    A caller that waits for it may be cancelled. The read and the other callers are unaffected.
+    The call that leads it reads for itself; others join it. If the leader is cancelled, the
+    flight is abandoned, and those that joined read again. A caller that joined may be cancelled,
+    without consequences for the others.
 
     Attributes:
         collection: The collection of the keys.
@@ -21,49 +22,62 @@ class SingleFlight:
         started_at: When it was started, in Unix seconds by the stack's clock. Its result is at
             least that new.
         is_refresh: True if it refreshes copies that are still fresh, and no caller waits for it.
+        is_done: True once it has a result or an error, or was abandoned.
+        is_closed: True if the store was closed meanwhile.
+        leader: The task of the call that leads it.
     """
 
     __slots__ = (
-        "_done", "_entries", "_error", "_traceback", "collection", "is_refresh", "keys",
-        "started_at",
+        "_entries", "_error", "_traceback", "_waiters", "collection", "is_closed", "is_done",
+        "is_refresh", "keys", "leader", "started_at",
     )  # fmt: skip
 
-    def __init__(
-        self, collection: Collection, keys: Sequence[str], started_at: float, is_refresh: bool
-    ) -> None:
+    def __init__(self, collection: Collection, started_at: float, is_refresh: bool = False) -> None:
         self.collection = collection
-        self.keys = keys
+        self.keys: list[str] = []
         self.started_at = started_at
         self.is_refresh = is_refresh
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._entries: dict[str, Entry | None] = {}
+        self.is_done = False
+        self.is_closed = False
+        self.leader: asyncio.Task[object] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._entries: dict[str, Entry | None] | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
-    @property
-    def is_done(self) -> bool:
-        """True once it has a result or an error."""
-        return self._done.done()
-
-    def resolve(self, entries: Sequence[Entry | None]) -> dict[str, Entry | None]:
-        """Hand the entries, in the order of the keys, to all waiting callers.
-
-        Returns the entries by key.
-        """
-        self._entries = dict(zip(self.keys, entries, strict=True))
-        self._done.set_result(None)
-        return self._entries
+    def resolve(self, entries: dict[str, Entry | None]) -> None:
+        """Hand the entries to all that joined."""
+        self._entries = entries
+        self._end()
 
     def fail(self, error: BaseException) -> None:
-        """Raise this error in all waiting callers."""
+        """Raise this error in all that joined."""
         self._error = error
         self._traceback = error.__traceback__
-        self._done.set_result(None)
+        self._end()
 
-    async def result(self) -> dict[str, Entry | None]:
-        """Wait for the read. Returns the entries by key; raises the error of the far store."""
-        if not self._done.done():
-            await asyncio.shield(self._done)
+    def abandon(self) -> None:
+        """Let those that joined read again."""
+        self._end()
+
+    def _end(self) -> None:
+        self.is_done = True
+        if self._waiters is not None:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def result(self) -> dict[str, Entry | None] | None:
+        """Wait for the read. Returns the entries by key, or None if the flight was abandoned.
+
+        Raises the error of the far store.
+        """
+        if not self.is_done:
+            if self._waiters is None:
+                self._waiters = []
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
         if self._error is not None:
             # Every waiting caller raises it, and each would lengthen its traceback.
             raise self._error.with_traceback(self._traceback)

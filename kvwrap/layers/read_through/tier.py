@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.concurrency import is_abandoned
@@ -12,9 +14,11 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.part import leaves_process
 from kvwrap.core.primitives import Collection, KeyRange, Primitives, QualifiedKey
 from kvwrap.core.store import Store
+from kvwrap.core.turns import SLICE, slices, turn
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.layers.read_through.cooldown import Cooldown
 from kvwrap.layers.read_through.counts import TierCounts
+from kvwrap.layers.read_through.fills import Fills
 from kvwrap.layers.read_through.freshness import Freshness
 from kvwrap.layers.read_through.invalidations import (
     EVERYTHING,
@@ -76,13 +80,15 @@ class Tier:
         # Copies that others write to the near store, or wrote before, may live longer.
         self._drops_ranges = Capability.KEYS in near.capabilities
         self._longest_life = math.inf if leaves_process(near) else freshness.longest_life
+        self._fills_at_once = near.look_up is not None
         self._reset(None)
 
     def _reset(self, loop: asyncio.AbstractEventLoop | None) -> None:
         # Whatever an earlier loop left unfinished when it was stopped is no longer waited for.
         self._loop = loop
         self._in_flight: dict[QualifiedKey, SingleFlight] = {}
-        self._fills: dict[QualifiedKey, asyncio.Future[None]] = {}
+        self._reads: set[SingleFlight] = set()
+        self._fills = Fills(self._near, self._clock, self._freshness, self.counts, self.pending)
         self._tasks: dict[asyncio.Task[None], SingleFlight] = {}
 
     def _enter_loop(self) -> asyncio.AbstractEventLoop:
@@ -95,7 +101,9 @@ class Tier:
     @property
     def idle(self) -> bool:
         """True while no read of the far store and no fill of the near store is in progress."""
-        return is_abandoned(self._loop) or not (self._in_flight or self._fills or self._tasks)
+        return is_abandoned(self._loop) or not (
+            self._in_flight or self._reads or self._fills or self._tasks
+        )
 
     # -- reads of the far store --------------------------------------------------------
 
@@ -104,55 +112,123 @@ class Tier:
         self._enter_loop()
         return self._in_flight.get((collection, key))
 
-    def start(
-        self, collection: Collection, keys: Sequence[str], *, is_refresh: bool = False
-    ) -> SingleFlight:
-        """Start a read of these keys. None of them may have a read in flight.
+    def flight(self, collection: Collection, *, is_refresh: bool = False) -> SingleFlight:
+        """Return a new flight without keys. Its result is at least as new as this call."""
+        self._enter_loop()
+        return SingleFlight(collection, self._clock.time(), is_refresh)
+
+    async def read(
+        self,
+        flight: SingleFlight,
+        keys: Sequence[str],
+        others: dict[SingleFlight, list[str]],
+    ) -> dict[str, Entry | None]:
+        """Read keys from the far store, and fill the near store with them.
+
+        If the caller is cancelled, the flight is abandoned.
 
         Args:
-            collection: Where the keys are.
-            keys: What to read.
-            is_refresh: True if no caller waits for the read.
+            flight: A new flight. Gets those of the keys that no other flight is reading.
+            keys: The keys to read.
+            others: Gets the remaining keys, by the flight that the caller has to join for them.
+
+        Returns the entries by key; raises the error of the far store.
         """
-        loop = self._enter_loop()
-        flight = SingleFlight(collection, keys, self._clock.time(), is_refresh)
+        leader = flight.leader = asyncio.current_task()
+        cancelling = 0 if leader is None else leader.cancelling()
+        self._reads.add(flight)
+        try:
+            self._claim(flight, keys[:SLICE], others)
+            for start in range(SLICE, len(keys), SLICE):
+                await turn()
+                self._claim(flight, keys[start : start + SLICE], others)
+            return await self._read(flight) if flight.keys else {}
+        except asyncio.CancelledError:
+            if not flight.is_closed or leader is None or leader.uncancel() > cancelling:
+                raise
+            flight.fail(self._closed())
+            raise self._closed() from None
+        finally:
+            self._reads.discard(flight)
+            if not flight.is_done:
+                flight.abandon()
+                self._land(flight, flight.keys)
+
+    def _claim(
+        self,
+        flight: SingleFlight,
+        keys: Sequence[str],
+        others: dict[SingleFlight, list[str]],
+    ) -> None:
+        collection, in_flight = flight.collection, self._in_flight
         for key in keys:
-            self._in_flight[collection, key] = flight
+            other = in_flight.setdefault((collection, key), flight)
+            if other is flight:
+                flight.keys.append(key)
+            else:
+                others.setdefault(other, []).append(key)
+
+    async def _read(self, flight: SingleFlight) -> dict[str, Entry | None]:
+        collection, keys = flight.collection, flight.keys
         self.counts.far_reads += 1
         self.counts.far_keys += len(keys)
-        task = loop.create_task(self._read(flight))
-        self._tasks[task] = flight
-        task.add_done_callback(self._finish)
+        try:
+            found = await self._far.read(collection, keys)
+        except Exception as error:  # any error is for all that joined
+            if isinstance(error, StoreUnavailable) and self._freshness.copy_may_exist:
+                self.cooldown.start((collection, key) for key in keys)
+            flight.fail(error)
+            self._land(flight, keys)
+            raise
+        if self.cooldown:
+            self.cooldown.end((collection, key) for key in keys)
+        entries = dict(zip(keys, found, strict=True))
+        flight.resolve(entries)
+        if self._fills_at_once:
+            await self._fill(flight, entries)
+        else:
+            # The near store may keep its caller waiting. What does not wait ends in this turn.
+            self._start(self._fill(flight, entries), flight)
+            await turn()
+        return entries
+
+    def _land(self, flight: SingleFlight, keys: Iterable[str]) -> None:
+        """Remove these keys of a flight from those in flight."""
+        collection, in_flight = flight.collection, self._in_flight
+        for key in keys:
+            if in_flight.get((collection, key)) is flight:
+                del in_flight[collection, key]
+
+    def refresh(self, collection: Collection, keys: Sequence[str]) -> SingleFlight:
+        """Start to read keys, none of which is in flight, from the far store. Nobody waits."""
+        flight = self.flight(collection, is_refresh=True)
+        self._claim(flight, keys, {})
+        self._start(self._refresh(flight), flight)
         return flight
 
-    async def _read(self, flight: SingleFlight) -> None:
-        qualified_keys = [(flight.collection, key) for key in flight.keys]
-        try:
-            entries = await self._far.read(flight.collection, flight.keys)
-        except Exception as error:  # any error is for the callers that wait
-            if isinstance(error, StoreUnavailable) and self._freshness.copy_may_exist:
-                self.cooldown.start(qualified_keys)
-            flight.fail(error)
-            return
-        self.cooldown.end(qualified_keys)
-        await self._fill(flight, flight.resolve(entries))
+    async def _refresh(self, flight: SingleFlight) -> None:
+        with suppress(Exception):  # callers that joined get the error
+            await self.read(flight, (), {})
+
+    def _start(self, work: Coroutine[Any, Any, None], flight: SingleFlight) -> None:
+        task = self._enter_loop().create_task(work)
+        self._tasks[task] = flight
+        task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
-        # Not in `_read`: a task that is cancelled before its first step never enters it.
+        # Not in the task: one that is cancelled before its first step never enters it.
         flight = self._tasks.pop(task, None)
         if flight is None:
             return  # the task of an earlier loop
-        for key in flight.keys:
-            if self._in_flight.get((flight.collection, key)) is flight:
-                del self._in_flight[flight.collection, key]
+        self._land(flight, flight.keys)
         if not flight.is_done:
-            flight.fail(
-                StoreUnavailable(
-                    "the store was closed while it read this from the far store; open it again "
-                    "to read",
-                    store=self._name,
-                )
-            )
+            flight.fail(self._closed())
+
+    def _closed(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            "the store was closed while it read this from the far store; open it again to read",
+            store=self._name,
+        )
 
     async def close(self) -> None:
         """Cancel the reads in flight and wait for the fills.
@@ -160,91 +236,78 @@ class Tier:
         Callers that wait for such a read get `StoreUnavailable`.
         """
         self._enter_loop()
-        tasks = dict(self._tasks)
-        for task, flight in tasks.items():
-            if not flight.is_done:
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        unfinished = [flight for flight in self._reads if not flight.is_done]
+        for flight in unfinished:
+            if flight.leader is not None:
+                flight.is_closed = flight.leader.cancel()
+        for task, flight in self._tasks.items():
+            if not flight.is_done and flight.leader is None:
+                task.cancel()  # before its first step
+        waits = [flight.result() for flight in unfinished]
+        await asyncio.gather(*waits, *self._tasks, return_exceptions=True)
+        while self._fills:
+            await asyncio.wait(set(self._fills.values()))
 
     # -- filling -----------------------------------------------------------------------
 
     async def _fill(self, flight: SingleFlight, entries: dict[str, Entry | None]) -> None:
-        collection = flight.collection
-        qualified_keys: list[QualifiedKey] = [(collection, key) for key in flight.keys]
-        while fills := {
-            self._fills[qualified] for qualified in qualified_keys if qualified in self._fills
-        }:
-            await asyncio.wait(fills)
-        own = [
-            qualified for qualified in qualified_keys if self._in_flight.get(qualified) is flight
-        ]
-        self.counts.refused_fills += len(qualified_keys) - len(own)
-        keys, copies, outdated = self._plan_fill(flight, own, entries)
-        if not keys and not outdated:
-            return
-        invalidations = self.pending.current(own)
-        fill_done = asyncio.get_running_loop().create_future()
-        self._fills.update(dict.fromkeys(own, fill_done))
+        fill, keys, in_flight = self._fills.fill, flight.keys, self._in_flight
+        rest = 0
         try:
-            if keys:
-                await self._near.write(collection, keys, copies)
-            if outdated:
-                await self._near.remove(collection, outdated)
-            self.counts.fills += len(keys)
-            self.pending.confirm(invalidations)
-        except KvwrapError:
-            self.counts.near_failures += 1
+            while len(keys) - rest > SLICE:
+                part = keys[rest : rest + SLICE]
+                await fill(flight, part, entries, in_flight)
+                self._land(flight, part)
+                rest += SLICE
+                await turn()
+            await fill(flight, keys[rest:] if rest else keys, entries, in_flight)
         finally:
-            for qualified in own:
-                if self._fills.get(qualified) is fill_done:
-                    del self._fills[qualified]
-            if not fill_done.done():
-                fill_done.set_result(None)
-
-    def _plan_fill(
-        self,
-        flight: SingleFlight,
-        qualified_keys: Sequence[QualifiedKey],
-        entries: dict[str, Entry | None],
-    ) -> tuple[list[str], list[Entry], list[str]]:
-        """Return the keys to put into the near store, their copies, and the keys to remove."""
-        freshness = self._freshness
-        keys: list[str] = []
-        copies: list[Entry] = []
-        outdated: list[str] = []
-        now = self._clock.time()
-        # The near store may have another clock.
-        clock_offset = self._near.clock.time() - now
-        for qualified in qualified_keys:
-            key = qualified[1]
-            copy = freshness.make_copy(entries[key], flight.started_at, flight.is_refresh)
-            usable_until = 0.0 if copy is None else freshness.usable_until(copy)
-            if copy is not None and usable_until > now:
-                never = usable_until == math.inf
-                keys.append(key)
-                copies.append(copy.encode(None if never else usable_until + clock_offset))
-            elif freshness.copy_may_exist or qualified in self.pending:
-                outdated.append(key)
-        return keys, copies, outdated
+            self._land(flight, keys[rest:] if rest else keys)
 
     # -- changes of the far store ------------------------------------------------------
     #
-    # Each of these does what must happen in one step before its first await.
+    # Each of these does what must happen in one step for a key before it awaits anything for it.
 
     async def invalidate(self, collection: Collection, keys: Iterable[str]) -> None:
         """Remove the copies of these keys. Await it after every change that may have happened."""
         self._enter_loop()
-        qualified_keys: list[QualifiedKey] = [(collection, key) for key in dict.fromkeys(keys)]
-        for qualified in qualified_keys:
-            self._in_flight.pop(qualified, None)
-        self.cooldown.end(qualified_keys)
-        invalidations = self._add_pending(qualified_keys)
-        if EVERYTHING in self.pending:
-            await self.invalidate_everything()
-            return
+        unique = list(dict.fromkeys(keys))
+        marked = 0
         try:
-            await self._wait_for_fills(qualified_keys)
-            await self._near.remove(collection, [key for _, key in qualified_keys])
+            for part in slices(len(unique)):
+                if part.start:
+                    await turn()
+                targets: list[QualifiedKey] = [(collection, key) for key in unique[part]]
+                invalidations = self._mark(targets)
+                marked = part.stop
+                if EVERYTHING in self.pending:
+                    marked = len(unique)
+                    await self.invalidate_everything()
+                    return
+                await self._remove(collection, unique[part], targets, invalidations)
+        finally:
+            # Cancelled: the copies of the remaining keys are not served either.
+            if marked < len(unique):
+                self._mark([(collection, key) for key in unique[marked:]])
+
+    def _mark(self, targets: Sequence[QualifiedKey]) -> dict[Target, PendingInvalidation]:
+        for qualified in targets:
+            self._in_flight.pop(qualified, None)
+        if self.cooldown:
+            self.cooldown.end(targets)
+        return self._add_pending(targets)
+
+    async def _remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        targets: Sequence[QualifiedKey],
+        invalidations: dict[Target, PendingInvalidation],
+    ) -> None:
+        try:
+            if self._fills:
+                await self._fills.wait_for(targets)
+            await self._near.remove(collection, keys)
             self.pending.confirm(invalidations)
         except KvwrapError:
             self.counts.near_failures += 1
@@ -260,7 +323,7 @@ class Tier:
             [target for target in self.pending if target and target[0] == collection]
         )
         try:
-            await self._wait_for_fills(
+            await self._fills.wait_for(
                 qualified for qualified in self._fills if qualified[0] == collection
             )
             await self._near.drop(collection)
@@ -284,7 +347,7 @@ class Tier:
         self.cooldown.clear()
         invalidations = self._add_pending([(collection,)])
         try:
-            await self._wait_for_fills(self._in_range(self._fills, collection, key_range))
+            await self._fills.wait_for(self._in_range(self._fills, collection, key_range))
             await self._near.drop_range(collection, key_range)
             self.pending.confirm(invalidations)
         except KvwrapError:
@@ -304,7 +367,7 @@ class Tier:
         self._add_pending([EVERYTHING])
         invalidations = dict(self.pending)
         try:
-            await self._wait_for_fills(self._fills)
+            await self._fills.wait_for(self._fills)
             await self._near.drop_all()
             self.pending.confirm(invalidations)
         except KvwrapError:
@@ -313,8 +376,3 @@ class Tier:
     def _add_pending(self, targets: Iterable[Target]) -> dict[Target, PendingInvalidation]:
         now = self._clock.time()
         return self.pending.add(targets, now + self._longest_life, now)
-
-    async def _wait_for_fills(self, qualified_keys: Iterable[QualifiedKey]) -> None:
-        fills = {self._fills[qualified] for qualified in qualified_keys if qualified in self._fills}
-        if fills:
-            await asyncio.wait(fills)

@@ -7,16 +7,21 @@ began. When all actions have ended, the usable copies in the near store equal th
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from kvwrap import ReadThrough, StoreUnavailable
+from kvwrap import MemoryStore, ReadThrough, StoreUnavailable
 from kvwrap.core.serializer import JSON
-from tests.layers.interleaving import GatedStore, World, every_order, some_orders
+from tests.layers.interleaving import GatedStore, World, every_order, settle, some_orders
+
+
+class GatedNear(GatedStore):
+    """A gated store that is looked up at once."""
+
+    look_up = MemoryStore.look_up
 
 
 class Tiers(World):
@@ -27,6 +32,7 @@ class Tiers(World):
         near: Gates and failures of the near store.
         far: Gates and failures of the far store.
         filled: True if the near store has the initial values at the beginning.
+        at_once: True for a near store that callers wait for, as for one that answers at once.
         options: Arguments of the layer.
     """
 
@@ -36,13 +42,15 @@ class Tiers(World):
         near: dict[str, Any] | None = None,
         far: dict[str, Any] | None = None,
         filled: bool = False,
+        at_once: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
         self.steps = steps
         self.filled = filled
         gates = {"before": "write remove drop", "after": "read"}
-        self.near = GatedStore(self.stage, "near", **(gates if near is None else near))
+        kind = GatedNear if at_once else GatedStore
+        self.near = kind(self.stage, "near", **(gates if near is None else near))
         gates = {"before": "read write remove drop", "after": "read write remove drop"}
         self.far = GatedStore(self.stage, "far", **(gates if far is None else far))
         self.store = ReadThrough(lambda: self.near, **options).over(self.far)
@@ -141,11 +149,12 @@ class Tiers(World):
         self.acknowledged[key] = max(self.acknowledged[key], last)
 
     async def end(self) -> None:
-        await asyncio.sleep(0)
+        await settle()
         truth = {key: log[-1] for key, log in self.log.items()}
         for _ in range(2):  # the second is answered by the near store
             values = await self.store.get_many(list(truth))
             assert dict(zip(truth, values, strict=True)) == truth, "in the end"
+            await settle()
         assert self.store.find(ReadThrough).idle, "a read, a fill or a task remains"
         assert self.store.idle
         await self.store.close()
@@ -254,6 +263,22 @@ SMALL: dict[str, Callable[[], Tiers]] = {
         near={"before": "write remove", "after": "read", "failing": ["remove!"]},
         far=FAR_LATE,
         filled=True,
+    ),
+    "a read that waits for its fill, and a write": lambda: Tiers(
+        {"r": READ, "w": PUT}, at_once=True
+    ),
+    "a read that waits for its fill, a read and a destruction": lambda: Tiers(
+        {"r": READ, "s": READ, "w": [("destroy",)]}, at_once=True, near=FEW, far=FAR_LATE
+    ),
+    "a read that is cancelled while it fills, and a write": lambda: Tiers(
+        {"r?": READ, "s": READ, "w": PUT}, at_once=True, near=FEW, far=FAR_LATE
+    ),
+    "two reads of one key, the first cancelled, and a write": lambda: Tiers(
+        {"r?": READ, "s": READ, "w": PUT}, near=FEW, far=FAR_LATE
+    ),
+    "a batch that is cancelled, a read and a write": lambda: Tiers(
+        {"r?": [("get", "a", "b")], "s": [("get", "b")], "w": [("put", "b", "b1")]},
+        near=FEW, far=FAR_LATE,
     ),
 }  # fmt: skip
 

@@ -108,13 +108,14 @@ async def test_confirmed_invalidations_cost_no_memory(far: Far, clock: ManualClo
     tier = tier_over(far, MemoryStore(clock=clock), ttl=60)
     for number in range(2_000):
         collection = f"collection-{number}"
-        await tier.start(collection, ["key"]).result()
+        await tier.refresh(collection, ["key"]).result()
         await tier.invalidate(collection, ["key"])
         assert not tier.pending
         await tier.invalidate_collection(collection)
         assert not tier.pending
     await tier.invalidate_everything()
     assert not tier.pending
+    await clock.settle()
     assert tier.idle
 
 

@@ -41,7 +41,7 @@ async def test_a_batch_is_refreshed_in_one_call(far: Far, clock: ManualClock) ->
     clock.advance(60)
     await store.get_many(["a", "b", "c"])
     await clock.settle()
-    assert far.reads == [("a", "b"), ("a", "b"), ("c",)]
+    assert far.reads == [("a", "b"), ("c",), ("a", "b")]
 
 
 async def test_a_failed_refresh_is_not_seen_and_not_repeated_at_once(

@@ -43,23 +43,30 @@ async def test_a_batch_joins_and_reads_the_remaining_keys_in_one_call(
     assert far.reads == [("d",), ("b",), ("c", "a")]
 
 
+@pytest.mark.parametrize("keys", [["a"], ["b", "a"]])
 async def test_the_first_callers_cancellation_does_not_reach_the_others(
-    far: Far, clock: ManualClock
+    far: Far, clock: ManualClock, keys: list[str]
 ) -> None:
     store = over(far)
-    await far.put("a", 1)
+    await far.put_many(["a", "b"], [1, 2])
     far.hold = asyncio.Event()
-    first, second = (asyncio.create_task(store.get("a")) for _ in range(2))
+    first = asyncio.create_task(store.get_many(keys))
+    await clock.settle()
+    others = [asyncio.create_task(store.get("a")) for _ in range(20)]
     await clock.settle()
     first.cancel()
     await clock.settle()
     assert first.cancelled()
+    assert far.reads == [tuple(keys), ("a",)], "one of the others reads for all of them"
+    others[0].cancel()
+    await clock.settle()
+    assert far.reads == [tuple(keys), ("a",), ("a",)]
     far.hold.set()
-    assert await second == 1
-    assert far.reads == [("a",)]
+    assert await asyncio.gather(*others[1:]) == [1] * 19
+    assert (counts(store).misses, counts(store).joined) == (len(keys) + 20, 18)
 
 
-async def test_a_read_whose_callers_were_all_cancelled_still_fills(
+async def test_a_read_whose_only_caller_was_cancelled_is_given_up(
     far: Far, clock: ManualClock
 ) -> None:
     store = over(far)
@@ -69,10 +76,27 @@ async def test_a_read_whose_callers_were_all_cancelled_still_fills(
     await clock.settle()
     only.cancel()
     await clock.settle()
+    assert only.cancelled()
+    assert store.idle
     far.hold.set()
     await clock.settle()
+    assert len(store.find(ReadThrough).near) == 0
     assert await store.get("a") == 1
-    assert counts(store).near_hits == 1
+    assert far.reads == [("a",), ("a",)]
+
+
+async def test_a_caller_that_joined_may_be_cancelled(far: Far, clock: ManualClock) -> None:
+    store = over(far)
+    await far.put("a", 1)
+    far.hold = asyncio.Event()
+    first, second, third = (asyncio.create_task(store.get("a")) for _ in range(3))
+    await clock.settle()
+    second.cancel()
+    await clock.settle()
+    assert second.cancelled()
+    far.hold.set()
+    assert [await first, await third] == [1, 1]
+    assert far.reads == [("a",)]
 
 
 async def test_errors_reach_all_waiting_callers_and_are_not_remembered(
@@ -126,9 +150,44 @@ async def test_closing_ends_the_reads_in_flight(far: Far, clock: ManualClock) ->
         await waiting
 
 
+async def test_closing_ends_the_read_and_not_the_task_that_waits(
+    far: Far, clock: ManualClock
+) -> None:
+    store = over(far)
+
+    async def read_twice() -> str:
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.get("a")
+        await asyncio.sleep(0)  # would raise in a task that is still being cancelled
+        task = asyncio.current_task()
+        assert task is not None
+        return f"{task.cancelling()} cancellations"
+
+    async with store:
+        far.hold = asyncio.Event()
+        tasks = [asyncio.create_task(read_twice()) for _ in range(3)]
+        await clock.settle()
+    assert await asyncio.gather(*tasks) == ["0 cancellations"] * 3
+
+
+async def test_a_task_that_is_cancelled_while_the_store_closes_is_cancelled(
+    far: Far, clock: ManualClock
+) -> None:
+    store = over(far)
+    far.hold = asyncio.Event()
+    waiting = asyncio.create_task(store.get("a"))
+    await clock.settle()
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await closing
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+
+
 async def test_closing_before_the_first_step_leaves_no_caller_waiting(far: Far) -> None:
     tier = tier_over(far, MemoryStore(clock=far.clock))
-    flight = tier.start(None, ["a"])
+    flight = tier.refresh(None, ["a"])
     await tier.close()  # before the task has made its first step
     with pytest.raises(StoreUnavailable):
         await flight.result()

@@ -140,15 +140,34 @@ async def test_a_change_ends_the_cooldown(far: Far, clock: ManualClock, change: 
 
 
 def test_a_cooldown_forgets_what_is_over(clock: ManualClock) -> None:
-    cooldown = Cooldown(clock, max_keys=2)
+    cooldown = Cooldown(clock)
     cooldown.start([(None, "a"), (None, "b"), (None, "c")])
     clock.advance(COOLDOWN - 1)
     assert (None, "a") in cooldown
     cooldown.start([(None, "c"), (None, "d")])
+    assert len(cooldown) == 4
     clock.advance(1)
     assert [(None, key) in cooldown for key in "abcd"] == [False, False, True, True]
     cooldown.start([(None, "e")])
+    assert len(cooldown) == 3, "those that are over are removed"
     cooldown.end([(None, "d"), (None, "unknown")])
     assert [(None, key) in cooldown for key in "cde"] == [True, False, True]
     cooldown.clear()
     assert (None, "c") not in cooldown
+
+
+def test_starting_a_cooldown_does_not_look_at_those_that_continue(clock: ManualClock) -> None:
+    looked: list[object] = []
+
+    class Key(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            looked.append(self)
+            return super().__hash__()
+
+    cooldown = Cooldown(clock)
+    cooldown.start([(None, Key(number)) for number in range(20_000)])
+    looked.clear()
+    cooldown.start([(None, "one more")])
+    assert len(looked) <= 2

@@ -1,0 +1,172 @@
+"""Answers of a read-through cache, from near copies and from reads of the far store."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from kvwrap.core.clock import Clock
+from kvwrap.core.entry import Entry, live
+from kvwrap.core.primitives import Collection
+from kvwrap.core.turns import slices, turn
+from kvwrap.errors import StoreUnavailable
+from kvwrap.layers.read_through.copies import decode
+from kvwrap.layers.read_through.counts import TierCounts
+from kvwrap.layers.read_through.freshness import Freshness
+from kvwrap.layers.read_through.singleflight import SingleFlight
+from kvwrap.layers.read_through.tier import Tier
+
+
+class Reads:
+    """Chooses, for each key of a call, between its near copy and the far store.
+
+    Args:
+        tier: The reads of the far store.
+        freshness: How long copies are used.
+        counts: The counts to add to.
+        clock: The stack's clock.
+    """
+
+    def __init__(self, tier: Tier, freshness: Freshness, counts: TierCounts, clock: Clock) -> None:
+        self._tier = tier
+        self._freshness = freshness
+        self._counts = counts
+        self._time = clock.time
+
+    async def answer(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        near_entries: dict[str, Entry | None],
+    ) -> list[Entry | None]:
+        """Return the entries: from the near store's entries, the remaining from the far store."""
+        entries: dict[str, Entry | None] = {}
+        stale: dict[str, Entry] = {}
+        missing: list[str] = []
+        unique = list(dict.fromkeys(keys))
+        for part in slices(len(unique)):
+            if part.start:
+                await turn()
+            self._sort(collection, unique[part], near_entries, entries, stale, missing)
+        if missing:
+            self._counts.misses += len(missing)
+            await self._fetch(collection, missing, entries, stale)
+        found: list[Entry | None] = []
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            found += [entries[key] for key in keys[part]]
+        return found
+
+    def _sort(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        near_entries: dict[str, Entry | None],
+        entries: dict[str, Entry | None],
+        stale: dict[str, Entry],
+        missing: list[str],
+    ) -> None:
+        """Add each key's entry to `entries`, or the key to `missing` and a stale copy to `stale`.
+
+        Starts to refresh the copies that are due.
+        """
+        tier, counts = self._tier, self._counts
+        to_refresh: list[str] = []
+        now = self._time()
+        for key in keys:
+            near_entry = near_entries.get(key)
+            copy = None if near_entry is None else decode(near_entry)
+            if copy is not None and now < copy.fresh_until:
+                entries[key] = copy.entry
+                if copy.entry is None:
+                    counts.negative_hits += 1
+                else:
+                    counts.near_hits += 1
+                    if now >= copy.refresh_at:
+                        to_refresh.append(key)
+                continue
+            if (
+                copy is not None
+                and copy.entry is not None
+                and now < self._freshness.usable_until(copy)
+            ):
+                stale[key] = copy.entry
+                if (collection, key) in tier.cooldown:
+                    entries[key] = copy.entry
+                    counts.stale_served += 1
+                    continue
+            missing.append(key)
+        to_refresh = [
+            key
+            for key in to_refresh
+            if tier.in_flight(collection, key) is None and (collection, key) not in tier.cooldown
+        ]
+        if to_refresh:
+            counts.refreshes += len(to_refresh)
+            tier.refresh(collection, to_refresh)
+
+    async def fetch_one(self, collection: Collection, key: str) -> Entry | None:
+        """Return the entry of one key without a near copy."""
+        self._counts.misses += 1
+        others: dict[SingleFlight, list[str]] = {}
+        entries = await self._tier.read(self._tier.flight(collection), (key,), others)
+        if others:
+            await self._fetch(collection, (key,), entries, {})
+        entry = entries[key]
+        return entry if entry is None or entry.expires_at is None else live(entry, self._time())
+
+    async def _fetch(
+        self,
+        collection: Collection,
+        missing: Sequence[str],
+        entries: dict[str, Entry | None],
+        stale: dict[str, Entry],
+    ) -> None:
+        """Add the missing entries to `entries`.
+
+        Args:
+            collection: Where the keys are.
+            missing: The keys to read from the far store.
+            entries: Where to put the entries, by key.
+            stale: What to use where the far store is unavailable, by key.
+        """
+        tier, counts = self._tier, self._counts
+        while missing:
+            others: dict[SingleFlight, list[str]] = {}
+            own = tier.flight(collection)
+            await self._take(tier.read(own, missing, others), own.keys, entries, stale)
+            missing = []
+            for flight, keys in others.items():
+                if await self._take(flight.result(), keys, entries, stale):
+                    counts.joined += len(keys)
+                else:
+                    missing += keys
+
+    async def _take(
+        self,
+        reading: Coroutine[Any, Any, dict[str, Entry | None] | None],
+        keys: Sequence[str],
+        entries: dict[str, Entry | None],
+        stale: dict[str, Entry],
+    ) -> bool:
+        """Add what a flight returns for these keys. Returns False if it was abandoned."""
+        try:
+            far_entries = await reading
+        except StoreUnavailable:
+            now = self._time()
+            stale_entries = {key: live(stale.get(key), now) for key in keys}
+            if None in stale_entries.values():
+                raise
+            entries.update(stale_entries)
+            self._counts.stale_served += len(keys)
+            self._counts.misses -= len(keys)
+            return True
+        if far_entries is None:
+            return False
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            now = self._time()
+            entries.update((key, live(far_entries[key], now)) for key in keys[part])
+        return True
