@@ -106,6 +106,22 @@ async def test_altered_rows_are_corrupt_and_not_values(file: Path, change: str) 
         assert caught.value.key == "a"
 
 
+async def test_names_that_are_not_text_are_not_listed(file: Path) -> None:
+    async with SQLiteStore(file) as store:
+        for collection in (None, "c", "d"):
+            await store.put_many(["a", "b"], [1, 2], collection=collection)
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+            for values in ("'', x''", "'', x'61'", "'c', x'61'", "x'63', 'a'"):
+                other.execute(
+                    "INSERT INTO kvwrap (collection, key, version, entry) "
+                    f"VALUES ({values}, 1, x'00')"
+                )
+        for collection in (None, "c"):
+            assert await store.keys(collection) == ["a", "b"]
+            assert [key async for key in store.scan(collection=collection, end="b")] == ["a"]
+        assert await store.collections() == ["c", "d"]
+
+
 async def test_two_tables_of_a_file_are_two_stores(file: Path) -> None:
     async with SQLiteStore(file, table="one") as one, SQLiteStore(file, table="two") as two:
         await one.put("a", 1)
