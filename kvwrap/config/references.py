@@ -62,9 +62,9 @@ def is_reference(value: Any) -> bool:
 def suggest_reference(value: Any) -> str:
     """Return a hint if the value looks like a misspelt reference, otherwise an empty text."""
     if isinstance(value, Mapping) and len(value) == 1:
-        ((kind, name),) = value.items()
+        (kind,) = value
         near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.5)
-        if near and near[0] != kind and isinstance(name, str):
+        if near and near[0] != kind:
             return f"unknown kind of reference {kind!r}: did you mean {near[0]!r}?"
     return ""
 

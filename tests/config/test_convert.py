@@ -12,7 +12,7 @@ import pytest
 
 import kvwrap
 from kvwrap import ConfigurationError, Keyring, from_config
-from kvwrap.config.convert import Converter
+from kvwrap.config.convert import CodeOnly, Converter, parameters
 from tests.config.helpers import layer, refused
 
 
@@ -86,6 +86,19 @@ def test_a_value_of_another_type_is_refused(value, wanted, said):
 
 def refuse_stores(value, path):
     raise AssertionError(f"{path} is not a store")
+
+
+def test_an_annotation_that_cannot_be_evaluated_is_of_an_object_from_code():
+    class Client:
+        """Its module is imported for type checkers only."""
+
+        def __init__(self, client: driver.Client, size: int = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
+            pass
+
+    annotations = {name: found.annotation for name, found in parameters(Client).items()}
+    assert annotations == {"client": CodeOnly, "size": int}
+    with pytest.raises(ConfigurationError, match=r"expected an object from code \({python"):
+        Converter(False, refuse_stores).convert("x", annotations["client"], "option")
 
 
 def test_an_object_from_code_says_so():

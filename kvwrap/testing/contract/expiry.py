@@ -217,6 +217,20 @@ class Expiry(Contract):
         clock.advance(5)
         assert not await store.destroy()
 
+    @needs(Capability.COLLECTIONS, Capability.DESTROY_COLLECTION)
+    async def test_entries_of_another_collection_do_not_count_for_an_expired_one(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        for collection in ("first", "last", None):
+            await store.put("a", 1, collection=collection, ttl=5)
+        await store.put("a", 1, collection="middle")
+        clock.advance(5)
+        assert await store.collections() == ["middle"]
+        assert await store.keys() == []
+        for collection in ("first", "last"):
+            assert not await store.destroy_collection(collection)
+        assert await store.get("a", collection="middle") == 1
+
     @needs(Capability.COMPARE_AND_PUT)
     async def test_conditions_on_entries_that_have_just_expired(
         self, store: Store, clock: ManualClock
