@@ -17,6 +17,7 @@ from kvwrap import (
     store_from_url,
     to_config,
 )
+from kvwrap.core.serializer import MsgpackSerializer
 from kvwrap.testing import ManualClock
 from tests.config.helpers import SECRET, only
 
@@ -49,6 +50,19 @@ def test_a_configuration_is_written_unchanged(keys, monkeypatch):
     }
     assert to_config(from_config(table)) == table
     assert to_config(from_config(to_config(from_config(table)))) == table
+
+
+def test_a_serializer_of_kvwrap_is_written_by_its_name():
+    store = MemoryStore(serializer=MsgpackSerializer())
+    assert to_config(store) == {"store": {"type": "memory", "serializer": "msgpack"}}
+
+
+def test_a_serializer_created_in_code_is_refused():
+    class Own(MsgpackSerializer):
+        name = "own"
+
+    with pytest.raises(ConfigurationError, match="cannot express this Own, which was created"):
+        to_config(MemoryStore(serializer=Own()))
 
 
 def test_a_stack_built_in_code_is_written(keys, tmp_path):
