@@ -32,7 +32,9 @@ def run(code: str, *arguments: str, status: int = 0) -> str:
     """Run a program, and return what it printed. Nothing else may be on its standard error."""
     program = [sys.executable, "-X", "dev", "-c", f"import kvwrap\n{code}", *arguments]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (status, "")
+    # Development mode also reports steps of a loop that take long, as all do on a busy machine.
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, errors) == (status, [])
     return done.stdout.strip()
 
 

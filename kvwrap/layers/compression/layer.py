@@ -26,9 +26,10 @@ from kvwrap.layers.base import (
     checked_ttl,
     codec,
 )
-from kvwrap.layers.compression.algorithms.base import Algorithm, too_large
+from kvwrap.layers.compression.algorithms.base import Algorithm, too_dense, too_large
 from kvwrap.layers.compression.algorithms.lookup import NAMES, make_algorithm
 from kvwrap.layers.compression.dictionaries import Dictionaries, DictionaryInfo, Pruned
+from kvwrap.layers.compression.expansion import FREE_BYTES, expands_too_far
 from kvwrap.layers.compression.records import RESERVED
 from kvwrap.layers.compression.sampling import sample_values
 
@@ -51,8 +52,9 @@ class Compression(Keeping, Transform):
             gzip, 0 for lz4 and 5 for brotli.
         min_size: Smaller values, in bytes, are stored uncompressed.
         max_size: Maximum number of bytes that an entry may decompress to, so that a small forged
-            one does not fill the memory. Larger values are stored uncompressed. It also holds
-            for what the `legacy` readers decompress.
+            one does not fill the memory. Larger values are stored uncompressed, and so are those
+            over 1 MiB that would shrink to less than 1/256, or to less than a byte for 16 of
+            their objects. Both bounds also hold for what the `legacy` readers decompress.
         accept: Further algorithms whose entries are read.
         dictionaries: True to compress new entries with the dictionaries trained for their
             collections (zstd only); see `train`. Entries compressed with a dictionary are read
@@ -62,8 +64,8 @@ class Compression(Keeping, Transform):
 
     Raises:
         CorruptEntry: On reading, for an entry that was altered or truncated, that decompresses to
-            more than `max_size` bytes, whose algorithm is not accepted, or whose dictionary is
-            not stored any more.
+            more than `max_size` bytes or than this layer writes for its size at rest, whose
+            algorithm is not accepted, or whose dictionary is not stored any more.
     """
 
     traits = frozenset({"compresses"})
@@ -130,7 +132,9 @@ class Compression(Keeping, Transform):
             step, compressed = self._algorithm.step, self._compress(body)
         else:
             step, compressed = primary.step, primary.compress(body)
-        if len(compressed) + len(step) >= len(body):
+        if len(compressed) + len(step) >= len(body) or (
+            len(body) > FREE_BYTES and expands_too_far(body, entry.codec, len(compressed))
+        ):
             return self._unambiguous(entry, collection, key) if self._legacy else entry
         return entry.with_body(compressed, step + entry.codec)
 
@@ -145,15 +149,19 @@ class Compression(Keeping, Transform):
             looks_foreign = True
         if not looks_foreign:
             return entry
-        if len(entry.body) > self._max_size:
+        compressed = self._compress(entry.body)
+        if len(entry.body) > self._max_size or expands_too_far(
+            entry.body, entry.codec, len(compressed)
+        ):
             raise InvalidValue(
-                f"a value of more than max_size={self._max_size} bytes must not have the form that "
-                "the legacy readers of this layer decode: rewrite the store, and remove them",
+                f"a value of more than max_size={self._max_size} bytes, or one that compresses "
+                "extremely well, must not have the form that the legacy readers of this layer "
+                "decode: rewrite the store, and remove them",
                 store=self.name,
                 collection=collection,
                 key=key,
             )
-        return entry.with_body(self._compress(entry.body), self._algorithm.step + entry.codec)
+        return entry.with_body(compressed, self._algorithm.step + entry.codec)
 
     def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         steps = entry.codec
@@ -161,18 +169,22 @@ class Compression(Keeping, Transform):
         try:
             reader = self._readers.get(tag)
             if reader is not None:
-                return entry.with_body(reader.decompress(entry.body, self._max_size), steps[1:])
-            if tag == _DICTIONARY_TAG and self._reads_dictionaries:
+                body, steps = reader.decompress(entry.body, self._max_size), steps[1:]
+            elif tag == _DICTIONARY_TAG and self._reads_dictionaries:
                 dictionary = self._dictionaries.get(steps[1:5])
-                return entry.with_body(dictionary.decompress(entry.body, self._max_size), steps[5:])
-            if tag in NAMES or tag == _DICTIONARY_TAG:
+                body, steps = dictionary.decompress(entry.body, self._max_size), steps[5:]
+            elif tag in NAMES or tag == _DICTIONARY_TAG:
                 _refuse(NAMES.get(tag, "zstd"))
-            if self._legacy:
+            elif self._legacy:
                 return self._read_legacy(entry, collection, key) or entry
+            else:
+                return entry
+            if len(body) > FREE_BYTES and expands_too_far(body, steps, len(entry.body)):
+                raise too_dense()
         except CorruptEntry as error:
             error.store, error.collection, error.key = self.name, collection, key
             raise
-        return entry
+        return entry.with_body(body, steps)
 
     def _read_legacy(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
         for legacy in self._legacy:
@@ -180,6 +192,8 @@ class Compression(Keeping, Transform):
             if decoded is not None:
                 if len(decoded.body) > self._max_size:
                     raise too_large(self._max_size)
+                if expands_too_far(decoded.body, decoded.codec, len(entry.body)):
+                    raise too_dense()
                 return decoded
         return None
 

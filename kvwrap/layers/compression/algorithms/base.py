@@ -58,3 +58,11 @@ def too_large(limit: int) -> CorruptEntry:
         f"the entry's body would decompress to more than max_size={limit} bytes; if a value of "
         "that size is expected, give Compression a larger max_size"
     )
+
+
+def too_dense() -> CorruptEntry:
+    """Return the error for a frame that expands further than the layer would have stored it."""
+    return CorruptEntry(
+        "the entry's body expands to more bytes or objects than kvwrap stores in so few bytes: "
+        "kvwrap did not write it"
+    )

@@ -44,6 +44,6 @@ class Brotli(Algorithm):
                 raise too_large(limit)
             if stream.is_finished():
                 break
-            if stream.can_accept_more_data():
-                raise broken_frame(self.name)  # truncated
+            if not part:  # all is consumed and nothing comes: truncated
+                raise broken_frame(self.name)
         return parts[0] if len(parts) == 1 else b"".join(parts)
