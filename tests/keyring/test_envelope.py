@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,24 @@ def test_invalid_arguments_are_refused(arguments: dict[str, Any], says: str) -> 
         EnvelopeKeyring(**valid | arguments)
 
 
+def test_every_way_to_a_keyring_has_the_same_defaults() -> None:
+    def defaults(function: Any) -> dict[str, object]:
+        return {
+            name: parameter.default
+            for name, parameter in inspect.signature(function).parameters.items()
+            if name in ("max_age", "max_keys")
+        }
+
+    ways = (
+        EnvelopeKeyring.generate,
+        EnvelopeKeyring.from_text,
+        EnvelopeKeyring.from_env,
+        EnvelopeKeyring.from_file,
+    )
+    for way in ways:
+        assert defaults(way) == defaults(EnvelopeKeyring) == {"max_age": 3600, "max_keys": 64}
+
+
 class CountingKEK(LocalKEK):
     """Counts its calls, and fails while `broken` is set."""
 
@@ -147,9 +166,14 @@ async def test_the_key_encryption_key_changes_without_a_rewrite(kek: CountingKEK
     backend = MemoryStore()
     await stack().encrypt(keyring).over(backend).put("k", 1)
     other = LocalKEK.generate()
-    text = (await keyring.rewrapped(other)).to_text()
-    moved = EnvelopeKeyring.from_text(text, kek=other)
-    assert await stack().encrypt(moved).over(backend).get("k") == 1
+    rewrapped = await keyring.rewrapped(other)
+    text = rewrapped.to_text()
+    for moved in (rewrapped, EnvelopeKeyring.from_text(text, kek=other)):
+        assert await stack().encrypt(moved).over(backend).get("k") == 1
+    grown = (await rewrapped.with_key("d2")).promoted("d2")
+    await stack().encrypt(grown).over(backend).put("new", 2)
+    reopened = EnvelopeKeyring.from_text(grown.to_text(), kek=other)
+    assert await stack().encrypt(reopened).over(backend).get_many(["k", "new"]) == [1, 2]
     stale = EnvelopeKeyring.from_text(text, kek=kek)
     with pytest.raises(DecryptionError):
         await stack().encrypt(stale).over(backend).get("k")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvwrap import ConfigurationError, Key, Keyring, LocalKEK, StackWarning
+from kvwrap.keyring.text import parse
 
 ONE, TWO = b"1" * 32, b"\xff" * 32
 TEXT = base64.b64encode(ONE).decode()
@@ -129,3 +130,9 @@ def test_a_file_that_every_user_can_read_causes_a_warning(tmp_path: Path) -> Non
 def test_a_name_that_the_compact_form_cannot_hold() -> None:
     with pytest.raises(ConfigurationError, match="'a b'"):
         Keyring({"a b": ONE}).reveal_text()
+
+
+def test_a_parsed_text_shows_names_only() -> None:
+    shown = repr(parse(f"2026:{TEXT}", "the text"))
+    assert "2026" in shown
+    assert "1111" not in shown
