@@ -70,6 +70,39 @@ async def test_entries_come_back_as_they_were_written(replicas: list[FaultyStore
         assert [len(date_of(entry)) for entry in kept] == [26, 26]
 
 
+async def test_the_format_at_rest(replicas: list[FaultyStore], clock: ManualClock) -> None:
+    """The format, read a second time, as another language would read it."""
+    store = over(replicas, tombstone_ttl=500)
+    now = clock.time()
+    await store.put("a", 1, ttl=9)
+    await store.put("b", 1)
+    expiring, lasting = await replicas[2].read(None, ["a", "b"])
+    assert expiring is not None
+    assert expiring.expires_at == now + 9 + 60
+    assert expiring.codec[:3] == b"\x3f\x1b\x02"
+    assert expiring.codec[29:] == codec.JSON
+    date = date_of(expiring)
+    assert int.from_bytes(date[:8], "big") >> 16 == round(now * 1000)
+    assert date[12:18] == bytes(6)
+    assert struct.unpack(">d", date[18:]) == (now + 9,)
+    assert lasting is not None
+    assert lasting.expires_at is None
+    assert date_of(lasting)[18:] == NEVER
+    assert date_of(lasting)[8:12] != date[8:12]
+
+    clock.advance(1)
+    assert await store.compare_and_put("b", 2, lasting.version)
+    (replaced,) = await replicas[2].read(None, ["b"])
+    assert date_of(replaced) == date_of(lasting)[:12] + b"\x00\x00\x00\x00\x00\x01" + NEVER
+    assert await store.delete("b")
+    (tombstone,) = await replicas[2].read(None, ["b"])
+    assert tombstone is not None
+    assert tombstone.codec[29:] == b"\x9f" + codec.fingerprint("kvwrap.tombstone")
+    assert (tombstone.body, tombstone.expires_at) == (b"", now + 1 + 500)
+    assert date_of(tombstone)[:12] > date_of(replaced)[:12]
+    assert date_of(tombstone)[12:] == bytes(6) + NEVER
+
+
 async def test_a_replica_is_read_without_the_others(replicas: list[FaultyStore]) -> None:
     keyring = Keyring.generate()
     store = stack().encrypt(keyring).replicate(replicas[1:]).over(replicas[0])

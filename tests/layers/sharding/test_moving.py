@@ -15,7 +15,7 @@ from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore, numbered_keys
 
 CLAIM = codec.step(codec.OTHER_STEP, codec.fingerprint("kvwrap.claim"))
-KEY = next(key for key in numbered_keys(50) if Rendezvous(["a", "b"]).owner(None, key) == "b")
+KEY, OTHER, *_ = [k for k in numbered_keys(50) if Rendezvous(["a", "b"]).owner(None, k) == "b"]
 
 
 class Overtaken(FaultyStore):
@@ -177,3 +177,24 @@ async def test_a_failed_move_fails_the_write_and_loses_nothing(
         failing.before.clear()
     await store.put_many([KEY, "x"], [2, 2])
     assert await store.get(KEY) == 2
+
+
+async def test_the_keys_that_were_removed_before_a_failure_are_named(
+    old: Overtaken, new: Overtaken
+) -> None:
+    async def replace() -> None:  # by another process, before the backend fails
+        await MemoryStore.write(new, None, [OTHER], [Entry(b"3", codec.JSON, 1.0, None, 6)])
+        new.before["read"] = stop
+
+    await new.put_many([KEY, OTHER], [1, 2])
+    store = moving(old, new)
+    new.before["remove"] = replace
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.delete_many([KEY, OTHER])
+    assert caught.value.succeeded == (KEY,)
+    await new.put(OTHER, 2)
+    new.before["remove"] = replace
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.delete(OTHER)
+    assert caught.value.succeeded is None
+    assert await new.keys() == [OTHER]
