@@ -46,6 +46,48 @@ async def test_a_single_failure_names_its_key() -> None:
     assert "failed        'k' in 'users': CorruptEntry: truncated" in str(report)
 
 
+def test_the_text_of_a_report() -> None:
+    key, other = (codec.step(codec.ENCRYPTED, codec.fingerprint(name)) for name in ("a", "b"))
+    trained = codec.step(codec.ZSTD_DICTIONARY, b"\x01\x02\x03\x04")
+    report = Report(seen=1234, rewritten=1200, current=30, gone=3, failed=0, foreign=7)
+    report.names = {key[1:].hex(): "a", codec.fingerprint("c").hex(): "c"}
+    report.primary = ["a"]
+    for form, count in ((key, 2), (key + trained, 3), (other, 4), (codec.JSON, 5)):
+        for _ in range(count):
+            report.count_form(codec.annotation(codec.WRITE_DATE) + form)
+    report.counts_of(None).seen = 1234
+    report.counts_of(None).rewritten = 1200
+    report.counts_of("users")
+    unknown = f"id {codec.fingerprint('b').hex()}"
+    lines = [
+        "entries       1,234 seen, 1,200 rewritten, 30 current, 3 gone meanwhile, 0 failed",
+        f"keys          a: 5, {unknown}: 4",
+        "dictionaries  01020304: 3",
+        "unencrypted   5",
+        "foreign       7 values of other programs rewritten",
+        "in            the default collection: 1,234 seen, 1,200 rewritten",
+        "in            'users': nothing found",
+    ]
+    assert str(report).splitlines() == [
+        *lines,
+        "not complete  part of the store was not examined",
+    ]
+    report.complete = True
+    lines.insert(4, "not needed    c")
+    assert str(report).splitlines() == lines
+    report.dry_run = True
+    shown = [line.replace(" rewritten", " would be rewritten") for line in lines]
+    assert str(report).splitlines() == shown
+    report.count_failure(None, "k", "why")
+    report.count_failure("users", "k", "why")
+    failed = "failed        2: why ('k' in the default collection, 'k' in 'users')"
+    assert str(report).splitlines()[-1] == failed
+    assert "not needed" not in str(report)
+    assert report.collections["users"].seen == 0
+    nothing = "entries       0 seen, 0 rewritten, 0 current, 0 gone meanwhile, 0 failed"
+    assert str(Report(complete=True)) == nothing
+
+
 async def test_reasons_and_failures_are_bounded() -> None:
     report = Report()
     for n in range(2500):
