@@ -101,6 +101,14 @@ def test_invalid_texts_are_refused(text: str, says: str, monkeypatch: pytest.Mon
     assert URLSAFE.rstrip("=") not in shown
 
 
+def test_a_text_is_unicode_without_lone_surrogates() -> None:
+    for char in "\ud800\udbff\udc00\udfff":
+        with pytest.raises(ConfigurationError, match="must be UTF-8"):
+            Keyring.from_text(f"a{char}:{TEXT}")
+    for char in "\ud7ff\ue000\U0001f511":
+        assert Keyring.from_text(f"a{char}:{TEXT}").primary == f"a{char}"
+
+
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_KEYS", raising=False)
     with pytest.raises(ConfigurationError, match="environment variable NO_KEYS"):

@@ -46,7 +46,7 @@ async def test_a_single_failure_names_its_key() -> None:
     assert "failed        'k' in 'users': CorruptEntry: truncated" in str(report)
 
 
-def test_the_text_of_a_report() -> None:
+def test_every_line_of_a_report() -> None:
     key, other = (codec.step(codec.ENCRYPTED, codec.fingerprint(name)) for name in ("a", "b"))
     trained = codec.step(codec.ZSTD_DICTIONARY, b"\x01\x02\x03\x04")
     report = Report(seen=1234, rewritten=1200, current=30, gone=3, failed=0, foreign=7)
