@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
-from kvwrap.core.entry import Entry, ForeignVersion
-from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict, touch_by_writing
+from kvwrap.core.entry import ForeignVersion
+from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.primitives import ABSENT, Collection
-from kvwrap.core.randomness import new_version
+from kvwrap.core.stale import like
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import Deadlock, InvalidValue, KeyNotFound
@@ -62,6 +61,8 @@ class AtomicMethods(BasicMethods):
         collection, key = checked_collection(collection), checked_key(key)
         for attempt in ATTEMPTS:
             await backoff(attempt)
+            if self._computing:
+                await self._computing.overtake(collection, (key,))
             entry = await self._read_one(collection, key)
             if entry is None:
                 return default
@@ -80,7 +81,7 @@ class AtomicMethods(BasicMethods):
         collection, key = checked_collection(collection), checked_key(key)
         now = self.clock.time()
         entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
-        return (await self.write(collection, (key,), (entry,), (ABSENT,)))[0]
+        return (await self._changes.write(collection, (key,), (entry,), (ABSENT,)))[0]
 
     async def get_versioned(self, key: str, *, collection: str | None = None) -> Versioned | None:
         """Return the value with its version, or `None` if there is no value."""
@@ -108,7 +109,7 @@ class AtomicMethods(BasicMethods):
         collection, key = checked_collection(collection), checked_key(key)
         now = self.clock.time()
         entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
-        return (await self.write(collection, (key,), (entry,), (version,)))[0]
+        return (await self._changes.write(collection, (key,), (entry,), (version,)))[0]
 
     async def compare_and_delete(
         self, key: str, version: int, *, collection: str | None = None
@@ -122,7 +123,7 @@ class AtomicMethods(BasicMethods):
         """
         _check_version(version)
         collection, key = checked_collection(collection), checked_key(key)
-        return (await self.remove(collection, (key,), (version,)))[0]
+        return (await self._changes.remove(collection, (key,), (version,)))[0]
 
     async def increment(
         self,
@@ -172,26 +173,20 @@ class AtomicMethods(BasicMethods):
                         )
                     total = count + delta
                     entry = self._to_entry(total, current.expires_at, now, collection, key)
+                    entry = like(entry, current)
+                # What is read is not stale, and a write on condition of its version needs no
+                # further look.
+                part = self._view if current is None else self
                 expected = ABSENT if current is None else current.version
-                if (await self.write(collection, (key,), (entry,), (expected,)))[0]:
+                if (await part.write(collection, (key,), (entry,), (expected,)))[0]:
                     return total
         raise conflict(self.name, collection, key)
 
     async def expire(self, key: str, ttl: TTL | None, *, collection: str | None = None) -> bool:
         """Set a new ttl, from now; `None` means no expiry. Returns True if an entry existed."""
         collection, key = checked_collection(collection), checked_key(key)
-        return (await self.touch(collection, (key,), (expiry(self.clock.time(), ttl),)))[0]
-
-    async def touch(
-        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
-    ) -> list[bool]:
-        """Do the primitive by reading and writing, for stores without a better way.
-
-        If the store cannot compare versions, a write between the two is lost.
-        """
-        return await touch_by_writing(
-            self, collection, keys, expires, _with_expiry, owner=self.name
-        )
+        expires_at = expiry(self.clock.time(), ttl)
+        return (await self._changes.touch(collection, (key,), (expires_at,)))[0]
 
     async def move(
         self,
@@ -217,51 +212,21 @@ class AtomicMethods(BasicMethods):
             return await self._read_one(collection, source) is not None
         for attempt in ATTEMPTS:
             await backoff(attempt)
+            if self._computing:
+                await self._computing.overtake(collection, (source,))
+                await self._computing.overtake(target_collection, (target,))
             current = await self._read_one(collection, source)
             if current is None:
                 return False
             value = self._to_value(current, collection, source)
             now = self.clock.time()
             entry = self._to_entry(value, current.expires_at, now, target_collection, target)
+            entry = like(entry, current)
             await self.write(target_collection, (target,), (entry,))
             expected = [current.version] if self._compares else None
             if (await self.remove(collection, (source,), expected))[0] or expected is None:
                 return True
         raise conflict(self.name, collection, source)
-
-    async def get_or_put(
-        self,
-        key: str,
-        factory: Callable[[], Awaitable[Any] | Any],
-        *,
-        collection: str | None = None,
-        ttl: TTL | None = None,
-    ) -> Any:
-        """Return the value, or put the factory's result for `ttl` seconds and return that.
-
-        The factory may be async. One call runs at a time for a key in this process. If it
-        raises, nothing is put, and its caller and all that wait for it get the exception. If
-        its caller is cancelled, the next one that waits calls its own factory.
-
-        Raises:
-            Deadlock: The factory needs the value that it computes, itself or through another
-                factory, so neither would end. What the factory begins counts as part of it.
-        """
-        collection, key = checked_collection(collection), checked_key(key)
-        expiry(0.0, ttl)
-        entry = await self._read_one(collection, key)
-        if entry is None:
-            deadlock = partial(self._deadlock, collection, key)
-            shares = not self._is_contextual
-            async with self._locks.hold((collection, key), shares_errors=shares, deadlock=deadlock):
-                entry = await self._read_one(collection, key)
-                if entry is None:
-                    result = factory()
-                    value = await result if isinstance(result, Awaitable) else result
-                    now = self.clock.time()
-                    entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
-                    await self.write(collection, (key,), (entry,))
-        return self._to_value(entry, collection, key)
 
     def _deadlock(self, collection: Collection, key: str) -> Deadlock:
         return Deadlock(
@@ -284,7 +249,3 @@ def _check_version(version: object) -> None:
             "`version` must be an int, the `version` of what get_versioned returned; "
             f"got {type(version).__name__}"
         )
-
-
-def _with_expiry(entry: Entry, expires_at: float | None) -> Entry:
-    return entry.with_expiry(expires_at, new_version())

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from kvwrap.core.clock import Clock, checked_clock
+from kvwrap.core.computations import Computations, Overtaking
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import pages
-from kvwrap.core.part import Part
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.primitives import Collection, KeyRange, Primitives
 from kvwrap.core.randomness import new_version
-from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
+from kvwrap.core.stale import UserView, is_stale, stale_part, user_expiry
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.turns import Turns, turn
+from kvwrap.core.unimplemented import Unimplemented
 from kvwrap.core.validation import (
     RESERVED,
     RESERVED_END,
@@ -26,13 +27,13 @@ from kvwrap.core.validation import (
     checked_values,
     is_reserved,
 )
-from kvwrap.errors import KvwrapError, UnsupportedOperation
+from kvwrap.errors import KvwrapError
 
 ValueHook = Callable[[Any, str, Collection], Any]
 """A function of value, key and collection that returns the value to use instead."""
 
 
-class BasicMethods(Part):
+class BasicMethods(Unimplemented):
     """Methods that need the primitives `read`, `write`, `remove` and those that list."""
 
     _on_put: tuple[ValueHook, ...] = ()
@@ -43,63 +44,13 @@ class BasicMethods(Part):
         self._values = ValueCodec(checked_serializer(serializer))
         self._tag = self._values.tag
         self._dumps = self._values.serializer.dumps
+        self._computing = Computations(self.clock)
+        self._keeps_stale = False
 
     @property
     def serializer(self) -> Serializer:
         """The serializer of this store's values, unless a layer over it has another."""
         return self._values.serializer
-
-    # -- the primitives, for stores to implement -----------------------------------------
-
-    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        raise self._unsupported("read")
-
-    async def write(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        raise self._unsupported("write")
-
-    async def remove(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        raise self._unsupported("delete")
-
-    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
-        raise self._unsupported("enumerate keys")
-
-    async def list_collections(self) -> list[Collection]:
-        raise self._unsupported("enumerate collections")
-
-    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
-        """List the keys, unless the store overrides this with a better way to count them."""
-        return await count_by_listing(self, collection, key_range)
-
-    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
-        """List and remove the keys, unless the store overrides this with a better way."""
-        return await drop_by_removing(self, collection, key_range)
-
-    async def drop(self, collection: Collection) -> bool:
-        raise self._unsupported("destroy a collection")
-
-    async def drop_all(self) -> bool:
-        raise self._unsupported("destroy everything it holds")
-
-    async def sweep(self) -> None:
-        """Do nothing, unless the store overrides this."""
-
-    async def ping(self) -> None:
-        """Set up, unless the store overrides this with a better way to reach its backend."""
-        await self.ready()
-
-    def _unsupported(self, operation: str) -> UnsupportedOperation:
-        return UnsupportedOperation(f"{self.name} cannot {operation}", store=self.name)
 
     # -- values and entries ------------------------------------------------------------
 
@@ -157,8 +108,37 @@ class BasicMethods(Part):
                 await turn()
         return values
 
+    # -- the primitives as users see them ----------------------------------------------
+
+    @property
+    def _view(self) -> Primitives:
+        """This store, without stale entries if it may have some."""
+        return UserView(self) if self._keeps_stale else self
+
+    @property
+    def _changes(self) -> Primitives | Overtaking:
+        """`_view` for changes, which overtake computations in progress."""
+        return Overtaking(self._view, self._computing) if self._computing else self._view
+
+    def _is_stale(self, entry: Entry) -> bool:
+        """Return True for a stale entry. Slow: first compare the codec with `_tag`."""
+        self._keeps_stale = self._keeps_stale or stale_part(entry.codec) > 0
+        return is_stale(entry, self.clock.time())
+
     async def _read_one(self, collection: Collection, key: str) -> Entry | None:
-        return (await self.read(collection, (key,)))[0]
+        entry = (await self.read(collection, (key,)))[0]
+        if entry is not None and entry.codec != self._tag and self._is_stale(entry):
+            return None
+        return entry
+
+    async def _read_many(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        if not keys:
+            return []
+        tag = self._tag
+        return [
+            None if entry is not None and entry.codec != tag and self._is_stale(entry) else entry
+            for entry in await self.read(collection, keys)
+        ]
 
     # -- the eight methods of the AsyncKeyValue protocol -------------------------------
 
@@ -169,7 +149,9 @@ class BasicMethods(Part):
         if collection is not None:
             collection = checked_collection(collection)
         entry = (await self.read(collection, (key,)))[0]
-        return None if entry is None else self._to_value(entry, collection, key)
+        if entry is None or (entry.codec != self._tag and self._is_stale(entry)):
+            return None
+        return self._to_value(entry, collection, key)
 
     async def get_many(
         self, keys: Sequence[str], *, collection: str | None = None
@@ -201,8 +183,8 @@ class BasicMethods(Part):
         values = await self._to_values(entries, collection, keys)
         return [
             (value, None)
-            if entry is None or entry.expires_at is None
-            else (value, max(0.0, entry.expires_at - now))
+            if entry is None or (expires_at := user_expiry(entry)) is None
+            else (value, max(0.0, expires_at - now))
             for value, entry in zip(values, entries, strict=True)
         ]
 
@@ -222,9 +204,10 @@ class BasicMethods(Part):
             collection = checked_collection(collection)
         now = self.clock.time()
         expires = None if ttl is None else expiry(now, ttl)
-        await self.write(
-            collection, (key,), (self._to_entry(value, expires, now, collection, key),)
-        )
+        entry = self._to_entry(value, expires, now, collection, key)
+        if self._computing:
+            await self._computing.overtake(collection, (key,))
+        await self.write(collection, (key,), (entry,))
 
     async def put_many(
         self,
@@ -255,19 +238,19 @@ class BasicMethods(Part):
         expires = expiries(now, ttl, keys)
         entries = await self._to_entries(keys, values, expires, now, collection)
         if keys:
+            if self._computing:
+                await self._computing.overtake(collection, keys)
             await self.write(collection, keys, entries)
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
         """Delete the entry. Returns True if it existed."""
-        return (await self.remove(checked_collection(collection), (checked_key(key),)))[0]
+        collection, key = checked_collection(collection), checked_key(key)
+        return (await self._changes.remove(collection, (key,)))[0]
 
     async def delete_many(self, keys: Sequence[str], *, collection: str | None = None) -> int:
         """Delete many entries at once. Returns the number that existed."""
         keys, collection = checked_keys(keys), checked_collection(collection)
-        return sum(await self.remove(collection, keys)) if keys else 0
-
-    async def _read_many(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return await self.read(collection, keys) if keys else []
+        return sum(await self._changes.remove(collection, keys)) if keys else 0
 
     # -- enumeration -------------------------------------------------------------------
 
@@ -280,7 +263,7 @@ class BasicMethods(Part):
         keys: list[str] = []
         if limit == 0:
             return keys
-        async for page in pages(self, collection):
+        async for page in pages(self._view, collection):
             keys += page.keys
             if limit is not None and len(keys) >= limit:
                 break
@@ -293,7 +276,7 @@ class BasicMethods(Part):
         layers keep their own records.
         """
         limit = checked_limit(limit)
-        names = await self.list_collections()
+        names = await self._view.list_collections()
         return [name for name in names if name is not None and not is_reserved(name)][:limit]
 
     async def scan(
@@ -310,7 +293,7 @@ class BasicMethods(Part):
         No key occurs twice.
         """
         collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
-        async for page in pages(self, collection, key_range):
+        async for page in pages(self._view, collection, key_range):
             for key in page.keys:
                 yield key
 
@@ -342,7 +325,7 @@ class BasicMethods(Part):
         not be counted.
         """
         collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
-        return await self.count_range(collection, key_range)
+        return await self._view.count_range(collection, key_range)
 
     async def delete_where(self, *, collection: str | None = None, prefix: str = "") -> int:
         """Delete the entries of a collection whose keys begin with `prefix`.
@@ -355,18 +338,18 @@ class BasicMethods(Part):
         """
         collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
         try:
-            return await self.drop_range(collection, key_range)
+            return await self._changes.drop_range(collection, key_range)
         except KvwrapError as error:
             error.succeeded = None  # the caller named no keys
             raise
 
     async def destroy_collection(self, collection: str | None) -> bool:
         """Delete every entry of a collection. Returns True if there was one."""
-        return await self.drop(checked_collection(collection))
+        return await self._changes.drop(checked_collection(collection))
 
     async def destroy(self) -> bool:
         """Delete every entry of this store, and nothing else. Returns True if there was one."""
-        return await self.drop_all()
+        return await self._changes.drop_all()
 
     async def cull(self) -> None:
         """Free the space of expired entries, if the backend does not do so automatically."""

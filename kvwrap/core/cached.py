@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.computed import ComputedMethods
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.typed import TypedStore
 from kvwrap.core.validation import checked_collection, checked_key
@@ -46,7 +46,7 @@ class CachedFunction(Protocol[P, R_co]):
 
 
 def cached(
-    store: AtomicMethods,
+    store: ComputedMethods,
     *,
     ttl: TTL | None = None,
     collection: str | None = None,

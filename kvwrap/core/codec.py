@@ -32,6 +32,7 @@ kind annotation
 ==== ========================================================================
 `01` the expiry time sealed with the entry (`kvwrap.layers.encryption`)
 `02` the date of a write to replicas (`kvwrap.layers.replication.dates`)
+`03` for how long the entry is kept after its ttl (`kvwrap.core.stale`)
 `04` a copy in a near store (`kvwrap.layers.read_through.copies`)
 `05` a missing key, cached in a near store (the same)
 `7F` another package's: 4 bytes of the SHA-256 of a name, then its data
@@ -59,6 +60,7 @@ OTHER_STEP = 0x9F
 ANNOTATION = 0x3F
 SEALED_EXPIRY = 0x01
 WRITE_DATE = 0x02
+STALE_PART = 0x03
 NEAR_COPY = 0x04
 NEAR_MISS = 0x05
 
@@ -101,6 +103,14 @@ def take_annotation(codec: bytes, kind: int) -> tuple[bytes | None, bytes]:
         return None, codec
     end = 2 + codec[1]
     return codec[3:end], codec[end:]
+
+
+def find_annotation(codec: bytes, kind: int) -> bytes | None:
+    """Return the data of the first annotation of this kind, wherever it is in a codec."""
+    for part in steps(codec):
+        if part[0] == ANNOTATION and part[2:3] == bytes((kind,)):
+            return part[3:]
+    return None
 
 
 def skip_annotations(codec: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterab
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.errors import Deadlock
@@ -43,7 +43,8 @@ class KeyedLocks:
             name: The name.
             shares_errors: True to raise the error with which another such block ends in all
                 that wait then, instead of letting them try one after another. A cancelled block
-                passes the lock to the next.
+                passes the lock to the next. What a block shares with `Hold.share` also reaches
+                those with True only.
             deadlock: Returns the error to raise in place of a general `Deadlock`.
             tells_deadlocks: False to wait even for a block that began this one, for blocks that
                 begin tasks without waiting for them.
@@ -86,11 +87,21 @@ class _Queue:
         self.waiters: deque[tuple[_Waiter, bool]] = deque()
 
 
-_Failure = tuple[Exception, TracebackType | None]
-"""The error that others share, and its traceback at the end of the block that raised it."""
+class _Failure(NamedTuple):
+    """The error that others share, and its traceback at the end of the block that raised it."""
 
-_Waiter = asyncio.Future[_Failure | None]
-"""Gets None when it is its turn, or a failure to raise."""
+    error: Exception
+    traceback: TracebackType | None
+
+
+class Shared(NamedTuple):
+    """What a block shares with those that wait for it."""
+
+    value: Any
+
+
+_Waiter = asyncio.Future[_Failure | Shared | None]
+"""Gets None when it is its turn, or what another block shares."""
 
 
 _turns: ContextVar[tuple[_Turn, ...]] = ContextVar("kvwrap_turns", default=())
@@ -107,10 +118,19 @@ if hasattr(os, "register_at_fork"):
 
 
 class Hold:
-    """A lock's block; see `KeyedLocks.hold`."""
+    """A lock's block; see `KeyedLocks.hold`.
+
+    `async with` returns what another block shared while this one waited, in a `Shared`; then
+    this one does not hold the lock. Otherwise it returns `None`.
+
+    Attributes:
+        has_waited: True if another block held the lock before this one got it.
+        shares_errors: See `KeyedLocks.hold`; a block may set it to False for itself.
+    """
 
     __slots__ = (
-        "_deadlock", "_name", "_queue", "_queues", "_shares_errors", "_tells_deadlocks", "_turn",
+        "_deadlock", "_holds", "_name", "_queue", "_queues", "_result", "_tells_deadlocks",
+        "_turn", "has_waited", "shares_errors",
     )  # fmt: skip
 
     def __init__(
@@ -123,12 +143,19 @@ class Hold:
     ) -> None:
         self._queues = queues
         self._name = name
-        self._shares_errors = shares_errors
+        self.shares_errors = shares_errors
+        self.has_waited = False
+        self._holds = True
+        self._result: Shared | None = None
         self._deadlock = deadlock
         self._tells_deadlocks = tells_deadlocks
         self._turn = _Turn()
 
-    async def __aenter__(self) -> None:
+    def share(self, value: Any) -> None:
+        """Give this value to all that wait at the end of the block, instead of the lock."""
+        self._result = Shared(value)
+
+    async def __aenter__(self) -> Shared | None:
         loop = asyncio.get_running_loop()
         tells = self._tells_deadlocks
         outer = tuple(turn for turn in _turns.get() if not turn.is_over) if tells else ()
@@ -138,11 +165,16 @@ class Hold:
             self._queue = queue
         else:
             self._queue = queue
-            await self._wait(queue, outer)
+            self.has_waited = True
+            result = await self._wait(queue, outer)
+            if result is not None:
+                self._holds = False
+                return result
         if tells:
             _turns.set((*outer, self._turn))
+        return None
 
-    async def _wait(self, queue: _Queue, outer: Sequence[_Turn]) -> None:
+    async def _wait(self, queue: _Queue, outer: Sequence[_Turn]) -> Shared | None:
         with _waits:
             is_deadlock = _waits_for_one_of(queue, outer)
             if not is_deadlock:
@@ -151,10 +183,10 @@ class Hold:
         if is_deadlock:
             raise _deadlock() if self._deadlock is None else self._deadlock()
         future: _Waiter = queue.loop.create_future()
-        waiter = (future, self._shares_errors)
+        waiter = (future, self.shares_errors)
         queue.waiters.append(waiter)
         try:
-            failure = await future
+            outcome = await future
         except BaseException:
             if not future.done() or future.cancelled():
                 if waiter in queue.waiters:  # a release may have passed over it meanwhile
@@ -165,11 +197,12 @@ class Hold:
         finally:
             for turn in outer:
                 turn.waits_for.remove(queue)
-        if failure is not None:
+        if isinstance(outcome, _Failure):
             # Each that waits raises it, and each would lengthen its traceback.
-            error, traceback = failure
-            raise error.with_traceback(traceback)
-        queue.turn = self._turn
+            raise outcome.error.with_traceback(outcome.traceback)
+        if outcome is None:
+            queue.turn = self._turn
+        return outcome
 
     async def __aexit__(
         self,
@@ -178,18 +211,23 @@ class Hold:
         traceback: TracebackType | None,
     ) -> None:
         self._turn.is_over = True
-        shared = error if self._shares_errors and isinstance(error, Exception) else None
-        self._release(shared)
+        if not self._holds:
+            return
+        if error is None:
+            self._release(self._result)
+        elif self.shares_errors and isinstance(error, Exception):
+            self._release(_Failure(error, error.__traceback__))
+        else:
+            self._release(None)
 
-    def _release(self, error: Exception | None) -> None:
+    def _release(self, outcome: _Failure | Shared | None) -> None:
         queue = self._queue
         waiters = queue.waiters
         if not queue.loop.is_closed():
-            if error is not None:
-                failure = (error, error.__traceback__)
+            if outcome is not None:
                 for waiter in [each for each in waiters if each[1]]:
                     waiters.remove(waiter)
-                    _wake(waiter[0], failure)
+                    _wake(waiter[0], outcome)
             while waiters:
                 if _wake(waiters.popleft()[0], None):
                     return
@@ -197,11 +235,11 @@ class Hold:
             del self._queues[self._name]
 
 
-def _wake(future: _Waiter, failure: _Failure | None) -> bool:
-    """Hand the lock or a failure to a waiter. Returns False if it no longer waits."""
+def _wake(future: _Waiter, outcome: _Failure | Shared | None) -> bool:
+    """Hand the lock, or what is shared, to a waiter. Returns False if it no longer waits."""
     if future.done():
         return False
-    future.set_result(failure)
+    future.set_result(outcome)
     return True
 
 

@@ -263,7 +263,9 @@ class LayeredStore(Store):
                 running.release()
             raise
         self.capabilities = part.capabilities
-        self._is_contextual = any("contextual" in layer.traits for layer in self._layers)
+        traits = frozenset[str]().union(*(layer.traits for layer in self._layers))
+        self._is_contextual = "contextual" in traits
+        self._condition_costs = bool(traits & {"journals", "replicates"})
         for name in PRIMITIVES:
             setattr(self, name, getattr(part, name))
         self._on_put = tuple(hook for layer in self._layers if (hook := layer.put_hook))
@@ -332,6 +334,7 @@ class LayeredStore(Store):
 
     async def close(self) -> None:
         if not self.is_open and not self.is_closed:
+            await self._refreshes.close()
             # Never opened as a whole: parts may have been set up by their first use. A part
             # with users was opened by other code, which has to close it.
             async with AsyncExitStack() as closing:

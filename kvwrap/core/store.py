@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
-from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.cached import CachedFunction, cached
 from kvwrap.core.clock import Clock
+from kvwrap.core.computed import ComputedMethods
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explain, walk
@@ -15,6 +15,7 @@ from kvwrap.core.findings import Finding
 from kvwrap.core.hints import Hints
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import PRIMITIVES, Collection
+from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid, TypedStore
@@ -25,7 +26,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Store(AtomicMethods, Hints):
+class Store(ComputedMethods, Hints):
     """Values by key, in collections.
 
     Authors of a store implement `read`, `write` and `remove`, and those of the other
@@ -46,6 +47,7 @@ class Store(AtomicMethods, Hints):
     def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
         super().__init__(clock=clock, serializer=serializer)
         self._locks = KeyedLocks()
+        self._refreshes = Refreshes(self.clock, self._computing)
         self._claimed = False
         self._disabled: dict[str, Any] = {}
 
@@ -54,6 +56,8 @@ class Store(AtomicMethods, Hints):
         await super().open()
 
     async def close(self) -> None:
+        if self.users <= 1:
+            await self._refreshes.close()
         try:
             await super().close()
         finally:

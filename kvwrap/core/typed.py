@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
-from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.computed import ComputedMethods
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
 from kvwrap.core.ttl import TTL, TTLs
 from kvwrap.core.validation import checked_collection, checked_keys, checked_values
@@ -39,7 +39,7 @@ class TypedStore(Generic[T]):
 
     def __init__(
         self,
-        store: AtomicMethods,
+        store: ComputedMethods,
         model: type[T],
         *,
         collection: str | None = None,

@@ -92,7 +92,7 @@ class Replication(Layer):
         ConfigurationError: There are no other replicas, or a quorum is above their number.
     """
 
-    traits: ClassVar[frozenset[str]] = frozenset({"spreads"})
+    traits: ClassVar[frozenset[str]] = frozenset({"replicates", "spreads"})
     finding_codes = frozenset(
         {"layer-under-one-store", "plaintext-second-store", "quorums-do-not-overlap"}
     )

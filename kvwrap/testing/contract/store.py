@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvwrap.testing.contract.atomic import Atomic
 from kvwrap.testing.contract.batches import Batches
+from kvwrap.testing.contract.computed import Computed
 from kvwrap.testing.contract.expiry import Expiry
 from kvwrap.testing.contract.lifecycle import Lifecycle
 from kvwrap.testing.contract.names import Names
@@ -11,7 +12,7 @@ from kvwrap.testing.contract.ranges import Ranges
 from kvwrap.testing.contract.values import Values
 
 
-class StoreContract(Values, Names, Expiry, Batches, Ranges, Atomic, Lifecycle):
+class StoreContract(Values, Names, Expiry, Batches, Ranges, Atomic, Computed, Lifecycle):
     """A test suite of every method of a store, and of every guarantee that all stores give.
 
     Subclass it in a test file, under a name that pytest collects, and define `make_store`:

@@ -1,0 +1,380 @@
+"""The third part of the store interface: values that are computed when they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+
+from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.computations import Computation, ComputationCounts
+from kvwrap.core.entry import Entry, live
+from kvwrap.core.options import ComputeOptions, checked_options
+from kvwrap.core.outcomes import INVALID, Failed, Missing, Product
+from kvwrap.core.part import Part
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.refreshes import Refreshes
+from kvwrap.core.stale import with_stale_part
+from kvwrap.core.ttl import TTL, expiry
+from kvwrap.core.validation import RESERVED, RESERVED_END, checked_collection, checked_key
+from kvwrap.errors import (
+    ConfigurationError,
+    InvalidValue,
+    KvwrapError,
+    ValueTooLarge,
+)
+
+TTLOf = TTL | Callable[[Any], TTL | None]
+"""A ttl, or a function that returns the ttl of a value."""
+
+OnFailure = Literal["raise", "compute"]
+
+
+class ComputedMethods(AtomicMethods):
+    """`get_or_put`, and what cached functions and the other views need for it."""
+
+    _condition_costs = False  # True if conditional writes need more of the backend than others
+    _refreshes: Refreshes
+
+    @property
+    def base(self) -> Part:
+        """The backend under all layers."""
+        raise NotImplementedError
+
+    async def get_or_put(
+        self,
+        key: str,
+        factory: Callable[[], Awaitable[Any] | Any],
+        *,
+        collection: str | None = None,
+        ttl: TTLOf | None = None,
+        keep: Callable[[Any], bool] | None = None,
+        on_error: OnFailure = "raise",
+        on_invalid: OnFailure = "raise",
+        stale_ttl: TTL | None = None,
+        soft_timeout: float | None = None,
+    ) -> Any:
+        """Return the value, or put the factory's result for `ttl` seconds and return that.
+
+        The factory may be async. One call runs at a time for a key in this process (single
+        flight). Those that wait for it get its result or its exception. If its caller is
+        cancelled, the next one that waits calls its own factory.
+
+        A change of the key through this store object while the factory runs wins: the result is
+        returned to its own caller and not stored. With `Capability.COMPARE_AND_PUT`, a value that
+        another process puts meanwhile wins too.
+
+        Args:
+            key: The key.
+            factory: A function without arguments that returns the value.
+            collection: The collection of the key.
+            ttl: The time to live of the result, in seconds or as a timedelta, or a function that
+                returns it for the result; `None` is no expiry.
+            keep: A function that returns True for a result to store. One that is not stored is
+                returned all the same. By default every result is stored.
+            on_error: What to do if the store fails or refuses the value: "raise" its error, or
+                "compute" the value without storing it. Then the failure is counted in
+                `computations`, and logged once a minute.
+            on_invalid: What to do with a stored value that cannot be read (`CorruptEntry`,
+                `DecryptionError`, `InvalidValue`): "raise" the error, or "compute" the value and
+                replace it.
+            stale_ttl: Seconds, or a timedelta, for which the value is kept after its ttl, and is
+                returned if the factory raises (stale-if-error). For all other methods it is
+                missing then.
+            soft_timeout: Seconds for which a caller waits for the factory if there is such a
+                value. Then that value is returned (stale-while-revalidate), and the factory
+                finishes in the background. Needs `stale_ttl`.
+
+        Raises:
+            Deadlock: The factory needs the value that it computes, itself or through another
+                factory, so neither would end. What the factory begins counts as part of it.
+            InvalidTTL: `ttl` or `stale_ttl` is invalid, or `ttl` returned an invalid one.
+            ConfigurationError: Another argument is invalid, or `keep` did not return a bool.
+        """
+        if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
+            key = checked_key(key)
+        if collection is not None:
+            collection = checked_collection(collection)
+        if (
+            keep is None
+            and on_error == "raise"
+            and on_invalid == "raise"
+            and stale_ttl is None
+            and soft_timeout is None
+            and not callable(ttl)
+        ):
+            expiry(0.0, ttl)
+            options = ComputeOptions(ttl)
+        else:
+            options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+            self._allow(options)
+        return await self._get_or_compute(key, collection, factory, options)
+
+    @property
+    def computations(self) -> ComputationCounts:
+        """What `get_or_put` and cached functions of this store object have done so far."""
+        return msgspec.structs.replace(self._computing.counts)
+
+    def _allow(self, options: ComputeOptions) -> None:
+        """Prepare for values with these options; raises `ConfigurationError` if that is unsafe."""
+        if options.stale_ttl is None or self._keeps_stale:
+            return
+        if "raw" in self.base.traits:
+            raise ConfigurationError(
+                "`stale_ttl` needs a store whose entries have kvwrap's header, which says how long "
+                "a value is kept; with raw=True, other programs read the values without one: leave "
+                "out `stale_ttl`, or open the store without raw=True",
+                store=self.name,
+            )
+        self._keeps_stale = True
+
+    async def _get_or_compute(
+        self,
+        key: str,
+        collection: Collection,
+        factory: Callable[[], Awaitable[Any] | Any],
+        options: ComputeOptions,
+    ) -> Any:
+        """Do what `get_or_put` does, with arguments that have been checked."""
+        ended = self._computing.ended
+        entry = None
+        try:
+            entry = (await self.read(collection, (key,)))[0]
+            if entry is not None and (entry.codec == self._tag or not self._is_stale(entry)):
+                value = self._to_value(entry, collection, key)
+                return value if options.load is None else options.load(value, key, collection)
+            missing = Missing(ended) if entry is None else Missing(ended, entry.version, entry)
+        except KvwrapError as error:
+            missing = self._missing_after(error, entry, ended, options)
+
+        async def produce() -> Product | Failed:
+            try:
+                result = factory()
+                value = await result if isinstance(result, Awaitable) else result
+            except Exception as error:  # whatever it is, callers get it, or a stale value
+                return Failed(error)
+            return self._product(value, collection, key, options)
+
+        outcome = await self._outcome(collection, key, produce, options, missing)
+        return self._value_of(outcome, collection, key, options)
+
+    # -- finding -----------------------------------------------------------------------
+
+    async def _find(
+        self, collection: Collection, key: str, options: ComputeOptions
+    ) -> Entry | Missing:
+        """Return the entry, whose value has been seen to load, or why it is missing."""
+        ended = self._computing.ended
+        entry = None
+        try:
+            entry = (await self.read(collection, (key,)))[0]
+            if entry is None:
+                return Missing(ended)
+            if entry.codec != self._tag and self._is_stale(entry):
+                return Missing(ended, entry.version, entry)
+            self._load(entry, collection, key, options)
+        except KvwrapError as error:
+            return self._missing_after(error, entry, ended, options)
+        return entry
+
+    def _missing_after(
+        self, error: KvwrapError, entry: Entry | None, ended: int, options: ComputeOptions
+    ) -> Missing:
+        """Return why a value is computed after reading it failed, or raise the error.
+
+        Args:
+            error: The failure.
+            entry: What was read, if that is known.
+            ended: Number of computations that had ended before.
+            options: The options, which decide.
+        """
+        if isinstance(error, INVALID):
+            if not options.computes_invalid:
+                raise error
+            self._computing.counts.invalid += 1
+            return Missing(ended, None if entry is None else entry.version)
+        if not options.computes_on_error:
+            raise error
+        self._note_failure("read", error)
+        return Missing(ended)
+
+    def _load(self, entry: Entry, collection: Collection, key: str, options: ComputeOptions) -> Any:
+        value = self._to_value(entry, collection, key)
+        return value if options.load is None else options.load(value, key, collection)
+
+    def _value_of(
+        self,
+        outcome: Entry | Product,
+        collection: Collection,
+        key: str,
+        options: ComputeOptions,
+    ) -> Any:
+        """Return the value of an outcome; each caller gets its own, if the result is an entry."""
+        if isinstance(outcome, Entry):
+            if outcome.codec != self._tag and self._is_stale(outcome):
+                self._computing.counts.stale_served += 1
+            return self._load(outcome, collection, key, options)
+        if outcome.entry is None:
+            return outcome.value
+        return self._load(outcome.entry, collection, key, options)
+
+    # -- computing ---------------------------------------------------------------------
+
+    def _product(
+        self, value: Any, collection: Collection, key: str, options: ComputeOptions
+    ) -> Product:
+        """Return the product of a factory's result."""
+        if options.keep is not None and not options.keeps(value):
+            return Product(value)
+        now = self.clock.time()
+        ttl = options.ttl(value) if callable(options.ttl) else options.ttl
+        expires_at = expiry(now, ttl)
+        plain = value if options.dump is None else options.dump(value, key, collection)
+        try:
+            entry = self._to_entry(plain, expires_at, now, collection, key)
+        except KvwrapError as error:
+            if not options.computes_on_error:
+                raise
+            return Product(value, refusal=error)
+        if options.stale_ttl is not None:
+            entry = with_stale_part(entry, options.stale_ttl)
+        return Product(value, entry)
+
+    async def _outcome(
+        self,
+        collection: Collection,
+        key: str,
+        produce: Callable[[], Awaitable[Product | Failed]],
+        options: ComputeOptions,
+        missing: Missing,
+    ) -> Entry | Product:
+        """Compute a missing value, or return the stale entry if that fails or takes too long."""
+        compute = partial(self._compute, collection, key, produce, options, missing)
+        if missing.stale is None or options.soft_timeout is None:
+            return await compute()
+        name = (collection, key)
+        refresh = self._refreshes.begin(name, compute, joins=not self._is_contextual)
+        if not await refresh.ends_by(options.soft_timeout):
+            computation = self._computing.get(name)
+            is_changed = computation is not None and computation.is_overtaken
+            if not is_changed and live(missing.stale, self.clock.time()) is not None:
+                return missing.stale
+        outcome: Entry | Product = await refresh.outcome()
+        return outcome
+
+    async def _compute(
+        self,
+        collection: Collection,
+        key: str,
+        produce: Callable[[], Awaitable[Product | Failed]],
+        options: ComputeOptions,
+        missing: Missing,
+    ) -> Entry | Product:
+        """Compute a missing value when it is this call's turn, and store it."""
+        name, computing = (collection, key), self._computing
+        deadlock = partial(self._deadlock, collection, key)
+        hold = self._locks.hold(name, shares_errors=not self._is_contextual, deadlock=deadlock)
+        async with hold as shared:
+            if shared is not None:
+                outcome: Entry | Product = shared.value
+                return outcome
+            if hold.has_waited or computing.ended != missing.ended:
+                found = await self._find(collection, key, options)
+                if isinstance(found, Entry):
+                    return found
+                missing = found
+            computation = computing.begin(name)
+            try:
+                outcome = await self._produce(computation, produce, missing)
+                if isinstance(outcome, Product):
+                    await self._store(computation, outcome, name, options, missing)
+            finally:
+                computing.end(name, computation)
+                if computation.is_overtaken:
+                    hold.shares_errors = False
+            if not computation.is_overtaken and not self._is_contextual:
+                hold.share(outcome)
+            return outcome
+
+    async def _produce(
+        self,
+        computation: Computation,
+        produce: Callable[[], Awaitable[Product | Failed]],
+        missing: Missing,
+    ) -> Entry | Product:
+        """Return the product, or the stale entry if the factory fails."""
+        computing = self._computing
+        product = await produce()
+        if isinstance(product, Product):
+            computing.counts.computed += 1
+            return product
+        computing.counts.failed += 1
+        stale = live(missing.stale, self.clock.time())
+        if stale is None or computation.is_overtaken:
+            raise product.error
+        computing.warn(
+            "factory",
+            "%s: a factory failed, and the value from before is used: %s",
+            self.name,
+            type(product.error).__name__,
+        )
+        return stale
+
+    async def _store(
+        self,
+        computation: Computation,
+        product: Product,
+        name: tuple[Collection, str],
+        options: ComputeOptions,
+        missing: Missing,
+    ) -> None:
+        """Store a product, unless its key was changed meanwhile."""
+        counts = self._computing.counts
+        if product.refusal is not None:
+            self._note_failure("write", product.refusal)
+        elif product.entry is None:
+            counts.not_kept += 1
+        elif computation.is_overtaken:
+            counts.overtaken += 1
+        else:
+            collection, key = name
+            computation.begin_write()
+            try:
+                is_stored = await self._write_result(
+                    collection, key, product.entry, missing.expected
+                )
+            except KvwrapError as error:
+                if not options.computes_on_error:
+                    raise
+                self._note_failure("write", error)
+                return
+            finally:
+                computation.end_write()
+            if is_stored:
+                counts.stored += 1
+            else:  # by another process
+                counts.overtaken += 1
+                computation.is_overtaken = True
+
+    async def _write_result(
+        self, collection: Collection, key: str, entry: Entry, expected: Expected
+    ) -> bool:
+        if expected is None or self._condition_costs or not self._compares:
+            return (await self.write(collection, (key,), (entry,)))[0]
+        try:
+            return (await self.write(collection, (key,), (entry,), (expected,)))[0]
+        except (ValueTooLarge, InvalidValue):
+            # A layer that drops such values instead must raise if there is a condition.
+            return (await self.write(collection, (key,), (entry,)))[0]
+
+    def _note_failure(self, operation: str, error: KvwrapError) -> None:
+        self._computing.counts.store_failures += 1
+        self._computing.warn(
+            operation,
+            "%s: a value was computed without caching it, because the %s failed: %s",
+            self.name,
+            operation,
+            error,
+        )

@@ -1,0 +1,91 @@
+"""The options of `get_or_put` and of cached functions, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kvwrap.core.primitives import Collection
+from kvwrap.core.ttl import TTL, checked_ttl
+from kvwrap.core.validation import checked_call, checked_seconds
+from kvwrap.errors import ConfigurationError
+
+Conversion = Callable[[Any, str, Collection], Any]
+"""A function of a value, its key and its collection that returns the value in another form."""
+
+
+class ComputeOptions(msgspec.Struct, frozen=True):
+    """How a value is computed, stored and kept.
+
+    Attributes:
+        ttl: The ttl of a result, or a function that returns it for a result.
+        keep: Returns True for a result to store; `None` stores all.
+        computes_on_error: True if a store that fails costs only the caching.
+        computes_invalid: True if a stored value that cannot be read is computed again.
+        stale_ttl: Seconds for which a value is kept after its ttl.
+        soft_timeout: Seconds for which a caller that has a stale value waits.
+        dump: Converts a result to what is stored.
+        load: Converts a stored value to a result.
+    """
+
+    ttl: Any = None
+    keep: Callable[[Any], bool] | None = None
+    computes_on_error: bool = False
+    computes_invalid: bool = False
+    stale_ttl: float | None = None
+    soft_timeout: float | None = None
+    dump: Conversion | None = None
+    load: Conversion | None = None
+
+    def keeps(self, value: Any) -> bool:
+        """Return what `keep` says of a result."""
+        kept = True if self.keep is None else self.keep(value)
+        if not isinstance(kept, bool):
+            if hasattr(kept, "close"):
+                kept.close()  # a coroutine, which would warn that nothing awaited it
+            raise ConfigurationError(
+                f"`keep` must be a function that returns True or False; got {type(kept).__name__}"
+            )
+        return kept
+
+    def converted(self, dump: Conversion, load: Conversion) -> ComputeOptions:
+        """Return these options for a view whose values have another form."""
+        return msgspec.structs.replace(self, dump=dump, load=load)
+
+
+def checked_options(
+    ttl: Any = None,
+    keep: Any = None,
+    on_error: object = "raise",
+    on_invalid: object = "raise",
+    stale_ttl: TTL | None = None,
+    soft_timeout: object = None,
+) -> ComputeOptions:
+    """Return the options; see `ComputedMethods.get_or_put`.
+
+    Raises:
+        InvalidTTL: `ttl` or `stale_ttl` is invalid.
+        ConfigurationError: Another option is.
+    """
+    if ttl is not None and not callable(ttl):
+        ttl = checked_ttl(ttl)
+    for name, choice in (("on_error", on_error), ("on_invalid", on_invalid)):
+        if choice not in ("raise", "compute"):
+            raise ConfigurationError(f"`{name}` must be 'raise' or 'compute'; got {choice!r}")
+    if soft_timeout is not None:
+        if stale_ttl is None:
+            raise ConfigurationError(
+                "`soft_timeout` needs `stale_ttl`: without it there is no value to return instead "
+                "of waiting"
+            )
+        soft_timeout = checked_seconds(soft_timeout, "soft_timeout")
+    return ComputeOptions(
+        ttl,
+        checked_call(keep, "keep"),
+        on_error == "compute",
+        on_invalid == "compute",
+        None if stale_ttl is None else checked_ttl(stale_ttl),
+        soft_timeout,
+    )

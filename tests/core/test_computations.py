@@ -1,0 +1,287 @@
+"""What changes a key while its value is computed wins, in every order in which calls are served."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from kvwrap import Capability, MemoryStore, SQLiteStore, stack
+from kvwrap.stores.redis import RedisStore
+from tests.layers.interleaving import GatedStore, World, every_order, some_orders
+
+EVERY_CHANGE = {
+    "put": lambda store: store.put("k", "put"),
+    "put_many": lambda store: store.put_many(["j", "k"], ["put", "put"]),
+    "put_if_absent": lambda store: store.put_if_absent("k", "put"),
+    "compare_and_put": lambda store: store.compare_and_put("k", "put", 1),
+    "delete": lambda store: store.delete("k"),
+    "delete_many": lambda store: store.delete_many(["j", "k"]),
+    "delete_where": lambda store: store.delete_where(prefix="k"),
+    "pop": lambda store: store.pop("k"),
+    "expire": lambda store: store.expire("k", 5),
+    "move from": lambda store: store.move("k", "j"),
+    "move to": lambda store: store.move("other", "k"),
+    "destroy_collection": lambda store: store.destroy_collection(None),
+    "destroy": lambda store: store.destroy(),
+}
+
+
+class Computing(World):
+    """One that computes a value from a source, and one that changes the source and the key.
+
+    Args:
+        change: The change of the key.
+        stale: True if there is a stale value in the beginning.
+        compares: False to take the ability to compare from the store.
+        readers: How many compute.
+        before: The calls that wait before they take effect.
+        after: The calls that wait afterwards.
+    """
+
+    def __init__(
+        self,
+        change: str,
+        *,
+        stale: bool = False,
+        compares: bool = True,
+        readers: int = 1,
+        before: str = "read write remove drop",
+        after: str = "read write remove drop",
+    ) -> None:
+        super().__init__()
+        self.change = change
+        self.stale = stale
+        self.readers = readers
+        self.store = GatedStore(self.stage, "store", before, after)
+        if not compares:
+            self.store.capabilities -= {Capability.COMPARE_AND_PUT}
+        self.source = "old"
+        self.begun = asyncio.Event()
+        self.compares = compares
+
+    async def begin(self) -> None:
+        self.stage.is_open = True
+        await self.store.put("other", "moved")
+        if self.stale:
+            await self.store.get_or_put("k", lambda: "stale", ttl=1e-3, stale_ttl=1e6)
+            await asyncio.sleep(2e-3)
+        self.stage.is_open = False
+
+    async def factory(self) -> str:
+        value = self.source
+        self.begun.set()
+        await self.stage.gate("factory")
+        return value
+
+    async def compute(self) -> str:
+        value: str = await self.store.get_or_put("k", self.factory, ttl=60, stale_ttl=60)
+        return value
+
+    async def reader(self) -> None:
+        assert await self.compute() in ("old", "new", "put", "moved")
+
+    async def writer(self) -> None:
+        if not self.compares:
+            await self.begun.wait()
+        self.source = "new"
+        await EVERY_CHANGE[self.change](self.store)
+        # From now on nobody must get, or leave, what was computed from the old source.
+        assert await self.compute() != "old"
+
+    def actors(self) -> Any:
+        readers = {f"reader{number}": self.reader for number in range(self.readers)}
+        return {**readers, "writer": self.writer}
+
+    async def end(self) -> None:
+        assert await self.store.get("k") != "old"
+        assert await self.compute() != "old"
+        if self.change == "put":
+            assert await self.store.get("k") == "put"
+        assert self.store.idle
+
+
+@pytest.mark.parametrize("change", ["put", "delete"])
+@pytest.mark.parametrize("stale", [False, True])
+async def test_every_order_of_one_change(change: str, stale: bool) -> None:
+    def make() -> World:
+        return Computing(change, stale=stale, before="read write remove", after="write remove")
+
+    assert await every_order(make, at_most=100_000) > 20
+
+
+@pytest.mark.parametrize("change", EVERY_CHANGE)
+async def test_every_change_overtakes(change: str) -> None:
+    store = MemoryStore()
+    await store.put("other", "moved")
+
+    async def factory() -> str:
+        await EVERY_CHANGE[change](store)
+        return "computed"
+
+    assert await store.get_or_put("k", factory) == "computed"
+    assert store.computations.overtaken == 1
+    assert await store.get("k") in (None, "put", "moved")
+
+
+REPLACING = [
+    name for name in EVERY_CHANGE if name not in ("put_if_absent", "compare_and_put", "expire")
+]
+
+
+@pytest.mark.parametrize("change", REPLACING)
+async def test_some_orders_of_every_change(change: str) -> None:
+    await some_orders(lambda: Computing(change, readers=2), seed=1, count=150)
+    await some_orders(lambda: Computing(change, readers=2, stale=True), seed=2, count=50)
+
+
+@pytest.mark.parametrize("change", ["put", "delete", "destroy"])
+async def test_a_store_that_cannot_compare(change: str) -> None:
+    await some_orders(lambda: Computing(change, compares=False), seed=3, count=150)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "layers"])
+async def test_real_backends(kind: str, tmp_path: Any, redis_url: str, request: Any) -> None:
+    store: Any = {
+        "sqlite": lambda: SQLiteStore(tmp_path / "store.db"),
+        "redis": lambda: RedisStore(redis_url, namespace=request.node.name),
+        "layers": lambda: (
+            stack()
+            .read_through(MemoryStore(), ttl=60)
+            .compress(min_size=0)
+            .coalesce()
+            .over(SQLiteStore(tmp_path / "store.db"))
+        ),
+    }[kind]()
+    rng = random.Random(1)
+    async with store:
+        for number in range(60):
+            key, source, begun = f"k{number}", ["old"], asyncio.Event()
+
+            async def factory(source: list[str] = source, begun: asyncio.Event = begun) -> str:
+                value = source[0]
+                begun.set()
+                await asyncio.sleep(rng.random() * 0.002)
+                return value
+
+            first = asyncio.create_task(store.get_or_put(key, factory))
+            await begun.wait()
+            await asyncio.sleep(rng.random() * 0.003)
+            source[0] = "new"
+            if number % 2:
+                await store.put(key, "new")
+            else:
+                await store.delete(key)
+            assert await store.get(key) in (None, "new")
+            assert await first in ("old", "new")
+            assert await store.get_or_put(key, factory) == "new"
+            assert await store.get(key) == "new"
+
+
+async def test_another_process_that_puts_meanwhile_wins():
+    base = MemoryStore()
+    store = stack().compress().over(base)
+    other = stack().compress().over(base)
+
+    async def factory():
+        await other.put("k", "theirs")
+        return "ours"
+
+    async def waits():
+        return await store.get_or_put("k", lambda: "third")
+
+    first = asyncio.create_task(store.get_or_put("k", factory))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(waits())
+    assert await first == "ours"
+    assert await second == "theirs"
+    assert await store.get("k") == "theirs"
+    assert store.computations.overtaken == 1
+
+
+async def test_a_factory_that_puts_its_own_key():
+    store = MemoryStore()
+
+    async def factory():
+        await store.put("k", "put")
+        return "computed"
+
+    assert await store.get_or_put("k", factory) == "computed"
+    assert await store.get("k") == "put"
+    assert store.computations.overtaken == 1
+    assert store.computations.stored == 0
+
+
+async def test_those_who_wait_share_what_is_not_stored():
+    store, calls, go = MemoryStore(), [], asyncio.Event()
+
+    async def factory():
+        calls.append(1)
+        await go.wait()
+        return object
+
+    def call():
+        return store.get_or_put("k", factory, keep=lambda value: False)
+
+    tasks = [asyncio.create_task(call()) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    tasks[3].cancel()
+    go.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert outcomes.count(object) == 19
+    assert len(calls) == 1
+    assert await call() is object
+    assert len(calls) == 2
+    assert store.idle
+
+
+async def test_those_who_come_after_a_change_do_not_share():
+    store, go = MemoryStore(), asyncio.Event()
+    source = ["old"]
+
+    async def factory():
+        value = source[0]
+        await go.wait()
+        if value == "old":
+            raise LookupError(value)
+        return value
+
+    first = asyncio.create_task(store.get_or_put("k", factory))
+    await asyncio.sleep(0.01)
+    source[0] = "new"
+    await store.delete("k")
+    second = asyncio.create_task(store.get_or_put("k", factory))
+    await asyncio.sleep(0.01)
+    go.set()
+    with pytest.raises(LookupError):
+        await first
+    assert await second == "new"
+
+
+async def test_a_change_of_another_key_or_collection_overtakes_nothing():
+    store = MemoryStore()
+
+    async def factory():
+        await store.put("other", 1)
+        await store.delete("k", collection="c")
+        await store.destroy_collection("c")
+        return 1
+
+    await store.get_or_put("k", factory)
+    assert await store.get("k") == 1
+    assert store.computations.stored == 1
+
+
+async def test_a_miss_reads_once():
+    calls = []
+
+    class Counting(MemoryStore):
+        async def read(self, collection, keys):
+            calls.append(keys)
+            return await super().read(collection, keys)
+
+    store = Counting()
+    await store.get_or_put("k", lambda: 1)
+    assert len(calls) == 1
