@@ -84,6 +84,8 @@ def test_every_line_of_a_report() -> None:
     assert str(report).splitlines()[-1] == failed
     assert "not needed" not in str(report)
     assert report.collections["users"].seen == 0
+    report.names = {}  # no layer of the stack encrypts
+    assert "unencrypted" not in str(report)
     nothing = "entries       0 seen, 0 rewritten, 0 current, 0 gone meanwhile, 0 failed"
     assert str(Report(complete=True)) == nothing
 

@@ -32,6 +32,19 @@ async def test_entries_of_other_prefixes_are_not_touched(backend: Callable[[], S
     assert await others.get("k", collection="x") == {"n": 1}
 
 
+async def test_several_layers_that_rename_are_followed_in_their_order() -> None:
+    renaming = stack().prefix_key("a:").prefix_key("b:").prefix_collection("c-")
+    base = MemoryStore()
+    await renaming.encrypt(OLD).over(base).put_many(["k", "other"], [1, 2], collection="users")
+    store = renaming.encrypt(NEW).over(base)
+    report = await rewrite(store, collections=["users"], prefix="k")
+    assert (report.seen, report.rewritten, report.gone) == (1, 1, 0)
+    assert report.collections["users"].rewritten == 1
+    retired = renaming.encrypt(NEW.retired("old")).over(base)
+    assert await retired.get("k", collection="users") == 1
+    assert (await rewrite(store)).keys == {"new": 2}
+
+
 async def test_only_the_named_collections_are_rewritten() -> None:
     base = MemoryStore()
     await fill(stack().prefix_collection("app-").encrypt(OLD).over(base), 10)

@@ -123,6 +123,53 @@ async def test_every_layer_names_the_callers_keys_that_succeeded(name: str) -> N
         assert set(error.succeeded) < set(KEYS)
 
 
+class Refuses(Passthrough):
+    """A layer that refuses every change, once it is told to."""
+
+    told = False
+
+    async def _change(self, primitive: str, *arguments: Any) -> Any:
+        if self.told:
+            raise _NotAgain("by the test")
+        return await getattr(self.inner, primitive)(*arguments)
+
+    def write(self, *arguments: Any) -> Any:
+        return self._change("write", *arguments)
+
+    def remove(self, *arguments: Any) -> Any:
+        return self._change("remove", *arguments)
+
+    def touch(self, *arguments: Any) -> Any:
+        return self._change("touch", *arguments)
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - LATER - {"read_only"}))
+async def test_the_error_of_a_single_key_names_none(name: str) -> None:
+    clock = ManualClock()
+    layers: Stack = CASES[name](clock)
+    keys = KEYS[:6]  # a layer may keep some of them in other stores
+    async with (layers + stack(Refuses())).over(MemoryStore(clock=clock)) as store:
+        await store.put_many(keys, [1] * 6, collection="there")
+        version = [await store.get_versioned(key, collection="there") for key in keys]
+        store.find(Refuses).told = True
+        refused = 0
+        for key, found in zip(keys, version, strict=True):
+            assert found is not None
+            for call in (
+                store.put(key, 2, collection="there"),
+                store.put_if_absent(f"{key} new", 2, collection="there"),
+                store.compare_and_put(key, 2, found.version, collection="there"),
+                store.expire(key, 50, collection="there"),
+                store.delete(key, collection="there"),
+            ):
+                try:
+                    await call
+                except _NotAgain as error:
+                    refused += 1
+                    assert error.succeeded is None
+        assert refused > 0
+
+
 class _NotAgain(KvwrapError):
     """An error that is not the backend's, so that no layer recovers from it."""
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from kvwrap import CorruptEntry, MemoryStore, Store, StoreUnavailable, ValueTooLarge, stack
+from kvwrap.core import codec
+from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT
 from kvwrap.layers.chaos import Chaos
 from kvwrap.layers.replication import Replication
@@ -54,6 +56,25 @@ async def test_what_only_the_first_replica_took_is_not_acknowledged(
     replicas[1].down = True
     with pytest.raises(ValueTooLarge):
         await store.put_if_absent("n", 5)
+
+
+async def test_a_repeated_write_is_acknowledged_once_a_quorum_has_it(
+    replicas: list[FaultyStore],
+) -> None:
+    store = over(replicas, write_quorum=3)
+    entries = [Entry(b"1", codec.JSON, 1.0, None, version) for version in (5, 6)]
+    refuse_writes(*replicas[1:])
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="of 3 replicas took the write"):
+            await store.write(None, ["n"], entries[:1], [ABSENT])
+    accept_writes(replicas[1])
+    with pytest.raises(StoreUnavailable, match="2 of 3 replicas took the write"):
+        await store.write(None, ["m", "n"], entries[::-1], [ABSENT, ABSENT])
+    accept_writes(replicas[2])
+    assert await store.write(None, ["m", "n"], entries[::-1], [ABSENT, ABSENT]) == [True, True]
+    for replica in replicas:
+        kept = await replica.read(None, ["n", "m"])
+        assert [entry.version for entry in kept if entry is not None] == [5, 6]
 
 
 async def test_a_batch_that_is_refused_lists_what_a_quorum_has(
