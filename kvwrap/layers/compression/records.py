@@ -233,7 +233,7 @@ class DictionaryStore:
             try:
                 body = self._zstd.decompress(entry.body, _MAX_RECORD_SIZE)
                 record = msgspec.msgpack.decode(body, type=kind)
-            except (CorruptEntry, msgspec.MsgspecError, UnicodeDecodeError):
+            except (CorruptEntry, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 problem = "it was altered or truncated"
             else:
                 own_key = key

@@ -10,6 +10,9 @@ from kvwrap.stores.redis.keys import pattern
 from kvwrap.stores.redis.scripts import PAGE, RANGE, Script
 from kvwrap.stores.redis.server import Server
 
+MOST_REPEATED = 1000
+"""Positions that a scan may meet again: a server that resizes its table goes back a few."""
+
 
 class Scan:
     """A position in an enumeration of keys, which is also the cursor of a listing.
@@ -21,6 +24,8 @@ class Scan:
         position: Cursor of Redis's SCAN command; b"0" at the beginning.
         is_complete: True after the last step.
         seen: Names that earlier pages contain, since SCAN may return a name several times.
+        visited: The positions so far.
+        repeated: How many steps led to one of them.
         page: The page that begins here; None before it is read.
     """
 
@@ -28,12 +33,15 @@ class Scan:
         self.position = b"0"
         self.is_complete = False
         self.seen: set[bytes] = set()
+        self.visited: set[bytes] = set()
+        self.repeated = 0
         self.page: Page | None = None
 
     def copy(self) -> Scan:
         """Return another scan at the same position, to take the next step with."""
         scan = Scan()
-        scan.position, scan.seen = self.position, self.seen
+        scan.position, scan.seen, scan.visited = self.position, self.seen, self.visited
+        scan.repeated = self.repeated
         return scan
 
     async def step(
@@ -100,6 +108,10 @@ class Scan:
             raise server.wrong_answer()
         self.position, found = step
         self.is_complete = self.position == b"0"
+        self.repeated += self.position in self.visited
+        self.visited.add(self.position)
+        if self.repeated > MOST_REPEATED:
+            raise server.endless_scan()
         return found
 
 

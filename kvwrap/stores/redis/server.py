@@ -261,6 +261,14 @@ class Server:
             store=self._store,
         )
 
+    def endless_scan(self) -> StoreUnavailable:
+        """Return the error for a scan that goes round in circles."""
+        return StoreUnavailable(
+            f"Redis at {self._address} must end a SCAN, and its cursors come again and again: "
+            "check that this is a server of Redis, and what is between",
+            store=self._store,
+        )
+
     def _translate(self, error: Exception, **context: Any) -> KvwrapError:
         return translate_error(error, self._address, store=self._store, **context)
 

@@ -184,9 +184,11 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def translate_error(
-    error: sqlite3.Error, path: str, timeout: float, *, store: str
-) -> StoreUnavailable:
+DAMAGE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the module raises for a damaged file, whose own text may be in the error's."""
+
+
+def translate_error(error: Exception, path: str, timeout: float, *, store: str) -> StoreUnavailable:
     """Return the error to raise for an error of SQLite, which is to be its cause."""
     # The error is shown by its name, since the text of some quotes what is stored.
     name = getattr(error, "sqlite_errorname", type(error).__name__)
@@ -221,12 +223,12 @@ def translate_error(
     )
 
 
-def _code_of(error: sqlite3.Error) -> int:
+def _code_of(error: Exception) -> int:
     """Return SQLite's primary error code; 0 for errors of the Python module itself."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: Exception) -> bool:
     """Return True if another transaction held a lock."""
     return _code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

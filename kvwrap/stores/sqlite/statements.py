@@ -37,6 +37,11 @@ _SQL: Final = {
     # The upper bound of a range may be an empty blob, which comes after all texts.
     "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < ? AND {live} "
     "ORDER BY key LIMIT ?",
+    # Where a name is not UTF-8, which another program has written: reading text would fail.
+    "key_blobs": "SELECT CAST(key AS BLOB) FROM {t} WHERE collection = ? AND key >= ? AND key < ? "
+    "AND {live} ORDER BY key",
+    "collection_blobs": "SELECT DISTINCT CAST(collection AS BLOB) FROM {t} "
+    "WHERE {live} AND typeof(collection) = 'text' ORDER BY collection",
     # Jumps from one collection's name to the next, without reading all their keys. Blobs, which
     # no store of this class writes as names, come after all texts.
     "collections": "WITH RECURSIVE names (name) AS (SELECT min(collection) FROM {t} UNION ALL "

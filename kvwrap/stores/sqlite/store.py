@@ -18,6 +18,7 @@ from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.stores.shared import urls
 from kvwrap.stores.sqlite.connections import (
+    DAMAGE,
     MEMORY,
     ConnectionThread,
     checked_path,
@@ -150,7 +151,7 @@ class SQLiteStore(Store):
     ) -> T:
         try:
             return await thread.run(function, *args)
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise translate_error(error, self._path, self._timeout, store=self.name) from error
 
     async def _run_read(self, function: Callable[..., T], *args: object) -> T:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Final
 
@@ -13,6 +14,7 @@ from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.stores.sqlite.connections import DAMAGE
 from kvwrap.stores.sqlite.statements import is_table_name, statements
 
 _KEYS_PER_SELECT: Final = 512
@@ -203,15 +205,25 @@ class Table:
         first, end = _bounds(key_range)
         if isinstance(cursor, str):
             first = cursor
-        names = (collection or "", first, end, self._now(), PAGE_SIZE)
-        rows = connection.execute(self._sql["keys"], names)
-        keys = [key for (key,) in rows]
-        return Page(keys, keys[-1] + "\0" if len(keys) == PAGE_SIZE else None)
+        names = (collection or "", first, end, self._now())
+        try:
+            keys = [key for (key,) in connection.execute(self._sql["keys"], (*names, PAGE_SIZE))]
+        except DAMAGE:
+            keys = _texts(connection.execute(self._sql["key_blobs"], names), PAGE_SIZE)
+        if len(keys) < PAGE_SIZE:
+            return Page(keys, None)
+        if keys[-1] < first:  # from here a listing would never end
+            raise sqlite3.DatabaseError("the keys are not in order")
+        return Page(keys, keys[-1] + "\0")
 
     def list_collections(self, connection: sqlite3.Connection) -> list[Collection]:
         """List the collections that have a live entry."""
-        rows = connection.execute(self._sql["collections"], (self._now(),))
-        return [name or None for (name,) in rows]
+        try:
+            rows = connection.execute(self._sql["collections"], (self._now(),))
+            return [name or None for (name,) in rows]
+        except DAMAGE:
+            blobs = connection.execute(self._sql["collection_blobs"], (self._now(),))
+            return [name or None for name in _texts(blobs)]
 
     def count_range(
         self, connection: sqlite3.Connection, collection: Collection, key_range: KeyRange
@@ -258,6 +270,17 @@ def to_signed(version: int) -> int | None:
     if not 0 <= version < 1 << 64:
         return None
     return version - (1 << 64) if version >> 63 else version
+
+
+def _texts(rows: Iterable[tuple[bytes]], most: int | None = None) -> list[str]:
+    """Return the names that are UTF-8, as all that a store of this class writes; up to `most`."""
+    names: list[str] = []
+    for (data,) in rows:
+        with suppress(UnicodeDecodeError):
+            names.append(data.decode())
+        if len(names) == most:
+            break
+    return names
 
 
 def _bounds(key_range: KeyRange) -> tuple[str, str | bytes]:

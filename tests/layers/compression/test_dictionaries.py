@@ -192,9 +192,13 @@ async def test_a_broken_record_is_corrupt(base: MemoryStore) -> None:
     plain = Entry(b"plain", codec.BYTES, 0.0, None, 5)
     truncated = two.with_body(two.body[:-3], two.codec)
     other = two.with_body(two.body, codec.ZSTD + codec.JSON)
+    nested = two.with_body(
+        zstandard.compress(b"\x82\xa7unknown" + b"\x91" * 5000 + b"\x90"), two.codec
+    )
     for broken, problem in (
         (one, "belongs to the key"),
         (truncated, "altered or truncated"),
+        (nested, "altered or truncated"),
         (plain, "it is bytes"),
         (other, "it is zstd over JSON"),
     ):

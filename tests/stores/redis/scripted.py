@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ class ScriptedServer:
         failures: Number of commands that get the error; the later ones get none.
         connections: Number of connections opened so far.
         killed: Number of connections that it was told to kill.
+        script: Gives the answer to each script that the store runs.
         port: Its port.
     """
 
@@ -25,6 +27,7 @@ class ScriptedServer:
         self.failures = 0
         self.connections = 0
         self.killed = 0
+        self.script: Callable[[], bytes] = lambda: b":1\r\n"
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -87,4 +90,4 @@ class ScriptedServer:
             return f"-{self.error}\r\n".encode()
         if name == b"MGET":
             return b"*%d\r\n" % (len(command) - 1) + b"$-1\r\n" * (len(command) - 1)
-        return b":1\r\n" if name == b"EVALSHA" else b"+OK\r\n"
+        return self.script() if name == b"EVALSHA" else b"+OK\r\n"

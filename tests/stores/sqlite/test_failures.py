@@ -129,3 +129,38 @@ async def test_two_tables_of_a_file_are_two_stores(file: Path) -> None:
         assert await one.destroy() is True
         assert await one.destroy() is False
         assert await two.get("a") == 2
+
+
+async def test_names_that_are_not_text_are_in_no_listing(file: Path) -> None:
+    """No key has such a name, so nothing else of kvwrap meets them either."""
+    keys = [f"k{number:04}" for number in range(1200)]
+    async with SQLiteStore(file) as store:
+        await store.put_many(keys, [0] * len(keys))
+        await store.put_many(keys[:3], [0] * 3, collection="c")
+        with contextlib.closing(sqlite3.connect(file)) as other, other:
+            for number in range(0, 1200, 100):
+                name = f"k{number:04}".encode() + b"\xff"
+                other.execute(
+                    "INSERT INTO kvwrap VALUES ('', CAST(? AS TEXT), NULL, 1, x'00')", (name,)
+                )
+            other.execute("INSERT INTO kvwrap VALUES (CAST(x'64ff' AS TEXT), 'k', NULL, 1, x'00')")
+            other.execute("INSERT INTO kvwrap VALUES ('', x'6b30ff', NULL, 1, x'00')")
+        assert await store.keys() == keys
+        assert [key async for key in store.scan(prefix="k00")] == keys[:100]
+        assert await store.collections() == ["c"]
+        assert [key async for key, _ in store.items()] == keys
+        assert await store.destroy() is True
+        assert await store.collections() == []
+
+
+async def test_text_in_the_schema_that_is_damaged_is_an_error_of_kvwrap(file: Path) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("k", 1)
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = file.read_bytes().replace(b"CREATE TABLE kvwrap", b"CREATE TABLE kv\xe3rap")
+    file.write_bytes(data.replace(b"kvwrap_expires_at ON", b"kv\xe3rap_expires_at ON"))
+    store = SQLiteStore(file)
+    with pytest.raises(StoreUnavailable):
+        await store.get("k")
+    await store.close()
