@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import perf_counter
 
 import redis.asyncio
 
@@ -40,7 +41,7 @@ async def rows() -> AsyncIterator[Row]:
 
                 await asyncio.gather(*(task(start) for start in range(TASKS)))
 
-            measured = await pair(ours, theirs, TASKS * 40, TASKS * 20)
+            measured = await pair(ours, theirs, TASKS * 40, TASKS * 20, perf_counter)
         await client.aclose()
     times = 1 / measured.ratio
     yield Row(

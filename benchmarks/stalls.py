@@ -31,16 +31,52 @@ async def putting_after_expiry() -> Prepared:
     return lambda: store.put("key", {"number": 1}, collection="c", ttl=60)
 
 
+async def putting_many() -> Prepared:
+    """Prepare one `put_many` of 100,000 keys."""
+    store = MemoryStore()
+    return lambda: store.put_many(NAMES, VALUES, collection="c", ttl=60)
+
+
 async def getting_many() -> Prepared:
     """Prepare one `get_many` of 100,000 keys."""
     store, _ = await filled()
     return lambda: store.get_many(NAMES, collection="c")
 
 
+async def deleting_many() -> Prepared:
+    """Prepare one `delete_many` of 100,000 keys."""
+    store, _ = await filled(ttl=60)
+    return lambda: store.delete_many(NAMES, collection="c")
+
+
+async def listing() -> Prepared:
+    """Prepare one `keys` of 100,000 keys."""
+    store, _ = await filled()
+    return lambda: store.keys("c")
+
+
+async def culling() -> Prepared:
+    """Prepare one `cull` of 100,000 expired entries."""
+    store, clock = await filled(ttl=60)
+    clock.advance(60)
+    return store.cull
+
+
+async def destroying() -> Prepared:
+    """Prepare one `destroy` of 100,000 entries."""
+    store, _ = await filled(ttl=60)
+    return store.destroy
+
+
 async def rows() -> AsyncIterator[Row]:
     """Measure the calls that once stalled the loop for longest."""
     for name, prepare, before in (
         ("one put after 100,000 entries expired: stall", putting_after_expiry, "159 ms"),
+        ("`MemoryStore`: `put_many` of 100,000: stall", putting_many, ""),
         ("`MemoryStore`: `get_many` of 100,000: stall", getting_many, ""),
+        ("`MemoryStore`: `delete_many` of 100,000: stall", deleting_many, ""),
+        ("`MemoryStore`: `keys` of 100,000: stall", listing, ""),
+        ("`MemoryStore`: `cull` of 100,000: stall", culling, ""),
+        ("`MemoryStore`: `destroy` of 100,000: stall", destroying, ""),
     ):
         yield absolute(name, await median_stall(prepare), 10, "ms", before)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 STORES = {
-    "memory": "kvwrap.stores.memory:MemoryStore",
+    "memory": "kvwrap.stores.memory.store:MemoryStore",
     "null": "kvwrap.stores.null:NullStore",
     "redis": "kvwrap.stores.redis.store:RedisStore",
     "rediss": "kvwrap.stores.redis.store:RedisStore",

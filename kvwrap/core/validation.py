@@ -66,6 +66,11 @@ def checked_keys(keys: Iterable[str]) -> list[str]:
         raise InvalidBatch(
             f"`keys` must be a sequence of keys, such as ['a', 'b']; got {type(keys).__name__}"
         ) from None
+    if set(map(type, batch)) <= {str} and all(batch):
+        # The common case, decided for all keys at once: a large batch is checked in one go.
+        text = "".join(batch)
+        if text.isascii() and RESERVED not in text:
+            return batch
     for index, key in enumerate(batch):
         if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             batch[index] = checked_key(key)

@@ -146,7 +146,7 @@ async def test_copies_that_could_not_be_dropped_are_not_served(far: Far, change:
     store = over(far, near)
     await store.put_many(["a", "b"], [1, 2])
     await store.get_many(["a", "b"])
-    near.failing = frozenset({"remove", "drop", "drop_all"})
+    near.failing = frozenset({"remove", "drop_range", "drop", "drop_all"})
     await EVERYTHING_CHANGES[change](store)
     assert counts(store).near_failures == 1
     near.failing = frozenset()

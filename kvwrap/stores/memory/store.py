@@ -1,0 +1,230 @@
+"""Entries in the memory of this process, and the limits on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import merge
+from itertools import islice, repeat
+from typing import Self, TypeVar
+
+from kvwrap.core.capability import OPERATIONS
+from kvwrap.core.clock import Clock
+from kvwrap.core.entry import Entry
+from kvwrap.core.paging import Snapshot
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.ranges import matching
+from kvwrap.core.serializer import JSON, Serializer
+from kvwrap.core.store import Store
+from kvwrap.core.turns import SLICE, slices, turn
+from kvwrap.core.validation import checked_count
+from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.stores.memory.record import entry_size, is_live
+from kvwrap.stores.memory.table import Table
+from kvwrap.stores.shared import urls
+
+T = TypeVar("T")
+
+
+class MemoryStore(Store):
+    """Keeps entries in memory, optionally with limits.
+
+    Values are kept as bytes, so changing an object that was put or got does not change the
+    store. When a limit is reached, expired entries are removed first, then those that S3-FIFO
+    chooses: entries that were not used again soon after they were put, then those that were not
+    used lately. For one event loop; `kvwrap.sync` serves threads.
+
+    Args:
+        max_entries: Maximum number of entries; None for no limit.
+        max_bytes: Maximum total size in bytes of the values, as they are after the layers above;
+            None for no limit. Names, and the overhead of Python's objects, are not counted.
+        clock: Source of the time.
+        serializer: Converts values to bytes, unless a layer does.
+
+    Raises:
+        ValueTooLarge: On writing, for an entry that alone is larger than `max_bytes`.
+    """
+
+    capabilities = OPERATIONS
+
+    def __init__(
+        self,
+        *,
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+        clock: Clock | None = None,
+        serializer: Serializer = JSON,
+    ) -> None:
+        super().__init__(clock=clock, serializer=serializer)
+        for name, limit in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+            if limit is not None:
+                checked_count(limit, name)
+        self._max_bytes = max_bytes
+        self._table = Table(self.clock, max_entries, max_bytes)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """Create the store of `memory://`. Options: `max_entries`, `max_bytes`.
+
+        Raises:
+            ConfigurationError: The URL has a host or a path, or an option is unknown or invalid.
+        """
+        parts = urls.split_url(url, "memory")
+        if parts.netloc or parts.path:
+            raise ConfigurationError(
+                "the URL of a MemoryStore must have no host and no path, as in "
+                "memory://?max_entries=1000"
+            )
+        known = {"max_entries": urls.INTEGER, "max_bytes": urls.INTEGER}
+        return cls(**urls.parse_options(parts.query, known))
+
+    def __len__(self) -> int:
+        """Return the number of entries, including expired ones that were not removed yet."""
+        return self._table.count
+
+    def __bool__(self) -> bool:
+        """Return True, so that `near or default` does not skip a store because it is empty."""
+        return True
+
+    @property
+    def size(self) -> int:
+        """Total size of the values in bytes; 0 without `max_bytes`."""
+        return self._table.size
+
+    # -- reading -------------------------------------------------------------------------
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "look_up" not in vars(cls) and {"read", "write", "remove"} & vars(cls).keys():
+            cls.look_up = None  # type: ignore[assignment]  # theirs may wait
+
+    def look_up(self, collection: Collection, key: str) -> Entry | None:
+        """Return the unexpired entry of a key, as `read` does, without waiting."""
+        return self._table.read(collection, key)
+
+    async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        if len(keys) == 1:
+            return [self._table.read(collection, keys[0])]
+        found: list[Entry | None] = []
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            found += [self._table.read(collection, key) for key in keys[part]]
+        return found
+
+    async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
+        if cursor is None:
+            cursor = Snapshot(await self._sorted_keys(collection, key_range))
+        return Snapshot.page(cursor)
+
+    async def _sorted_keys(self, collection: Collection, key_range: KeyRange) -> list[str]:
+        parts = await self._by_parts(
+            collection, lambda keys: sorted(key for key in keys if key in key_range)
+        )
+        if len(parts) == 1:
+            return parts[0]
+        keys: list[str] = []
+        merged = merge(*parts)
+        for part in slices(sum(map(len, parts))):
+            await turn()
+            keys += islice(merged, part.stop - part.start)
+        return keys
+
+    async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        counts = await self._by_parts(collection, lambda keys: len(matching(keys, key_range)))
+        return sum(counts)
+
+    async def _by_parts(self, collection: Collection, work: Callable[[list[str]], T]) -> list[T]:
+        """Return the results of a function that is called with some keys at a time.
+
+        It gets the keys that the collection has now, and which are live when it is called.
+        """
+        records = list(self._table.records.get(collection, {}).values())
+        results: list[T] = []
+        for part in slices(len(records)):
+            if part.start:
+                await turn()
+            now = self.clock.time()
+            keys = [record.key for record in records[part] if is_live(record.entry, now)]
+            results.append(work(keys))
+        return results
+
+    async def list_collections(self) -> list[Collection]:
+        await self.sweep()
+        return sorted(self._table.records, key=lambda name: name or "")
+
+    # -- writing -------------------------------------------------------------------------
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        if self._max_bytes is not None:
+            await self._check_sizes(collection, keys, entries, self._max_bytes)
+        if len(keys) == 1:
+            version = None if expected is None else expected[0]
+            return [self._table.write(collection, keys[0], entries[0], version)]
+        written: list[bool] = []
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            versions = [None] * len(keys[part]) if expected is None else expected[part]
+            written += map(
+                self._table.write, repeat(collection), keys[part], entries[part], versions
+            )
+        return written
+
+    async def remove(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        expected: Sequence[Expected] | None = None,
+    ) -> list[bool]:
+        removed: list[bool] = []
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            versions = repeat(None) if expected is None else expected[part]
+            removed += map(self._table.delete, repeat(collection), keys[part], versions)
+        return removed
+
+    async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        def drop(keys: list[str]) -> int:
+            delete = self._table.delete
+            return sum(delete(collection, key, None) for key in matching(keys, key_range))
+
+        return sum(await self._by_parts(collection, drop))
+
+    async def drop(self, collection: Collection) -> bool:
+        await self.sweep()
+        dropped = self._table.drop(collection)
+        await self.sweep()
+        return dropped
+
+    async def drop_all(self) -> bool:
+        await self.sweep()
+        dropped = self._table.drop_all()
+        await self.sweep()
+        return dropped
+
+    async def sweep(self) -> None:
+        while self._table.free(SLICE):
+            await turn()
+
+    async def _check_sizes(
+        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry], limit: int
+    ) -> None:
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            for key, entry in zip(keys[part], entries[part]):
+                if entry_size(entry) > limit:
+                    raise ValueTooLarge(
+                        f"a value must not be larger than max_bytes={limit}; got "
+                        f"{entry_size(entry)} bytes. Nothing was written",
+                        store=self.name,
+                        collection=collection,
+                        key=key,
+                    )
