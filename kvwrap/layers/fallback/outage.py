@@ -84,7 +84,7 @@ class OutageJournal:
         pending = dict(self.journal.pending)
         batches = Batches(self._clock, _BATCH_SIZE)
         while pending:
-            changes, are_removals = batches.next(pending)
+            changes, are_removals = batches.next(pending.values())
             try:
                 await send(self._other, changes, are_removals=are_removals)
             except KvwrapError as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.primitives import QualifiedKey
 from kvwrap.layers.shared.journal.change import Change
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
@@ -25,12 +24,12 @@ class Batches:
         self._clock = clock
         self._size = self._limit = size
 
-    def next(self, pending: Mapping[QualifiedKey, Change]) -> tuple[list[Change], bool]:
-        """Return the oldest changes that fit into one call, and whether they are removals."""
+    def next(self, changes: Iterable[Change]) -> tuple[list[Change], bool]:
+        """Return the first changes that fit into one call, and whether they are removals."""
         batch: list[Change] = []
         are_removals = False
         size = 0
-        for change in pending.values():
+        for change in changes:
             if not batch:
                 are_removals = self.is_removal(change)
             elif (
@@ -54,11 +53,6 @@ class Batches:
         return entry is None or (
             entry.expires_at is not None and entry.expires_at <= self._clock.time()
         )
-
-    def others(self, changes: Iterable[Change], change: Change) -> list[Change]:
-        """Return the changes that are of the same kind as this one, without it."""
-        kind = self.is_removal(change)
-        return [o for o in changes if o is not change and self.is_removal(o) == kind]
 
     def shrink(self, count: int) -> None:
         """Halve the next batches, after one of this many changes did not go through."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Protocol
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running, wait_for
@@ -24,9 +24,7 @@ from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.flushes import Flushes
 from kvwrap.layers.shared.journal.journal import Journal
-
-_ATTEMPTS: Final = 8
-"""Failed calls in a row after which a change, not the target, may be the reason."""
+from kvwrap.layers.shared.journal.suspect import Suspect
 
 
 class Target(Protocol):
@@ -73,8 +71,8 @@ class Sender:
     success. A change may be sent twice, but is never lost.
 
     A change that the target refuses is set aside, so that it does not hold up the others. So is
-    a change that failed by itself `_ATTEMPTS` times in a row while the target answered, once the
-    target has taken another change of the same kind.
+    a `Suspect`, which failed by itself several times in a row while the target answered, once the
+    target has taken a witness. Without one, the others are sent before it.
 
     Args:
         journal: The changes to send.
@@ -119,8 +117,7 @@ class Sender:
         self._max_pause = max_pause
         self._await_target = await_target
         self._batches = Batches(clock, batch_size)
-        self._suspect: Change | None = None
-        self._attempts = 0
+        self._suspect = Suspect(self._batches)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._flushes = Flushes()
@@ -294,25 +291,26 @@ class Sender:
         if not self._journal.pending:
             await self._journal.clean()
             return
-        changes, are_removals = self._batches.next(self._journal.pending)
+        in_order = self._suspect.in_order(self._journal.pending)
+        changes, are_removals = self._batches.next(in_order)
         try:
             await send(self._target, changes, are_removals=are_removals)
         except KvwrapError as error:
             if isinstance(error, StoreUnavailable):
                 succeeded = set(error.succeeded or ())
                 await self._mark_sent([change for change in changes if change.key in succeeded])
-                await self._judge_failure(changes, are_removals, error)
+                await self._judge_failure(changes, error)
                 raise
             if len(changes) == 1:
                 await self._set_aside(changes[0], error)
             else:
                 await self._send_one_by_one(changes)
         except Exception as error:
-            await self._judge_failure(changes, are_removals, error)
+            await self._judge_failure(changes, error)
             raise
         else:
             await self._mark_sent(changes)
-            self._suspect = None
+            self._suspect.update(self._journal.pending)
             self._batches.grow()
 
     async def _send_one_by_one(self, changes: Sequence[Change]) -> None:
@@ -328,9 +326,7 @@ class Sender:
             else:
                 await self._mark_sent([change])
 
-    async def _judge_failure(
-        self, changes: Sequence[Change], are_removals: bool, error: Exception
-    ) -> None:
+    async def _judge_failure(self, changes: Sequence[Change], error: Exception) -> None:
         """After a failed call: halve the next batch, or set aside a change that always fails."""
         if isinstance(error, CircuitOpen | RateLimited | StoreFull):
             return  # says nothing about these changes
@@ -338,22 +334,26 @@ class Sender:
             if isinstance(error, StoreTimeout) or await self._answers():
                 self._batches.shrink(len(changes))
             return
-        change = changes[0]
         if not await self._answers():
-            self._suspect = None
+            self._suspect.clear()
             return
-        if self._suspect is not change:
-            self._suspect, self._attempts = change, 0
-        self._attempts += 1
-        others = self._batches.others(self._journal.pending.values(), change)
-        if self._attempts < _ATTEMPTS or not others:
-            return
-        # Another one each time, in case this one cannot be sent either.
-        witness = others[(self._attempts - _ATTEMPTS) % len(others)]
-        with suppress(KvwrapError):
-            await send(self._target, [witness], are_removals=are_removals)
-            await self._mark_sent([witness])
-            await self._set_aside(change, error)
+        self._suspect.add_failure(changes[0])
+        witness = self._suspect.witness(self._journal.pending)
+        if witness is not None:
+            with suppress(KvwrapError):
+                is_removal = self._batches.is_removal(witness)
+                await send(self._target, [witness], are_removals=is_removal)
+                await self._mark_sent([witness])
+                await self._set_aside(changes[0], error)
+        elif self._suspect.is_new:
+            self._log.warning(
+                "%s: a change always fails with %s although the backend answers; it stays pending, "
+                "since nothing else shows whether the backend takes changes: collection %r, key %r",
+                self._owner,
+                type(error).__name__,
+                changes[0].collection,
+                changes[0].key,
+            )
 
     async def _answers(self) -> bool:
         try:

@@ -101,6 +101,75 @@ async def test_several_entries_that_always_fail_hold_nothing_up(
     assert [row.key for row in await store.find(WriteBehind).refused()] == bad[:3]
 
 
+class RefusesRemovals(FaultyStore):
+    """Fails to remove one key, without a reason."""
+
+    async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+        if primitive == "remove" and "poison" in arguments[1]:
+            self.calls.append((primitive, arguments[0], tuple(arguments[1])))
+            raise StoreUnavailable("reset")
+        return await super().call(primitive, arguments)
+
+
+async def test_a_removal_that_always_fails_is_set_aside_once_a_write_was_taken(
+    path: Path, clock: ManualClock
+) -> None:
+    backend = RefusesRemovals(clock=clock)
+    async with WriteBehind(path, shutdown_timeout=0).over(backend) as store:
+        backend.down = True
+        await store.find(WriteBehind).remove(None, ["poison"], None)
+        await store.put_many(["a", "b"], [1, 2])
+        backend.down = False
+        await run_until(clock, store, pending=0, seconds=400)
+        (refused,) = await store.find(WriteBehind).refused()
+        assert refused.key == "poison"
+        assert await backend.get_many(["a", "b"]) == [1, 2]
+
+
+async def test_a_write_that_always_fails_holds_up_no_removals_and_is_judged_by_the_next_write(
+    store: Store, backend: FaultyStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = store.find(WriteBehind)
+    await store.put_many(["a", "b"], [1, 2])
+    await layer.flush()
+    backend.write_errors = {"poison": StoreUnavailable("reset")}
+    backend.down = True
+    await store.put("poison", 1)
+    await layer.remove(None, ["a"], None)
+    await layer.remove("c", ["b"], None)
+    backend.down = False
+    await run_until(clock, store, pending=1, seconds=400)
+    assert await backend.keys() == ["b"]
+    for _ in range(20):
+        await clock.run(30)
+    assert layer.pending == 1
+    assert await layer.refused() == []
+    (warning,) = [record.message for record in caplog.records if "poison" in record.message]
+    assert "always fails with StoreUnavailable although the backend answers; it stays" in warning
+    await layer.remove(None, ["b"], None)
+    await run_until(clock, store, pending=1, seconds=60)
+    assert await backend.keys() == []
+    await store.put("good", 1)
+    await run_until(clock, store, pending=0, seconds=60)
+    assert [row.key for row in await layer.refused()] == ["poison"]
+
+
+async def test_a_write_that_always_failed_is_forgotten_when_it_is_replaced(
+    store: Store, backend: FaultyStore, clock: ManualClock
+) -> None:
+    layer = store.find(WriteBehind)
+    backend.write_errors = {"k": StoreUnavailable("reset")}
+    await store.put("k", 1)
+    for _ in range(20):
+        await clock.run(30)
+    await store.put("k", 2)
+    await layer.remove(None, ["a"], None)
+    backend.write_errors = {}
+    await layer.flush()
+    assert await backend.get("k") == 2
+    assert await layer.refused() == []
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), StoreTimeout("down"), StoreFull("x")])
 async def test_in_an_outage_nothing_is_set_aside(
     store: Store, backend: FaultyStore, clock: ManualClock, error: Exception
