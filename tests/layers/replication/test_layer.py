@@ -26,6 +26,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.layers.replication import Replication
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore, numbered_keys
+from tests.layers.without_capabilities import WithoutCapabilities
 
 
 @pytest.fixture
@@ -91,8 +92,13 @@ async def test_a_write_needs_its_quorum() -> None:
             replica.down = True
         await store.put("a", 2)
         replicas[2].down = True
-        with pytest.raises(StoreUnavailable, match=f"{3 - dead} of 3 .* {needed} are needed"):
+        refused = f"{3 - dead} of 3 .* {needed} are needed"
+        with pytest.raises(StoreUnavailable, match=refused) as caught:
             await store.put("a", 3)
+        assert caught.value.succeeded is None
+        with pytest.raises(StoreUnavailable, match=refused) as caught:
+            await store.put_many(["a", "b"], [3, 3])
+        assert caught.value.succeeded == ()  # not enough have answered, so nothing was written
 
 
 async def test_the_refusal_of_a_replica_is_raised(replicas: list[FaultyStore]) -> None:
@@ -269,6 +275,19 @@ async def test_a_collection_is_destroyed_only_on_all_replicas(replicas: list[Fau
     assert await store.destroy_collection("c")
     assert not await store.destroy_collection("c")
     assert [len(replica) for replica in replicas] == [0, 0, 0]
+
+
+async def test_replicas_that_enumerate_nothing_are_destroyed() -> None:
+    stores = [MemoryStore() for _ in range(3)]
+    blind = WithoutCapabilities(Capability.KEYS, Capability.COLLECTIONS)
+    store = Replication([blind.over(each) for each in stores[1:]]).over(blind.over(stores[0]))
+    await store.put("a", 1, collection="c")
+    assert await store.destroy_collection("c")
+    assert not await store.destroy_collection("c")
+    await store.put("a", 1, collection="c")
+    assert await store.destroy()
+    assert not await store.destroy()
+    assert [len(each) for each in stores] == [0, 0, 0]
 
 
 async def test_repair_all_brings_every_replica_up_to_date(
