@@ -26,6 +26,14 @@ class Batches(Contract):
         assert await store.delete_many(["a", "a", "x", "x"]) == 1
         assert await store.get_many(["a", "b"]) == [None, 2]
 
+    async def test_changes_are_reported_for_each_key(self, store: Store) -> None:
+        await store.put_many(["a", "b"], [1, 2])
+        entries = [entry for entry in await store.read(None, ["a", "b"]) if entry is not None]
+        assert await store.write(None, ["a", "new"], entries) == [True, True]
+        assert await store.touch(None, ["x", "new", "a"], [None, None, None]) == [False, True, True]
+        assert await store.remove(None, ["a", "x", "new"]) == [True, False, True]
+        assert await store.get_many(["a", "b", "new"]) == [None, 2, None]
+
     async def test_empty_batches_do_nothing(self, store: Store) -> None:
         await store.put("a", 1)
         assert await store.get_many([]) == []

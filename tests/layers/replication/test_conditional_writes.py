@@ -77,6 +77,26 @@ async def test_a_repeated_write_is_acknowledged_once_a_quorum_has_it(
         assert [entry.version for entry in kept if entry is not None] == [5, 6]
 
 
+@pytest.mark.parametrize(("quorum", "named"), [(1, ("m",)), (2, ()), (3, ())])
+async def test_keys_that_only_the_first_replica_took_are_named_if_it_is_a_quorum(
+    clock: ManualClock, quorum: int, named: tuple[str, ...]
+) -> None:
+    class FailsHalfWay(FaultyStore):
+        async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+            if primitive != "write":
+                return await super().call(primitive, arguments)
+            collection, keys, *batches = arguments
+            await super().call(primitive, (collection, keys[:1], *(b[:1] for b in batches)))
+            raise StoreUnavailable("half way", succeeded=keys[:1])
+
+    replicas = [FailsHalfWay(clock=clock), FaultyStore(clock=clock), FaultyStore(clock=clock)]
+    store = over(replicas, write_quorum=quorum, read_quorum=3)
+    entries = [Entry(b"1", codec.JSON, 1.0, None, version) for version in (5, 6)]
+    with pytest.raises(StoreUnavailable, match="half way") as caught:
+        await store.write(None, ["m", "n"], entries, [ABSENT, ABSENT])
+    assert caught.value.succeeded == named
+
+
 async def test_a_batch_that_is_refused_lists_what_a_quorum_has(
     replicas: list[FaultyStore],
 ) -> None:
