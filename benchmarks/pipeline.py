@@ -1,23 +1,30 @@
-"""Compression and encryption, compared with direct calls of the fastest libraries."""
+"""Compression and encryption, compared with direct calls of the fastest libraries.
+
+`measure` and `stalls` take any value, so `document(1)` to `document(7_000)` give the cost by size,
+100 bytes to 1 MB.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 import orjson
 import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from benchmarks.table import Row, ratio
-from benchmarks.timing import Pair, pair
-from kvwrap import Keyring, MemoryStore, stack
+from benchmarks.table import Row, absolute, ratio
+from benchmarks.timing import Pair, median_stall, pair
+from kvwrap import Keyring, MemoryStore, Store, stack
 
 COLLECTION = "documents"
 RECORDS = 100
 """Records of the document in the table: about 14 KB of JSON."""
+
+LONG = 10_000_000
+"""Bytes of the values whose stalls are measured."""
 
 WORDS = ("layer", "store", "entry", "keyring", "ttl", "stack", "collection", "capability", "batch")
 
@@ -36,6 +43,13 @@ def document(records: int) -> dict[str, Any]:
             for _ in range(records)
         ]
     }
+
+
+def text(size: int) -> dict[str, str]:
+    """Return a mapping with one text of this number of characters."""
+    rng = random.Random(1)
+    words = " ".join(rng.choice(WORDS) for _ in range(size // 4))
+    return {"text": words[:size]}
 
 
 class Pipeline(NamedTuple):
@@ -105,6 +119,25 @@ async def measure(value: Any, count: int) -> Pipeline:
     )
 
 
+def pipeline() -> Store:
+    """Return a store that compresses and encrypts, in memory."""
+    return stack().compress().encrypt(Keyring.generate("k1")).over(MemoryStore())
+
+
+async def stalls(value: Any) -> tuple[float, float]:
+    """Return for how long a put and a get of a value keep the loop from turning, in ms."""
+    store = pipeline()
+    await store.put("doc", value, collection=COLLECTION)
+
+    async def putting() -> Callable[[], Awaitable[object]]:
+        return lambda: store.put("doc", value, collection=COLLECTION)
+
+    async def getting() -> Callable[[], Awaitable[object]]:
+        return lambda: store.get("doc", collection=COLLECTION)
+
+    return await median_stall(putting), await median_stall(getting)
+
+
 async def rows() -> AsyncIterator[Row]:
     """Measure put and get of 100 records, and the bytes that they occupy when stored."""
     measured = await measure(document(RECORDS), 500)
@@ -120,3 +153,6 @@ async def rows() -> AsyncIterator[Row]:
         "at most +88 bytes",
         more <= 88,
     )
+    for operation, stalled in zip(("put", "get"), await stalls(text(LONG)), strict=True):
+        title = f"compress + encrypt 10 MB of text: {operation}, stall"
+        yield absolute(title, stalled, 10, "ms", "50 ms")

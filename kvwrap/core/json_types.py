@@ -62,6 +62,22 @@ def path_of(steps: list[str]) -> str:
     return f"value{''.join(steps)}"
 
 
+def is_flat(value: Any) -> bool:
+    """Return True for a text, integer, bool or None, and for a dict of at most two of them.
+
+    These are checked in less time than by an encoder, which copies a long text.
+    """
+    kind = type(value)
+    if kind is not dict:
+        return kind in _ATOMS
+    if len(value) > 2:
+        return False
+    for key, item in value.items():
+        if type(key) is not str or type(item) not in _ATOMS:
+            return False
+    return True
+
+
 def is_plain(value: Any, also: type | None) -> bool:
     """Return True if the value has only exact JSON types, and those of type `also`.
 

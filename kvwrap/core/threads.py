@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -32,6 +33,17 @@ async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
     """
     call = partial(contextvars.copy_context().run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_EACH, call)
+
+
+async def compute_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function that computes, without the interpreter's lock, and return its result.
+
+    At most as many such calls run at the same time as there are processors; others wait for
+    their turn. If the caller is cancelled, a call that waits never runs, and one that runs
+    continues to its end, and its result is dropped. At exit the program does not wait for it.
+    """
+    call = partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_COMPUTING, call)
 
 
 class ThreadPerCall(ThreadPoolExecutor):
@@ -100,9 +112,56 @@ class SingleThread(Executor):
             self._thread.join()
 
 
+class BoundedThreads(Executor):
+    """Runs calls in a bounded number of daemon threads, in order of arrival.
+
+    A thread ends when no call waits, so an executor that is not used has none. A forked child
+    starts with an empty one: calls that wait belong to loops of the parent.
+
+    Args:
+        limit: Maximum number of threads.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.clear()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.clear)
+
+    def clear(self) -> None:
+        """Drop the calls that wait, and forget the threads."""
+        # A new lock: a thread that the child does not have might hold the old one for ever.
+        self._lock = threading.Lock()
+        self._calls: deque[_Call] = deque()
+        self._running = 0
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        with self._lock:
+            if self._running < self._limit:
+                threading.Thread(target=self._work_off, name="kvwrap-compute", daemon=True).start()
+                self._running += 1
+            self._calls.append((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def _work_off(self) -> None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._running -= 1
+                    return
+                call = self._calls.popleft()
+            _work(*call)
+            del call  # or the result would be kept while the next call runs
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: the threads end with their calls."""
+
+
 _Call = tuple[Future[Any], Callable[[], Any]]
 
 _EACH = ThreadPerCall()
+_COMPUTING = BoundedThreads(os.cpu_count() or 1)
 
 
 def _work_off(calls: queue.SimpleQueue[_Call | None]) -> None:

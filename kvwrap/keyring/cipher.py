@@ -86,6 +86,11 @@ class Cipher:
         Raises:
             OverflowError: The message is over 2 GiB.
         """
+        self.count_message()
+        return self.seal_counted(plain, associated_data)
+
+    def count_message(self) -> None:
+        """Count a message before `seal_counted` encrypts it, which may be in another thread."""
         count = self.count
         count.messages += 1
         if count.messages == self.limit // 2:
@@ -94,6 +99,9 @@ class Cipher:
                 self.name,
                 self.limit,
             )
+
+    def seal_counted(self, plain: bytes, associated_data: bytes) -> bytes:
+        """Encrypt a message that was counted, as `seal` does."""
         nonce = os.urandom(NONCE)
         return b"".join((self.commitment, nonce, self._encrypt(nonce, plain, associated_data)))
 

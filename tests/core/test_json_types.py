@@ -252,6 +252,22 @@ def test_long_values_are_checked_as_short_ones(
     serializer: Serializer, long: Any, item: Any
 ) -> None:
     check(serializer, {"long": long, "item": item})
+    check(serializer, {"long": long, "item": item, "more": None})
+    check(serializer, long)
+
+
+@pytest.mark.parametrize("serializer", SERIALIZERS, ids=lambda serializer: serializer.name)
+@pytest.mark.parametrize(
+    "other", [*OTHERS, *ODD_TEXTS, *ODD_NUMBERS, None, True], ids=lambda other: type(other).__name__
+)
+def test_mappings_of_few_fields(serializer: Serializer, other: Any) -> None:
+    fields = {"a": other, "b": 1, "c": "text", "d": other}
+    for number in range(5):
+        check(serializer, dict(list(fields.items())[:number]))
+        check(serializer, dict(list(fields.items())[number:]))
+    for key in (1, None, Text("a"), b"a", "\ud800", Level.LOW, Word.YES):
+        check(serializer, {key: other})
+        check(serializer, {"a": 1, key: other})
 
 
 @pytest.mark.parametrize("serializer", SERIALIZERS, ids=lambda serializer: serializer.name)

@@ -13,7 +13,13 @@ import time
 
 import pytest
 
-from kvwrap.core.threads import SingleThread, ThreadPerCall, run_in_thread
+from kvwrap.core.threads import (
+    BoundedThreads,
+    SingleThread,
+    ThreadPerCall,
+    compute_in_thread,
+    run_in_thread,
+)
 
 
 def named(name: str) -> list[threading.Thread]:
@@ -142,3 +148,73 @@ def test_calls_are_taken_after_the_main_thread_has_ended() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.split() == ["thread", "0", "atexit", "0"]
+
+
+async def test_a_computation_returns_or_raises_in_another_thread() -> None:
+    assert await compute_in_thread(int, "11", base=2) == 3
+    assert await compute_in_thread(threading.get_ident) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await compute_in_thread(lambda: 1 / 0)
+
+
+def test_bounded_threads_run_so_many_calls_at_once_in_order_and_end() -> None:
+    executor, both, go = BoundedThreads(2), threading.Barrier(3), threading.Event()
+    for _ in range(2):
+        executor.submit(lambda: (both.wait(30), go.wait(30)))
+    both.wait(30)
+    started: list[int] = []
+    waiting = [executor.submit(started.append, number) for number in range(20)]
+    threads = named("kvwrap-compute")
+    assert len(threads) == 2
+    assert waiting[3].cancel()
+    assert started == []
+    go.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sorted(started) == [number for number in range(20) if number != 3]
+    assert executor.submit(int).result(30) == 0
+
+
+def test_one_bounded_thread_keeps_the_order() -> None:
+    executor, order = BoundedThreads(1), list[int]()
+    for future in [executor.submit(order.append, number) for number in range(100)]:
+        future.result(30)
+    executor.shutdown()
+    assert order == list(range(100))
+
+
+async def test_a_cancelled_caller_of_a_computation_stops_waiting() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go.wait(30)
+
+    task = asyncio.create_task(compute_in_thread(work))
+    await run_in_thread(begun.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_computes_in_threads_of_its_own() -> None:
+    code = """if True:
+        import os, threading
+        from kvwrap.core.threads import BoundedThreads
+        executor, begun, go = BoundedThreads(1), threading.Event(), threading.Event()
+        executor.submit(lambda: (begun.set(), go.wait(30)))
+        waiting = executor.submit(print, "once")
+        begun.wait(30)
+        if (child := os.fork()) == 0:
+            os._exit(executor.submit(int, 7).result(20))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        go.set()
+        waiting.result(20)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert done.stdout == "once\n"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.threads import compute_in_thread
 
 
 class Transform(Layer):
@@ -15,6 +16,10 @@ class Transform(Layer):
     An encoded entry has this layer's step in front of its codec (`kvwrap.core.codec`). By
     that step `decode` recognizes it. A layer that first has to fetch something, such as a key
     or a dictionary, awaits it in `prepare_encode` and `prepare_decode`.
+
+    Encoding or decoding a large entry would keep the event loop from other work. A layer that
+    does it in a library that releases the interpreter's lock overrides `begin_encode` and
+    `begin_decode` as well.
     """
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
@@ -31,6 +36,22 @@ class Transform(Layer):
         refuses entries that it did not encode.
         """
         return entry
+
+    def begin_encode(
+        self, entry: Entry, collection: Collection, key: str
+    ) -> Entry | Callable[[], Entry]:
+        """Encode an entry like `encode`, or return a function that does so in a thread.
+
+        What depends on the state of this layer is done at once. The function must not use what
+        another thread may use at the same time.
+        """
+        return self.encode(entry, collection, key)
+
+    def begin_decode(
+        self, entry: Entry, collection: Collection, key: str
+    ) -> Entry | Callable[[], Entry | None] | None:
+        """Decode an entry like `decode`, or return a function as `begin_encode` does."""
+        return self.decode(entry, collection, key)
 
     async def prepare_encode(self, collection: Collection) -> None:
         """Fetch what `encode` needs for entries of this collection."""
@@ -62,11 +83,19 @@ class Transform(Layer):
         entries = await self.inner.read(collection, keys)
         if self._prepares_decode:
             await self.prepare_decode(collection, entries)
-        decode = self.decode
-        return [
-            None if entry is None else decode(entry, collection, key)
+        if len(keys) == 1:
+            (entry,) = entries
+            if entry is None:
+                return entries
+            decoded = self.begin_decode(entry, collection, keys[0])
+            return [await compute_in_thread(decoded) if callable(decoded) else decoded]
+        begin = self.begin_decode
+        # All at once: while one is awaited, another task may change the state of this layer.
+        begun = [
+            entry if entry is None else begin(entry, collection, key)
             for key, entry in zip(keys, entries, strict=True)
         ]
+        return [await compute_in_thread(each) if callable(each) else each for each in begun]
 
     async def write(
         self,
@@ -77,6 +106,13 @@ class Transform(Layer):
     ) -> list[bool]:
         if self._prepares_encode:
             await self.prepare_encode(collection)
-        encode = self.encode
-        encoded = [encode(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]
-        return await self.inner.write(collection, keys, encoded, expected)
+        if len(keys) == 1:
+            (entry,) = entries
+            encoded = self.begin_encode(entry, collection, keys[0])
+            if callable(encoded):
+                encoded = await compute_in_thread(encoded)
+            return await self.inner.write(collection, keys, (encoded,), expected)
+        begin = self.begin_encode
+        begun = [begin(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]
+        finished = [await compute_in_thread(each) if callable(each) else each for each in begun]
+        return await self.inner.write(collection, keys, finished, expected)

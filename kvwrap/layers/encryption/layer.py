@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Self
 
 from kvwrap.errors import ConfigurationError, DecryptionError, ValueTooLarge
@@ -36,6 +37,12 @@ from kvwrap.layers.encryption.sealing import (
     split,
     with_sealed_expiry,
 )
+
+_LARGE = 2**20
+"""Bytes from which a value is encrypted and decrypted in a thread.
+
+AES-GCM takes 0.2 ms for as many. A call in a thread takes 0.15 ms longer.
+"""
 
 
 class Encryption(Transform):
@@ -149,15 +156,27 @@ class Encryption(Transform):
         self._ciphers = await self._keys.fetch_ciphers(steps)
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
+        encoded = self.begin_encode(entry, collection, key)
+        return encoded() if callable(encoded) else encoded
+
+    def begin_encode(
+        self, entry: Entry, collection: Collection, key: str
+    ) -> Entry | Callable[[], Entry]:
         if not self._seals:
             return entry
         cipher = self._primary
         if cipher.count.messages >= self._primary_limit:
             raise self._limit_reached(cipher, collection, key)
+        cipher.count_message()
+        if len(entry.body) >= _LARGE:
+            return partial(self._sealed, cipher, entry, collection, key)
+        return self._sealed(cipher, entry, collection, key)
+
+    def _sealed(self, cipher: Cipher, entry: Entry, collection: Collection, key: str) -> Entry:
         steps = cipher.step + with_sealed_expiry(entry.codec, entry.expires_at)
         bound = associated_data(self._head, collection, key, entry.created_at, steps)
         try:
-            body = cipher.seal(entry.body, bound)
+            body = cipher.seal_counted(entry.body, bound)
         except OverflowError:
             raise ValueTooLarge(
                 "an encrypted value must not exceed 2 GiB; this one does, and nothing was "
@@ -169,10 +188,23 @@ class Encryption(Transform):
         return Entry(body, steps, entry.created_at, entry.expires_at, entry.version)
 
     def decode(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
-        steps = entry.codec
-        cipher = self._ciphers.get(steps[:STEP_LENGTH])
+        decoded = self.begin_decode(entry, collection, key)
+        return decoded() if callable(decoded) else decoded
+
+    def begin_decode(
+        self, entry: Entry, collection: Collection, key: str
+    ) -> Entry | Callable[[], Entry | None] | None:
+        cipher = self._ciphers.get(entry.codec[:STEP_LENGTH])
         if cipher is None:
             return self._decode_foreign(entry, collection, key)
+        if len(entry.body) >= _LARGE:
+            return partial(self._opened, cipher, entry, collection, key)
+        return self._opened(cipher, entry, collection, key)
+
+    def _opened(
+        self, cipher: Cipher, entry: Entry, collection: Collection, key: str
+    ) -> Entry | None:
+        steps = entry.codec
         bound = associated_data(self._head, collection, key, entry.created_at, steps)
         body = cipher.open(entry.body, bound)
         if body is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from kvwrap.errors import CorruptEntry
 
@@ -11,7 +11,8 @@ from kvwrap.errors import CorruptEntry
 class Algorithm(ABC):
     """A compression algorithm at one level.
 
-    An instance is used by one event loop at a time, so it may keep what is expensive to create.
+    An instance is used by one thread at a time, so it may keep what is expensive to create;
+    then it overrides `separate`.
 
     Args:
         level: A member of `levels`; None for `default`.
@@ -43,6 +44,14 @@ class Algorithm(ABC):
             CorruptEntry: The data is not one whole frame, or it decompresses to more than
                 `limit` bytes.
         """
+
+    def decompressed_size(self, data: bytes) -> int:
+        """Return the size that a frame states, which may be wrong; its own if it states none."""
+        return len(data)
+
+    def separate(self) -> Self:
+        """Return an instance for another thread to use at the same time as this one."""
+        return self
 
 
 def broken_frame(name: str) -> CorruptEntry:

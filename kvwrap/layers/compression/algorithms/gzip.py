@@ -32,3 +32,6 @@ class Gzip(Algorithm):
         if not stream.eof or stream.unused_data:
             raise broken_frame(self.name)
         return plain
+
+    def decompressed_size(self, data: bytes) -> int:
+        return int.from_bytes(data[-4:], "little")

@@ -6,6 +6,9 @@ from kvwrap.core import codec
 from kvwrap.core.optional import need
 from kvwrap.layers.compression.algorithms.base import Algorithm, broken_frame, too_large
 
+_STATES_SIZE = 0x08
+"""The flag in a frame's fifth byte; then eight bytes from the seventh are the size."""
+
 
 class LZ4(Algorithm):
     """The fastest to read; the largest output of the four."""
@@ -39,3 +42,8 @@ class LZ4(Algorithm):
         if not stream.eof or stream.unused_data:
             raise broken_frame(self.name)
         return plain
+
+    def decompressed_size(self, data: bytes) -> int:
+        if len(data) < 14 or not data[4] & _STATES_SIZE:
+            return len(data)
+        return int.from_bytes(data[6:14], "little")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cached_property
+from typing import Self
 
 from kvwrap.core import codec
 from kvwrap.errors import CorruptEntry
@@ -75,3 +77,22 @@ class Zstd(Algorithm):
         except self._error:
             raise broken_frame(self.name) from None
         return plain
+
+    def decompressed_size(self, data: bytes) -> int:
+        try:
+            size = self._content_size(data)
+        except self._error:
+            return len(data)
+        return len(data) if size < 0 else size
+
+    def separate(self) -> Self:
+        """Return an instance with contexts of its own.
+
+        Two of them must not compress with one dictionary at the same time.
+        """
+        import zstandard
+
+        other = copy.copy(self)
+        vars(other).pop("_compress", None)
+        other._decompress = zstandard.ZstdDecompressor(dict_data=self._dictionary).decompress
+        return other
