@@ -7,12 +7,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from itertools import groupby
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from kvwrap.core.clock import Clock
+from kvwrap.core.turns import Turns, turn
 from kvwrap.errors import Deadlock
 
 
@@ -49,18 +51,49 @@ class KeyedLocks:
             tells_deadlocks: False to wait even for a block that began this one, for blocks that
                 begin tasks without waiting for them.
         """
-        return Hold(self._queues, name, shares_errors, deadlock, tells_deadlocks)
+        return Hold(self._queues, name, _Turn(), shares_errors, deadlock, tells_deadlocks)
+
+    def hold_keys(
+        self, collection: str | None, keys: Sequence[str]
+    ) -> AbstractAsyncContextManager[object]:
+        """Acquire the locks of these keys, and release them at the end of the block.
+
+        They are acquired in sorted order, so that no two batches wait for each other.
+        """
+        if len(keys) == 1:
+            return self.hold((collection, keys[0]))
+        return self.hold_all((collection, key) for key, _ in groupby(sorted(keys)))
 
     @asynccontextmanager
     async def hold_all(self, names: Iterable[Hashable]) -> AsyncIterator[None]:
-        """Acquire the locks of several names, in this order.
+        """Acquire the locks of several different names, in this order.
 
-        All callers must use the same order, or one of two gets `Deadlock`.
+        All callers must use the same order, or one of two gets `Deadlock`. Other tasks get turns
+        while many are acquired or released.
         """
-        async with AsyncExitStack() as locks:
+        block = _Turn()
+        outer = tuple(each for each in _turns.get() if not each.is_over)
+        turns = Turns()
+        holds: list[Hold] = []
+        try:
             for name in names:
-                await locks.enter_async_context(self.hold(name))
+                if turns.are_due():
+                    await turn()
+                hold = Hold(self._queues, name, block)
+                await hold.acquire((*outer, block))
+                holds.append(hold)
+            _turns.set((*outer, block))
             yield
+        finally:
+            block.is_over = True
+            try:
+                while holds:
+                    if turns.are_due():
+                        await turn()
+                    holds.pop().release()
+            finally:
+                for hold in holds:  # if it was cancelled in between
+                    hold.release()
 
     def __len__(self) -> int:
         return sum(not is_abandoned(queue.loop) for queue in self._queues.values())
@@ -137,9 +170,10 @@ class Hold:
         self,
         queues: dict[Hashable, _Queue],
         name: Hashable,
-        shares_errors: bool,
-        deadlock: Callable[[], Exception] | None,
-        tells_deadlocks: bool,
+        turn: _Turn,
+        shares_errors: bool = False,
+        deadlock: Callable[[], Exception] | None = None,
+        tells_deadlocks: bool = True,
     ) -> None:
         self._queues = queues
         self._name = name
@@ -149,16 +183,26 @@ class Hold:
         self._result: Shared | None = None
         self._deadlock = deadlock
         self._tells_deadlocks = tells_deadlocks
-        self._turn = _Turn()
+        self._turn = turn
 
     def share(self, value: Any) -> None:
         """Give this value to all that wait at the end of the block, instead of the lock."""
         self._result = Shared(value)
 
     async def __aenter__(self) -> Shared | None:
-        loop = asyncio.get_running_loop()
         tells = self._tells_deadlocks
         outer = tuple(turn for turn in _turns.get() if not turn.is_over) if tells else ()
+        result = await self.acquire(outer)
+        if tells and result is None:
+            _turns.set((*outer, self._turn))
+        return result
+
+    async def acquire(self, waiting: Sequence[_Turn]) -> Shared | None:
+        """Acquire the lock; these turns, if any, wait meanwhile.
+
+        Returns what another block shared instead, if that happened.
+        """
+        loop = asyncio.get_running_loop()
         queue = self._queues.get(self._name)
         if queue is None or queue.loop is not loop:
             queue = self._queues[self._name] = _Queue(loop, self._turn)
@@ -166,12 +210,10 @@ class Hold:
         else:
             self._queue = queue
             self.has_waited = True
-            result = await self._wait(queue, outer)
+            result = await self._wait(queue, waiting)
             if result is not None:
                 self._holds = False
                 return result
-        if tells:
-            _turns.set((*outer, self._turn))
         return None
 
     async def _wait(self, queue: _Queue, outer: Sequence[_Turn]) -> Shared | None:
@@ -192,7 +234,7 @@ class Hold:
                 if waiter in queue.waiters:  # a release may have passed over it meanwhile
                     queue.waiters.remove(waiter)
             elif future.result() is None:
-                self._release(None)  # it was this one's turn
+                self.release(None)  # it was this one's turn
             raise
         finally:
             for turn in outer:
@@ -214,13 +256,14 @@ class Hold:
         if not self._holds:
             return
         if error is None:
-            self._release(self._result)
+            self.release(self._result)
         elif self.shares_errors and isinstance(error, Exception):
-            self._release(_Failure(error, error.__traceback__))
+            self.release(_Failure(error, error.__traceback__))
         else:
-            self._release(None)
+            self.release(None)
 
-    def _release(self, outcome: _Failure | Shared | None) -> None:
+    def release(self, outcome: _Failure | Shared | None = None) -> None:
+        """Pass the lock to the next, or an outcome to those that share it."""
         queue = self._queue
         waiters = queue.waiters
         if not queue.loop.is_closed():

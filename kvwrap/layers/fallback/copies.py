@@ -156,9 +156,8 @@ class CopyWrites(RefuseWrites):
 
     def _lock(
         self, collection: Collection, keys: Sequence[str]
-    ) -> AbstractAsyncContextManager[None]:
-        # In sorted order, so that no two batches wait for each other.
-        return self._locks.hold_all((collection, key) for key in sorted(set(keys)))
+    ) -> AbstractAsyncContextManager[object]:
+        return self._locks.hold_keys(collection, keys)
 
     async def _write(
         self,
@@ -230,6 +229,8 @@ class CopyWrites(RefuseWrites):
     ) -> None:
         """Copy the entries that were written, and `None` for removed ones."""
         copied = await self._mirror.copy(collection, keys, entries, succeeded)
+        if copied and not self._doubts:
+            return
         changed = [(collection, key) for key, done in zip(keys, succeeded, strict=True) if done]
         if copied:
             self._doubts.settle(changed)

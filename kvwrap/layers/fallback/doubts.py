@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,7 +28,7 @@ class Doubts:
     """
 
     def __init__(self) -> None:
-        self._keys: dict[QualifiedKey, None] = {}
+        self._keys: OrderedDict[QualifiedKey, None] = OrderedDict()
         self._scopes: dict[Scope, set[QualifiedKey]] = {}
 
     def __bool__(self) -> bool:
@@ -55,7 +56,7 @@ class Doubts:
             for settled in self._scopes.values():
                 settled.discard(qualified_key)
         while len(self._keys) > _LIMIT:
-            del self._keys[next(iter(self._keys))]
+            self._keys.popitem(last=False)
 
     def settle(self, qualified_keys: Iterable[QualifiedKey]) -> None:
         """End the doubts about these keys, which the other store now has as the inner one."""
@@ -78,4 +79,5 @@ class Doubts:
             self._keys.clear()
         else:
             self._scopes.pop(scope, None)
-            self._keys = {key: None for key in self._keys if key[0] != scope}
+            for qualified_key in [key for key in self._keys if key[0] == scope]:
+                del self._keys[qualified_key]

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 from kvwrap.core.batch import indexes_of, take
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
+from kvwrap.core.turns import slices, turn
 from kvwrap.errors import KvwrapError
 from kvwrap.layers.shared.breaker import BreakerState
 from kvwrap.layers.shared.guard import Guard
@@ -68,18 +69,27 @@ class Mirror:
 
         Returns False if that failed.
         """
-        changed = {
-            key: entry for key, entry, done in zip(keys, entries, succeeded, strict=True) if done
-        }
-        written = {key: entry for key, entry in changed.items() if entry is not None}
-        removed = [key for key, entry in changed.items() if entry is None]
+        written: dict[str, Entry] = {}
+        removed: dict[str, None] = {}
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            for key, entry, done in zip(keys[part], entries[part], succeeded[part], strict=True):
+                if not done:
+                    continue
+                if entry is None:
+                    removed[key] = None
+                    written.pop(key, None)
+                else:
+                    written[key] = entry
+                    removed.pop(key, None)
         copied = True
         if written:
             copied = await self.call(
                 self.store.write, collection, list(written), list(written.values()), None
             )
         if removed:
-            copied &= await self.call(self.store.remove, collection, removed, None)
+            copied &= await self.call(self.store.remove, collection, list(removed), None)
         return copied
 
     async def touch(

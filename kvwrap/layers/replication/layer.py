@@ -270,9 +270,8 @@ class Replication(Layer):
 
     def _lock(
         self, collection: Collection, keys: Sequence[str]
-    ) -> AbstractAsyncContextManager[None]:
-        # In sorted order, so that no two batches wait for each other.
-        return self._locks.hold_all((collection, key) for key in sorted(set(keys)))
+    ) -> AbstractAsyncContextManager[object]:
+        return self._locks.hold_keys(collection, keys)
 
     # -- enumerating, and whole collections --------------------------------------------
 

@@ -261,7 +261,7 @@ class Sharding(Partitioning):
 
         Returns their number. Moves of one key by this process take turns.
         """
-        async with self._locks.hold_all((collection, key) for key in sorted(keys)):
+        async with self._locks.hold_keys(collection, keys):
             moves = [
                 moving.move(source, target, collection, take(keys, indexes), self.clock)
                 for target, indexes in self.partition(collection, keys)

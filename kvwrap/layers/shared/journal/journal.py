@@ -13,17 +13,16 @@ from kvwrap.core.concurrency import is_running
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.threads import SingleThread
+from kvwrap.core.turns import Turns, slices, turn
 from kvwrap.errors import StoreUnavailable, ValueTooLarge
 from kvwrap.layers.shared.journal.change import Change, Refused
 from kvwrap.layers.shared.journal.file import JournalFile
+from kvwrap.layers.shared.journal.groups import Group, cancel, resolve
 
 T = TypeVar("T")
 
 Read = Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]]
 """The primitive `read` of a store or layer."""
-
-_Groups = list[tuple[list[Change], asyncio.Future[None]]]
-"""Changes accepted together, and what their caller awaits."""
 
 LARGEST_VALUE: Final = 990_000_000
 """Bytes of a value; SQLite's rows have at most 1,000,000,000."""
@@ -55,8 +54,9 @@ class Journal:
         self._thread: SingleThread | None = None
         self._last_number = 0
         self._sent: dict[QualifiedKey, int] = {}
-        self._uncommitted: _Groups = []
-        self._in_commit: _Groups = []
+        self._uncommitted: list[Group] = []
+        self._uncommitted_size = 0
+        self._in_commit: list[Group] = []
         self._abandoned: set[QualifiedKey] = set()
         self._commit_ended: asyncio.Event | None = None
         self._committing: asyncio.Task[None] | None = None
@@ -66,7 +66,7 @@ class Journal:
     @property
     def size(self) -> int:
         """Number of changes that are pending or being committed."""
-        return len(self.pending) + sum(len(changes) for changes, _ in self._uncommitted)
+        return len(self.pending) + self._uncommitted_size
 
     @property
     def idle(self) -> bool:
@@ -154,7 +154,7 @@ class Journal:
             StoreFull: The disk has no room.
         """
         self.check_process()
-        changes = []
+        turns = Turns()
         for key, entry in zip(keys, entries, strict=True):
             if entry is not None and len(entry.body) > LARGEST_VALUE:
                 raise ValueTooLarge(
@@ -164,21 +164,21 @@ class Journal:
                     collection=collection,
                     key=key,
                 )
-            self._last_number += 1
-            changes.append(Change(self._last_number, collection, key, entry))
+            if turns.are_due():
+                await turn()
         loop = asyncio.get_running_loop()
-        committed: asyncio.Future[None] = loop.create_future()
         if not is_running(self._committing):
             # What another loop left uncommitted when it was stopped was never acknowledged.
-            self._uncommitted, self._abandoned = [], set()
+            self._uncommitted, self._uncommitted_size, self._abandoned = [], 0, set()
             self._committing = asyncio.create_task(self._commit())
-        group = (changes, committed)
+        group = Group(collection, keys, entries, loop.create_future())
         self._uncommitted.append(group)
+        self._uncommitted_size += len(keys)
         try:
-            await committed
+            await group.committed
         except asyncio.CancelledError:
             if any(group is other for other in self._in_commit):
-                self._abandoned.update(change.qualified_key for change in changes)
+                self._abandoned.update((collection, key) for key in keys)
                 if self._commit_ended is None or self._commit_ended.is_set():
                     self._commit_ended = asyncio.Event()
             raise
@@ -206,45 +206,70 @@ class Journal:
     async def _commit(self) -> None:
         while self._uncommitted:
             groups, self._uncommitted = self._uncommitted, []
+            self._uncommitted_size = 0
             # A caller that was cancelled in the meantime does not want its changes any more.
-            groups = [group for group in groups if not group[1].done()]
+            groups = [group for group in groups if not group.committed.done()]
             try:
                 await self._commit_together(groups)
             except Exception as error:  # raised in those who wait
                 if len(groups) == 1:
-                    _resolve(groups, error)
+                    await resolve(groups, error)
                 else:  # one may not fit where the others do
-                    self._uncommitted = [*groups, *self._uncommitted]
-                    await self._commit_one_by_one(len(groups))
+                    await self._commit_one_by_one(groups)
             except BaseException:
-                _cancel(groups)
+                cancel(groups)
                 raise
 
-    async def _commit_one_by_one(self, count: int) -> None:
-        for _ in range(count):
-            group = [self._uncommitted.pop(0)]
+    async def _commit_one_by_one(self, groups: list[Group]) -> None:
+        for index, group in enumerate(groups):
+            if group.committed.done():
+                continue
             try:
-                await self._commit_together(group)
+                await self._commit_together([group])
             except Exception as error:  # raised in the one who waits
-                _resolve(group, error)
+                await resolve([group], error)
             except BaseException:
-                _cancel(group)
+                cancel(groups[index:])
                 raise
 
-    async def _commit_together(self, groups: _Groups) -> None:
-        changes = [change for accepted, _ in groups for change in accepted]
+    async def _commit_together(self, groups: list[Group]) -> None:
         self._in_commit = groups
         try:
+            changes = await self._number(groups)
             await self._in_thread(lambda file: file.accept(changes))
-            self._add_pending(changes)
+            await self._add_pending(changes)
         finally:
             self._in_commit = []
             self._abandoned.clear()
             if self._commit_ended is not None:
                 self._commit_ended.set()
-        _resolve(groups, None)
+        await resolve(groups, None)
 
-    def _add_pending(self, changes: Sequence[Change]) -> None:
+    async def _number(self, groups: Sequence[Group]) -> list[Change]:
+        """Return the changes with their sequence numbers, in the order of acceptance."""
+        changes: list[Change] = []
+        turns = Turns()
+        for collection, keys, entries, _ in groups:
+            for key, entry in zip(keys, entries, strict=True):
+                self._last_number += 1
+                changes.append(Change(self._last_number, collection, key, entry))
+                if turns.are_due():
+                    await turn()
+        return changes
+
+    async def _add_pending(self, changes: Sequence[Change]) -> None:
+        added = 0
+        try:
+            for part in slices(len(changes)):
+                if part.start:
+                    await turn()
+                self._add(changes[part])
+                added = part.stop
+        finally:
+            # Cancelled: they are in the file, and must be known before anything else happens.
+            self._add(changes[added:])
+
+    def _add(self, changes: Sequence[Change]) -> None:
         for change in changes:
             qualified_key = change.qualified_key
             self._sent.pop(qualified_key, None)
@@ -348,22 +373,6 @@ class Journal:
 def _close_opened(opening: asyncio.Future[JournalFile]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
-
-
-def _resolve(groups: _Groups, error: Exception | None) -> None:
-    """Return from the calls that wait for these commits, or raise the error in them."""
-    for _, committed in groups:
-        if committed.done():
-            continue
-        if error is None:
-            committed.set_result(None)
-        else:
-            committed.set_exception(error)
-
-
-def _cancel(groups: _Groups) -> None:
-    for _, committed in groups:
-        committed.cancel()
 
 
 async def read_with_pending(

@@ -205,7 +205,8 @@ class Sender:
         Raises:
             StoreFull: There was no room within `max_wait`; nothing was accepted.
         """
-        if not await self._wait_for_room(collection, keys, max_pending, max_wait):
+        has_room = self._journal.size + len(keys) <= max_pending
+        if not has_room and not await self._wait_for_room(collection, keys, max_pending, max_wait):
             raise StoreFull(
                 f"the journal is full: {self._journal.size} changes are pending, and at most "
                 f"{max_pending} may be (`max_pending`); nothing was accepted, retry {retry_when}",
