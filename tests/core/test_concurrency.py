@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kvwrap.core.concurrency import KeyedLocks, gather
+from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
 from kvwrap.errors import Deadlock
 
 
@@ -243,3 +243,21 @@ async def test_gather_returns_in_order_and_raises_the_first_error_when_all_have_
     with pytest.raises(LookupError, match="first"):
         await gather([call(1, LookupError("first")), call(2, OSError("second")), call(3)])
     assert ended == [3, 2, 1]
+
+
+async def test_a_call_that_is_cancelled_by_itself_cancels_those_who_gather_it() -> None:
+    ended: list[str] = []
+
+    async def cancelled() -> str:
+        raise asyncio.CancelledError
+
+    async def slow() -> str:
+        await asyncio.sleep(0)
+        ended.append("slow")
+        return "slow"
+
+    for function in (gather_outcomes, gather):
+        ended.clear()
+        with pytest.raises(asyncio.CancelledError):
+            await function([cancelled(), slow()])
+        assert ended == ["slow"]

@@ -26,7 +26,6 @@ if kind ~= 'string' and kind ~= 'none' then return redis.error_reply('WRONGTYPE 
 local function version_of(value, now, salt)
   if not value then return false end
   if string.sub(value, 1, 2) ~= '\171k' or #value < 24 then
-    if salt == '' then return '' end
     local digest = string.sub(redis.sha1hex(salt .. value), 1, 16)
     return (string.gsub(digest, '%x%x', function(d) return string.char(tonumber(d, 16)) end))
   end

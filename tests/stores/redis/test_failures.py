@@ -230,7 +230,11 @@ def test_errors_never_quote_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"plain", b"", b'{"a": 1}', b"\xabk", b"\xabk\x01" + b"\0" * 40, b"\xabk\x02"]
+    "value",
+    [
+        *(b"plain", b"", b'{"a": 1}', b"\xabk", b"\xabk\x01" + b"\0" * 40, b"\xabk\x02"),
+        b"\xabk" + b"\0" * 12 + b"\1" + b"\0" * 8,  # one byte too short to tell an expiry
+    ],
 )
 async def test_foreign_bytes_are_corrupt_and_not_values(
     store: RedisStore, client: Any, namespace: str, value: bytes
