@@ -31,8 +31,14 @@ async def test_a_commit_is_synced_to_the_disk(
     async with SQLiteStore(file):
         assert len(connections) == 2
         for connection in connections:
-            assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            for pragma, value in (
+                ("synchronous", 2),
+                ("journal_mode", "wal"),
+                ("fullfsync", 1),
+                ("checkpoint_fullfsync", 1),
+                ("secure_delete", 1),
+            ):
+                assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,), pragma
 
 
 COUNTING = """
