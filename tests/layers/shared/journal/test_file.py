@@ -62,6 +62,17 @@ async def test_a_commit_is_on_the_disk_before_it_returns(
     assert connection.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
 
 
+async def test_the_log_is_kept_short_and_the_schema_of_a_file_is_not_trusted(
+    store: Store, path: Path, connections: list[sqlite3.Connection]
+) -> None:
+    await store.put("k", 1)
+    (connection,) = connections
+    assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
+    await store.put("k", "x" * 12_000_000)
+    await store.put("k", "y")
+    assert Path(f"{path}-wal").stat().st_size < 5_000_000
+
+
 async def test_only_one_stack_can_open_a_journal(path: Path, store: Store) -> None:
     await store.put("k", 1)
     with pytest.raises(ConfigurationError, match="has it open"):
