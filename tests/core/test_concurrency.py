@@ -6,8 +6,16 @@ import asyncio
 
 import pytest
 
-from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
+from kvwrap.core.concurrency import (
+    KeyedLocks,
+    Shared,
+    gather,
+    gather_outcomes,
+    is_abandoned,
+    wait_for,
+)
 from kvwrap.errors import Deadlock
+from kvwrap.testing import ManualClock
 
 
 async def test_one_task_at_a_time_for_a_name_and_names_do_not_wait_for_each_other() -> None:
@@ -261,3 +269,61 @@ async def test_a_call_that_is_cancelled_by_itself_cancels_those_who_gather_it() 
         with pytest.raises(asyncio.CancelledError):
             await function([cancelled(), slow()])
         assert ended == ["slow"]
+
+
+async def test_those_who_got_what_a_block_shared_do_not_release_the_lock_of_others() -> None:
+    locks, inside, most = KeyedLocks(), 0, 0
+
+    async def get_shared() -> object:
+        async with locks.hold("a", shares_errors=True) as shared:
+            return shared
+
+    async def work() -> None:
+        nonlocal inside, most
+        async with locks.hold("a"):
+            inside += 1
+            most = max(most, inside)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            inside -= 1
+
+    async def share() -> None:
+        hold = locks.hold("a", shares_errors=True)
+        async with hold:
+            await asyncio.sleep(0)
+            hold.share("value")
+
+    sharing = asyncio.create_task(share())
+    shared = [asyncio.create_task(get_shared()) for _ in range(3)]
+    working = [asyncio.create_task(work()) for _ in range(3)]
+    await sharing
+    assert await asyncio.gather(*shared) == [Shared("value")] * 3
+    await asyncio.gather(*working)
+    assert most == 1
+    assert len(locks) == 0
+
+
+def test_a_lock_of_a_loop_that_was_closed_counts_for_nothing() -> None:
+    locks = KeyedLocks()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(locks.hold("a").__aenter__())
+    assert len(locks) == 1
+    loop.close()
+    assert len(locks) == 0
+    assert is_abandoned(None)
+
+
+async def test_waiting_for_a_time_says_whether_the_work_ended_in_it(clock: ManualClock) -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    assert await wait_for(clock, 5, asyncio.sleep(0)) is True
+    with pytest.raises(LookupError):
+        await wait_for(clock, 5, fail())
+    event = asyncio.Event()
+    waiting = asyncio.create_task(wait_for(clock, 5, event.wait()))
+    await clock.run(4.5)
+    assert not waiting.done()
+    await clock.run(0.5)
+    assert await waiting is False
+    assert not clock.sleeping
