@@ -179,6 +179,7 @@ class Stack:
     shadow = _adds(layer_classes.Shadow)
     shard = _adds(layer_classes.Sharding)
     single_collection = _adds(layer_classes.SingleCollection)
+    slide_ttl = _adds(layer_classes.SlidingTTL)
     statistics = _adds(layer_classes.Statistics)
     timeout = _adds(layer_classes.Timeout)
     trace = _adds(layer_classes.Tracing)

@@ -122,6 +122,7 @@ LAYERS: dict[str, Case] = {
         gained=_capabilities("cull"),
     ),
     "single_collection": Case(lambda c: stack().single_collection("all")),
+    "slide_ttl": Case(lambda c: stack().slide_ttl(0.001)),
     "statistics": Case(lambda c: stack().statistics()),
     "timeout": Case(lambda c: stack().timeout(60)),
     "trace": Case(lambda c: stack().trace()),

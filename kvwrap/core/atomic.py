@@ -10,6 +10,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import ForeignVersion
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
+from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.stale import like
 from kvwrap.core.ttl import TTL, expiry
@@ -40,7 +41,8 @@ class AtomicMethods(BasicMethods):
     async def exists(self, key: str, *, collection: str | None = None) -> bool:
         """Return True if the key has a value, including `None`."""
         collection = checked_collection(collection)
-        return await self._read_one(collection, checked_key(key)) is not None
+        with peeking():
+            return await self._read_one(collection, checked_key(key)) is not None
 
     async def require(self, key: str, *, collection: str | None = None) -> Any:
         """Return the value; raises `KeyNotFound` if there is no value."""

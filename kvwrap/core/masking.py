@@ -10,6 +10,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.paging import EVERY_KEY, holds_any, pages
+from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.errors import CorruptEntry, DecryptionError
@@ -200,7 +201,8 @@ class Mask:
         if not keys:
             return {}
         try:
-            return dict(zip(keys, await self.inner.read(collection, keys), strict=True))
+            with peeking():
+                return dict(zip(keys, await self.inner.read(collection, keys), strict=True))
         except (CorruptEntry, DecryptionError):
             if len(keys) == 1:
                 return {}

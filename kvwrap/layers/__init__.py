@@ -27,6 +27,7 @@ from kvwrap.layers.serialization import Serialization
 from kvwrap.layers.shadow import Shadow
 from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.single_collection import SingleCollection
+from kvwrap.layers.sliding_ttl import SlidingTTL
 from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.timeout import Timeout
 from kvwrap.layers.tracing import Tracing
@@ -59,6 +60,7 @@ __all__ = [
     "Shadow",
     "Sharding",
     "SingleCollection",
+    "SlidingTTL",
     "Statistics",
     "TTLClamp",
     "Timeout",

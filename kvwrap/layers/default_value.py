@@ -93,8 +93,12 @@ class DefaultValue(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
         if expected is not None:
-            # A caller that read the default expects its version. Inside, the key is absent.
-            expected = [ABSENT if version == self._version else version for version in expected]
+            # A caller that read the default expects its version. Inside, the key is absent. The
+            # default itself, with another expiry, is not stored.
+            expected = [
+                ABSENT if version == self._version != entry.version else version
+                for version, entry in zip(expected, entries, strict=True)
+            ]
         return self.inner.write(collection, keys, entries, expected)
 
     async def remove(

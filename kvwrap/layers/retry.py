@@ -137,7 +137,7 @@ class Retry(Around):
             zip(stored, entries, call.expected or (), strict=True)
         ):
             version = None if current is None else current.version
-            if entry is not None and version == entry.version:
+            if entry is not None and version == entry.version != expected:
                 continue
             if expected is None or version == (None if expected is ABSENT else expected):
                 remaining.append(index)

@@ -41,6 +41,7 @@ EVERY = {
     "shadow": {"other": "memory://"},
     "shard": {"shards": {"b": "memory://"}, "name": "a"},
     "single_collection": {"collection": "all"},
+    "slide_ttl": {"ttl": 60},
     "statistics": {"name": "s", "max_collections": 5},
     "timeout": {"seconds": 1, "operations": {"read": 0.5}},
     "trace": {"keys": True, "db_system": "redis"},

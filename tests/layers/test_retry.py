@@ -252,6 +252,19 @@ async def test_a_conditional_write_that_did_not_happen_is_tried_again(clock):
     assert await finish(clock, store.put_if_absent("a", 2)) is False
 
 
+async def test_a_conditional_write_that_keeps_the_version_is_tried_again(clock):
+    """Its version does not tell whether it happened."""
+    base = MemoryStore(clock=clock)
+    await base.put("a", 1, ttl=10)
+    (entry,) = await base.read(None, ["a"])
+    store = stack(Retry(rng=UpperBound(), wait=1), Scripted(down(), OK)).over(base)
+    later = entry.with_expiry(clock.time() + 50)
+    writing = asyncio.create_task(store.write(None, ["a"], [later], [entry.version]))
+    await clock.run(5)
+    assert await writing == [True]
+    assert (await base.ttl("a"))[1] == pytest.approx(45, abs=0.01)
+
+
 async def test_a_conditional_write_followed_by_another_raises_its_error(clock):
     base = MemoryStore(clock=clock)
     store = stack(Retry(rng=UpperBound(), wait=1), Scripted(OK, lost())).over(base)

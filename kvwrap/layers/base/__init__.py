@@ -42,6 +42,7 @@ from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.optional import need
 from kvwrap.core.paging import holds_any, pages
 from kvwrap.core.part import Part, leaves_process
+from kvwrap.core.peeking import is_peeking, peeking
 from kvwrap.core.primitives import (
     ABSENT,
     PRIMITIVES,
@@ -54,6 +55,7 @@ from kvwrap.core.primitives import (
 )
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_serializer
+from kvwrap.core.stale import stale_part
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
 from kvwrap.core.turns import Turns, slices, turn
@@ -115,6 +117,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Entry",
     "live",
     "expiry_ms",
+    "stale_part",
     "new_version",
     "TTL",
     "LATEST",
@@ -142,9 +145,11 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "add_succeeded",
     "with_callers_names",
     "touch_by_writing",
-    # Pages of keys
+    # Pages of keys, and reads that are not a use of an entry
     "pages",
     "holds_any",
+    "is_peeking",
+    "peeking",
     # Concurrency
     "KeyedLocks",
     "gather",

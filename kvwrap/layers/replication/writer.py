@@ -85,8 +85,9 @@ class Writer:
         """Write the entries whose key has what is expected. Returns which were written.
 
         A key occurs once. What has the version of the entry to be written was written by an
-        earlier attempt, and counts as written. Raises `StoreUnavailable` if the primary does
-        not answer, or too few others; then, per key, the write may have happened or not.
+        earlier attempt, and counts as written, unless that is also the version to be replaced.
+        Raises `StoreUnavailable` if the primary does not answer, or too few others; then, per
+        key, the write may have happened or not.
         """
         written = [False] * len(keys)
         pending: Sequence[int] = range(len(keys))
@@ -102,7 +103,7 @@ class Writer:
                     place
                     for place, index in enumerate(pending)
                     if isinstance(copy := newest[place], Entry)
-                    and copy.version == entries[index].version
+                    and copy.version == entries[index].version != expected[index]
                 ]
                 if again:
                     await self._confirm(collection, names, newest, answers, errors, again)

@@ -125,8 +125,9 @@ class Table:
             elif version is ABSENT:
                 cursor = connection.execute(self._sql["put_if_absent"], (*row, now))
             else:
-                own = row[1]
-                values = (*row, to_signed(version), now, own)
+                expected_version, own = to_signed(version), row[1]
+                # A write that keeps the version must not find itself in an expired row.
+                values = (*row, expected_version, now, None if own == expected_version else own)
                 cursor = connection.execute(self._sql["put_if_version"], values)
             written.append(cursor.rowcount == 1)
         return written

@@ -74,6 +74,22 @@ class Atomic(Contract):
         assert await store.get("key") == "value"
 
     @needs(Capability.COMPARE_AND_PUT)
+    async def test_a_conditional_write_may_keep_the_version(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """As a renewal and a rewrite do. It is carried out, and revives no expired entry."""
+        await store.put_if_absent("key", "value", ttl=10)
+        entry = await _entry(store, "key")
+        later = entry.with_expiry(clock.time() + 50)
+        assert await store.write(None, ["key"], [later], [entry.version]) == [True]
+        assert await store.ttl("key") == ("value", remaining(50))
+        assert await _version(store, "key") == entry.version
+        clock.advance(51)
+        later = entry.with_expiry(clock.time() + 50)
+        await store.write(None, ["key"], [later], [entry.version])
+        assert not await store.exists("key")
+
+    @needs(Capability.COMPARE_AND_PUT)
     async def test_a_batch_may_mix_conditions(self, store: Store) -> None:
         await store.put_many(["a", "b", "c"], ["a", "b", "c"])
         versions = [await _version(store, key) for key in "abc"]

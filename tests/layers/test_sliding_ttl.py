@@ -1,0 +1,533 @@
+"""Sliding expiration: reads renew lifetimes, later and in batches, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvwrap import (
+    ConfigurationError,
+    InvalidTTL,
+    Keyring,
+    MemoryStore,
+    Passthrough,
+    ReadThrough,
+    SlidingTTL,
+    Stack,
+    StackWarning,
+    Store,
+    StoreUnavailable,
+    stack,
+)
+from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import Collection, Expected
+from kvwrap.testing import ManualClock, Tap
+from tests.catalog import EMBEDDED, LAYERS, STORES, Resources
+
+TTL, EVERY = 100.0, 10.0
+
+
+class Writes(Passthrough):
+    """Records writes and touches, which it can hold back or make fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[Collection, int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def write(
+        self,
+        collection: Collection,
+        keys: Any,
+        entries: Any,
+        expected: list[Expected] | None = None,
+    ) -> list[bool]:
+        if expected is not None:
+            self.batches.append((collection, len(keys)))
+            await self.gate.wait()
+            if self.error is not None:
+                raise self.error
+        return await self.inner.write(collection, keys, entries, expected)
+
+    async def touch(self, *arguments: Any) -> list[bool]:
+        await self.gate.wait()
+        return await self.inner.touch(*arguments)
+
+
+def sliding(clock: ManualClock, *, inner: Stack | None = None, **options: Any) -> Store:
+    layers = stack().slide_ttl(options.pop("ttl", TTL), **options) + stack(Writes())
+    return (layers + (inner or stack())).over(MemoryStore(clock=clock))
+
+
+async def left(store: Store, key: str = "a", collection: str | None = None) -> float | None:
+    """Return the remaining seconds at rest, without a renewal."""
+    return (await store.base.ttl(key, collection=collection))[1]
+
+
+async def renewed(store: Store) -> None:
+    await store.find(SlidingTTL).flush()
+
+
+RENEWING: dict[str, Callable[[Store], Awaitable[object]]] = {
+    "get": lambda s: s.get("a"),
+    "get_many": lambda s: s.get_many(["x", "a"]),
+    "ttl": lambda s: s.ttl("a"),
+    "ttl_many": lambda s: s.ttl_many(["a", "a"]),
+    "require": lambda s: s.require("a"),
+    "get_versioned": lambda s: s.get_versioned("a"),
+    "get_or_put": lambda s: s.get_or_put("a", lambda: pytest.fail("there is a value")),
+    "typed": lambda s: s.typed(list[int]).get("a"),
+}
+
+
+@pytest.mark.parametrize("method", RENEWING)
+async def test_methods_that_return_a_value_renew(method: str, clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put("a", [1], ttl=TTL)
+    clock.advance(60)
+    await RENEWING[method](store)
+    await renewed(store)
+    assert await left(store) == TTL
+    assert store.find(SlidingTTL).snapshot().renewed == 1
+    assert store.idle
+
+
+async def test_items_renew_each_entry(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put_many(["a", "b"], [1, 2], ttl=[TTL, None])
+    clock.advance(60)
+    assert [pair async for pair in store.items()] == [("a", 1), ("b", 2)]
+    await renewed(store)
+    assert (await left(store), await left(store, "b")) == (TTL, None)
+
+
+async def test_methods_that_return_no_value_do_not_renew(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put("a", 1, ttl=TTL)
+    clock.advance(60)
+    assert await store.exists("a")
+    assert await store.typed(int).exists("a")
+    assert await store.keys() == [key async for key in store.scan()] == ["a"]
+    assert await store.count() == 1
+    await renewed(store)
+    assert await left(store) == 40
+    assert not store.find(Writes).batches
+    await store.get("a")
+    await renewed(store)
+    assert await left(store) == TTL
+
+
+async def test_an_entry_is_renewed_at_most_so_often(clock: ManualClock) -> None:
+    store = sliding(clock, at_most_every=timedelta(seconds=20))
+    await store.put("a", 1, ttl=TTL)
+    lives = []
+    for _ in range(13):
+        clock.advance(5)
+        await asyncio.gather(store.get("a"), store.get_many(["a", "a"]))
+        await renewed(store)
+        lives.append(await left(store))
+    assert lives == [95, 90, 85, 100, 95, 90, 85, 100, 95, 90, 85, 100, 95]
+    assert store.find(Writes).batches == [(None, 1)] * 3
+
+
+async def test_a_tenth_of_the_ttl_is_the_default(clock: ManualClock) -> None:
+    store = sliding(clock)
+    assert store.find(SlidingTTL).at_most_every == EVERY
+    await store.put("a", 1, ttl=TTL)
+    clock.advance(9.5)
+    await store.get("a")
+    await renewed(store)
+    assert await left(store) == 90.5
+    clock.advance(0.5)
+    await store.get("a")
+    await renewed(store)
+    assert await left(store) == TTL
+
+
+async def test_what_an_entry_was_put_with(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put_many(["short", "long", "never", "even"], [1] * 4, ttl=[5, 500, None, TTL])
+    await store.get_many(["short", "long", "never", "even"])
+    await renewed(store)
+    lives = [await left(store, key) for key in ("short", "long", "never", "even")]
+    assert lives == [TTL, 500, None, TTL]
+    # A write sets the lifetime that it always sets, also right after a renewal.
+    await store.put("short", 2, ttl=3)
+    assert await left(store, "short") == 3
+    await store.get("short")
+    await renewed(store)
+    assert await left(store, "short") == TTL
+
+
+async def test_no_read_waits_for_a_renewal(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put("a", 1, ttl=TTL)
+    clock.advance(50)
+    writes = store.find(Writes)
+    writes.gate.clear()
+    assert [await store.get("a") for _ in range(3)] == [1, 1, 1]
+    await clock.settle()
+    assert not store.idle
+    assert writes.batches == [(None, 1)]
+    assert await left(store) == 50
+    writes.gate.set()
+    await renewed(store)
+    assert store.idle
+    assert await left(store) == TTL
+
+
+async def test_renewals_are_written_in_batches_for_each_collection(clock: ManualClock) -> None:
+    store = sliding(clock)
+    keys = [str(number) for number in range(1_200)]
+    for collection in (None, "c"):
+        await store.put_many(keys, keys, collection=collection, ttl=50)
+    await store.get_many(keys)
+    await asyncio.gather(*(store.get(key, collection="c") for key in keys[:7]))
+    await renewed(store)
+    batches = store.find(Writes).batches
+    assert batches == [(None, 500), (None, 500), (None, 200), ("c", 7)]
+    assert store.find(SlidingTTL).snapshot().renewed == 1_207
+    assert await left(store, "3", "c") == TTL
+    assert await left(store, "9", "c") == 50
+
+
+CHANGES: dict[str, tuple[Callable[[Store], Awaitable[object]], Any]] = {
+    "a put": (lambda s: s.put("a", 2, ttl=5), (2, 5)),
+    "the same value": (lambda s: s.put("a", 1, ttl=5), (1, 5)),
+    "a put without expiry": (lambda s: s.put("a", 2), (2, None)),
+    "a shorter life": (lambda s: s.expire("a", 5), (1, 5)),
+    "an endless life": (lambda s: s.expire("a", None), (1, None)),
+    "a delete": (lambda s: s.delete("a"), (None, None)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_was_changed_meanwhile_stays(change: str, clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put("a", 1, ttl=TTL)
+    clock.advance(50)
+    store.find(Writes).gate.clear()
+    await store.get("a")
+    await clock.settle()
+    call, expected = CHANGES[change]
+    await call(store.base)
+    store.find(Writes).gate.set()
+    await renewed(store)
+    assert await store.base.ttl("a") == expected
+    assert store.find(SlidingTTL).snapshot().superseded == 1
+
+
+@pytest.mark.parametrize("kind", [*EMBEDDED, "redis"])
+async def test_an_expired_entry_is_not_revived(
+    kind: str, clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    base = STORES[kind](Resources(clock, tmp_path, lambda: request.getfixturevalue("redis_url")))
+    layers = stack().slide_ttl(TTL) + stack(Writes())
+    async with layers.over(base) as store:
+        await store.put("a", 1, ttl=TTL)
+        clock.advance(50)
+        store.find(Writes).gate.clear()
+        assert await store.get("a") == 1
+        await clock.settle()
+        clock.advance(51)
+        store.find(Writes).gate.set()
+        await renewed(store)
+        assert await store.get("a") is None
+        assert await store.base.keys() == []
+
+
+async def test_a_renewal_keeps_the_version(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put("a", 1, ttl=TTL)
+    clock.advance(50)
+    versioned = await store.get_versioned("a")
+    assert versioned is not None
+    await renewed(store)
+    assert await left(store) == TTL
+    assert await store.compare_and_put("a", 2, versioned.version)
+
+
+async def test_a_failed_renewal_is_counted_logged_and_tried_again_later(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="kvwrap.sliding_ttl")
+    store = sliding(clock, ttl=1000.0, at_most_every=30.0)
+    await store.put_many(["a", "b"], [1, 2], ttl=500)
+    writes = store.find(Writes)
+    writes.error = StoreUnavailable("secret")
+
+    async def read() -> int:
+        assert await store.get_many(["a", "b"]) == [1, 2]
+        await renewed(store)
+        return store.find(SlidingTTL).snapshot().failed
+
+    assert [await read(), await read()] == [2, 2]
+    clock.advance(29)
+    assert await read() == 2
+    clock.advance(1)
+    assert await read() == 4
+    assert len(caplog.messages) == 1
+    assert "StoreUnavailable" in caplog.messages[0]
+    assert "secret" not in caplog.text
+    clock.advance(30)
+    assert await read() == 6
+    assert len(caplog.messages) == 2
+    writes.error = RuntimeError("not of kvwrap")
+    clock.advance(30)
+    assert await read() == 8
+    writes.error = None
+    clock.advance(30)
+    assert await read() == 8
+    assert await left(store) == 1000
+
+
+async def test_the_number_of_pending_renewals_is_bounded(clock: ManualClock) -> None:
+    store = sliding(clock)
+    keys = [str(number) for number in range(10_020)]
+    await store.put_many(keys, keys, ttl=50)
+    await store.get_many(keys)
+    await renewed(store)
+    counts = store.find(SlidingTTL).snapshot()
+    assert (counts.renewed, counts.dropped) == (10_000, 20)
+    await store.get_many(keys)
+    await renewed(store)
+    assert store.find(SlidingTTL).snapshot().renewed == 10_020
+
+
+async def test_the_bytes_of_pending_renewals_are_bounded(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put_many(["a", "b", "c", "d"], ["x" * 2**24] * 4, ttl=50)
+    await store.get_many(["a", "b", "c", "d"])
+    await renewed(store)
+    counts = store.find(SlidingTTL).snapshot()
+    assert (counts.renewed, counts.dropped) == (1, 3)
+    await store.put("huge", "x" * 2**26, ttl=50)
+    await store.get_many(["huge", "b"])
+    await renewed(store)
+    counts = store.find(SlidingTTL).snapshot()
+    assert (counts.renewed, counts.dropped) == (2, 4)
+
+
+async def test_closing_writes_what_is_pending(clock: ManualClock) -> None:
+    store = sliding(clock)
+    async with store.base:
+        async with store:
+            await store.put("a", 1, ttl=50)
+            await store.get("a")
+        assert await left(store) == TTL
+        assert store.find(SlidingTTL).idle
+
+
+async def test_closing_a_stack_that_was_never_opened_writes_it_too(clock: ManualClock) -> None:
+    base = MemoryStore(clock=clock)
+    async with base:
+        store = SlidingTTL(TTL).over(base)
+        await store.put("a", 1, ttl=50)
+        await store.get("a")
+        await store.close()
+        assert (await base.ttl("a"))[1] == TTL
+
+
+async def test_closing_does_not_wait_for_ever(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.open()
+    await store.put_many(["a", "b"], [1, 2], ttl=50)
+    store.find(Writes).gate.clear()
+    await store.get("a")
+    await clock.settle()
+    await store.get("b")
+    closing = asyncio.create_task(store.close())
+    await clock.settle()
+    assert not closing.done()
+    await clock.run(5)
+    await closing
+    counts = store.find(SlidingTTL).snapshot()
+    assert (counts.renewed, counts.dropped) == (0, 1)
+    assert store.find(SlidingTTL).idle
+
+
+async def test_without_conditional_writes_it_touches(clock: ManualClock, tmp_path: Path) -> None:
+    base = STORES["py-key-value"](Resources(clock, tmp_path, lambda: ""))
+    async with SlidingTTL(TTL).over(base) as store:
+        await store.put("a", 1, ttl=50)
+        await store.get("a")
+        await renewed(store)
+        assert await left(store) == pytest.approx(TTL, abs=0.01)
+        assert store.find(SlidingTTL).snapshot().renewed == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(LAYERS) - {"read_only", "slide_ttl"}))
+@pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
+async def test_it_renews_over_every_layer(name: str, clock: ManualClock) -> None:
+    layers = stack().slide_ttl(TTL) + LAYERS[name].make(clock)
+    async with layers.over(MemoryStore(clock=clock)) as store:
+        await store.put("a", {"n": 1}, collection="c", ttl=50)
+        for _ in range(5):
+            clock.advance(40)
+            assert await store.get("a", collection="c") == {"n": 1}
+            await renewed(store)
+        value, seconds = await store.ttl("a", collection="c")
+        assert value == {"n": 1}
+        assert seconds == pytest.approx(TTL, abs=0.01)
+
+
+async def test_hits_of_a_cache_inside_renew(clock: ManualClock) -> None:
+    near = stack().read_through(lambda: MemoryStore(clock=clock), ttl=1000)
+    store = sliding(clock, inner=near)
+    await store.put("a", 1, ttl=TTL)
+    await store.get("a")
+    clock.advance(50)
+    assert await store.get("a") == 1
+    assert store.find(ReadThrough).snapshot().near_hits == 1
+    await renewed(store)
+    assert await left(store) == TTL
+    clock.advance(90)
+    assert await store.get("a") == 1
+
+
+async def test_a_clamp_that_cuts_renewals_makes_none_at_every_read(clock: ManualClock) -> None:
+    with pytest.warns(StackWarning, match="SlidingTTL|cuts"):
+        store = sliding(clock, inner=stack().clamp_ttl(maximum=50))
+    await store.put("a", 1, ttl=TTL)
+    for _ in range(10):
+        clock.advance(4)
+        await store.get("a")
+        await renewed(store)
+    # Each read is due, as the entry never has more than 50 s left.
+    assert len(store.find(Writes).batches) == 4
+    with_room = SlidingTTL(50).over(MemoryStore())
+    assert stack().slide_ttl(50).clamp_ttl(maximum=50).over(MemoryStore()).find(SlidingTTL)
+    assert with_room.findings == ()
+
+
+async def test_a_default_is_not_stored(clock: ManualClock) -> None:
+    store = sliding(clock, inner=stack().default_value(7, ttl=50))
+    assert await store.get("a") == 7
+    await renewed(store)
+    assert await store.base.keys() == []
+    assert store.find(SlidingTTL).snapshot().superseded == 1
+
+
+async def test_listing_under_it_does_not_use_entries(clock: ManualClock) -> None:
+    """Reads of layers outside, which look for entries that are over, renew nothing."""
+    encrypted = stack().encrypt(Keyring({"k": b"k" * 32}))
+    with pytest.warns(StackWarning, match="inside"):
+        store = (encrypted + stack().slide_ttl(TTL) + stack(Writes())).over(
+            MemoryStore(clock=clock)
+        )
+    await store.put("a", 1, ttl=50)
+    assert await store.keys() == ["a"]
+    assert await store.count() == 1
+    assert await store.delete("b") is False
+    await renewed(store)
+    assert store.find(Writes).batches == []
+
+
+async def test_a_renewal_moves_the_users_expiry_of_what_is_kept_for_later(
+    clock: ManualClock,
+) -> None:
+    store = sliding(clock)
+
+    async def get(value: int | None) -> Any:
+        async def factory() -> Any:
+            if value is None:
+                raise StoreUnavailable("the source is down")
+            return value
+
+        return await store.get_or_put("a", factory, ttl=50, stale_ttl=1000)
+
+    assert await get(1) == 1
+    await renewed(store)
+    clock.advance(60)
+    assert await store.get("a") == 1
+    assert (await store.ttl("a"))[1] == 40
+    await renewed(store)
+    assert (await store.ttl("a"))[1] == TTL
+    clock.advance(101)
+    assert await store.get("a") is None
+    assert await get(None) == 1, "it is stale, and not revived"
+    await renewed(store)
+    assert await store.get("a") is None
+
+
+def test_a_second_event_loop_goes_on(clock: ManualClock) -> None:
+    store = sliding(clock)
+
+    async def leave() -> None:
+        await store.put("a", 1, ttl=50)
+        store.find(Writes).gate.clear()
+        await store.get("a")
+        await asyncio.sleep(0)
+
+    async def renew() -> None:
+        store.find(Writes).gate = asyncio.Event()
+        store.find(Writes).gate.set()
+        assert store.find(SlidingTTL).idle
+        await store.put("b", 2, ttl=50)
+        await store.get("b")
+        await renewed(store)
+        assert await left(store, "b") == TTL
+        assert store.find(SlidingTTL).idle
+
+    asyncio.run(leave())
+    asyncio.run(renew())
+
+
+@pytest.mark.parametrize("options", [{"at_most_every": TTL}, {"at_most_every": 2 * TTL}])
+def test_renewals_that_would_come_too_late_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="at_most_every"):
+        SlidingTTL(TTL, **options)
+
+
+@pytest.mark.parametrize("bad", [0, -1, "5", None, float("nan")])
+def test_invalid_arguments(bad: Any) -> None:
+    with pytest.raises(InvalidTTL):
+        SlidingTTL(bad)
+    if bad is not None:
+        with pytest.raises(InvalidTTL):
+            SlidingTTL(TTL, at_most_every=bad)
+
+
+async def test_an_entry_at_the_last_expiry_time_is_not_due(clock: ManualClock) -> None:
+    store = sliding(clock, ttl=1e300, at_most_every=1)
+    await store.put("a", 1, ttl=1e300)
+    await store.get("a")
+    await store.put("b", 1, ttl=5)
+    await store.get("b")
+    await renewed(store)
+    await store.get("b")
+    await renewed(store)
+    assert store.find(Writes).batches == [(None, 1)]
+
+
+async def test_a_read_that_fails_renews_nothing(clock: ManualClock) -> None:
+    async def fail(operation: str) -> None:
+        if operation == "read":
+            raise StoreUnavailable("down")
+
+    store = (stack().slide_ttl(TTL) + stack(Tap(before=fail))).over(MemoryStore(clock=clock))
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+    assert store.idle
+
+
+def test_it_explains_how_long_entries_live() -> None:
+    text = stack().slide_ttl(60, at_most_every=6).over(MemoryStore()).explain()
+    assert "at least 54 s after it was last read" in text
+
+
+async def test_entries_read_are_returned_unchanged(clock: ManualClock) -> None:
+    store = sliding(clock)
+    await store.put("a", 1, ttl=50)
+    (before,) = await store.base.read(None, ["a"])
+    (found,) = await store.read(None, ["a"])
+    assert isinstance(found, Entry)
+    assert found == before
