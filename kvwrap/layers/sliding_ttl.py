@@ -276,7 +276,7 @@ class SlidingTTL(Layer):
                 yield Finding(
                     "sliding-over-maximum",
                     f"{layer.name} cuts every renewal to {maximum:g} s, below ttl={self.ttl:g}.",
-                    "Slide to at most the maximum, or raise the maximum.",
+                    "Raise the maximum, or slide to a ttl within it.",
                 )
 
     def notes(self) -> Iterable[str]:

@@ -445,12 +445,14 @@ async def test_a_renewal_moves_the_users_expiry_of_what_is_kept_for_later(
         return await store.get_or_put("a", factory, ttl=50, stale_ttl=1000)
 
     assert await get(1) == 1
+    clock.advance(40)
+    assert await get(2) == 1
     await renewed(store)
     clock.advance(60)
-    assert await store.get("a") == 1
-    assert (await store.ttl("a"))[1] == 40
+    assert await store.ttl("a") == (1, 40)
     await renewed(store)
-    assert (await store.ttl("a"))[1] == TTL
+    assert await store.ttl("a") == (1, TTL)
+    assert await left(store) == TTL
     clock.advance(101)
     assert await store.get("a") is None
     assert await get(None) == 1, "it is stale, and not revived"
