@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Iterable, Sequence
-from itertools import islice
-
-import msgspec
 
 from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     LATEST,
     TTL,
-    Capability,
     Collection,
     Entry,
     Finding,
     Layer,
-    QualifiedKey,
     Store,
     checked_ttl,
-    is_abandoned,
     is_peeking,
-    is_running,
     stale_part,
-    wait_for,
 )
 from kvwrap.layers.shared.findings import contextual_below
-
-_log = logging.getLogger("kvwrap.sliding_ttl")
-
-_BATCH = 500
-_MAX_PENDING = 10_000
-_MAX_PENDING_BYTES = 32 * 1024 * 1024
-_MAX_RECENT = 10_000
-_LOG_INTERVAL = 60.0
-_SHUTDOWN_TIMEOUT = 5.0
-
-
-class RenewalCounts(msgspec.Struct, frozen=True):
-    """Counts of a `SlidingTTL` layer since it was put over its store.
-
-    Attributes:
-        renewed: Number of entries whose lifetime was renewed.
-        superseded: Number of renewals without effect, since the entry was replaced, removed or
-            over by then.
-        failed: Number of entries whose renewal failed.
-        dropped: Number of renewals that were not tried, since too many were pending or the store
-            was closed.
-    """
-
-    renewed: int
-    superseded: int
-    failed: int
-    dropped: int
+from kvwrap.layers.sliding_ttl.renewals import RenewalCounts, Renewals
 
 
 class SlidingTTL(Layer):
@@ -107,25 +71,12 @@ class SlidingTTL(Layer):
             )
 
     def on_bind(self) -> None:
-        self._compares = Capability.COMPARE_AND_PUT in self.inner.capabilities
-        self._pending: dict[QualifiedKey, Entry] = {}
-        self._pending_bytes = 0
-        # The last renewals: version and time. A layer inside may cut what they lengthened.
-        self._recent: dict[QualifiedKey, tuple[int, float]] = {}
-        self._worker: asyncio.Task[None] | None = None
-        self._renewed = self._superseded = self._failed = self._dropped = 0
-        self._logged_at = -_LOG_INTERVAL
+        self._renewals = Renewals(self.inner, self.at_most_every, owner=self.name)
 
     async def teardown(self) -> None:
         try:
-            await wait_for(self.clock, _SHUTDOWN_TIMEOUT, self.flush())
+            await self._renewals.stop()
         finally:
-            self._dropped += len(self._pending)
-            self._take_pending()
-            worker, self._worker = self._worker, None
-            if worker is not None and is_running(worker):
-                worker.cancel()
-                await asyncio.gather(worker, return_exceptions=True)
             await super().teardown()
 
     # -- observing and controlling -----------------------------------------------------
@@ -133,21 +84,15 @@ class SlidingTTL(Layer):
     @property
     def idle(self) -> bool:
         """True while no renewal is pending or being written."""
-        worker = self._worker
-        if worker is not None and is_abandoned(worker.get_loop()):
-            return True
-        return not self._pending and (worker is None or worker.done())
+        return self._renewals.idle
 
     def snapshot(self) -> RenewalCounts:
         """Return the current counts."""
-        return RenewalCounts(self._renewed, self._superseded, self._failed, self._dropped)
+        return self._renewals.snapshot()
 
     async def flush(self) -> None:
         """Write the renewals that are pending, and wait for their end."""
-        self._start()
-        while (worker := self._worker) is not None and is_running(worker):
-            await asyncio.wait((worker,))
-            self._start()
+        await self._renewals.flush()
 
     # -- the primitive -----------------------------------------------------------------
 
@@ -180,74 +125,7 @@ class SlidingTTL(Layer):
                     due[key] = entry.with_expiry(min(target + part, LATEST))
         if due and not self.is_open:
             await self.ready()
-        for key, entry in due.items():
-            self._add((collection, key), entry)
-        self._start()
-
-    def _add(self, qualified: QualifiedKey, entry: Entry) -> None:
-        now = self.clock.monotonic()
-        version, tried_at = self._recent.get(qualified, (None, 0.0))
-        if version == entry.version and now - tried_at < self.at_most_every:
-            return
-        size = self._pending_bytes + len(entry.body)
-        if len(self._pending) >= _MAX_PENDING or (self._pending and size > _MAX_PENDING_BYTES):
-            self._dropped += 1
-            return
-        self._recent.pop(qualified, None)
-        self._recent[qualified] = (entry.version, now)
-        if len(self._recent) > _MAX_RECENT:
-            del self._recent[next(iter(self._recent))]
-        self._pending[qualified] = entry
-        self._pending_bytes = size
-
-    # -- the background ----------------------------------------------------------------
-
-    def _take_pending(self) -> dict[QualifiedKey, Entry]:
-        pending, self._pending, self._pending_bytes = self._pending, {}, 0
-        return pending
-
-    def _start(self) -> None:
-        if self._pending and not is_running(self._worker):
-            self._worker = asyncio.get_running_loop().create_task(self._work())
-
-    async def _work(self) -> None:
-        while self._pending:
-            by_collection: dict[Collection, dict[str, Entry]] = {}
-            for (collection, key), entry in self._take_pending().items():
-                by_collection.setdefault(collection, {})[key] = entry
-            for collection, entries in by_collection.items():
-                remaining = iter(entries.items())
-                while batch := dict(islice(remaining, _BATCH)):
-                    await self._renew(collection, batch)
-
-    async def _renew(self, collection: Collection, entries: dict[str, Entry]) -> None:
-        keys = list(entries)
-        try:
-            if self._compares:
-                versions = [entry.version for entry in entries.values()]
-                flags = await self.inner.write(collection, keys, list(entries.values()), versions)
-            else:
-                expires = [entry.expires_at for entry in entries.values()]
-                flags = await self.inner.touch(collection, keys, expires)
-        except Exception as error:
-            self._record_failure(len(keys), error)
-        else:
-            self._renewed += sum(flags)
-            self._superseded += len(flags) - sum(flags)
-
-    def _record_failure(self, count: int, error: Exception) -> None:
-        self._failed += count
-        now = self.clock.monotonic()
-        if now - self._logged_at >= _LOG_INTERVAL:
-            self._logged_at = now
-            _log.warning(
-                "%s: renewing %d entries failed with %s; further failures are counted, and logged "
-                "once in %g s",
-                self.name,
-                count,
-                type(error).__name__,
-                _LOG_INTERVAL,
-            )
+        self._renewals.add(collection, due)
 
     # -- findings and notes ------------------------------------------------------------
 
@@ -276,7 +154,7 @@ class SlidingTTL(Layer):
                 yield Finding(
                     "sliding-over-maximum",
                     f"{layer.name} cuts every renewal to {maximum:g} s, below ttl={self.ttl:g}.",
-                    "Raise the maximum, or slide to a ttl within it.",
+                    "Let ttl= be at most the maximum.",
                 )
 
     def notes(self) -> Iterable[str]:
