@@ -77,7 +77,7 @@ class Atomic(Contract):
     async def test_a_conditional_write_may_keep_the_version(
         self, store: Store, clock: ManualClock
     ) -> None:
-        """As a renewal and a rewrite do. It is carried out, and revives no expired entry."""
+        # Renewals and rewrites do so. It is carried out, and revives no expired entry.
         await store.put_if_absent("key", "value", ttl=10)
         entry = await _entry(store, "key")
         later = entry.with_expiry(clock.time() + 50)
