@@ -95,14 +95,18 @@ def first_step(codec: bytes) -> bytes:
 
 
 def take_annotation(codec: bytes, kind: int) -> tuple[bytes | None, bytes]:
-    """Return the data of the annotation in front of a codec, and the codec behind it.
+    """Return the data of an annotation in front of the first other step, and the codec without it.
 
-    The data is `None`, and the codec unchanged, if no annotation of this kind is in front.
+    Annotations of other kinds stay. Without one of this kind, the data is `None` and the codec
+    unchanged.
     """
-    if len(codec) < 3 or codec[0] != ANNOTATION or codec[2] != kind:
-        return None, codec
-    end = 2 + codec[1]
-    return codec[3:end], codec[end:]
+    start = 0
+    while len(codec) > start + 2 and codec[start] == ANNOTATION:
+        end = start + 2 + codec[start + 1]
+        if codec[start + 2] == kind:
+            return codec[start + 3 : end], codec[:start] + codec[end:]
+        start = end
+    return None, codec
 
 
 def find_annotation(codec: bytes, kind: int) -> bytes | None:
@@ -113,11 +117,28 @@ def find_annotation(codec: bytes, kind: int) -> bytes | None:
     return None
 
 
+def split_annotations(codec: bytes) -> tuple[bytes, bytes]:
+    """Return the annotations in front of a codec, and the codec from the first other step."""
+    rest = codec
+    while rest and rest[0] == ANNOTATION:
+        rest = rest[len(first_step(rest)) :]
+    return codec[: len(codec) - len(rest)], rest
+
+
 def skip_annotations(codec: bytes) -> bytes:
     """Return the codec from its first step that encodes the body."""
-    while codec and codec[0] == ANNOTATION:
-        codec = codec[len(first_step(codec)) :]
-    return codec
+    return split_annotations(codec)[1]
+
+
+def same_form(one: bytes, other: bytes) -> bool:
+    """Return True if two codecs have the same steps, wherever their annotations stand."""
+    return one == other or (len(one) == len(other) and _form(one) == _form(other))
+
+
+def _form(codec: bytes) -> tuple[list[bytes], list[bytes]]:
+    parts = steps(codec)
+    annotations = sorted(part for part in parts if part[0] == ANNOTATION)
+    return annotations, [part for part in parts if part[0] != ANNOTATION]
 
 
 def steps(codec: bytes) -> list[bytes]:

@@ -60,13 +60,14 @@ class FernetTokens:
     def read(
         self, entry: Entry, collection: Collection, key: str, *, limit: int | None = None
     ) -> Entry | None:
-        if entry.codec not in FOREIGN_CODECS:
+        front, steps = codec.split_annotations(entry.codec)
+        if steps not in FOREIGN_CODECS:
             return None
         body = entry.body
         token = body[1:-1] if body[:1] == body[-1:] == b'"' else body
         if not token.startswith(_TOKEN):
             return None
-        return entry.with_body(self._opener.open(token, collection, key), self._codec)
+        return entry.with_body(self._opener.open(token, collection, key), front + self._codec)
 
     def __repr__(self) -> str:
         return f"FernetTokens(content={self._content!r})"

@@ -89,7 +89,8 @@ class PyKeyValueEncryption:
                 key=key,
             )
         token = _decode_base64(data, collection, key)
-        return entry.with_body(self._opener.open(token, collection, key), codec.JSON)
+        front, _ = codec.split_annotations(entry.codec)
+        return entry.with_body(self._opener.open(token, collection, key), front + codec.JSON)
 
     def __repr__(self) -> str:
         return "PyKeyValueEncryption(...)"
@@ -134,7 +135,7 @@ class PyKeyValueCompression:
                 collection=collection,
                 key=key,
             )
-        return entry.with_body(body, codec.JSON)
+        return entry.with_body(body, codec.split_annotations(entry.codec)[0] + codec.JSON)
 
     def __repr__(self) -> str:
         return "PyKeyValueCompression()"
@@ -143,7 +144,10 @@ class PyKeyValueCompression:
 def _fields(entry: Entry, field: str) -> dict[str, Any] | None:
     """Return the entry's mapping, or `None` if it is not one with this field."""
     # The bytes are searched first, so that ordinary values are not parsed here.
-    if entry.codec not in FOREIGN_CODECS or field.encode() not in entry.body:
+    if (
+        codec.skip_annotations(entry.codec) not in FOREIGN_CODECS
+        or field.encode() not in entry.body
+    ):
         return None
     try:
         fields = _loads(entry.body)

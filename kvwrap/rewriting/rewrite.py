@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.codec import skip_annotations
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, KeyRange
@@ -235,10 +236,10 @@ class _Run:
 
     def _complete_codec(self, entry: Entry) -> Entry:
         """Add the step of the stack's serializer to an entry that another program wrote."""
-        if entry.codec:
+        if skip_annotations(entry.codec):
             return entry
         self._values.loads(entry.body, self._values.tag)
-        return entry.with_body(entry.body, self._values.tag)
+        return entry.with_body(entry.body, entry.codec + self._values.tag)
 
 
 def _split(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:

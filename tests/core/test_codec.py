@@ -80,6 +80,18 @@ def test_an_annotation_is_taken_by_its_kind() -> None:
     assert codec.take_annotation(codec.JSON, codec.WRITE_DATE) == (None, codec.JSON)
     assert codec.take_annotation(b"", codec.WRITE_DATE) == (None, b"")
     assert codec.describe(run) == "annotation 02 over JSON"
+    front = codec.annotation(0x7F, b"other") + codec.annotation(0x55)
+    assert codec.take_annotation(front + run, codec.WRITE_DATE) == (b"date", front + codec.JSON)
+    assert codec.take_annotation(codec.ZSTD + run, codec.WRITE_DATE) == (None, codec.ZSTD + run)
+    assert codec.split_annotations(front + run) == (front + run[:-1], codec.JSON)
+    assert codec.split_annotations(codec.ZSTD + run) == (b"", codec.ZSTD + run)
+
+
+def test_forms_are_the_same_wherever_annotations_stand() -> None:
+    one, two = codec.annotation(0x7F, b"one"), codec.annotation(0x7F, b"two")
+    assert codec.same_form(one + codec.ZSTD + codec.JSON, codec.ZSTD + one + codec.JSON)
+    assert not codec.same_form(one + codec.ZSTD + codec.JSON, codec.ZSTD + two + codec.JSON)
+    assert not codec.same_form(codec.ZSTD + codec.GZIP, codec.GZIP + codec.ZSTD)
 
 
 def test_the_body_of_a_serializer_alone_is_bare() -> None:

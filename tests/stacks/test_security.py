@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import redis
+import zstandard
 
 from kvwrap import (
     CorruptEntry,
@@ -244,6 +245,16 @@ async def test_make_reads_fail(backend: Backend, opened: Open) -> None:
     forge(backend, A, entry.with_body(entry.body[:-1] + b"\x00\x01", entry.codec))
     with pytest.raises(DecryptionError):
         await store.get("ada", collection="users")
+
+
+async def test_take_memory_and_time_of_readers(backend: Backend, opened: Open) -> None:
+    store = opened(stack().compress().encrypt(KEYS))
+    await store.put("ada", SECRET, collection="users")
+    entry, bomb = read(backend, A), zstandard.compress(bytes(30_000_000))
+    for steps in (entry.codec, codec.ZSTD + codec.MSGPACK):
+        forge(backend, A, entry.with_body(bomb, steps))
+        with pytest.raises(DecryptionError):  # before anything is decompressed
+            await store.get("ada", collection="users")
 
 
 async def test_see_the_names_of_collections_and_keys(backend: Backend, opened: Open) -> None:

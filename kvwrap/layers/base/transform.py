@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
@@ -63,7 +64,8 @@ class Transform(Layer):
         """Return True if an entry is stored in the form that `encode` produces now.
 
         `kvwrap.rewrite` calls this after `prepare_encode`. By default the entry is encoded
-        again and the codecs are compared. A layer with a cheaper or stricter test overrides it.
+        again and the codecs are compared, except for the places of annotations. A layer with a
+        cheaper or stricter test overrides it.
 
         Args:
             stored: The entry as `inner` returned it.
@@ -73,7 +75,7 @@ class Transform(Layer):
         if encoded.codec == plain.codec:
             # Not encoded. The stored body may be in another library's form, which no codec records.
             return encoded.codec == stored.codec and encoded.body == stored.body
-        return encoded.codec == stored.codec
+        return codec.same_form(encoded.codec, stored.codec)
 
     def on_bind(self) -> None:
         self._prepares_encode = type(self).prepare_encode is not Transform.prepare_encode

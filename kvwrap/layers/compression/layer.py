@@ -35,6 +35,7 @@ from kvwrap.layers.compression.records import RESERVED
 from kvwrap.layers.compression.sampling import sample_values
 
 _DICTIONARY_TAG = bytes((codec.ZSTD_DICTIONARY,))
+_ANNOTATION = bytes((codec.ANNOTATION,))
 _DAY = 86_400.0
 _LARGE = 2**18
 """Bytes from which a value is compressed and decompressed in a thread, and without a dictionary.
@@ -189,6 +190,10 @@ class Compression(Keeping, Transform):
         self, entry: Entry, collection: Collection, key: str
     ) -> Entry | Callable[[], Entry]:
         tag = entry.codec[:1]
+        if tag == _ANNOTATION:
+            front, steps = codec.split_annotations(entry.codec)
+            plain = self.decode(entry.with_body(entry.body, steps), collection, key)
+            return plain.with_body(plain.body, front + plain.codec)
         reader = self._readers.get(tag)
         try:
             if reader is None and tag == _DICTIONARY_TAG and self._reads_dictionaries:
@@ -243,8 +248,9 @@ class Compression(Keeping, Transform):
             return
         needed = set()
         for entry in entries:
-            if entry is not None and entry.codec[:1] == _DICTIONARY_TAG:
-                needed.add(entry.codec[1:5])
+            steps = b"" if entry is None else codec.skip_annotations(entry.codec)
+            if steps[:1] == _DICTIONARY_TAG:
+                needed.add(steps[1:5])
         if needed:
             await self._dictionaries.load(needed)
 

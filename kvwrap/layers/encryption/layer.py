@@ -231,18 +231,17 @@ class Encryption(Transform):
 
     def _decode_foreign(self, entry: Entry, collection: Collection, key: str) -> Entry | None:
         """Decode an entry that no key of this layer sealed, if it may be read."""
-        steps = codec.skip_annotations(entry.codec)
-        if steps[:STEP_LENGTH] in self._ciphers and len(steps) < len(entry.codec):
+        front, steps = codec.split_annotations(entry.codec)
+        if front and steps[:STEP_LENGTH] in self._ciphers:
             # Of another layer that is not in this stack, such as a replica's date.
             opened = self.decode(entry.with_body(entry.body, steps), collection, key)
-            front = entry.codec[: len(entry.codec) - len(steps)]
             return opened and opened.with_body(opened.body, front + opened.codec)
         if is_sealed(entry):
             known = ", ".join(
                 f"{name!r} ({step[1:].hex()})" for step, name in self._keys.names.items()
             )
             raise self._refusal(
-                f"the entry is sealed with key id {entry.codec[1:STEP_LENGTH].hex()}, which the "
+                f"the entry is sealed with key id {steps[1:STEP_LENGTH].hex()}, which the "
                 f"keyring does not have; it has {known}: add the missing key to the keyring",
                 collection,
                 key,
@@ -304,11 +303,12 @@ class Encryption(Transform):
     def is_current(self, stored: Entry, plain: Entry, collection: Collection, key: str) -> bool:
         if not self._seals:
             return not is_sealed(stored)
-        if stored.codec[:STEP_LENGTH] != self._primary.step:
+        steps = codec.skip_annotations(stored.codec)
+        if steps[:STEP_LENGTH] != self._primary.step:
             return False
         if not self._older_heads:
             return True
-        bound = associated_data(self._head, collection, key, stored.created_at, stored.codec)
+        bound = associated_data(self._head, collection, key, stored.created_at, steps)
         return self._primary.open(stored.body, bound) is not None
 
     @property

@@ -59,7 +59,7 @@ def associated_data(
 
 def is_sealed(entry: Entry) -> bool:
     """Return True if the codec says that the entry is encrypted."""
-    return entry.codec[:1] == _ENCRYPTED
+    return codec.skip_annotations(entry.codec)[:1] == _ENCRYPTED
 
 
 def with_sealed_expiry(steps: bytes, expires_at: float | None) -> bytes:
@@ -73,8 +73,11 @@ def split(entry: Entry) -> tuple[bytes, float | None]:
     """Return the codec and the expiry of the value in a sealed entry.
 
     The expiry is the header's, as the same object, or the sealed one if that is earlier.
+    Annotations in front, which other layers left, are in neither.
     """
     steps, expires_at = entry.codec, entry.expires_at
+    if steps[:1] != _ENCRYPTED:
+        steps = codec.skip_annotations(steps)
     if steps[STEP_LENGTH:_START] != _MARK:
         return steps[STEP_LENGTH:], expires_at
     sealed = int.from_bytes(steps[_START:_END], "big")
@@ -90,8 +93,8 @@ def is_over(expires_at: float | None, entry: Entry, now: float) -> bool:
 
 
 def has_sealed_expiry(steps: bytes) -> bool:
-    """Return True if a codec begins with a sealed expiry, behind no step of encryption."""
-    return steps.startswith(_MARK)
+    """Return True if a codec has a sealed expiry in front, behind no step of encryption."""
+    return codec.take_annotation(steps, codec.SEALED_EXPIRY)[0] is not None
 
 
 class OutlivedEntries(Masking):

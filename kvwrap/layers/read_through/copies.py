@@ -90,7 +90,7 @@ def decode(near_entry: Entry) -> Copy | None:
     if mark == _MISS:
         return Copy(None, refresh_at, fresh_until)
     if mark != _COPY:
-        return None
+        return _decode_behind_others(near_entry)
     entry = Entry(
         near_entry.body,
         near_entry.codec[_HEADER.size :],
@@ -99,3 +99,12 @@ def decode(near_entry: Entry) -> Copy | None:
         version,
     )
     return Copy(entry, refresh_at, fresh_until)
+
+
+def _decode_behind_others(near_entry: Entry) -> Copy | None:
+    """Decode a copy that has annotations in front, of layers that are not in the near store now."""
+    for mark in (_COPY, _MISS):
+        data, rest = codec.take_annotation(near_entry.codec, mark[2])
+        if data is not None and len(data) == _HEADER.size - len(mark):
+            return decode(near_entry.with_body(near_entry.body, mark + data + rest))
+    return None

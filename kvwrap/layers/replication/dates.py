@@ -138,7 +138,7 @@ class Dates:
         if copy is None or isinstance(copy, CorruptEntry):
             return None
         data, rest = _split(copy)
-        if rest == _TOMBSTONE:
+        if codec.skip_annotations(rest) == _TOMBSTONE:
             return None
         if len(rest) == len(copy.codec):
             return copy
@@ -171,7 +171,7 @@ def dated(entry: Entry, date: bytes) -> Entry:
     """Return the entry as replicas keep it: with its date, and with an expiry after its own."""
     if entry.expires_at is None:
         expiry, kept_until = _NEVER, None
-    elif entry.codec == _TOMBSTONE:
+    elif codec.skip_annotations(entry.codec) == _TOMBSTONE:
         expiry, kept_until = _NEVER, entry.expires_at
     else:
         expiry, kept_until = _EXPIRY.pack(entry.expires_at), min(entry.expires_at + GRACE, LATEST)
@@ -180,7 +180,7 @@ def dated(entry: Entry, date: bytes) -> Entry:
 
 
 def _split(entry: Entry) -> tuple[bytes | None, bytes]:
-    """Return the data of the date's annotation, if it is whole, and the codec behind it."""
+    """Return the data of the date's annotation, if it is whole, and the codec without it."""
     data, rest = codec.take_annotation(entry.codec, codec.WRITE_DATE)
     return (data if data is not None and len(data) == _LENGTH else None), rest
 

@@ -45,7 +45,7 @@ _CLAIM = codec.step(codec.OTHER_STEP, codec.fingerprint("kvwrap.claim"))
 
 def is_claim(entry: Entry | None) -> bool:
     """Return True if this entry marks a key that is being moved to this store."""
-    return entry is not None and entry.codec == _CLAIM
+    return entry is not None and codec.skip_annotations(entry.codec) == _CLAIM
 
 
 async def move(
