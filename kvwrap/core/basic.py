@@ -43,6 +43,7 @@ class BasicMethods(Unimplemented):
         self.clock: Clock = checked_clock(clock)
         self._values = ValueCodec(checked_serializer(serializer))
         self._tag = self._values.tag
+        self._loads = self._values.serializer.loads
         self._dumps = self._values.serializer.dumps
         self._computing = Computations(self.clock)
         self._keeps_stale = False
@@ -85,10 +86,18 @@ class BasicMethods(Unimplemented):
         return entries
 
     def _to_value(self, entry: Entry, collection: Collection, key: str) -> Any:
-        try:
-            value = self._values.loads(entry.body, entry.codec)
-        except KvwrapError as error:
-            raise _with_names(error, self.name, collection, key) from None
+        codec = entry.codec
+        if codec == self._tag:
+            try:
+                value = self._loads(entry.body)
+            except Exception as error:
+                corrupt = self._values.unreadable(error, codec)
+                raise _with_names(corrupt, self.name, collection, key) from None
+        else:
+            try:
+                value = self._values.loads(entry.body, codec)
+            except KvwrapError as error:
+                raise _with_names(error, self.name, collection, key) from None
         for hook in self._on_get:
             value = hook(value, key, collection)
         return value
@@ -146,7 +155,12 @@ class BasicMethods(Unimplemented):
         """Return the value, or `None` if there is no value."""
         if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
-        if collection is not None:
+        if collection is not None and (
+            type(collection) is not str
+            or not collection
+            or not collection.isascii()
+            or RESERVED <= collection < RESERVED_END
+        ):
             collection = checked_collection(collection)
         entry = (await self.read(collection, (key,)))[0]
         if entry is None or (entry.codec != self._tag and self._is_stale(entry)):
@@ -200,7 +214,12 @@ class BasicMethods(Unimplemented):
         """
         if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
-        if collection is not None:
+        if collection is not None and (
+            type(collection) is not str
+            or not collection
+            or not collection.isascii()
+            or RESERVED <= collection < RESERVED_END
+        ):
             collection = checked_collection(collection)
         now = self.clock.time()
         expires = None if ttl is None else expiry(now, ttl)

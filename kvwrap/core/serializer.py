@@ -345,14 +345,18 @@ class ValueCodec:
             loads = safe.loads
         try:
             return loads(body)
-        except RecursionError:
-            raise CorruptEntry(
+        except Exception as error:
+            raise self.unreadable(error, steps) from None
+
+    def unreadable(self, error: Exception, steps: bytes) -> CorruptEntry:
+        """Return the error to raise after a serializer's `loads` raised `error`."""
+        if isinstance(error, RecursionError):
+            return CorruptEntry(
                 f"the entry's body is {codec.describe(steps or self.tag)} that is nested more "
                 "deeply than Python's recursion limit allows from here: read it with fewer calls "
                 "on the stack"
-            ) from None
-        except Exception as error:
-            raise CorruptEntry(
-                f"the entry's body is not valid {codec.describe(steps or self.tag)} "
-                f"({type(error).__name__})"
-            ) from None
+            )
+        return CorruptEntry(
+            f"the entry's body is not valid {codec.describe(steps or self.tag)} "
+            f"({type(error).__name__})"
+        )

@@ -56,7 +56,7 @@ def expiry(now: float, ttl: TTL | None) -> float | None:
         return None
     valid = (type(ttl) is float or type(ttl) is int) and 0 < ttl <= LATEST
     expires_at = now + (ttl if valid else checked_ttl(ttl))  # type: ignore[operator]  # a number
-    return min(expires_at, LATEST)
+    return min(LATEST, expires_at)
 
 
 def expiries(now: float, ttl: TTLs, keys: Sequence[str]) -> list[float | None]:

@@ -48,19 +48,18 @@ class SingleCollection(Renaming):
                 "`separator` must not begin with a percent sign, a digit or a letter from A to F, "
                 f"because encoded names contain these; got {separator!r}"
             )
-        self._prefix = lru_cache(_CACHED_PREFIXES)(self._make_prefix)
+        # Shadows the method, so that a name that is in the cache costs no call in Python.
+        cached = lru_cache(_CACHED_PREFIXES)(self.map_collection)
+        self.map_collection = cached  # type: ignore[method-assign]  # called in the same way
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
-        return self.collection, self._prefix(collection)
-
-    def _make_prefix(self, collection: Collection) -> str:
         # The separator must not occur before the position where it is put. So the first one in
         # a key always ends the collection's name, whatever the key contains.
         name, separator = collection or "", self.separator
         if "%" in name or (name + separator).find(separator) < len(name):
             first = separator[0]
             name = name.replace("%", "%25").replace(first, _percent_encode(first))
-        return name + separator
+        return self.collection, name + separator
 
     async def list_collections(self) -> list[Collection]:
         """List the collections that have keys. Reads the names of all keys."""

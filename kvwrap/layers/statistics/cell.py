@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from math import log10
+from bisect import bisect
 from types import MappingProxyType
 
 from kvwrap.layers.statistics.counts import Counts
-from kvwrap.layers.statistics.histogram import PER_DECADE, Latency
+from kvwrap.layers.statistics.histogram import Latency, bucket_index, upper_bound
+
+RECENT = 512
+"""Number of latencies after which they are sorted into buckets together.
+
+That costs a fifth of what it would cost to find the bucket of each when it is measured.
+"""
 
 
 class Cell:
     """Running counts, which are changed with every call.
 
     Attributes:
-        buckets: Number of calls in each latency bucket, by the index of the bucket.
-        seconds: Total latency of all calls, in seconds.
-        keys: Keys of the calls that did not fail.
+        latencies: Those of all calls, in seconds: the total of the earlier ones, their number in
+            each bucket by its index, and the recent ones. Replaced as a whole, so that another
+            thread sees every call once.
         hits: For reads, keys that had an entry; for other operations, keys changed.
+        others: The other keys of the calls that did not fail.
         bytes: Bytes of the entries read or written.
         errors: Number of failed calls, by the name of the exception's class.
     """
 
-    __slots__ = ("buckets", "bytes", "errors", "hits", "keys", "seconds")
+    __slots__ = ("bytes", "errors", "hits", "latencies", "others")
 
     def __init__(self) -> None:
-        self.buckets: defaultdict[int, int] = defaultdict(int)
-        self.seconds = 0.0
-        self.keys = 0
+        self.latencies: tuple[float, dict[int, int], list[float]] = (0.0, {}, [])
         self.hits = 0
+        self.others = 0
         self.bytes = 0
         self.errors: dict[str, int] = {}
 
     def add_call(self, seconds: float) -> None:
         """Count a call that took this long."""
-        self.seconds += seconds
-        # `histogram.bucket_index`, written out here and in `Statistics.read` for speed.
-        self.buckets[int(log10(seconds * 1e9 + 1.0) * PER_DECADE)] += 1
+        # Written out in `Statistics.read` and `write` for speed.
+        recent = self.latencies[2]
+        recent.append(seconds)
+        if len(recent) >= RECENT:
+            self.sort_recent()
+
+    def sort_recent(self) -> None:
+        """Sort the recent latencies into buckets."""
+        self.latencies = (*_sorted(*self.latencies), [])
 
     def counts(self, operation: str) -> Counts:
-        """Return the counts as they are now.
+        """Return the counts as they are now. May be called from any thread.
 
         Args:
             operation: The primitive that they are of.
         """
-        # `dict` copies in one step, so a scrape in another thread sees no half-made change.
-        latency = Latency(self.seconds, tuple(sorted(dict(self.buckets).items())))
+        total, buckets = _sorted(*self.latencies)
+        latency = Latency(total, tuple(sorted(buckets.items())))
         reads = operation == "read"
+        hits, others = self.hits, self.others
         return Counts(
             calls=latency.calls,
-            keys=self.keys,
-            hits=self.hits if reads else 0,
-            misses=self.keys - self.hits if reads else 0,
-            changed=0 if reads else self.hits,
+            keys=hits + others,
+            hits=hits if reads else 0,
+            misses=others if reads else 0,
+            changed=0 if reads else hits,
             bytes_read=self.bytes if reads else 0,
             bytes_written=0 if reads else self.bytes,
             errors=MappingProxyType(dict(self.errors)),
             latency=latency,
         )
+
+
+def _sorted(
+    total: float, buckets: dict[int, int], recent: list[float]
+) -> tuple[float, dict[int, int]]:
+    """Return total and buckets with the recent latencies included; changes no argument."""
+    latencies = sorted(recent)
+    merged = dict(buckets)
+    position = 0
+    while position < len(latencies):
+        index = bucket_index(latencies[position])
+        # At least one, whatever the rounding of the border says.
+        end = max(position + 1, bisect(latencies, upper_bound(index), position))
+        merged[index] = merged.get(index, 0) + end - position
+        position = end
+    return total + sum(latencies), merged

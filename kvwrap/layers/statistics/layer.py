@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from math import log10
 from typing import Any, ParamSpec, TypeVar
 
 from kvwrap.errors import ConfigurationError
@@ -18,9 +17,8 @@ from kvwrap.layers.base import (
     Store,
     checked_count,
 )
-from kvwrap.layers.statistics.cell import Cell
+from kvwrap.layers.statistics.cell import RECENT, Cell
 from kvwrap.layers.statistics.counts import OTHER, Row, Snapshot
-from kvwrap.layers.statistics.histogram import PER_DECADE
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -120,15 +118,20 @@ class Statistics(Layer):
         except BaseException as error:
             self._count_failure("read", collection, started_at, error)
             raise
-        cell = self._reads.get(collection) or self._cell("read", collection)
+        try:
+            cell = self._reads[collection]
+        except KeyError:
+            cell = self._cell("read", collection)
         for entry in entries:
-            if entry is not None:
+            if entry is None:
+                cell.others += 1
+            else:
                 cell.hits += 1
                 cell.bytes += len(entry.body)
-        cell.keys += len(entries)
-        seconds = now() - started_at
-        cell.seconds += seconds
-        cell.buckets[int(log10(seconds * 1e9 + 1.0) * PER_DECADE)] += 1
+        recent = cell.latencies[2]
+        recent.append(now() - started_at)
+        if len(recent) >= RECENT:
+            cell.sort_recent()
         return entries
 
     async def write(
@@ -138,7 +141,8 @@ class Statistics(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        started_at = self._now()
+        now = self._now
+        started_at = now()
         try:
             written = await self._write(collection, keys, entries, expected)
         except BaseException as error:
@@ -149,8 +153,12 @@ class Statistics(Layer):
             if is_written:
                 cell.hits += 1
                 cell.bytes += len(entry.body)
-        cell.keys += len(written)
-        cell.add_call(self._now() - started_at)
+            else:
+                cell.others += 1
+        recent = cell.latencies[2]
+        recent.append(now() - started_at)
+        if len(recent) >= RECENT:
+            cell.sort_recent()
         return written
 
     async def _count_call(
@@ -171,13 +179,15 @@ class Statistics(Layer):
             raise
         cell = self._cell(operation, collection)
         if isinstance(result, list) and operation != "list_collections":
-            cell.keys += len(result)
             cell.hits += sum(result)
+            cell.others += len(result) - sum(result)
         elif isinstance(result, Page):
-            cell.keys += len(result.keys)
+            cell.others += len(result.keys)
         elif isinstance(result, int) and operation in ("count_range", "drop_range"):
-            cell.keys += result
-            cell.hits += result if operation == "drop_range" else 0
+            if operation == "drop_range":
+                cell.hits += result
+            else:
+                cell.others += result
         cell.add_call(self._now() - started_at)
         return result
 

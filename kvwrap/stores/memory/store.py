@@ -60,6 +60,8 @@ class MemoryStore(Store):
                 checked_count(limit, name)
         self._max_bytes = max_bytes
         self._table = Table(self.clock, max_entries, max_bytes)
+        self._read = self._table.read
+        self._write = self._table.write
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -99,16 +101,16 @@ class MemoryStore(Store):
 
     def look_up(self, collection: Collection, key: str) -> Entry | None:
         """Return the unexpired entry of a key, as `read` does, without waiting."""
-        return self._table.read(collection, key)
+        return self._read(collection, key)
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         if len(keys) == 1:
-            return [self._table.read(collection, keys[0])]
+            return [self._read(collection, keys[0])]
         found: list[Entry | None] = []
         for part in slices(len(keys)):
             if part.start:
                 await turn()
-            found += [self._table.read(collection, key) for key in keys[part]]
+            found += [self._read(collection, key) for key in keys[part]]
         return found
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
@@ -165,15 +167,13 @@ class MemoryStore(Store):
             await self._check_sizes(collection, keys, entries, self._max_bytes)
         if len(keys) == 1:
             version = None if expected is None else expected[0]
-            return [self._table.write(collection, keys[0], entries[0], version)]
+            return [self._write(collection, keys[0], entries[0], version)]
         written: list[bool] = []
         for part in slices(len(keys)):
             if part.start:
                 await turn()
             versions = [None] * len(keys[part]) if expected is None else expected[part]
-            written += map(
-                self._table.write, repeat(collection), keys[part], entries[part], versions
-            )
+            written += map(self._write, repeat(collection), keys[part], entries[part], versions)
         return written
 
     async def remove(

@@ -45,9 +45,9 @@ class Table:
 
     def read(self, collection: Collection, key: str) -> Entry | None:
         """Return the entry, or None if it is missing or expired. That is a use."""
-        records = self.records.get(collection)
-        record = None if records is None else records.get(key)
-        if record is None:
+        try:
+            record = self.records[collection][key]
+        except KeyError:
             return None
         entry = record.entry
         if entry is None or (
@@ -60,7 +60,8 @@ class Table:
 
     def write(self, collection: Collection, key: str, entry: Entry, expected: Expected) -> bool:
         """Write one entry if its condition holds. Returns True if it is stored."""
-        self.free(_FREED_BY_WRITE)
+        if self._expiries.first <= self._clock.time() or self._dropped:
+            self.free(_FREED_BY_WRITE)
         if expected is not None:
             record = self._find(collection, key)
             held = None if record is None else record.entry

@@ -174,3 +174,27 @@ def test_two_stores_of_one_stack_count_separately():
 def test_invalid_arguments_are_refused(wrong):
     with pytest.raises(ConfigurationError):
         Statistics(**wrong)
+
+
+class Either(Passthrough):
+    """Takes 1 ms for the key `quick` and 100 ms for others."""
+
+    async def read(self, collection, keys):
+        self.clock.advance(0.001 if keys[0] == "quick" else 0.1)
+        return await self.inner.read(collection, keys)
+
+
+async def test_every_latency_is_counted_in_its_bucket_however_many_there_are(clock) -> None:
+    store = stack(Either()).over(MemoryStore(clock=clock))
+    store = stack().statistics().over(store)
+    layer = store.find(Statistics)
+    for number in range(1, 1500):
+        await store.get("quick" if number % 3 else "slow")
+        if number % 100 == 0:
+            assert layer.snapshot().reads.calls == number
+    reads = layer.snapshot().reads
+    assert (reads.calls, reads.keys, reads.misses) == (1499, 1499, 1499)
+    assert reads.latency.seconds == pytest.approx(1000 * 0.001 + 499 * 0.1)
+    assert sorted(count for _, count in reads.latency.buckets) == [499, 1000]
+    assert reads.latency.at_most(0.01) == 1000
+    assert reads.latency.percentile(0.9) == pytest.approx(0.1, rel=ERROR)

@@ -10,6 +10,7 @@ import pytest
 
 from kvwrap import ConfigurationError, MemoryStore, NullStore, ValueTooLarge
 from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import ABSENT
 from kvwrap.core.turns import SLICE
 from kvwrap.testing import ManualClock
 from tests.turns import turns_during
@@ -308,3 +309,14 @@ def test_an_empty_store_is_true() -> None:
     store = MemoryStore()
     assert len(store) == 0
     assert store
+
+
+async def test_a_repeated_conditional_write_says_that_its_entry_is_stored() -> None:
+    store = MemoryStore()
+    entry, other = (Entry(b"1", b"j", 0.0, None, version) for version in (1, 2))
+    assert await store.write(None, ["a"], [entry], [ABSENT]) == [True]
+    assert await store.write(None, ["a"], [entry], [ABSENT]) == [True]
+    assert await store.write(None, ["a"], [other], [ABSENT]) == [False]
+    assert await store.write(None, ["a"], [other], [5]) == [False]
+    assert await store.write(None, ["b"], [other], [5]) == [False]
+    assert await store.read(None, ["a", "b"]) == [entry, None]
