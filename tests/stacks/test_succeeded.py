@@ -80,7 +80,7 @@ async def failed(call: Any) -> KvwrapError:
     return raised.value
 
 
-def _prefixes(clock: Clock) -> Stack:
+def _prefixes(clock: Clock | None) -> Stack:
     return stack().prefix_key("a").single_collection("b").prefix_key("c")
 
 
@@ -121,6 +121,18 @@ async def test_every_layer_names_the_callers_keys_that_succeeded(name: str) -> N
         assert error.succeeded is not None
         assert set(error.succeeded) >= set(there[: len(there) // 2])
         assert set(error.succeeded) < set(KEYS)
+
+
+async def test_one_of_two_keys_is_named_as_the_caller_does() -> None:
+    pair = KEYS[:2]
+    for layers in (stack().prefix_key("a"), stack().single_collection("b"), _prefixes(None)):
+        store = (layers + stack(Halves())).over(MemoryStore())
+        for call in (
+            store.put_many(pair, [1, 1]),
+            store.touch(None, pair, [None, None]),
+            store.delete_many(pair),
+        ):
+            assert (await failed(call)).succeeded == (KEYS[0],)
 
 
 class Refuses(Passthrough):
