@@ -9,7 +9,12 @@ import pytest
 
 from kvwrap import ConfigurationError, MemoryStore, stack
 from kvwrap.core import codec
-from kvwrap.layers.compression.records import RESERVED, DictionaryStore, primary_key
+from kvwrap.layers.compression.records import (
+    RESERVED,
+    DictionaryStore,
+    dictionary_key,
+    primary_key,
+)
 from kvwrap.testing import ManualClock
 from tests.layers.compression.dictionary_stacks import (
     DAY,
@@ -68,6 +73,16 @@ async def test_retire_then_rewrite_then_prune_leaves_nothing(
     assert await step_of(base, "k") == codec.ZSTD
     assert (await part(store).prune()).deleted == (info.id,)
     assert await part(store).dictionaries("users") == []
+
+
+async def test_a_dictionary_whose_record_is_lost_is_retired(base: MemoryStore) -> None:
+    store = process(base)
+    info = await part(store).train("users", samples=TRAINED_ON)
+    await base.remove(RESERVED, [dictionary_key(bytes.fromhex(info.id))])
+    assert await part(store).retire("users")
+    await store.put("k", records(1)[0], collection="users")
+    assert await step_of(base, "k") == codec.ZSTD
+    assert await ids_at_rest(base) == set()
 
 
 async def test_a_dictionary_made_primary_again_during_the_scan_stays(
