@@ -60,6 +60,8 @@ async def test_an_entry_that_no_read_would_find_is_not_listed() -> None:
     store = Routing({"routed": route}).over(base)
     assert await store.collections() == []
     assert await store.keys("routed") == []
+    assert not await store.destroy_collection("routed")
+    assert await base.get("old", collection="routed") == 1
 
 
 async def test_keys_are_routed_by_pattern() -> None:
@@ -143,8 +145,9 @@ async def test_a_collection_whose_store_compares_versions_has_conditional_writes
     by_key = Routing({"a": MemoryStore}, by="key").over(
         WithoutCapabilities(Capability.COMPARE_AND_PUT).over(MemoryStore())
     )
-    with pytest.raises(UnsupportedOperation, match="compare versions"):
-        await by_key.put_if_absent("a", 1)
+    for call in (by_key.put_if_absent("a", 1), by_key.compare_and_delete("a", 1)):
+        with pytest.raises(UnsupportedOperation, match="compare versions"):
+            await call
 
 
 @pytest.mark.parametrize(
