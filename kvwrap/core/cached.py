@@ -1,35 +1,33 @@
-"""Caching of the results of async functions in a store."""
+"""Caching of the results of functions in a store."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import decimal
-import enum
 import functools
-import hashlib
 import inspect
-import pathlib
-import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
-from kvwrap.core.computed import ComputedMethods
-from kvwrap.core.ttl import TTL, checked_ttl
+from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
+from kvwrap.core.function_keys import FunctionKey
+from kvwrap.core.options import ComputeOptions, checked_options
+from kvwrap.core.primitives import Collection
+from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import TypedStore
-from kvwrap.core.validation import checked_collection, checked_key
-from kvwrap.errors import ConfigurationError, InvalidKey
+from kvwrap.core.validation import checked_call, checked_collection, checked_key
+from kvwrap.errors import ConfigurationError
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 T = TypeVar("T")
+S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
-
-_LONGEST = 150
-"""Characters of a readable key; longer ones end in a hash, for backends with short keys."""
 
 
 class CachedFunction(Protocol[P, R_co]):
-    """A function whose results are cached in a store; created by `store.cached(...)`."""
+    """A function whose results are cached in a store; created by `store.cached(...)`.
+
+    A cached method has these methods as well, without `self`: `user.posts.invalidate(3)`.
+    """
 
     __wrapped__: Callable[..., Any]
     __name__: str
@@ -44,111 +42,229 @@ class CachedFunction(Protocol[P, R_co]):
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
         """Delete the result for these arguments. Returns True if there was one."""
 
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[S, Q], T], instance: None, owner: type[S]
+    ) -> CachedFunction[Concatenate[S, Q], T]: ...
 
-def cached(
-    store: ComputedMethods,
-    *,
-    ttl: TTL | None = None,
-    collection: str | None = None,
-    key: Callable[..., str] | None = None,
-    model: type[Any] | None = None,
-) -> Callable[[Callable[P, Awaitable[T]]], CachedFunction[P, T]]:
-    """Return a decorator; see `Store.cached`."""
-    if ttl is not None:
-        checked_ttl(ttl)
-    checked_collection(collection)
-    if key is not None and not callable(key):
-        raise ConfigurationError(
-            "`key` must be a function that returns the key for the arguments; got "
-            f"{type(key).__name__}"
-        )
-    view = store if model is None else TypedStore(store, model)
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[S, Q], T], instance: S, owner: type[S]
+    ) -> CachedFunction[Q, T]: ...
 
-    def decorate(function: Callable[P, Awaitable[T]]) -> CachedFunction[P, T]:
-        if not inspect.iscoroutinefunction(inspect.unwrap(function)):
-            name = getattr(function, "__qualname__", type(function).__name__)
-            raise ConfigurationError(
-                f"a cached function must be async; got {name}: declare it with `async def`"
-            )
-        make_key = _key_function(function) if key is None else key
 
-        def key_of(*args: P.args, **kwargs: P.kwargs) -> str:
+class SyncCachedFunction(Protocol[P, R_co]):
+    """A plain function whose results are cached; created by `kvwrap.sync(store).cached(...)`."""
+
+    __wrapped__: Callable[..., Any]
+    __name__: str
+    __qualname__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return the cached result for these arguments, or the function's, which is then cached."""
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Return the key of the result for these arguments."""
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Delete the result for these arguments. Returns True if there was one."""
+
+    @overload
+    def __get__(
+        self: SyncCachedFunction[Concatenate[S, Q], T], instance: None, owner: type[S]
+    ) -> SyncCachedFunction[Concatenate[S, Q], T]: ...
+
+    @overload
+    def __get__(
+        self: SyncCachedFunction[Concatenate[S, Q], T], instance: S, owner: type[S]
+    ) -> SyncCachedFunction[Q, T]: ...
+
+
+class Caching:
+    """How the results of a function are cached; the arguments of `Store.cached`, checked.
+
+    Attributes:
+        collection: The collection of the results.
+        options: How results are computed and stored.
+    """
+
+    def __init__(
+        self,
+        store: ComputedMethods,
+        *,
+        ttl: TTLOf | None,
+        collection: str | None,
+        key: Callable[..., str] | None,
+        model: type[Any] | None,
+        keep: Callable[[Any], bool] | None,
+        on_error: OnFailure,
+        on_invalid: OnFailure,
+        stale_ttl: TTL | None,
+        soft_timeout: float | None,
+    ) -> None:
+        self.collection = checked_collection(collection)
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+        if model is not None:
+            view = TypedStore(store, model)
+            options = options.converted(_unless_none(view._dump), _unless_none(view._loaded))
+        store._allow(options)
+        self.options: ComputeOptions = options
+        self._key = checked_call(key, "key")
+
+    def key_of(self, function: Callable[..., Any]) -> Callable[..., str]:
+        """Return a function from the arguments of a function to keys."""
+        make_key = FunctionKey(function) if self._key is None else self._key
+
+        def key_of(*args: Any, **kwargs: Any) -> str:
             return checked_key(make_key(*args, **kwargs))
 
-        @functools.wraps(function)
-        async def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await view.get_or_put(
-                key_of(*args, **kwargs),
-                lambda: function(*args, **kwargs),
-                collection=collection,
-                ttl=ttl,
-            )
+        return key_of
 
-        async def invalidate(*args: P.args, **kwargs: P.kwargs) -> bool:
-            return await store.delete(key_of(*args, **kwargs), collection=collection)
+
+def _unless_none(convert: Callable[[Any, str, Collection], Any]) -> Callable[..., Any]:
+    """Return a conversion that leaves None as it is: it is a result of any function."""
+
+    def convert_unless_none(value: Any, key: str, collection: Collection) -> Any:
+        return None if value is None else convert(value, key, collection)
+
+    return convert_unless_none
+
+
+Wrap = Callable[[tuple[Any, ...]], Any]
+"""Makes the cached function with these first arguments bound."""
+
+
+class CachedMethod:
+    """What a cached function is in the body of a class: it binds its first argument.
+
+    Args:
+        wrap: Makes the cached function.
+        binds: `classmethod` or `staticmethod`; `None` binds the instance.
+    """
+
+    def __init__(self, wrap: Wrap, binds: type[Any] | None) -> None:
+        self._wrap = wrap
+        self._binds = binds
+        self._unbound = wrap(())
+        functools.update_wrapper(self, self._unbound)
+        self.key = self._unbound.key
+        self.invalidate = self._unbound.invalidate
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if self._binds is classmethod:
+            return self._wrap((type(instance) if owner is None else owner,))
+        if instance is None or self._binds is staticmethod:
+            return self._unbound
+        return self._wrap((instance,))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._unbound(*args, **kwargs)
+
+
+def decorated(function: Any, make: Callable[[Any, tuple[Any, ...]], Any]) -> Any:
+    """Return what a decorator puts in the place of a function, which may be a method.
+
+    Args:
+        function: The function; also a `staticmethod` or `classmethod`.
+        make: Makes the cached function from the plain one and bound first arguments.
+    """
+    binds = type(function) if isinstance(function, staticmethod | classmethod) else None
+    plain = function.__func__ if binds is not None else function
+    wrap = functools.partial(make, plain)
+    if binds is None and not _is_in_class(plain):
+        return wrap(())
+    return CachedMethod(wrap, binds)
+
+
+def _is_in_class(function: Any) -> bool:
+    """Return True if a function was defined in the body of a class."""
+    parent, _, _ = getattr(function, "__qualname__", "").rpartition(".")
+    return bool(parent) and not parent.endswith("<locals>")
+
+
+def cached(
+    store: ComputedMethods, caching: Caching
+) -> Callable[[Callable[P, Awaitable[T]]], CachedFunction[P, T]]:
+    """Return a decorator for async functions; see `Store.cached`."""
+    collection, options = caching.collection, caching.options
+
+    def decorate(function: Callable[P, Awaitable[T]]) -> CachedFunction[P, T]:
+        plain = getattr(function, "__func__", function)
+        if not _is_async(plain):
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise ConfigurationError(
+                f"a cached function must be async; got {name}: declare it with `async def`, or "
+                "cache it with kvwrap.sync(store).cached()"
+            )
+        key_of = caching.key_of(plain)
+        return cast("CachedFunction[P, T]", decorated(function, functools.partial(make, key_of)))
+
+    def make(key_of: Callable[..., str], function: Any, bound: tuple[Any, ...]) -> Any:
+        @functools.wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            key = key_of(*bound, *args, **kwargs)
+            factory = functools.partial(function, *bound, *args, **kwargs)
+            return await store._get_or_compute(key, collection, factory, options)
+
+        async def invalidate(*args: Any, **kwargs: Any) -> bool:
+            return await store.delete(key_of(*bound, *args, **kwargs), collection=collection)
 
         wrapper: Any = call
-        wrapper.key = key_of
+        wrapper.key = functools.partial(key_of, *bound) if bound else key_of
         wrapper.invalidate = invalidate
-        return cast("CachedFunction[P, T]", wrapper)
+        wrapper.cached_function = function
+        return wrapper
 
     return decorate
 
 
-def _key_function(function: Callable[..., Any]) -> Callable[..., str]:
-    """Return a function from arguments to keys: the function's full name, and the arguments."""
-    signature = inspect.signature(function)
-    name = f"{function.__module__}.{function.__qualname__}"
-    first = next(iter(signature.parameters), None)
-    if first in ("self", "cls"):
-        raise ConfigurationError(
-            f"{name} is a method, and its results may depend on the attributes of {first}: pass "
-            f"a key, as in cached(key=lambda {first}, ...: ...)"
+def cached_plain(
+    caching: Caching,
+    get_or_compute: Callable[[str, Collection, Callable[[], Any], ComputeOptions], Any],
+    delete: Callable[..., bool],
+) -> Callable[[Callable[P, T]], SyncCachedFunction[P, T]]:
+    """Return a decorator for plain functions; see `SyncStore.cached`.
+
+    Args:
+        caching: How results are cached.
+        get_or_compute: Returns a value, or calls a function for it, and blocks meanwhile.
+        delete: Deletes a key of a collection, and blocks meanwhile.
+    """
+    collection, options = caching.collection, caching.options
+
+    def decorate(function: Callable[P, T]) -> SyncCachedFunction[P, T]:
+        plain = getattr(function, "__func__", function)
+        if not callable(plain) or _is_async(plain):
+            name = getattr(function, "__qualname__", type(function).__name__)
+            raise ConfigurationError(
+                f"a cached function of a blocking view must be a plain function; got {name}: cache "
+                "an async function with the cached() of the store itself"
+            )
+        key_of = caching.key_of(plain)
+        return cast(
+            "SyncCachedFunction[P, T]", decorated(function, functools.partial(make, key_of))
         )
 
-    def key(*args: Any, **kwargs: Any) -> str:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = ", ".join(_text_of(value, name) for value in bound.arguments.values())
-        readable = f"{name}({arguments})"
-        if len(readable) <= _LONGEST:
-            return readable
-        return f"{name[:_LONGEST]}#{hashlib.sha256(readable.encode()).hexdigest()}"
+    def make(key_of: Callable[..., str], function: Any, bound: tuple[Any, ...]) -> Any:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            key = key_of(*bound, *args, **kwargs)
+            factory = functools.partial(function, *bound, *args, **kwargs)
+            return get_or_compute(key, collection, factory, options)
 
-    return key
+        def invalidate(*args: Any, **kwargs: Any) -> bool:
+            return delete(key_of(*bound, *args, **kwargs), collection=collection)
+
+        wrapper: Any = call
+        wrapper.key = functools.partial(key_of, *bound) if bound else key_of
+        wrapper.invalidate = invalidate
+        wrapper.cached_function = function
+        return wrapper
+
+    return decorate
 
 
-_EXACT = (type(None), bool, int, float, str, bytes)
-_BY_STR = (uuid.UUID, decimal.Decimal, pathlib.PurePath)
-_BY_ISO = (datetime.date, datetime.time)  # a datetime is a date
-
-
-def _text_of(value: Any, function: str) -> str:
-    """Return a text of the value; different values have different texts."""
-    kind = type(value)
-    if kind in _EXACT:
-        return ascii(value)
-    if kind in (list, tuple):
-        inner = ", ".join(_text_of(item, function) for item in value)
-        return f"[{inner}]" if kind is list else f"({inner},)"
-    if kind in (set, frozenset):
-        return f"{{{', '.join(sorted(_text_of(item, function) for item in value))}}}"
-    if isinstance(value, Mapping):
-        pairs = [f"{_text_of(k, function)}: {_text_of(v, function)}" for k, v in value.items()]
-        return f"{kind.__name__}{{{', '.join(sorted(pairs))}}}"
-    class_name = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(value, enum.Enum):
-        return f"{class_name}.{value.name}"
-    if isinstance(value, _BY_STR):
-        return f"{class_name}({str(value)!a})"
-    if isinstance(value, _BY_ISO):
-        return f"{class_name}({value.isoformat()!a}{getattr(value, 'fold', 0) or ''})"
-    if isinstance(value, datetime.timedelta):
-        return f"{class_name}({value.days}, {value.seconds}, {value.microseconds})"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
-        return f"{class_name}({', '.join(_text_of(field, function) for field in fields)})"
-    raise InvalidKey(
-        f"{function} was called with a {kind.__name__}, which cannot be part of a key: pass "
-        "cached(key=...) a function that makes the key from the arguments"
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        inspect.unwrap(function)
     )

@@ -163,9 +163,9 @@ class ComputedMethods(AtomicMethods):
     # -- finding -----------------------------------------------------------------------
 
     async def _find(
-        self, collection: Collection, key: str, options: ComputeOptions
+        self, collection: Collection, key: str, options: ComputeOptions, *, loads: bool = True
     ) -> Entry | Missing:
-        """Return the entry, whose value has been seen to load, or why it is missing."""
+        """Return the entry, or why it is missing; with `loads`, its value has been seen to load."""
         ended = self._computing.ended
         entry = None
         try:
@@ -174,7 +174,8 @@ class ComputedMethods(AtomicMethods):
                 return Missing(ended)
             if entry.codec != self._tag and self._is_stale(entry):
                 return Missing(ended, entry.version, entry)
-            self._load(entry, collection, key, options)
+            if loads:
+                self._load(entry, collection, key, options)
         except KvwrapError as error:
             return self._missing_after(error, entry, ended, options)
         return entry

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
-from kvwrap.core.cached import CachedFunction, cached
+from kvwrap.core.cached import CachedFunction, Caching, cached
 from kvwrap.core.clock import Clock
-from kvwrap.core.computed import ComputedMethods
+from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explain, walk
@@ -189,10 +189,15 @@ class Store(ComputedMethods, Hints):
         function: None = None,
         /,
         *,
-        ttl: TTL | None = None,
+        ttl: TTLOf | None = None,
         collection: str | None = None,
         key: Callable[..., str] | None = None,
         model: type[Any] | None = None,
+        keep: Callable[[Any], bool] | None = None,
+        on_error: OnFailure = "compute",
+        on_invalid: OnFailure = "compute",
+        stale_ttl: TTL | None = None,
+        soft_timeout: float | None = None,
     ) -> Callable[[Callable[_P, Awaitable[_T]]], CachedFunction[_P, _T]]:
         """Return a decorator that caches the results of an async function in this store.
 
@@ -200,26 +205,50 @@ class Store(ComputedMethods, Hints):
         one call computes it, the others of this process wait. `None` is cached like any result.
         An exception is not cached; the callers that wait for it get it too. A function that
         needs its own result, itself or through another one, gets `Deadlock`. The decorated
-        function has the methods `key(*args)` and `invalidate(*args)`.
+        function has the methods `key(*args)` and `invalidate(*args)`. So has a method, without
+        `self`; put the decorator outside `classmethod` and `staticmethod`.
 
         Args:
             function: Nothing; `@store.cached` without parentheses is an error.
-            ttl: The time to live of a result, in seconds or as a timedelta.
+            ttl: The time to live of a result, in seconds or as a timedelta, or a function that
+                returns it for a result.
             collection: The collection of the results.
             key: A function that returns the key for the arguments. By default, the key is the
-                function's full name with the arguments, which must be of Python's plain types,
-                enums, dates, UUIDs, paths, dataclasses or containers of those: `InvalidKey`
-                otherwise.
+                function's full name with the arguments and what its closure holds, which must be
+                of Python's plain types, enums, dates, UUIDs, paths, classes, dataclasses or
+                containers of those: `InvalidKey` otherwise.
             model: The model of the results, as for `typed`, if they are not JSON values.
+            keep: A function that returns True for a result to store.
+            on_error: "compute" to return a result that the store fails to read or refuses to
+                store, or "raise"; see `get_or_put`.
+            on_invalid: "compute" to replace a stored value that cannot be read or is not of the
+                model, or "raise".
+            stale_ttl: Seconds, or a timedelta, for which a result is kept after its ttl, and is
+                returned if the function raises.
+            soft_timeout: Seconds for which a caller waits for the function if there is such a
+                result. Then that is returned, and the function finishes in the background.
 
         Raises:
-            ConfigurationError: The decorated object is not an async function, or it is a method
-                and there is no `key`.
+            ConfigurationError: The decorated object is not an async function, its closure holds
+                something that cannot be part of a key and there is no `key`, or an argument is
+                invalid.
             TypeError: The parentheses are missing.
         """
         if function is not None:
             raise TypeError("`cached` needs parentheses: write @store.cached()")
-        return cached(self, ttl=ttl, collection=collection, key=key, model=model)
+        caching = Caching(
+            self,
+            ttl=ttl,
+            collection=collection,
+            key=key,
+            model=model,
+            keep=keep,
+            on_error=on_error,
+            on_invalid=on_invalid,
+            stale_ttl=stale_ttl,
+            soft_timeout=soft_timeout,
+        )
+        return cached(self, caching)
 
     def explain(self) -> str:
         """Return the stack as a tree, with its capabilities and findings."""

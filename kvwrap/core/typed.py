@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
-from kvwrap.core.computed import ComputedMethods
+from kvwrap.core.computed import ComputedMethods, OnFailure
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
+from kvwrap.core.options import checked_options
 from kvwrap.core.ttl import TTL, TTLs
-from kvwrap.core.validation import checked_collection, checked_keys, checked_values
+from kvwrap.core.validation import checked_collection, checked_key, checked_keys, checked_values
 from kvwrap.errors import ConfigurationError, InvalidValue, KeyNotFound
 
 T = TypeVar("T")
@@ -62,10 +63,19 @@ class TypedStore(Generic[T]):
         return self.collection if collection is None else collection
 
     def _dump(self, value: T, key: str, collection: str | None) -> object:
+        """Return the JSON value of an instance; raises `InvalidValue` if it would not load."""
         try:
             return self._converter.dump(value)
         except Mismatch as mismatch:
             raise self._invalid("the value", mismatch, key, collection) from None
+
+    def _loaded(self, value: object, key: str, collection: str | None) -> T:
+        """Return the instance of a stored value; raises `InvalidValue` if there is no valid one."""
+        try:
+            instance: T = self._converter.load(value)
+        except Mismatch as mismatch:
+            raise self._invalid("the stored value", mismatch, key, collection) from None
+        return instance
 
     @overload
     def _load(self, value: object, key: str, collection: str | None) -> T | None: ...
@@ -77,11 +87,11 @@ class TypedStore(Generic[T]):
         self, value: object, key: str, collection: str | None, missing: object = None
     ) -> object:
         try:
-            return self._converter.load(value)
-        except Mismatch as mismatch:
+            return self._loaded(value, key, collection)
+        except InvalidValue:
             if self._ignores:
                 return missing
-            raise self._invalid("the stored value", mismatch, key, collection) from None
+            raise
 
     def _invalid(
         self, subject: str, mismatch: Mismatch, key: str, collection: str | None
@@ -213,27 +223,30 @@ class TypedStore(Generic[T]):
         factory: Callable[[], Awaitable[T] | T],
         *,
         collection: str | None = None,
-        ttl: TTL | None = None,
+        ttl: TTL | Callable[[T], TTL | None] | None = None,
+        keep: Callable[[T], bool] | None = None,
+        on_error: OnFailure = "raise",
+        on_invalid: OnFailure | None = None,
+        stale_ttl: TTL | None = None,
+        soft_timeout: float | None = None,
     ) -> T:
         """Return the instance, or put the factory's result for `ttl` seconds and return that.
 
-        One call of the factory runs at a time for a key, as in `Store.get_or_put`. With
-        `on_invalid="ignore"`, a stored value that is not of the model is replaced.
+        The arguments are those of `Store.get_or_put`. `ttl` and `keep` get the instance. If
+        omitted, `on_invalid` is "compute" for a view that ignores invalid values, so that they
+        are replaced.
         """
-        name = self._in(collection)
-
-        async def json_factory() -> object:
-            result = factory()
-            instance = await result if isinstance(result, Awaitable) else result
-            return self._dump(instance, key, collection)
-
-        value = await self.store.get_or_put(key, json_factory, collection=name, ttl=ttl)
-        instance = self._load(value, key, collection)
-        if instance is None and value is not None:
-            await self.store.delete(key, collection=name)
-            value = await self.store.get_or_put(key, json_factory, collection=name, ttl=ttl)
-            instance = self._load(value, key, collection)
-        return instance  # type: ignore[return-value]  # None only if the model allows None
+        if on_invalid is None:
+            on_invalid = "compute" if self._ignores else "raise"
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+        self.store._allow(options)
+        instance: T = await self.store._get_or_compute(
+            checked_key(key),
+            checked_collection(self._in(collection)),
+            factory,
+            options.converted(self._dump, self._loaded),
+        )
+        return instance
 
     async def pop(self, key: str, *, collection: str | None = None) -> T | None:
         """Delete the entry and return its instance, or `None` if there is no value."""

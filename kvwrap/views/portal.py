@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import selectors
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from sys import is_finalizing
 from types import AsyncGeneratorType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from kvwrap.core.threads import ThreadPerCall
 from kvwrap.errors import StoreTimeout, StoreUnavailable, UnsupportedOperation
@@ -38,8 +40,12 @@ class Portal:
         self._pid = 0
         self._finalizer: weakref.finalize[..., Portal] | None = None
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], caller: Caller | None = None) -> T:
         """Run a coroutine and return its result. A `KeyboardInterrupt` meanwhile cancels it.
+
+        Args:
+            coroutine: The coroutine.
+            caller: What the coroutine uses to call functions on this thread.
 
         Raises:
             UnsupportedOperation: This thread runs an event loop, which the call would block, or
@@ -47,13 +53,10 @@ class Portal:
             StoreUnavailable: The portal was closed meanwhile, the process was forked since the
                 portal's thread started, or the program has ended.
         """
+        call = _Call(coroutine, caller or Caller())
         try:
             self.check()
-            call = self._submit(coroutine)
-        except BaseException:
-            coroutine.close()
-            raise
-        try:
+            self._submit(call)
             task = call.wait()
         except BaseException:
             # An interruption of this thread. The call would otherwise continue on the other one.
@@ -89,20 +92,18 @@ class Portal:
                 "was forked from that one: create another view in the child"
             )
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> _Call[T]:
+    def _submit(self, call: _Call[T]) -> None:
         # Under the lock: a coroutine that is submitted before the loop is stopped by `close` is
         # cancelled by it, while nothing would run one submitted afterwards. The coroutine gets the
         # caller's context variables.
         with self._lock:
             loop = self._loop or self._start()
-            call = _Call(loop, coroutine)
             try:
-                loop.call_soon_threadsafe(call.start)
+                call.submit(loop)
             except RuntimeError as error:
                 if not loop.is_closed():
                     raise
                 raise StoreUnavailable("the blocking view's thread has ended") from error
-            return call
 
     def _start(self) -> asyncio.AbstractEventLoop:
         if selectors.DefaultSelector.__module__ != selectors.__name__:
@@ -186,6 +187,54 @@ def _no_threads() -> UnsupportedOperation:
     )
 
 
+class Caller:
+    """The thread that waits for a coroutine on the loop, and meanwhile calls functions for it."""
+
+    def __init__(self) -> None:
+        self.messages: SimpleQueue[Callable[[], None] | asyncio.Task[Any]] = SimpleQueue()
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call a function on the caller's thread and return its result.
+
+        The function sees the context variables of this coroutine. An exception that is not an
+        `Exception`, such as `KeyboardInterrupt`, ends the caller's wait, which cancels this.
+        """
+        loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+        outcome: asyncio.Future[Callable[[], T]] = loop.create_future()
+
+        def work() -> None:
+            answer: Callable[[], T]
+            try:
+                answer = partial(_same, context.run(function))
+            except Exception as error:  # raised where the result is awaited
+                answer = partial(_raise, error)
+            with suppress(RuntimeError):  # of a closed loop, which cancelled the coroutine
+                loop.call_soon_threadsafe(_answer, outcome, answer)
+
+        self.messages.put(work)
+        return (await outcome)()
+
+    def wait(self) -> asyncio.Task[Any]:
+        """Wait for the finished task, and call what it asks for meanwhile."""
+        while not isinstance(message := self.messages.get(), asyncio.Task):
+            message()
+        return message
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _same(result: T) -> T:
+    return result
+
+
+def _answer(outcome: asyncio.Future[Any], answer: Callable[[], Any]) -> None:
+    if not outcome.done():  # the coroutine was cancelled meanwhile
+        outcome.set_result(answer)
+
+
 class _Call(Generic[T]):
     """One coroutine on the loop, and the thread that waits for it.
 
@@ -194,28 +243,37 @@ class _Call(Generic[T]):
     the portal would then wait for a loop that waits for the lock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._loop = loop
+    def __init__(self, coroutine: Coroutine[Any, Any, T], caller: Caller) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._coroutine = coroutine
+        self._caller = caller
         self._task: asyncio.Task[T] | None = None
-        self._finished: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
 
-    def start(self) -> None:
-        """Begin the task. Called on the loop."""
-        self._task = self._loop.create_task(_contain(self._coroutine))
-        self._task.add_done_callback(self._finished.put)
+    def submit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the loop begin the task."""
+        self._loop = loop
+        loop.call_soon_threadsafe(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(_contain(self._coroutine))
+        self._task.add_done_callback(self._caller.messages.put)
 
     def wait(self) -> asyncio.Task[T]:
-        """Wait on another thread. Returns the finished task."""
-        return self._finished.get()
+        """Wait on the caller's thread. Returns the finished task."""
+        return self._caller.wait()
 
     def cancel(self) -> None:
-        """Cancel the task, from another thread."""
-        with suppress(RuntimeError):  # of a closed loop, which cancelled it
+        """Cancel the task, from another thread, wherever `submit` was interrupted."""
+        if self._loop is None or self._loop.is_closed():
+            self._coroutine.close()
+            return
+        with suppress(RuntimeError):  # of a loop closed meanwhile, which cancelled it
             self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
-        if self._task is not None:
+        if self._task is None:
+            self._coroutine.close()
+        else:
             self._task.cancel()
 
 

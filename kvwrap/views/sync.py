@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from kvwrap.core.cached import Caching, SyncCachedFunction, cached_plain
 from kvwrap.core.capability import Capabilities
+from kvwrap.core.computations import ComputationCounts
+from kvwrap.core.computed import OnFailure, TTLOf
+from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
+from kvwrap.core.options import ComputeOptions, checked_options
+from kvwrap.core.outcomes import Failed, Product
 from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.core.threads import run_in_thread
 from kvwrap.core.ttl import TTL
-from kvwrap.errors import ConfigurationError
-from kvwrap.views.portal import Portal
+from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.errors import ConfigurationError, KvwrapError
+from kvwrap.views.portal import Caller, Portal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,8 +102,8 @@ class SyncStore:
         self._store = store
         self._portal = Portal()
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self._portal.run(coroutine)
+    def _run(self, coroutine: Coroutine[Any, Any, T], caller: Caller | None = None) -> T:
+        return self._portal.run(coroutine, caller)
 
     get = _blocking(Store.get)
     get_many = _blocking(Store.get_many)
@@ -128,31 +136,125 @@ class SyncStore:
     scan = _iterating(Store.scan)
     items = _iterating(Store.items)
 
+    # -- computed values -------------------------------------------------------------------
+
     def get_or_put(
         self,
         key: str,
         factory: Callable[[], Any],
         *,
         collection: str | None = None,
-        ttl: TTL | None = None,
+        ttl: TTLOf | None = None,
+        keep: Callable[[Any], bool] | None = None,
+        on_error: OnFailure = "raise",
+        on_invalid: OnFailure = "raise",
+        stale_ttl: TTL | None = None,
+        soft_timeout: float | None = None,
     ) -> Any:
         """Return the value, or put the factory's result for `ttl` seconds and return it.
 
-        The factory is called once at a time for a key. A plain function runs in a thread of its
-        own, and may block and use the view. An async function runs on the view's event loop. If
-        the call ends early, because the view is closed or by `KeyboardInterrupt`, a plain
-        function runs to its end all the same, and its result is dropped.
+        The arguments are those of `Store.get_or_put`. One call of a factory runs at a time for a
+        key, also with several threads. A plain function runs on the thread of its caller, and may
+        block and use the view. Values are serialized and loaded there too. Where a stale value
+        exists and there is a `soft_timeout`, it runs in a thread of its own. An async function
+        runs on the view's event loop.
 
         Raises:
             Deadlock: The factory needs the value that it computes, itself or through another
                 factory, so neither would end.
         """
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+        self._store._allow(options)
+        name = checked_collection(collection)
+        return self._get_or_compute(checked_key(key), name, factory, options)
 
-        async def call_factory() -> Any:
-            value = await run_in_thread(factory)
-            return await value if isinstance(value, Awaitable) else value
+    def _get_or_compute(
+        self,
+        key: str,
+        collection: str | None,
+        factory: Callable[[], Any],
+        options: ComputeOptions,
+    ) -> Any:
+        store, ended = self._store, self._store._computing.ended
+        found = self._run(store._find(collection, key, options, loads=False))
+        if isinstance(found, Entry):
+            try:
+                return store._load(found, collection, key, options)
+            except KvwrapError as error:
+                found = store._missing_after(error, found, ended, options)
+        caller = Caller()
+        is_background = found.stale is not None and options.soft_timeout is not None
+        call = run_in_thread if is_background else caller.call
 
-        return self._run(self._store.get_or_put(key, call_factory, collection=collection, ttl=ttl))
+        def make(value: Any) -> Product:
+            return store._product(value, collection, key, options)
+
+        def produce_here() -> Product | Failed | Awaitable[Any]:
+            try:
+                value = factory()
+            except Exception as error:  # whatever it is, callers get it, or a stale value
+                return Failed(error)
+            return value if isinstance(value, Awaitable) else make(value)
+
+        async def produce() -> Product | Failed:
+            product = await call(produce_here)
+            if not isinstance(product, Awaitable):
+                return product
+            try:
+                value = await product
+            except Exception as error:  # likewise
+                return Failed(error)
+            return await call(partial(make, value))
+
+        compute = store._outcome(collection, key, produce, options, found)
+        return store._value_of(self._run(compute, caller), collection, key, options)
+
+    def cached(
+        self,
+        function: None = None,
+        /,
+        *,
+        ttl: TTLOf | None = None,
+        collection: str | None = None,
+        key: Callable[..., str] | None = None,
+        model: type[Any] | None = None,
+        keep: Callable[[Any], bool] | None = None,
+        on_error: OnFailure = "compute",
+        on_invalid: OnFailure = "compute",
+        stale_ttl: TTL | None = None,
+        soft_timeout: float | None = None,
+    ) -> Callable[[Callable[P, T]], SyncCachedFunction[P, T]]:
+        """Return a decorator that caches the results of a plain function in this store.
+
+        The arguments are those of `Store.cached`. The function runs on the thread of its caller,
+        as in `get_or_put`.
+
+        Raises:
+            ConfigurationError: The decorated object is an async function, its closure holds
+                something that cannot be part of a key and there is no `key`, or an argument is
+                invalid.
+            TypeError: The parentheses are missing.
+        """
+        if function is not None:
+            raise TypeError("`cached` needs parentheses: write @store.cached()")
+        caching = Caching(
+            self._store,
+            ttl=ttl,
+            collection=collection,
+            key=key,
+            model=model,
+            keep=keep,
+            on_error=on_error,
+            on_invalid=on_invalid,
+            stale_ttl=stale_ttl,
+            soft_timeout=soft_timeout,
+        )
+        return cached_plain(caching, self._get_or_compute, self.delete)
+
+    @property
+    def computations(self) -> ComputationCounts:
+        """What `get_or_put` and cached functions of this store object have done so far."""
+        return self._store.computations
 
     # -- without waiting -------------------------------------------------------------------
 

@@ -34,16 +34,19 @@ def store(clock):
     return MemoryStore(clock=clock)
 
 
+CALLS = []
+
+
 def counting(store, **options):
-    calls = []
+    CALLS.clear()
 
     @store.cached(**options)
     async def double(number, *, times=2):
         """Doubles."""
-        calls.append((number, times))
+        CALLS.append((number, times))
         return number * times
 
-    return double, calls
+    return double, CALLS
 
 
 async def test_a_result_is_cached_for_its_arguments(store):
@@ -71,7 +74,7 @@ async def test_results_expire(store, clock):
 async def test_one_call_at_a_time_for_one_key(store):
     started, finish = [], asyncio.Event()
 
-    @store.cached()
+    @store.cached(key=str)
     async def slow(number):
         started.append(number)
         await finish.wait()
@@ -88,7 +91,7 @@ async def test_one_call_at_a_time_for_one_key(store):
 async def test_a_cancelled_call_does_not_block_the_others(store):
     started, finish = [], asyncio.Event()
 
-    @store.cached()
+    @store.cached(key=str)
     async def slow(number):
         started.append(number)
         await finish.wait()
@@ -108,7 +111,7 @@ async def test_a_cancelled_call_does_not_block_the_others(store):
 async def test_none_is_a_result(store):
     calls = []
 
-    @store.cached()
+    @store.cached(key=lambda: "nothing")
     async def nothing():
         calls.append(1)
 
@@ -120,7 +123,7 @@ async def test_none_is_a_result(store):
 async def test_exceptions_are_not_cached(store):
     calls = []
 
-    @store.cached()
+    @store.cached(key=lambda: "fails")
     async def fails():
         calls.append(1)
         raise LookupError("no")
@@ -155,7 +158,7 @@ async def test_a_hit_and_a_miss_return_the_same(store):
 async def test_results_can_be_of_a_model(store):
     calls = []
 
-    @store.cached(model=Point)
+    @store.cached(model=Point, key=str)
     async def point(x):
         calls.append(x)
         return Point(x, 0)
@@ -254,12 +257,13 @@ async def test_a_key_function_of_the_user(store):
     assert await store.keys() == ["double-int"]
 
 
-async def test_methods_need_a_key(store):
-    with pytest.raises(ConfigurationError, match="self"):
+async def test_methods_of_what_has_no_text_need_a_key(store):
+    class Wrong:
+        @store.cached()
+        async def double(self, number): ...
 
-        class Wrong:
-            @store.cached()
-            async def double(self, number): ...
+    with pytest.raises(InvalidKey, match=r"double was called with a Wrong.*key="):
+        await Wrong().double(1)
 
     class Right:
         def __init__(self, name):

@@ -106,20 +106,30 @@ def test_a_view_works_in_atexit_and_after_the_main_thread(kind: str, tmp_path: P
 def test_a_factory_that_blocks_delays_neither_close_nor_the_end() -> None:
     code = f"""
         import threading, time
-        store, begun = kvwrap.sync(kvwrap.MemoryStore()), threading.Event()
-        def block(): begun.set(); time.sleep({SECONDS})
-        def call():
+        store, begun = kvwrap.sync(kvwrap.MemoryStore()), threading.Barrier(3)
+        release = threading.Event()
+        def block(seconds): begun.wait(); release.wait(seconds)
+        def call(seconds):
             try:
-                store.get_or_put("a", block)
+                store.get_or_put(str(seconds), lambda: block(seconds))
             except kvwrap.StoreUnavailable:
                 print("refused")
-        thread = threading.Thread(target=call)
-        thread.start()
+        threads = [threading.Thread(target=call, args=(s,), daemon=True) for s in (60, 61)]
+        threads[0].start()
+        threads[1].start()
         begun.wait()
         store.close()
-        thread.join()
+        print("closed")
+        release.set()
+        threads[0].join()
+        threads[1].join()
+        held = kvwrap.sync(kvwrap.MemoryStore())
+        begun = threading.Barrier(2)
+        def sleep(): begun.wait(); time.sleep({SECONDS})
+        threading.Thread(target=lambda: held.get_or_put("a", sleep), daemon=True).start()
+        begun.wait()
     """
-    assert run(f"if True:{code}") == "refused"
+    assert run(f"if True:{code}").split() == ["closed", "refused", "refused"]
 
 
 def test_a_program_ends_by_an_interrupt_of_a_factory_that_blocks() -> None:
