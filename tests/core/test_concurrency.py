@@ -303,6 +303,15 @@ async def test_those_who_got_what_a_block_shared_do_not_release_the_lock_of_othe
     assert len(locks) == 0
 
 
+async def test_a_waiter_that_is_closed_leaves_the_queue() -> None:
+    locks = KeyedLocks()
+    async with locks.hold("a"):
+        waiting = locks.hold("a", tells_deadlocks=False).__aenter__()
+        waiting.send(None)
+        waiting.close()  # as the garbage collector does
+    assert len(locks) == 0
+
+
 def test_a_lock_of_a_loop_that_was_closed_counts_for_nothing() -> None:
     locks = KeyedLocks()
     loop = asyncio.new_event_loop()
