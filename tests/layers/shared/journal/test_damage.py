@@ -161,6 +161,29 @@ async def test_a_damaged_file_is_replaced_by_what_can_be_read_and_kept(
         assert store.find(WriteBehind).snapshot().damaged == 0
 
 
+async def test_what_was_rescued_is_replaced_by_newer_changes_of_its_key(
+    path: Path, backend: FaultyStore
+) -> None:
+    keys = numbered_keys(200)
+    backend.down = True
+    async with WriteBehind(path).over(backend) as store:
+        await store.put_many(keys, ["old" * 200] * 200)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 8192 * 4096
+    content[middle : middle + 4096] = os.urandom(4096)
+    path.write_bytes(content)
+    async with WriteBehind(path).over(backend) as store:
+        assert 0 < store.find(WriteBehind).pending < 200
+        await store.put_many(keys, ["new"] * 200)
+    backend.down = False
+    async with WriteBehind(path).over(backend) as store:
+        assert store.find(WriteBehind).pending == 200
+        await store.find(WriteBehind).flush()
+        assert await backend.get_many(keys) == ["new"] * 200
+    async with WriteBehind(path).over(backend) as store:
+        assert store.find(WriteBehind).pending == 0
+
+
 def test_whatever_a_row_holds_decoding_it_raises_only_errors_of_kvwrap() -> None:
     rng = random.Random(0 if not SOAK else None)
     rows: list[tuple[Any, ...]] = []
