@@ -63,6 +63,16 @@ async def test_reads_and_listings_do_not_find_it(masking: Masking, backend: Faul
     assert [item async for item in store.items(collection="c")] == [("b", ALIVE)]
 
 
+async def test_ranges_do_not_count_it_and_delete_it(masking: Masking, backend: FaultyStore) -> None:
+    store = masking.over(await buried(backend, a1=DEAD, a2=ALIVE, b=DEAD))
+    assert await store.count(collection="c") == await store.count(collection="c", prefix="a") == 1
+    assert await store.count(collection="c", prefix="b") == 0
+    assert await store.delete_where(collection="c", prefix="a") == 1
+    assert await backend.keys("c") == ["b"]
+    assert await store.delete_where(collection="c") == 0
+    assert await backend.keys("c") == []
+
+
 async def test_a_listing_reads_one_page_at_a_time(backend: FaultyStore) -> None:
     keys = [f"{n:04}" for n in range(1200)]
     await backend.put_many(keys, [DEAD if int(key) % 2 else ALIVE for key in keys])
