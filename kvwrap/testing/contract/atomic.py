@@ -100,6 +100,13 @@ class Atomic(Contract):
         assert await store.write(None, ["new", "a"], entries[:2], [ABSENT, ABSENT]) == [True, False]
         assert await store.write(None, ["a", "x"], entries[:2], [None, None]) == [True, True]
 
+    async def test_the_results_of_calls_without_conditions(self, store: Store) -> None:
+        await store.put_many(["a", "b"], ["a", "b"])
+        entries = [await _changed(store, key) for key in "ab"]
+        assert await store.write(None, ["a", "new"], entries) == [True, True]
+        assert await store.write(None, ["a"], entries[:1]) == [True]
+        assert await store.remove(None, ["a", "missing", "a", "b"]) == [True, False, False, True]
+
     @needs(Capability.COMPARE_AND_PUT)
     async def test_a_condition_is_of_one_key_in_one_collection(self, store: Store) -> None:
         """Put one entry, with its one version, in several places."""

@@ -25,8 +25,11 @@ class Slow(FaultyStore):
     """Does not carry out more than `most` writes or removals in one call."""
 
     most = 3
+    is_busy = False
 
     async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+        if self.is_busy and primitive == "ping":
+            raise StoreTimeout("busy")
         if primitive in ("write", "remove") and len(arguments[1]) > self.most:
             self.calls.append((primitive, arguments[0], tuple(arguments[1])))
             raise StoreTimeout("slow")
@@ -213,10 +216,12 @@ async def test_a_key_is_not_held_up_by_another_that_fails(
         await store.increment("poison")
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
 async def test_a_batch_that_takes_too_long_is_halved_until_it_goes_through(
-    slow: Slow, path: Path, clock: ManualClock
+    slow: Slow, path: Path, clock: ManualClock, is_busy: bool
 ) -> None:
     keys = numbered_keys(40)
+    slow.is_busy = is_busy  # with the batch: then it does not answer a ping either
     async with WriteBehind(path, shutdown_timeout=0).over(slow) as store:
         slow.down = True
         await store.put_many(keys, list(range(40)))
