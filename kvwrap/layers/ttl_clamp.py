@@ -21,6 +21,7 @@ from kvwrap.layers.base import (
     checked_rng,
     checked_share,
     checked_ttl,
+    stale_part,
 )
 
 
@@ -115,6 +116,11 @@ class TTLClamp(Layer):
         clamped = []
         for entry in entries:
             end = entry.expires_at
+            if len(entry.codec) > 1 and (part := stale_part(entry.codec)):
+                # The bounds are those of the user's ttl.
+                end = self._clamp_expiry(now, None if end is None else end - part)
+                clamped.append(entry.with_expiry(None if end is None else min(end + part, LATEST)))
+                continue
             within = end is not None and least <= end - now <= most
             clamped.append(entry if within else entry.with_expiry(self._clamp_expiry(now, end)))
         if expected is None:

@@ -195,6 +195,34 @@ async def cached() -> None:
         return 1
 
     MemoryStore().cached()(plain)  # type: ignore[arg-type]
+    MemoryStore().cached(on_error="ignore")  # type: ignore[arg-type]
+    MemoryStore().cached(soft_timeout="1")  # type: ignore[arg-type]
+
+
+class Repository:
+    @MemoryStore().cached(ttl=lambda value: 5, keep=lambda value: True, stale_ttl=60)
+    async def order(self, number: int) -> str:
+        return ""
+
+
+async def cached_method(repository: Repository) -> None:
+    assert_type(await repository.order(1), str)
+    assert_type(repository.order.key(1), str)
+    assert_type(await repository.order.invalidate(number=1), bool)
+    await repository.order("1")  # type: ignore[arg-type]
+    assert_type(await Repository.order(repository, 1), str)
+
+
+def cached_plain(view: SyncStore) -> None:
+    @view.cached(ttl=60)
+    def square(number: int) -> int:
+        return number * number
+
+    assert_type(square(3), int)
+    assert_type(square.invalidate(3), bool)
+    assert_type(square.key(number=3), str)
+    square("3")  # type: ignore[arg-type]
+    view.get_or_put("a", lambda: 1, ttl=lambda value: None, on_error="compute")
 
 
 # -- blocking views ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 from kvwrap.core.entry import Entry
+from kvwrap.core.stale import user_expiry
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_rng, checked_share
 from kvwrap.errors import ConfigurationError
@@ -76,7 +77,9 @@ class Freshness:
                 return None
             fresh_until = requested_at + self._jittered(self.negative_ttl)
             return Copy(None, fresh_until, fresh_until)
-        expiry = math.inf if entry.expires_at is None else entry.expires_at
+        # A stale value is not fresh: another process may have computed it again.
+        expires_at = user_expiry(entry)
+        expiry = math.inf if expires_at is None else expires_at
         if self.ttl is None:
             fresh_until = expiry
         else:
