@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -78,6 +79,22 @@ def test_it_contains_the_whole_package_and_nothing_else(wheel: Path) -> None:
     }
     tops = {path.split("/")[0] for path in found}
     assert tops == {"kvwrap", f"kvwrap-{wheel.name.split('-')[1]}.dist-info"}
+
+
+def test_the_source_archive_has_what_its_tests_need(tmp_path: Path) -> None:
+    run("-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path))
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        found = {name.partition("/")[2] for name in opened.getnames()}
+    folders = ("kvwrap", "tests", "docs", "examples", "benchmarks", "scripts")
+    sources = {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".toml", ".typed")
+    }
+    others = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "Makefile"}
+    assert sources | others | {"pyproject.toml", "mkdocs.yml"} <= found
 
 
 def test_its_metadata(metadata: Message, wheel: Path) -> None:

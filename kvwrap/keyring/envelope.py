@@ -233,9 +233,11 @@ async def _generate_wrapped(kek: KEK, algorithm: Algorithm) -> WrappedKey:
 
 
 def _to_wrapped_key(key: WrappedKey | bytes | str) -> WrappedKey:
-    if isinstance(key, str):
-        key = decode_base64(key)
     if not isinstance(key, WrappedKey):
-        key = WrappedKey(bytes(key))
-    checked_algorithm(key.algorithm)
-    return key
+        key = WrappedKey(decode_base64(key) if isinstance(key, str) else key)
+    if not isinstance(key.data, bytes | bytearray | memoryview):
+        raise ConfigurationError(
+            "a wrapped key must be bytes, their base64 or a WrappedKey of bytes; got "
+            f"{type(key.data).__name__}: give what `wrap` returned"
+        )
+    return WrappedKey(bytes(key.data), checked_algorithm(key.algorithm))

@@ -82,6 +82,11 @@ async def test_wrapped_keys_are_read_from_text(
         ({"max_age": 0}, "ttl"),
         ({"primary": "b"}, "no key 'b'"),
         ({"keys": {"a": WrappedKey(b"", "rot13")}}, "rot13"),
+        ({"keys": {"a": 5}}, "a wrapped key must be bytes.* got int"),
+        ({"keys": {"a": [1, 2]}}, "got list"),
+        ({"keys": {"a": None}}, "got NoneType"),
+        ({"keys": {"a": WrappedKey(5)}}, "got int"),  # type: ignore[arg-type]
+        ({"keys": {"a": WrappedKey("text")}}, "got str"),  # type: ignore[arg-type]
     ],
 )
 def test_invalid_arguments_are_refused(arguments: dict[str, Any], says: str) -> None:

@@ -97,6 +97,9 @@ WRONG = {
     "near-without-ttl": lambda at: stack().read_through(MemoryStore),
     "pickle-unprotected": lambda at: stack().serialize("pickle"),
     "plain-keys-in-journal": lambda at: stack().write_behind(at / "journal").hash_keys(b"s" * 32),
+    "plain-keys-in-near": lambda at: (
+        stack().read_through(SQLiteStore(at / "near.db"), ttl=1).hash_keys(b"s" * 32)
+    ),
     "plain-keys-in-second-store": lambda at: (
         stack().fallback(SQLiteStore(at / "fallback.db")).hash_keys(b"s" * 32)
     ),

@@ -40,6 +40,15 @@ def check_position(
             "Put read_through inside encrypt, or encrypt the near store too: "
             "read_through(stack().encrypt(keyring).over(near)).",
         )
+    hides_names = _any_has(below, "hashes_keys") and not _any_has(near.layers, "hashes_keys")
+    if hides_names and leaves_process(near):
+        yield Finding(
+            "plain-keys-in-near",
+            f"the hashing of keys is inside this cache, so {near.name} holds the names of keys "
+            "that the backend holds hashed.",
+            "Put read_through inside hash_keys (after it in the stack), or hash the keys of the "
+            "near store too: read_through(stack().hash_keys(secret).over(near)).",
+        )
     if ttl is None and Capability.SHARED in base.capabilities:
         yield Finding(
             "near-without-ttl",

@@ -92,6 +92,7 @@ class ReadThrough(Layer):
             "context-lost",
             "near-not-nearer",
             "near-without-ttl",
+            "plain-keys-in-near",
             "plaintext-near",
             "retry-outside-cache",
         }
