@@ -27,6 +27,7 @@ def cache(url: str) -> Store:
         stack()
         .read_through(MemoryStore(max_entries=10_000), ttl=MAX_AGE, negative_ttl=1)
         .prefix_collection("shop-")
+        .coalesce()
         .over(RedisStore(url))
     )
 

@@ -38,6 +38,7 @@ def layers(folder: Path) -> Stack:
         .statistics(name="compressed")
         .encrypt(Keyring({"demo": Keyring.generate_key()}))
         .fallback(lambda: SQLiteStore(folder / "fallback.db"), writes="both")
+        .coalesce()
         .silence("statistics-inside-cache")
     )
 

@@ -20,6 +20,8 @@ from kvwrap.layers.base import (
     Store,
     StoreSource,
     checked_source,
+    slices,
+    turn,
 )
 from kvwrap.layers.read_through.copies import NearEntry, decode
 from kvwrap.layers.read_through.counts import TierCounts
@@ -186,35 +188,42 @@ class ReadThrough(Layer):
         if copy is not None and self._time() < copy.refresh_at and copy.entry is not None:
             self._counts.near_hits += 1
             return [copy.entry]
-        return await self._answer(collection, keys, {keys[0]: near_entry})
+        return await self._answer(collection, keys, keys, {keys[0]: near_entry})
 
     async def _read_many(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         pending = self._pending
-        usable: Sequence[str] = list(dict.fromkeys(keys))
+        unique = usable = list(dict.fromkeys(keys))
         if pending:
             now = self.clock.time()
-            usable = [key for key in usable if not pending.is_pending(collection, key, now)]
+            usable = [key for key in unique if not pending.is_pending(collection, key, now)]
         near_entries = await self._read_near(collection, usable) if usable else {}
-        return await self._answer(collection, keys, near_entries)
+        return await self._answer(collection, keys, unique, near_entries)
 
     async def _read_near(
         self, collection: Collection, keys: Sequence[str]
     ) -> dict[str, Entry | None]:
+        near_entries: dict[str, Entry | None] = {}
         try:
-            return dict(zip(keys, await self.near.read(collection, keys), strict=True))
+            found = await self.near.read(collection, keys)
         except KvwrapError:
             self._counts.near_failures += 1
-            return {}
+            return near_entries
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            near_entries.update(zip(keys[part], found[part], strict=True))
+        return near_entries
 
     async def _answer(
         self,
         collection: Collection,
         keys: Sequence[str],
+        unique: Sequence[str],
         near_entries: dict[str, Entry | None],
     ) -> list[Entry | None]:
         if not self.is_open:
             await self.ready()
-        return await self._reads.answer(collection, keys, near_entries)
+        return await self._reads.answer(collection, keys, unique, near_entries)
 
     # -- changing ----------------------------------------------------------------------
 

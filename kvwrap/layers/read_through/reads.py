@@ -37,13 +37,20 @@ class Reads:
         self,
         collection: Collection,
         keys: Sequence[str],
+        unique: Sequence[str],
         near_entries: dict[str, Entry | None],
     ) -> list[Entry | None]:
-        """Return the entries: from the near store's entries, the remaining from the far store."""
+        """Return the entries: from the near store's entries, the remaining from the far store.
+
+        Args:
+            collection: Where the keys are.
+            keys: The keys.
+            unique: The keys, each once.
+            near_entries: What the near store has, by key.
+        """
         entries: dict[str, Entry | None] = {}
         stale: dict[str, Entry] = {}
         missing: list[str] = []
-        unique = list(dict.fromkeys(keys))
         for part in slices(len(unique)):
             if part.start:
                 await turn()

@@ -45,6 +45,11 @@ class SingleFlight:
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
 
+    @property
+    def has_entries(self) -> bool:
+        """True once it has a result."""
+        return self._entries is not None
+
     def resolve(self, entries: dict[str, Entry | None]) -> None:
         """Hand the entries to all that joined."""
         self._entries = entries

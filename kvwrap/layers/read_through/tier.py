@@ -152,6 +152,7 @@ class Tier:
             self._reads.discard(flight)
             if not flight.is_done:
                 flight.abandon()
+            if not flight.has_entries:
                 self._land(flight, flight.keys)
 
     def _claim(
@@ -178,11 +179,14 @@ class Tier:
             if isinstance(error, StoreUnavailable) and self._freshness.copy_may_exist:
                 self.cooldown.start((collection, key) for key in keys)
             flight.fail(error)
-            self._land(flight, keys)
             raise
         if self.cooldown:
             self.cooldown.end((collection, key) for key in keys)
-        entries = dict(zip(keys, found, strict=True))
+        entries: dict[str, Entry | None] = {}
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            entries.update(zip(keys[part], found[part], strict=True))
         flight.resolve(entries)
         if self._fills_at_once:
             await self._fill(flight, entries)
