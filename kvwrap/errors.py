@@ -115,6 +115,10 @@ class Deadlock(KvwrapError, RuntimeError):
     """A call needs a result or a lock that waits for this call itself, so neither could end."""
 
 
+class SharedValueChanged(KvwrapError, RuntimeError):
+    """A value that several callers share was changed by one of them (in debug mode only)."""
+
+
 class StoreUnavailable(KvwrapError, ConnectionError):
     """The backend did not respond, refused, or was closed; the cause is the driver's error."""
 

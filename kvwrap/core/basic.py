@@ -12,6 +12,7 @@ from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, KeyRange, Primitives
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
+from kvwrap.core.shared_value import SharedEntry
 from kvwrap.core.stale import UserView, is_stale, stale_part, user_expiry
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.turns import Turns, turn
@@ -87,7 +88,7 @@ class BasicMethods(Unimplemented):
 
     def _to_value(self, entry: Entry, collection: Collection, key: str) -> Any:
         codec = entry.codec
-        if codec == self._tag:
+        if codec == self._tag and type(entry) is not SharedEntry:
             try:
                 value = self._loads(entry.body)
             except Exception as error:
@@ -95,7 +96,10 @@ class BasicMethods(Unimplemented):
                 raise _with_names(corrupt, self.name, collection, key) from None
         else:
             try:
-                value = self._values.loads(entry.body, codec)
+                if type(entry) is SharedEntry:
+                    value = entry.shared.get(entry, self._values)
+                else:
+                    value = self._values.loads(entry.body, codec)
             except KvwrapError as error:
                 raise _with_names(error, self.name, collection, key) from None
         for hook in self._on_get:

@@ -33,7 +33,7 @@ EVERY = {
     "prefix_collection": {"prefix": "a-"},
     "prefix_key": {"prefix": "a-"},
     "read_only": {"on_write": "ignore"},
-    "read_through": {"near": "memory://", "ttl": 30, "jitter": 0.1},
+    "read_through": {"near": "memory://", "ttl": 30, "jitter": 0.1, "decoded": True},
     "replicate": {"replicas": ["memory://", "memory://"]},
     "retry": {"attempts": 2, "on": ["StoreTimeout"]},
     "route": {"routes": {"a*": "memory://"}, "by": "key"},

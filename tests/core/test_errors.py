@@ -15,6 +15,7 @@ BUILT_IN = {
     "ConfigurationError": ValueError,
     "CorruptEntry": ValueError,
     "Deadlock": RuntimeError,
+    "SharedValueChanged": RuntimeError,
     "DecryptionError": ValueError,
     "InvalidBatch": ValueError,
     "InvalidKey": ValueError,

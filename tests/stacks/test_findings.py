@@ -75,6 +75,9 @@ WRONG = {
     "concurrency-limit-outside-retry": lambda at: stack().limit_concurrency(9).retry(),
     "context-lost": lambda at: stack().read_through(MemoryStore, ttl=1).layer(Tenants()),
     "contexts-open": lambda at: stack().encrypt(KEYS, context=b"b", accept_contexts=[b"a"]),
+    "decoded-not-kept": lambda at: (
+        stack().encrypt(KEYS).read_through(MemoryStore, ttl=1, decoded=True)
+    ),
     "default-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).default_value(1),
     "default-inside-copies": lambda at: stack().shard([MemoryStore]).default_value(1),
     "default-inside-encryption": lambda at: stack().encrypt(KEYS).default_value(1),

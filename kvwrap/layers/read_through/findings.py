@@ -85,6 +85,29 @@ def check_position(
         )
 
 
+def check_decoded(near: Store, above: Sequence[Part]) -> Iterator[Finding]:
+    """Yield a finding if no decoded value can be kept.
+
+    Args:
+        near: The near store.
+        above: The layers outside the cache, outermost first.
+    """
+    if near.look_up is None:
+        yield Finding(
+            "decoded-not-kept",
+            f"decoded=True has no effect: {near.name} as near store keeps bytes, so every hit "
+            "decodes them.",
+            "Use a MemoryStore without layers as near store, or leave `decoded` out.",
+        )
+    elif _any_has(above, "encrypts") or _any_has(above, "compresses"):
+        yield Finding(
+            "decoded-not-kept",
+            "decoded=True has no effect: a layer outside this cache changes the bytes, so every "
+            "hit decodes them again.",
+            "Put read_through outside compress and encrypt, or leave `decoded` out.",
+        )
+
+
 def describe_staleness(freshness: Freshness, shared: bool) -> Iterator[str]:
     """Yield the lines of `explain()` that say how late a write becomes visible.
 

@@ -22,6 +22,7 @@ class Freshness:
         negative_ttl: In seconds; `None` if misses are not remembered.
         stale_if_error: In seconds; 0 if stale copies are not served.
         refresh_ahead: Share of a copy's life; `None` if copies are not refreshed ahead.
+        decoded: True if callers share the decoded values of copies.
     """
 
     def __init__(
@@ -32,7 +33,10 @@ class Freshness:
         refresh_ahead: float | None,
         jitter: float,
         rng: random.Random | None,
+        *,
+        decoded: bool = False,
     ) -> None:
+        self.decoded = decoded
         self.ttl = None if ttl is None else checked_ttl(ttl)
         self.negative_ttl = None if negative_ttl is None else checked_ttl(negative_ttl)
         self.stale_if_error = 0.0 if stale_if_error is None else checked_ttl(stale_if_error)

@@ -19,13 +19,18 @@ from kvwrap.layers.base import (
     Layer,
     Store,
     StoreSource,
+    checked_flag,
     checked_source,
     slices,
     turn,
 )
 from kvwrap.layers.read_through.copies import NearEntry, decode
 from kvwrap.layers.read_through.counts import TierCounts
-from kvwrap.layers.read_through.findings import check_position, describe_staleness
+from kvwrap.layers.read_through.findings import (
+    check_decoded,
+    check_position,
+    describe_staleness,
+)
 from kvwrap.layers.read_through.freshness import Freshness
 from kvwrap.layers.read_through.reads import Reads
 from kvwrap.layers.read_through.tier import Tier
@@ -71,6 +76,13 @@ class ReadThrough(Layer):
         jitter: The share of `ttl` and `negative_ttl`, from 0 to below 1, up to which they are
             shortened at random, so that copies made together do not expire together.
         rng: Source of the randomness.
+        decoded: True to keep each copy also as the decoded value, which all callers share until
+            the copy ends: for large values that nobody changes. A hit then decodes nothing. What
+            a caller changes in such a value, the next callers see, and so do views, hooks and
+            threads, and `move` writes it. Versions and the far store are not affected. The memory
+            of the values comes on top of what the near store's limits count. In the debug mode of
+            asyncio (`python -X dev`), every hit raises `SharedValueChanged` if the value was
+            changed.
 
     Attributes:
         near: The running near store.
@@ -92,6 +104,7 @@ class ReadThrough(Layer):
         {
             "cached-twice",
             "context-lost",
+            "decoded-not-kept",
             "near-not-nearer",
             "near-without-ttl",
             "plain-keys-in-near",
@@ -110,9 +123,18 @@ class ReadThrough(Layer):
         refresh_ahead: float | None = None,
         jitter: float = 0.0,
         rng: random.Random | None = None,
+        decoded: bool = False,
     ) -> None:
         self._source = checked_source(near, "near")
-        self._freshness = Freshness(ttl, negative_ttl, stale_if_error, refresh_ahead, jitter, rng)
+        self._freshness = Freshness(
+            ttl,
+            negative_ttl,
+            stale_if_error,
+            refresh_ahead,
+            jitter,
+            rng,
+            decoded=checked_flag(decoded, "decoded"),
+        )
 
     def on_bind(self) -> None:
         self.near: Store = self.second("near", self._source)
@@ -164,6 +186,8 @@ class ReadThrough(Layer):
     ) -> Iterable[Finding]:
         yield from contextual_below(self, below)
         yield from check_position(self.near, self._freshness.ttl, above, below, base)
+        if self._freshness.decoded:
+            yield from check_decoded(self.near, above)
 
     def notes(self) -> Iterable[str]:
         return describe_staleness(

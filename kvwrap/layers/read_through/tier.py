@@ -13,6 +13,7 @@ from kvwrap.core.concurrency import is_abandoned
 from kvwrap.core.entry import Entry
 from kvwrap.core.part import leaves_process
 from kvwrap.core.primitives import Collection, KeyRange, Primitives, QualifiedKey
+from kvwrap.core.shared_value import share
 from kvwrap.core.store import Store
 from kvwrap.core.turns import SLICE, slices, turn
 from kvwrap.errors import KvwrapError, StoreUnavailable
@@ -186,7 +187,7 @@ class Tier:
         for part in slices(len(keys)):
             if part.start:
                 await turn()
-            entries.update(zip(keys[part], found[part], strict=True))
+            entries.update(zip(keys[part], self._shared(found[part]), strict=True))
         flight.resolve(entries)
         if self._fills_at_once:
             await self._fill(flight, entries)
@@ -195,6 +196,13 @@ class Tier:
             self._start(self._fill(flight, entries), flight)
             await turn()
         return entries
+
+    def _shared(self, entries: Sequence[Entry | None]) -> Sequence[Entry | None]:
+        """Return the entries as callers get them: with shared values, if that was chosen."""
+        if not self._freshness.decoded:
+            return entries
+        checked = self._enter_loop().get_debug()
+        return [None if entry is None else share(entry, checked=checked) for entry in entries]
 
     def _land(self, flight: SingleFlight, keys: Iterable[str]) -> None:
         """Remove these keys of a flight from those in flight."""
