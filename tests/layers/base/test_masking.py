@@ -166,6 +166,17 @@ async def test_the_version_of_a_hidden_entry_is_no_version(backend: FaultyStore)
     assert backend.count("read") == before
 
 
+async def test_conditions_of_other_keys_hold_beside_a_hidden_entry(
+    masking: Masking, backend: FaultyStore
+) -> None:
+    store = masking.over(await buried(backend, a=DEAD, b=ALIVE, d=ALIVE))
+    _, current = await backend.read("c", ["b", "d"])
+    assert current is not None
+    expected = [None, current.version ^ 1, current.version]
+    assert (await store.remove("c", ["a", "b", "d"], expected))[1:] == [False, True]
+    assert await store.get_many(["b", "d"], collection="c") == [ALIVE, None]
+
+
 async def test_removing_and_touching_report_no_entry(
     masking: Masking, backend: FaultyStore
 ) -> None:
