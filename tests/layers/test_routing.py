@@ -148,6 +148,8 @@ async def test_a_collection_whose_store_compares_versions_has_conditional_writes
     for call in (by_key.put_if_absent("a", 1), by_key.compare_and_delete("a", 1)):
         with pytest.raises(UnsupportedOperation, match="compare versions"):
             await call
+    await by_key.put_many(["a", "b"], [1, 2])
+    assert await by_key.delete_many(["a", "b"]) == 2
 
 
 @pytest.mark.parametrize(
