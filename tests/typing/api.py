@@ -54,6 +54,9 @@ store = built.over(MemoryStore())
 assert_type(store, Store)
 assert_type(TTLClamp(minimum=timedelta(seconds=1)).over({}), Store)
 
+assert_type(stack().slide_ttl(60, at_most_every=timedelta(seconds=6)), Stack)
+
+stack().slide_ttl()  # type: ignore[call-arg]
 stack().clamp_ttl(maximun=60)  # type: ignore[call-arg]
 stack().clamp_ttl(60)  # type: ignore[call-arg]
 stack().clamp_ttl(maximum="1 minute")  # type: ignore[arg-type]

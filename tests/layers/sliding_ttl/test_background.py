@@ -75,6 +75,15 @@ async def test_the_bytes_of_pending_renewals_are_bounded(clock: ManualClock) -> 
     assert (counts.renewed, counts.dropped) == (2, 4)
 
 
+async def test_closing_after_no_renewal(clock: ManualClock) -> None:
+    store = sliding(clock)
+    for _ in range(2):
+        async with store:
+            await store.put("a", 1)
+            assert await store.get("a") == 1
+        assert store.find(SlidingTTL).idle
+
+
 async def test_closing_writes_what_is_pending(clock: ManualClock) -> None:
     store = sliding(clock)
     async with store.base:
