@@ -37,6 +37,22 @@ async def test_different_keys_have_different_names() -> None:
     assert await store.collections() == sorted(set(NAMES) - {"@a"})
 
 
+async def test_what_a_mapping_has_lost_since_it_listed_its_names_is_not_listed() -> None:
+    class Fading(dict[str, Any]):
+        """Has lost a name when its value is asked for, as a cache with a ttl."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            return default if name.endswith("lost") else super().get(name, default)
+
+    mapping = Fading()
+    store = MappingStore(mapping)
+    await store.put_many(["k", "lost"], [1, 2])
+    await store.put("lost", 1, collection="c")
+    assert await store.keys() == ["k"]
+    assert await store.collections() == []
+    assert await store.count() == 1
+
+
 async def test_entries_are_bytes_under_their_keys() -> None:
     mapping: dict[str, Any] = {}
     await MappingStore(mapping).put("k", 1)

@@ -133,6 +133,8 @@ async def test_versions_use_all_64_bits(file: Path) -> None:
             assert versioned is not None
             assert versioned.version == version
             assert await store.compare_and_put("a", 1, (version + 1) % 2**64) is False
+            for other in (version + 2**64, version - 2**64):
+                assert await store.remove(None, ["a"], [other]) == [False]
             assert await store.compare_and_put("a", 1, version) is True
 
 

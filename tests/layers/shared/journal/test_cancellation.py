@@ -160,3 +160,30 @@ def after(method: str, state: int | None, number: int) -> tuple[int | None, Any]
             return None, state
         case _:
             return state, state
+
+
+def test_a_commit_that_a_stopped_loop_left_behind_holds_nobody_up(
+    tmp_path: Path, commits: Commits
+) -> None:
+    store = stack().write_behind(tmp_path / "journal").over(MemoryStore())
+
+    async def cancel_a_put() -> None:
+        await store.open()
+        commits.begun.clear()
+        commits.clear()
+        putting = asyncio.create_task(store.put("k", 1))
+        while not commits.begun.is_set():
+            await asyncio.sleep(0.001)
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+
+    async def use() -> None:
+        async with asyncio.timeout(30):
+            await store.get("k")
+            await store.put("k", 2)
+            assert await store.get("k") == 2
+
+    with asyncio.Runner() as stopped:
+        stopped.run(cancel_a_put())
+        commits.set()
+        asyncio.run(use())
