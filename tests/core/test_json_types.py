@@ -9,6 +9,7 @@ import decimal
 import enum
 import json
 import math
+import re
 import types
 import uuid
 from collections import OrderedDict, UserDict, defaultdict
@@ -162,6 +163,9 @@ storable = st.recursive(leaves, containers(text), max_leaves=20)
 anything = st.recursive(leaves | st.sampled_from(OTHERS), containers(keys), max_leaves=10)
 
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 class Refused(Exception):
     pass
 
@@ -171,7 +175,7 @@ def walked(value: Any, serializer: Serializer) -> Any:
     kind = type(value)
     if kind in (bool, type(None)) or (kind is bytes and serializer is MSGPACK):
         return value
-    if kind is str and not any("\ud800" <= char <= "\udfff" for char in value):
+    if kind is str and not SURROGATE.search(value):
         return value
     if kind is int and (serializer is JSON or -(2**63) <= value < 2**64):
         return value
@@ -243,7 +247,7 @@ def test_one_value_of_another_type_anywhere_is_found(serializer: Serializer, oth
 
 @pytest.mark.parametrize("serializer", SERIALIZERS, ids=lambda serializer: serializer.name)
 @pytest.mark.parametrize(
-    "long", ["a" * 2**20, "ż" * 2**19, ["ab", 1.5] * 2**18], ids=["ascii", "other", "list"]
+    "long", ["a" * 70_000, "ż" * 40_000, ["ab", 1.5] * 1_000], ids=["ascii", "other", "list"]
 )
 @pytest.mark.parametrize(
     "item", [1, b"a", bytearray(b"a"), 2**64, math.nan, uuid.UUID(int=1), Coded.ONE], ids=repr
