@@ -9,6 +9,7 @@ import decimal
 import enum
 import json
 import math
+import pathlib
 import re
 import types
 import uuid
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 import ormsgpack
+import pydantic
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -282,3 +284,36 @@ def test_nesting_at_the_limits_of_the_encoders(serializer: Serializer, depth: in
         for number in range(depth):
             value = [value] if number % 2 else {"a": value}
         check(serializer, value)
+
+
+class Model(pydantic.BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (Struct("a"), "put it through store.typed(Struct)"),
+        (Model(name="a"), "put it through store.typed(Model)"),
+        (User("a"), "put it through store.typed(User)"),
+        (Struct, "convert it to str, int, float, bool, None, list or dict, or choose another"),
+        (Real(1.5), "convert it with float()"),
+        (Number(1), "convert it with int()"),
+        (datetime.time(1), "store its isoformat(), or put instances of a model through"),
+        (decimal.Decimal(1), "convert it with str()"),
+        (pathlib.PurePath("a"), "convert it with str()"),
+        (frozenset({1}), "convert it with list() or sorted()"),
+        (bytearray(b"a"), "add .serialize('msgpack') to the stack"),
+        (memoryview(b"a"), "add .serialize('msgpack') to the stack"),
+        (-math.inf, "store None or a str instead"),
+        ({1: 2}, "convert the keys to str"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_each_refusal_says_what_to_do(value: Any, hint: str) -> None:
+    for depth in range(3):
+        with pytest.raises(SerializationError) as raised:
+            JSON.dumps(value)
+        assert hint in str(raised.value)
+        assert str(raised.value).startswith("`value" + "['a'][0]" * depth + "` ")
+        value = {"a": [value]}

@@ -144,3 +144,15 @@ async def test_large_values_with_a_dictionary_are_read(base: MemoryStore) -> Non
     await base.write(None, ["k"], [stored])
     assert await store.get("k") == body
     assert callable(part(store).begin_decode(stored, None, "k"))
+
+
+def test_few_bytes_are_decompressed_at_once() -> None:
+    layer = bound()
+    repeated = entry(b"layer store " * 50_000)
+    encoded = layer.encode(repeated, None, "k")
+    assert len(encoded.body) < 2**12
+    assert layer.begin_decode(encoded, None, "k") == repeated
+    truncated = make_algorithm("zstd").compress(words(1, LARGE))[: 2**12]
+    assert callable(layer.begin_decode(entry(truncated, codec.ZSTD), None, "k"))
+    with pytest.raises(CorruptEntry):
+        layer.begin_decode(entry(truncated[:-1], codec.ZSTD), None, "k")
