@@ -20,9 +20,11 @@ from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.core.threads import run_in_thread
 from kvwrap.core.ttl import TTL
+from kvwrap.core.typed import OnInvalid
 from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.views.portal import Caller, Portal
+from kvwrap.views.sync_typed import SyncTypedStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -250,6 +252,16 @@ class SyncStore:
             soft_timeout=soft_timeout,
         )
         return cached_plain(caching, self._get_or_compute, self.delete)
+
+    def typed(
+        self,
+        model: type[T],
+        *,
+        collection: str | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> SyncTypedStore[T]:
+        """Return a blocking view whose values are instances of one model; see `Store.typed`."""
+        return SyncTypedStore(self, model, collection=collection, on_invalid=on_invalid)
 
     @property
     def computations(self) -> ComputationCounts:

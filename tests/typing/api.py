@@ -227,6 +227,13 @@ def cached_plain(view: SyncStore) -> None:
     square("3")  # type: ignore[arg-type]
     view.get_or_put("a", lambda: 1, ttl=lambda value: None, on_error="compute")
 
+    users = view.typed(User, collection="users")
+    assert_type(users.get("a"), User | None)
+    assert_type(users.require("a"), User)
+    assert_type(users.get_or_put("a", lambda: User("ada")), User)
+    assert_type(users.items(), Iterator[tuple[str, User]])
+    users.put("a", {"name": "ada"})  # type: ignore[arg-type]
+
 
 # -- blocking views ----------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ import pytest
 
 import kvwrap
 from kvwrap import ConfigurationError, Deadlock, InvalidValue, MemoryStore, StoreUnavailable, stack
+from kvwrap.core.typed import TypedStore
+from kvwrap.views.sync_typed import SyncTypedStore
 
 CALLS: list[object] = []
 
@@ -203,3 +205,48 @@ def test_a_stale_value_and_a_slow_function():
         while call(fails) != "new":
             pass
         assert store.computations.stale_served >= 3
+
+
+def test_typed_views_have_every_method_of_typed_stores(store):
+    names = {name for name in dir(TypedStore) if not name.startswith("_")}
+    assert names - set(dir(SyncTypedStore)) == set()
+    users = store.typed(User, collection="users")
+    users.put_many(["ada", "bob"], [User("Ada"), User("Bob")], ttl=60)
+    assert users.get("ada") == User("Ada")
+    assert users.get_many(["bob", "eve"]) == [User("Bob"), None]
+    assert users.keys() == list(users.scan()) == ["ada", "bob"]
+    assert dict(users.items(prefix="b")) == {"bob": User("Bob")}
+    versioned = users.get_versioned("ada")
+    assert users.compare_and_put("ada", User("Eve"), versioned.version)
+    assert users.require("ada") == User("Eve")
+    assert users.get_or_put("new", lambda: User("New"), ttl=lambda user: 10) == User("New")
+    assert 9 < users.ttl("new")[1] <= 10
+    assert users.count() == 3
+    assert users.pop("new") == User("New")
+    assert users.delete_many(["ada", "z"]) == 1
+    with pytest.raises(InvalidValue):
+        users.put("x", {"name": "no instance"})
+    store.put("odd", 1, collection="users")
+    with pytest.raises(InvalidValue):
+        list(users.items())
+    lenient = store.typed(User, collection="users", on_invalid="ignore")
+    assert dict(lenient.items()) == {"bob": User("Bob")}
+    assert lenient.get_or_put("odd", lambda: User("Odd")) == User("Odd")
+    assert repr(users).startswith("sync(<User in 'users' of ")
+
+
+def test_models_are_converted_on_the_callers_thread(store):
+    threads = set()
+
+    @dataclass
+    class Noting:
+        number: int
+
+        def __post_init__(self):
+            threads.add(threading.get_ident())
+
+    noting = store.typed(Noting)
+    noting.put("a", Noting(1))
+    assert noting.get("a") == Noting(1)
+    assert noting.get_or_put("b", lambda: Noting(2)) == Noting(2)
+    assert threads == {threading.get_ident()}
