@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import Capability, MemoryStore, SQLiteStore, stack
+from kvwrap import Capability, CorruptEntry, MemoryStore, SQLiteStore, stack
 from kvwrap.stores.redis import RedisStore
 from tests.layers.interleaving import GatedStore, World, every_order, some_orders
 
@@ -185,16 +185,18 @@ async def test_another_process_that_puts_meanwhile_wins():
     store = stack().compress().over(base)
     other = stack().compress().over(base)
 
+    go = asyncio.Event()
+
     async def factory():
+        await go.wait()
         await other.put("k", "theirs")
         return "ours"
 
-    async def waits():
-        return await store.get_or_put("k", lambda: "third")
-
     first = asyncio.create_task(store.get_or_put("k", factory))
     await asyncio.sleep(0)
-    second = asyncio.create_task(waits())
+    second = asyncio.create_task(store.get_or_put("k", lambda: "third"))
+    await asyncio.sleep(0)
+    go.set()
     assert await first == "ours"
     assert await second == "theirs"
     assert await store.get("k") == "theirs"
@@ -267,6 +269,8 @@ async def test_a_change_of_another_key_or_collection_overtakes_nothing():
         await store.put("other", 1)
         await store.delete("k", collection="c")
         await store.destroy_collection("c")
+        await store.delete_where(prefix="o")
+        await store.delete_where(collection="c", prefix="k")
         return 1
 
     await store.get_or_put("k", factory)
@@ -285,3 +289,30 @@ async def test_a_miss_reads_once():
     store = Counting()
     await store.get_or_put("k", lambda: 1)
     assert len(calls) == 1
+
+
+async def test_a_store_that_cannot_compare_gets_no_condition():
+    class Simple(MemoryStore):
+        async def write(self, collection, keys, entries, expected=None):
+            assert expected is None
+            return await super().write(collection, keys, entries)
+
+    store = Simple()
+    store.capabilities -= {Capability.COMPARE_AND_PUT}
+    assert await store.get_or_put("k", lambda: 1) == 1
+    assert await store.get("k") == 1
+
+
+async def test_what_cannot_be_read_is_replaced_without_a_condition():
+    class Damaged(MemoryStore):
+        async def read(self, collection, keys):
+            entries = await super().read(collection, keys)
+            if entries[0] is not None and entries[0].body == b"0":
+                raise CorruptEntry("damaged")
+            return entries
+
+    store = Damaged()
+    await store.put("k", 0)
+    assert await store.get_or_put("k", lambda: 1, on_invalid="compute") == 1
+    assert await store.get("k") == 1
+    assert store.computations.invalid == 1
