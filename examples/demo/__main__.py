@@ -76,18 +76,18 @@ async def run(
             start = time.perf_counter()
             reads_before, outage_reads = reads * 2 // 5, reads // 5
             bar = progress.add_task("reading", total=reads_before)
-            await read(store, records, reads_before, comparison, advance)
+            await read(store, records, reads_before, comparison, advance, phase="before")
 
             backend.stop()
             before = fallback.snapshot().fallback_reads
             bar = progress.add_task("reading, backend down", total=outage_reads)
-            await read(store, records, outage_reads, comparison, advance)
+            await read(store, records, outage_reads, comparison, advance, phase="outage")
             fallback_reads = fallback.snapshot().fallback_reads - before
             backend.start()
 
             reads_after = reads - reads_before - outage_reads
             bar = progress.add_task("reading, backend back", total=reads_after)
-            await read(store, records, reads_after, comparison, advance)
+            await read(store, records, reads_after, comparison, advance, phase="after")
             seconds = time.perf_counter() - start
 
             bar = progress.add_task("comparing", total=len(records))

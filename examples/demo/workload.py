@@ -41,14 +41,23 @@ async def fill(store: Store, records: Records, progress: Progress) -> None:
 
 
 async def read(
-    store: Store, records: Records, reads: int, comparison: Comparison, progress: Progress
+    store: Store,
+    records: Records,
+    reads: int,
+    comparison: Comparison,
+    progress: Progress,
+    *,
+    phase: str,
 ) -> None:
-    """Make `reads` reads by several tasks, popular keys more often, some of them in batches."""
+    """Make `reads` reads by several tasks, popular keys more often, some of them in batches.
+
+    Each phase reads other keys beside the popular ones, so that not all are in memory already.
+    """
     names = list(records)
     random.Random(0).shuffle(names)
 
     async def task(number: int) -> None:
-        rng = random.Random(number)
+        rng = random.Random(f"{phase} {number}")
         remaining = reads // TASKS
         while remaining > 0:
             # Popularity follows Zipf's law: rank 1 is read twice as often as rank 2.

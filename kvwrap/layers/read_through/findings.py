@@ -8,6 +8,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.part import Part, leaves_process
 from kvwrap.core.store import Store
+from kvwrap.layers.read_through.cooldown import COOLDOWN
 from kvwrap.layers.read_through.freshness import Freshness
 
 _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
@@ -123,7 +124,10 @@ def describe_staleness(freshness: Freshness, shared: bool) -> Iterator[str]:
     else:
         yield f"another process's write is seen after at most {max(ttl, negative_ttl or 0.0):g} s"
     if freshness.stale_if_error:
-        yield f"up to {freshness.stale_if_error:g} s later while the far store is unavailable"
+        yield (
+            f"up to {freshness.stale_if_error:g} s later while the far store is unavailable, and "
+            f"for up to {min(COOLDOWN, freshness.stale_if_error):g} s after that"
+        )
 
 
 def _any_has(parts: Sequence[Part], trait: str) -> bool:

@@ -21,6 +21,7 @@ from kvwrap import (
 )
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.primitives import KeyRange
 from kvwrap.layers.compression.records import (
     RESERVED,
     DictionaryRecord,
@@ -142,6 +143,26 @@ async def test_layers_inside_apply_to_dictionaries(base: MemoryStore) -> None:
         assert entry.codec[0] == codec.ENCRYPTED
         assert b"example.org" not in entry.body
     assert await sealed.over(base).get("k", collection="users") == records(1)[0]
+
+
+async def test_no_record_names_a_collection_whose_name_is_hashed(base: MemoryStore) -> None:
+    layers = stack().compress(dictionaries=True).hash_keys(b"s" * 32, collections=True)
+    store = layers.over(base)
+    await part(store).train("patients-oncology", samples=TRAINED_ON)
+    await store.put("k", records(1)[0], collection="patients-oncology")
+    seen = 0
+    for collection in await base.list_collections():
+        assert collection is not None
+        assert "patients" not in collection
+        page = await base.list_keys(collection, KeyRange(), None)
+        for key, entry in zip(page.keys, await base.read(collection, page.keys)):
+            assert entry is not None
+            plain = entry.body
+            if entry.codec[:1] == codec.ZSTD:
+                plain = zstandard.ZstdDecompressor().decompress(entry.body)
+            assert b"patients" not in key.encode() + plain
+            seen += 1
+    assert seen == 3  # the dictionary, which one is written with, and the entry
 
 
 async def test_generations_are_all_read_and_listed(base: MemoryStore, clock: ManualClock) -> None:

@@ -36,6 +36,27 @@ async def test_stale_values_are_served_while_the_far_store_is_unavailable(
     assert await store.get("a") == 9
 
 
+async def test_after_an_outage_writes_are_seen_when_explain_says(
+    far: Far, clock: ManualClock
+) -> None:
+    store = over(far, ttl=0.5, stale_if_error=600)
+    assert "600 s later while the far store is unavailable, and for up to 30 s after" in (
+        store.explain()
+    )
+    await store.put("a", "old")
+    await store.get("a")
+    clock.advance(1)
+    far.error = StoreUnavailable("down")
+    assert await store.get("a") == "old"
+    far.error = None
+    await far.put("a", "new")
+    clock.advance(29.9)
+    assert await store.get("a") == "old"
+    clock.advance(0.1)
+    assert await store.get("a") == "new"
+    assert "for up to 5 s after" in over(Far(clock=clock), ttl=1, stale_if_error=5).explain()
+
+
 async def test_stale_values_are_served_no_longer_than_stale_if_error(
     far: Far, clock: ManualClock
 ) -> None:
