@@ -103,7 +103,8 @@ class JSONSerializer:
                 return self._encode(value)
             # The packed value is dropped at once: its memory is then used for the JSON.
             if not _may_be_infinite(ormsgpack.packb(value, None, _STRICT_MSGPACK)):
-                return orjson.dumps(value, None, _STRICT_JSON)
+                # A copy of its exact size: the encoder's own occupies 4 KB for any small value.
+                return b"%b" % orjson.dumps(value, None, _STRICT_JSON)
         except (TypeError, UnicodeEncodeError):
             pass  # rare, or refused
         return self._dumps_checked(value)
@@ -135,7 +136,7 @@ class MsgpackSerializer:
             packed = ormsgpack.packb(value, None, _STRICT_MSGPACK)
             if not _may_be_infinite(packed):
                 orjson.dumps(value, None, _STRICT_JSON)
-                return packed
+                return b"%b" % packed  # as above
         except (TypeError, UnicodeEncodeError, OverflowError):
             pass  # rare, such as bytes, or refused
         return self._dumps_checked(value)

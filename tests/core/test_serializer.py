@@ -7,8 +7,10 @@ import datetime
 import enum
 import json
 import math
+import os
 import uuid
 from collections import OrderedDict
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -348,3 +350,20 @@ def test_a_refusal_never_shows_the_value() -> None:
     with pytest.raises(SerializationError) as raised:
         JSON.dumps([datetime.date(2020, 1, 1)])
     assert "2020" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack"])
+def test_serialized_values_occupy_no_more_than_their_size(name: str) -> None:
+    serializer = serializer_named(name)
+    assert serializer is not None
+    value = {"name": "Ada", "roles": ["admin", "dev"], "active": True}
+    before = resident_bytes()
+    kept = [serializer.dumps(value) for _ in range(20_000)]
+    assert resident_bytes() - before < 20_000 * 1_000
+    assert set(kept) == {serializer.dumps(value)}
+    assert serializer.loads(kept[0]) == value
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
