@@ -112,3 +112,13 @@ async def test_it_is_idle_while_no_write_holds_a_lock(
     backend.gate.set()
     await write
     assert store.find(Fallback).idle
+
+
+async def test_what_changes_return_where_writes_are_refused_in_an_outage(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    store = Fallback(other, writes="refuse").over(backend)
+    await store.put("k", 1)
+    assert await store.expire("k", 5) is True
+    assert await store.expire("missing", 5) is False
+    assert await store.delete("k") is True

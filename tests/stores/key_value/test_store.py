@@ -345,3 +345,13 @@ async def test_an_answer_that_is_too_short_is_an_outage() -> None:
         await store.get_many(["a", "b"])
     with pytest.raises(StoreUnavailable, match="a list of names from `keys`"):
         await store.keys()
+
+
+async def test_a_check_asks_the_store() -> None:
+    class Down(MemoryStore):
+        async def get(self, key: str, *, collection: str | None = None) -> Any:
+            raise OSError("down")
+
+    await KeyValueStore(MemoryStore()).check()
+    with pytest.raises(StoreUnavailable):
+        await KeyValueStore(Down()).check()

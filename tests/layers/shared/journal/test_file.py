@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from kvwrap import (
     Store,
     StoreFull,
 )
+from kvwrap.layers.shared.journal.change import Change
+from kvwrap.layers.shared.journal.file import JournalFile
 from kvwrap.layers.write_behind import WriteBehind
 from tests.layers.faulty import FaultyStore
 
@@ -222,3 +225,13 @@ async def test_every_acknowledged_write_arrives_after_a_kill(path: Path, after: 
         for key, number in newest.items():
             # One more may have been committed without being printed.
             assert await backend.get(key) in (number, number + 50)
+
+
+def test_setting_a_change_aside_leaves_older_ones_pending(path: Path) -> None:
+    changes = [Change(number, None, f"k{number}", None) for number in (1, 2, 3)]
+    with closing(JournalFile(str(path), "owner")) as file:
+        file.accept(changes)
+        file.refuse(2, "StoreUnavailable")
+    with closing(JournalFile(str(path), "owner")) as file:
+        assert [change.key for change in file.changes] == ["k1", "k3"]
+        assert [change.key for change in file.refused()] == ["k2"]
