@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import enum
 import traceback
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import kvwrap
 from kvwrap import (
     Deadlock,
+    InvalidKey,
     InvalidValue,
     KvwrapError,
     MemoryStore,
@@ -310,3 +312,33 @@ async def test_no_caller_gets_the_error_of_another_context():
     outcomes = await within_seconds(asyncio.gather(*tasks, return_exceptions=True))
     assert [str(outcome) for outcome in outcomes] == ["one", "two", "one", "three", "two"]
     assert started == ["one", "two", "one", "three"]
+
+
+async def test_one_that_waited_for_an_increment_gets_its_sum():
+    go = asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def write(self, *arguments):
+            await go.wait()
+            return await super().write(*arguments)
+
+    store = Slow()
+    increment = asyncio.create_task(store.increment("k", 5))
+    await asyncio.sleep(0)
+    computed = asyncio.create_task(store.get_or_put("k", lambda: 1))
+    await asyncio.sleep(0)
+    go.set()
+    assert await increment == 5
+    assert await within_seconds(computed) == 5
+
+
+async def test_a_key_is_checked_as_everywhere():
+    class Key(enum.StrEnum):
+        ONE = "one"
+
+    store = MemoryStore()
+    for wrong in ("", 1, "\ud800", "kvwrap.x"):
+        with pytest.raises(InvalidKey):
+            await store.get_or_put(wrong, lambda: 1)
+    await store.get_or_put(Key.ONE, lambda: 1)
+    assert [type(key) for key in await store.keys()] == [str]
