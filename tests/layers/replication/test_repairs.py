@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from kvwrap import MemoryStore, Store, StoreUnavailable
+from kvwrap.core import codec
+from kvwrap.core.entry import Entry
 from kvwrap.layers.replication import Replication, ReplicationSnapshot
 from kvwrap.testing import ManualClock
 from tests.layers.connections import connect
@@ -141,3 +143,12 @@ async def test_repair_all_counts_its_own_repairs(replicas: list[FaultyStore]) ->
     assert store.find(Replication).snapshot().repaired == 0
     assert await store.find(Replication).repair_all() == 3
     assert store.find(Replication).snapshot().repaired == 3
+
+
+async def test_copies_from_before_replication_are_repaired(replicas: list[FaultyStore]) -> None:
+    for number, replica in enumerate(replicas[:2]):
+        entry = Entry(b"%d" % number, codec.JSON, 1.0 + number, None, 5 + number)
+        await replica.write(None, ["a"], [entry])
+    store = over(replicas, read_quorum=3)
+    assert await store.get("a") == 1
+    assert [await replica.get("a") for replica in replicas] == [1, 1, 1]
