@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
-from kvwrap.errors import ConfigurationError
+from kvwrap.errors import ConfigurationError, InvalidKey
 from kvwrap.layers.base import (
     Capabilities,
     Capability,
@@ -15,6 +15,7 @@ from kvwrap.layers.base import (
     Layer,
     Renaming,
     Store,
+    checked_collection,
     checked_name,
     key_prefix_outside_hashed_keys,
     pages,
@@ -42,6 +43,10 @@ class SingleCollection(Renaming):
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
         self.collection = None if collection is None else checked_name(collection, "collection")
+        try:
+            checked_collection(self.collection)
+        except InvalidKey as error:  # reserved for the records of layers, and hidden
+            raise ConfigurationError(error.message) from None
         self.separator = checked_name(separator, "separator")
         if separator[0] in "%0123456789ABCDEF":
             raise ConfigurationError(

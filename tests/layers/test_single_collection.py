@@ -105,6 +105,12 @@ async def test_over_a_store_that_cannot_enumerate_keys() -> None:
     assert await store.destroy()
 
 
+@pytest.mark.parametrize("name", ["kvwrap.dictionaries", "kvwrap.x"])
+def test_a_collection_of_layers_own_records_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="reserved for the records of layers"):
+        SingleCollection(name)
+
+
 @pytest.mark.parametrize("separator", ["", None, 5, "%", "0x", "A_", "\ud800"])
 def test_invalid_separators_are_refused(separator: Any) -> None:
     with pytest.raises(ConfigurationError, match="separator"):
