@@ -1,4 +1,4 @@
-"""Print the table of benchmarks; with `--write`, also write it to docs/benchmarks.md.
+"""Print the table of benchmarks; with `--write`, also write docs/benchmarks.md with its plots.
 
 `make bench` runs this in a virtual environment of its own, with the libraries of the dependency
 group `bench`, some of which clash with those of the tests.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks import plots
 from benchmarks.table import Row, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -36,11 +37,16 @@ async def measure(modules: Sequence[str], console: Console) -> list[Row]:
     return rows
 
 
+async def draw() -> None:
+    """Measure what the plots of the page show, and draw them."""
+    plots.draw(await plots.hit_rates(), await plots.cost_by_size(), await plots.cost_by_layers())
+
+
 def main() -> int:
     """Print the table. Returns 0 whatever the results are: they are to be read by people."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", help=f"what to measure: {', '.join(MODULES)}")
-    parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="update the page and its plots")
     arguments = parser.parse_args()
     if unknown := set(arguments.modules) - set(MODULES):
         parser.error(f"no module is called {', '.join(sorted(unknown))}")
@@ -55,6 +61,7 @@ def main() -> int:
     if arguments.write:
         introduction, _, _ = PAGE.read_text().partition(TABLE_STARTS)
         PAGE.write_text(f"{introduction}{TABLE_STARTS}\n{table}\n\nMeasured with {versions}.\n")
+        asyncio.run(draw())
     return 0
 
 

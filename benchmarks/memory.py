@@ -32,13 +32,13 @@ def getting(store: Any, **arguments: Any) -> Work:
     return work
 
 
-def putting(store: Any, **arguments: Any) -> Work:
+def putting(store: Any, value: Any = VALUE, **arguments: Any) -> Work:
     """Return work that puts one key repeatedly, with a ttl."""
 
     async def work(count: int) -> None:
         put = store.put
         for _ in range(count):
-            await put("user:12345", VALUE, ttl=300, **arguments)
+            await put("user:12345", value, ttl=300, **arguments)
 
     return work
 

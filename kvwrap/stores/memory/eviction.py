@@ -124,9 +124,7 @@ class S3FIFO(Generic[T]):
 
     def _is_small_next(self) -> bool:
         small, main = self._small_weight, self._main_weight
-        return not len(self._main) or (
-            small * _SMALL_SHARE >= small + main and len(self._small) > 0
-        )
+        return small * _SMALL_SHARE >= small + main and len(self._small) > 0
 
     def _to_main(self, item: T) -> None:
         item.place = _MAIN

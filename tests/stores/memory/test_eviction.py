@@ -202,6 +202,19 @@ def test_removed_items_do_not_stay_in_a_queue() -> None:
     assert order == present
 
 
+def test_a_queue_drops_removed_items_while_others_are_added() -> None:
+    queue: Queue[Item] = Queue()
+    first = [Item(str(number), place=1) for number in range(1000)]
+    for item in first:
+        queue.append(item)
+    for item in first[::3]:
+        queue.discard(item)
+    assert queue.held > len(queue)
+    for number in range(500):
+        queue.append(Item(f"new{number}", place=1))
+    assert queue.held == len(queue)
+
+
 def test_ghosts_take_four_bytes_each_and_are_as_many_as_the_items() -> None:
     ghosts = Ghosts()
     assert not ghosts.take(5)
