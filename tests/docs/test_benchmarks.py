@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import benchmarks
+from benchmarks import plots, timing, traces
 from benchmarks.__main__ import MODULES
 from benchmarks.table import Row, absolute, difference, markdown, ratio
 from benchmarks.timing import Pair
 
+ASSETS = Path(__file__).parents[2] / "docs" / "assets"
 PAGE = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 
 
@@ -43,3 +47,33 @@ def test_every_module_with_rows_is_measured() -> None:
         path.stem for path in folder.glob("*.py") if "async def rows()" in path.read_text()
     }
     assert with_rows == set(MODULES)
+
+
+def test_the_page_shows_every_plot_and_describes_it() -> None:
+    shown = dict(re.findall(r"!\[([^\]]+)\]\(assets/(\w+)\.svg\)", PAGE))
+    drawn = set(re.findall(r'folder / "(\w+)\.svg"', inspect.getsource(plots)))
+    assert drawn == set(shown.values())
+    assert all(len(description) > 60 for description in shown)
+    for name in drawn:
+        picture = (ASSETS / f"{name}.svg").read_text(encoding="utf-8")
+        assert picture.count("<svg") == 1
+        assert plots.INK in picture
+
+
+def test_the_page_says_how_it_was_measured() -> None:
+    assert f"in {timing.ROUNDS} rounds" in PAGE
+    assert timing.STALL_ROUNDS == 5
+    assert "median of five rounds" in " ".join(PAGE.split())
+    assert (f"{traces.ACCESSES:,}", f"{traces.ENTRIES:,}", f"{traces.KEYS:,}") == (
+        "200,000",
+        "1,000",
+        "10,000",
+    )
+    assert "200,000 accesses find their key in a store with room for 1,000 of 10,000 keys" in PAGE
+
+
+def test_the_traces_have_the_lengths_and_keys_that_the_page_says() -> None:
+    made = traces.traces()
+    assert {len(trace) for trace in made.values()} == {traces.ACCESSES}
+    assert len(set(made["zipf"])) <= traces.KEYS
+    assert len(set(made["loop"][1::2])) == 1_500 // 2
