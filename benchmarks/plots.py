@@ -16,7 +16,9 @@ from kvwrap import Keyring, MemoryStore, Stack, stack
 from kvwrap.core.entry import Entry
 
 FOLDER = Path(__file__).parent.parent / "docs" / "assets"
-SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
+SIZES = (77, 1_000, 10_000, 100_000, 1_000_000)
+RECORD = 140
+"""Bytes of a record of `document`."""
 LAYERS = (0, 1, 2, 4, 8, 12, 16, 20)
 LIBCACHESIM = {"zipf": 0.734, "scan": 0.549, "drift": 0.696, "loop": 0.777}
 """Hit rates of S3-FIFO in libcachesim 0.3.5 on the same traces."""
@@ -57,7 +59,7 @@ async def cost_by_size() -> Lines:
     encoded = stack().compress().encrypt(Keyring({"k1": os.urandom(32)}))
     lines: dict[str, list[float]] = {}
     for size in SIZES:
-        value = document(max(size, 200)) if size > 100 else VALUE
+        value = VALUE if size == SIZES[0] else document(size // RECORD)
         works: dict[str, Work] = {}
         for name, layers in (("MemoryStore", Stack()), ("compress + encrypt", encoded)):
             store = layers.over(MemoryStore())
