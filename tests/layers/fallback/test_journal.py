@@ -331,3 +331,14 @@ async def test_it_is_idle_once_the_accepted_changes_were_sent(
     await recover(journaled, clock)
     await wait_until(lambda: journaled.idle)
     assert await backend.get("a") == 2
+
+
+async def test_without_an_outage_names_are_those_of_the_inner_store(
+    backend: FaultyStore, other: FaultyStore, tmp_path: Path
+) -> None:
+    await backend.put("k", 1, collection="c")
+    layer = Fallback(other, writes="journal", journal=tmp_path / "names")
+    async with layer.over(backend) as store:
+        assert await store.collections() == ["c"]
+        assert await store.keys("c") == ["k"]
+        assert await store.count(collection="c") == 1
