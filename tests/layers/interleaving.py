@@ -183,6 +183,26 @@ async def play(world: World, choose: Chooser) -> list[str]:
     for name, actor in world.actors().items():
         tasks[name] = asyncio.get_running_loop().create_task(act(name, actor))
     passed: list[str] = []
+    try:
+        await _pass_gates(world, tasks, choose, passed)
+        for name, task in tasks.items():
+            assert task.done(), f"{name} hangs"
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        world.stage.open()
+        await world.end()
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), "in this order:", *passed])) from error
+    finally:
+        # An actor that is cancelled when its loop ends would wait at further gates for ever.
+        world.stage.open()
+    return passed
+
+
+async def _pass_gates(
+    world: World, tasks: dict[str, asyncio.Task[None]], choose: Chooser, passed: list[str]
+) -> None:
+    """Let the waiting calls go on, one after the other. Adds the gates to `passed`."""
     cancelled: set[str] = set()
     while True:
         await settle()
@@ -206,16 +226,6 @@ async def play(world: World, choose: Chooser) -> list[str]:
             cancelled.add(name)
             passed.append(f"{name} is cancelled")
             tasks[name].cancel()
-    try:
-        for name, task in tasks.items():
-            assert task.done(), f"{name} hangs"
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
-        world.stage.open()
-        await world.end()
-    except AssertionError as error:
-        raise AssertionError("\n".join([str(error), "in this order:", *passed])) from error
-    return passed
 
 
 def orders() -> Iterator[Chooser]:

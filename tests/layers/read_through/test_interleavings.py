@@ -7,7 +7,6 @@ began. When all actions have ended, the usable copies in the near store equal th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from kvwrap import MemoryStore, ReadThrough, StoreUnavailable
 from kvwrap.core.serializer import JSON
+from tests.conftest import SOAK
 from tests.layers.interleaving import GatedStore, World, every_order, settle, some_orders
 
 
@@ -288,7 +288,6 @@ async def test_every_order(scenario: str) -> None:
     assert await every_order(SMALL[scenario]) > 10
 
 
-SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 LARGE: dict[str, Callable[[], Tiers]] = {
     "three readers, three writers": lambda: Tiers(
         {
@@ -343,6 +342,7 @@ LARGE: dict[str, Callable[[], Tiers]] = {
 }
 
 
+@pytest.mark.timeout(1_800 if SOAK else 120)
 @pytest.mark.parametrize("scenario", LARGE)
 async def test_many_orders(scenario: str) -> None:
     await some_orders(LARGE[scenario], seed=1, count=20_000 if SOAK else 400)
