@@ -387,3 +387,38 @@ async def test_ranges_are_counted_and_deleted_after_pending_changes_were_sent(
     assert await deleting == 2
     assert await backend.keys() == ["b"]
     assert await store.get("a1") is None
+
+
+async def test_several_refused_changes_are_sent_again(store: Store, backend: FaultyStore) -> None:
+    layer = store.find(WriteBehind)
+    backend.write_errors = {"a": ValueTooLarge("a"), "b": ValueTooLarge("b")}
+    await store.put_many(["a", "b", "c"], [1, 2, 3])
+    await layer.flush()
+    assert [row.key for row in await layer.refused()] == ["a", "b"]
+    backend.write_errors = {}
+    assert await layer.retry_refused() == 2
+    await layer.flush()
+    assert await backend.get_many(["a", "b", "c"]) == [1, 2, 3]
+
+
+async def test_what_a_removal_says_while_the_backend_is_down(
+    store: Store, backend: FaultyStore, clock: ManualClock
+) -> None:
+    backend.down = True
+    await store.put("pending", 1)
+    await store.put("ends", 1, ttl=5)
+    clock.advance(5)
+    removed = await store.remove(None, ["pending", "ends", "unknown"])
+    assert removed == [True, False, True]
+
+
+async def test_refused_changes_are_discarded_by_a_stack_that_was_not_opened(
+    path: Path, backend: FaultyStore
+) -> None:
+    backend.write_errors = {"k": ValueTooLarge("k")}
+    async with WriteBehind(path).over(backend) as store:
+        await store.put("k", 1)
+        await store.find(WriteBehind).flush()
+    store = WriteBehind(path).over(backend)
+    assert await store.find(WriteBehind).discard_refused() == 1
+    await store.close()
