@@ -136,6 +136,7 @@ class Atomic(Contract):
         lower = [(version - 1) % 2**64 for version in versions]
         assert await store.remove(None, ["a", "b", "c"], lower) == [False] * 3
         assert await store.remove(None, ["a", "missing"], [versions[1], versions[0]]) == [False] * 2
+        assert await store.remove(None, ["a", "missing"], [ABSENT, ABSENT]) == [False] * 2
         assert await store.get_many(["a", "b", "c"]) == ["a", "b", "c"]
         mixed = [versions[0], others[1], None]
         assert await store.remove(None, ["a", "b", "c"], mixed) == [True, False, True]

@@ -135,3 +135,28 @@ async def test_opening_copies_pending_changes_to_the_other_store_in_batches(
         assert [name for name, *_ in other.calls] == ["write"] * 3 + ["remove"]
         assert sum(len(call[2]) for call in other.calls) == 1201
         assert await store.keys() == sorted(keys)
+
+
+@pytest.mark.parametrize("method", ["compare_and_delete", "compare_and_put", "put_if_absent"])
+async def test_the_first_condition_of_an_unopened_stack_is_on_what_is_pending(
+    tmp_path: Path, backend: FaultyStore, method: str
+) -> None:
+    path = tmp_path / "journal"
+    await backend.put("k", "old")
+    old = await backend.get_versioned("k")
+    assert old is not None
+    if method == "put_if_absent":
+        await backend.delete("k")
+    backend.down = True
+    async with WriteBehind(path).over(backend) as store:
+        await store.put("k", "new")
+    backend.down = False
+    store = WriteBehind(path).over(backend)
+    calls = {
+        "compare_and_delete": lambda: store.compare_and_delete("k", old.version),
+        "compare_and_put": lambda: store.compare_and_put("k", "later", old.version),
+        "put_if_absent": lambda: store.put_if_absent("k", "later"),
+    }
+    assert not await calls[method]()
+    assert await store.get("k") == "new"
+    await store.close()

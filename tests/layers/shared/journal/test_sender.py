@@ -88,6 +88,20 @@ async def test_an_entry_that_always_fails_is_set_aside_once_another_was_taken(
     assert await backend.get("poison") == "value"
 
 
+async def test_a_batch_of_two_is_halved_too(
+    store: Store, backend: FaultyStore, clock: ManualClock
+) -> None:
+    backend.write_errors = {"poison": StoreUnavailable("reset")}
+    backend.down = True
+    await store.put_many(["good", "poison"], [1, 2])
+    backend.down = False
+    await run_until(clock, store, pending=1, seconds=60)
+    assert await backend.keys() == ["good"]
+    await store.put("other", 3)
+    await run_until(clock, store, pending=0, seconds=600)
+    assert [row.key for row in await store.find(WriteBehind).refused()] == ["poison"]
+
+
 async def test_several_entries_that_always_fail_hold_nothing_up(
     store: Store, backend: FaultyStore, clock: ManualClock
 ) -> None:
