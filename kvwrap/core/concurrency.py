@@ -95,6 +95,10 @@ class KeyedLocks:
                 for hold in holds:  # if it was cancelled in between
                     hold.release()
 
+    def names(self) -> list[Any]:
+        """Return the names whose lock is held."""
+        return [name for name, queue in self._queues.items() if not is_abandoned(queue.loop)]
+
     def __len__(self) -> int:
         return sum(not is_abandoned(queue.loop) for queue in self._queues.values())
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
     contextmanager,
     suppress,
 )
@@ -24,12 +26,15 @@ from kvwrap.layers.fallback.snapshot import FallbackSnapshot
 from kvwrap.layers.shared.guard import Guard
 
 _DESTRUCTIVE = {Capability.DESTROY, Capability.DESTROY_COLLECTION}
+_DROP = "drop"
+"""The name of the lock that `drop` and `drop_all` hold."""
 
 
 class CopyWrites(RefuseWrites):
     """`writes="both"`: what the inner store has carried out is copied to the other store.
 
-    Writes of one key reach the other store in the order of the inner store. A key is in doubt
+    Writes of one key reach the other store in the order of the inner store, and collections are
+    dropped while no write is in progress. A key is in doubt
     while the other store may have an older state than readers of the inner store have seen: after
     a change that failed or was cancelled with an unknown outcome, or a copy that failed. Reads of
     such a key come from the inner store, or raise. The next read that the inner store answers
@@ -46,6 +51,7 @@ class CopyWrites(RefuseWrites):
         super().__init__(inner, guard, mirror.store, owner=owner)
         self._mirror = mirror
         self._locks = KeyedLocks()
+        self._drops = KeyedLocks()
         self._doubts = Doubts()
 
     @property
@@ -55,7 +61,7 @@ class CopyWrites(RefuseWrites):
 
     @property
     def idle(self) -> bool:
-        return not self._locks
+        return not self._locks and not self._drops
 
     def snapshot(self) -> FallbackSnapshot:
         return replace(
@@ -77,7 +83,7 @@ class CopyWrites(RefuseWrites):
         return entries
 
     async def read_other(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        if self._locks:
+        if self._locks or self._drops:
             # The outcome of the changes in progress may put the keys in doubt.
             async with self._lock(collection, keys):
                 pass
@@ -122,6 +128,14 @@ class CopyWrites(RefuseWrites):
             return await self._touch(collection, keys, expires)
 
     async def drop(self, collection: Collection) -> bool:
+        async with self._lock_all():
+            return await self._drop(collection)
+
+    async def drop_all(self) -> bool:
+        async with self._lock_all():
+            return await self._drop_all()
+
+    async def _drop(self, collection: Collection) -> bool:
         with self._doubting(collection):
             dropped = await super().drop(collection)
             if await self._mirror.call(self._mirror.store.drop, collection):
@@ -130,7 +144,7 @@ class CopyWrites(RefuseWrites):
                 self._doubts.add_scope(collection)
         return dropped
 
-    async def drop_all(self) -> bool:
+    async def _drop_all(self) -> bool:
         with self._doubting(EVERYTHING):
             dropped = await super().drop_all()
             if await self._mirror.call(self._mirror.store.drop_all):
@@ -157,7 +171,29 @@ class CopyWrites(RefuseWrites):
     def _lock(
         self, collection: Collection, keys: Sequence[str]
     ) -> AbstractAsyncContextManager[object]:
+        if self._drops:
+            return self._lock_after_drop(collection, keys)
         return self._locks.hold_keys(collection, keys)
+
+    @asynccontextmanager
+    async def _lock_after_drop(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> AsyncIterator[None]:
+        async with AsyncExitStack() as held:
+            async with self._drops.hold(_DROP):
+                await held.enter_async_context(self._locks.hold_keys(collection, keys))
+            yield
+
+    @asynccontextmanager
+    async def _lock_all(self) -> AsyncIterator[None]:
+        """Wait for all changes in progress; later ones wait for the end of the block."""
+        async with self._drops.hold(_DROP):
+            # Each change in progress holds the lock of a key, or waits for one, until it ends.
+            names: list[QualifiedKey] = sorted(
+                self._locks.names(), key=lambda name: (name[0] or "", name[1])
+            )
+            async with self._locks.hold_all(names):
+                yield
 
     async def _write(
         self,

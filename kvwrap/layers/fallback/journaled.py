@@ -146,11 +146,15 @@ class JournalWrites(CopyWrites):
 
     async def drop(self, collection: Collection) -> bool:
         await self._settle_all()
-        return await super().drop(collection)
+        async with self._lock_all():
+            await self._settle_all()  # what was accepted meanwhile
+            return await self._drop(collection)
 
     async def drop_all(self) -> bool:
         await self._settle_all()
-        return await super().drop_all()
+        async with self._lock_all():
+            await self._settle_all()
+            return await self._drop_all()
 
     async def _settle_all(self) -> None:
         await self._prepare()
