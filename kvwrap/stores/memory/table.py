@@ -68,7 +68,7 @@ class Table:
             version = held.version if is_live(held, self._clock.time()) else ABSENT
             if version != expected:
                 # A call whose answer was lost is repeated: then its entry is stored already.
-                return held is not None and held.version == entry.version
+                return version == entry.version
         self._put(collection, key, entry)
         return True
 

@@ -86,7 +86,7 @@ class Atomic(Contract):
         assert await _version(store, "key") == entry.version
         clock.advance(51)
         later = entry.with_expiry(clock.time() + 50)
-        await store.write(None, ["key"], [later], [entry.version])
+        assert await store.write(None, ["key"], [later], [entry.version]) == [False]
         assert not await store.exists("key")
 
     @needs(Capability.COMPARE_AND_PUT)
