@@ -33,6 +33,11 @@ def is_reserved(name: str | None) -> bool:
     return name is not None and name.startswith(RESERVED)
 
 
+def may_be_reserved(prefix: str) -> bool:
+    """Return True if names that begin with this text may be, or are, reserved ones."""
+    return prefix.startswith(RESERVED) or RESERVED.startswith(prefix)
+
+
 def checked_key(key: object) -> str:
     """Return the key as a plain `str`; raises `InvalidKey` if it cannot be a user's key."""
     return _not_reserved(_checked_text(key, "key"), "key")
@@ -264,7 +269,7 @@ def checked_prefix(text: object, name: str) -> str:
     With it, no name that a user chooses becomes a reserved one.
     """
     prefix = checked_name(text, name)
-    if prefix.startswith(RESERVED) or RESERVED.startswith(prefix):
+    if may_be_reserved(prefix):
         raise ConfigurationError(
             f"`{name}` must not make names that begin with {RESERVED!r}, which are reserved for "
             f"the records of layers; got {prefix!r}: end it with a separator"

@@ -17,7 +17,9 @@ from kvwrap.layers.base import (
     Store,
     checked_collection,
     checked_name,
+    is_reserved,
     key_prefix_outside_hashed_keys,
+    may_be_reserved,
     pages,
 )
 
@@ -29,8 +31,9 @@ class SingleCollection(Renaming):
 
     The keys of the default collection begin with the separator. A collection's name is
     percent-encoded as far as needed if it contains the separator or a percent sign, or if its
-    end would form a separator with the one that follows. So keys of different collections
-    never collide. The collection given belongs to this layer alone: `destroy` drops it whole.
+    end would form a separator with the one that follows, or if its keys could begin with
+    `kvwrap.`, which is reserved. So keys of different collections never collide. The collection
+    given belongs to this layer alone: `destroy` drops it whole.
 
     Args:
         collection: The collection that holds everything; `None` is the store's default
@@ -53,6 +56,11 @@ class SingleCollection(Renaming):
                 "`separator` must not begin with a percent sign, a digit or a letter from A to F, "
                 f"because encoded names contain these; got {separator!r}"
             )
+        if may_be_reserved(separator):
+            raise ConfigurationError(
+                "`separator` must not make keys that begin with 'kvwrap.', which are reserved for "
+                f"the records of layers; got {separator!r}: choose another, such as '__'"
+            )
         # Shadows the method, so that a name that is in the cache costs no call in Python.
         cached = lru_cache(_CACHED_PREFIXES)(self.map_collection)
         self.map_collection = cached  # type: ignore[method-assign]  # called in the same way
@@ -64,7 +72,10 @@ class SingleCollection(Renaming):
         if "%" in name or (name + separator).find(separator) < len(name):
             first = separator[0]
             name = name.replace("%", "%25").replace(first, _percent_encode(first))
-        return self.collection, name + separator
+        prefix = name + separator
+        if may_be_reserved(prefix) and not is_reserved(collection):
+            prefix = _percent_encode(prefix[0]) + prefix[1:]
+        return self.collection, prefix
 
     async def list_collections(self) -> list[Collection]:
         """List the collections that have keys. Reads the names of all keys."""

@@ -125,3 +125,29 @@ def test_an_empty_collection_name_is_refused() -> None:
 def test_names_that_are_hashed_inside_are_reported() -> None:
     with pytest.warns(StackWarning, match="key-prefix-outside-hashed-keys"):
         stack().single_collection("all").hash_keys(b"s" * 16).over(MemoryStore())
+
+
+@pytest.mark.parametrize(
+    ("separator", "collection", "stored"),
+    [
+        (".", "kvwrap", "%6Bvwrap.key"),
+        ("rap.", "kvw", "%6Bvwrap.key"),
+        ("v", "k", "%6Bvkey"),
+        (".", "%6Bvwrap", "%256Bvwrap.key"),
+        (".", "kvwraps", "kvwraps.key"),
+    ],
+)
+async def test_no_key_has_a_reserved_name(separator, collection, stored):
+    base = MemoryStore()
+    store = stack().single_collection(None, separator=separator).over(base)
+    await store.put("key", 1, collection=collection)
+    assert await base.keys() == [stored]
+    assert await store.collections() == [collection]
+    assert await store.keys(collection) == ["key"]
+    assert await store.destroy_collection(collection)
+
+
+@pytest.mark.parametrize("separator", ["k", "kvwrap", "kvwrap.", "kvwrap.a"])
+def test_separators_that_make_reserved_names_are_refused(separator):
+    with pytest.raises(ConfigurationError, match="reserved"):
+        stack().single_collection(None, separator=separator)

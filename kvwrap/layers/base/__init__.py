@@ -55,7 +55,7 @@ from kvwrap.core.primitives import (
 )
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_serializer
-from kvwrap.core.stale import stale_part
+from kvwrap.core.stale import UserView, is_stale, stale_part
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
 from kvwrap.core.turns import Turns, slices, turn
@@ -73,7 +73,9 @@ from kvwrap.core.validation import (
     checked_rng,
     checked_seconds,
     checked_share,
+    is_reserved,
     matches,
+    may_be_reserved,
     suggest,
 )
 from kvwrap.layers.base.around import Around, Call
@@ -118,6 +120,8 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "live",
     "expiry_ms",
     "stale_part",
+    "is_stale",
+    "UserView",
     "new_version",
     "TTL",
     "LATEST",
@@ -176,6 +180,8 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "checked_seconds",
     "checked_share",
     "matches",
+    "is_reserved",
+    "may_be_reserved",
     "suggest",
     # Optional packages
     "need",
