@@ -1,20 +1,20 @@
-"""The second half of the store interface: conditional writes, and methods built on them."""
+"""The third part of the store interface: conditional writes, and methods built on them."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any, NamedTuple
 
-from kvwrap.core.basic import BasicMethods
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import ForeignVersion
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection
-from kvwrap.core.stale import like
+from kvwrap.core.stale import UserView, like
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.core.whole import WholeMethods
 from kvwrap.errors import Deadlock, InvalidValue, KeyNotFound
 
 
@@ -25,7 +25,7 @@ class Versioned(NamedTuple):
     version: int
 
 
-class AtomicMethods(BasicMethods):
+class AtomicMethods(WholeMethods):
     """Methods that need conditional writes, and related ones.
 
     Atomic methods need `Capability.COMPARE_AND_PUT`, and raise `UnsupportedOperation`
@@ -83,7 +83,9 @@ class AtomicMethods(BasicMethods):
         collection, key = checked_collection(collection), checked_key(key)
         now = self.clock.time()
         entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
-        return (await self._changes.write(collection, (key,), (entry,), (ABSENT,)))[0]
+        # What refuses the write may be stale. Only then this reads, so it may always look.
+        part = self._overtaking(UserView(self))
+        return (await part.write(collection, (key,), (entry,), (ABSENT,)))[0]
 
     async def get_versioned(self, key: str, *, collection: str | None = None) -> Versioned | None:
         """Return the value with its version, or `None` if there is no value."""

@@ -1,15 +1,14 @@
-"""The first half of the store interface: get, put, delete and enumerate, single and in batches."""
+"""The first part of the store interface: get, put and delete, single and in batches."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kvwrap.core.clock import Clock, checked_clock
 from kvwrap.core.computations import Computations, Overtaking
 from kvwrap.core.entry import Entry
-from kvwrap.core.paging import pages
-from kvwrap.core.primitives import Collection, KeyRange, Primitives
+from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.shared_value import SharedEntry
@@ -20,13 +19,10 @@ from kvwrap.core.unimplemented import Unimplemented
 from kvwrap.core.validation import (
     RESERVED,
     RESERVED_END,
-    checked_bound,
     checked_collection,
     checked_key,
     checked_keys,
-    checked_limit,
     checked_values,
-    is_reserved,
 )
 from kvwrap.errors import KvwrapError
 
@@ -35,7 +31,7 @@ ValueHook = Callable[[Any, str, Collection], Any]
 
 
 class BasicMethods(Unimplemented):
-    """Methods that need the primitives `read`, `write`, `remove` and those that list."""
+    """Methods that need the primitives `read`, `write` and `remove`."""
 
     _on_put: tuple[ValueHook, ...] = ()
     _on_get: tuple[ValueHook, ...] = ()
@@ -130,8 +126,12 @@ class BasicMethods(Unimplemented):
 
     @property
     def _changes(self) -> Primitives | Overtaking:
-        """`_view` for changes, which overtake computations in progress."""
-        return Overtaking(self._view, self._computing) if self._computing else self._view
+        """`_view` for changes."""
+        return self._overtaking(self._view)
+
+    def _overtaking(self, part: Primitives) -> Primitives | Overtaking:
+        """Return `part` for changes, which overtake computations in progress."""
+        return Overtaking(part, self._computing) if self._computing else part
 
     def _is_stale(self, entry: Entry) -> bool:
         """Return True for a stale entry. Slow: first compare the codec with `_tag`."""
@@ -275,120 +275,9 @@ class BasicMethods(Unimplemented):
         keys, collection = checked_keys(keys), checked_collection(collection)
         return sum(await self._changes.remove(collection, keys)) if keys else 0
 
-    # -- enumeration -------------------------------------------------------------------
-
-    async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
-        """Return the keys of a collection, at most `limit`.
-
-        They are in order if the store has `Capability.RANGE`.
-        """
-        collection, limit = checked_collection(collection), checked_limit(limit)
-        keys: list[str] = []
-        if limit == 0:
-            return keys
-        async for page in pages(self._view, collection):
-            keys += page.keys
-            if limit is not None and len(keys) >= limit:
-                break
-        return keys[:limit]
-
-    async def collections(self, *, limit: int | None = None) -> list[str]:
-        """Return the collections that have entries, at most `limit`.
-
-        The default collection has no name, and is not included. Neither are those in which
-        layers keep their own records.
-        """
-        limit = checked_limit(limit)
-        names = await self._view.list_collections()
-        return [name for name in names if name is not None and not is_reserved(name)][:limit]
-
-    async def scan(
-        self,
-        *,
-        collection: str | None = None,
-        prefix: str = "",
-        start: str | None = None,
-        end: str | None = None,
-    ) -> AsyncIterator[str]:
-        """Iterate over the keys that begin with `prefix`, from `start` up to but not `end`.
-
-        Keys compare by code points. Keys put or deleted meanwhile may or may not be included.
-        No key occurs twice.
-        """
-        collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
-        async for page in pages(self._view, collection, key_range):
-            for key in page.keys:
-                yield key
-
-    async def items(
-        self,
-        *,
-        collection: str | None = None,
-        prefix: str = "",
-        start: str | None = None,
-        end: str | None = None,
-    ) -> AsyncIterator[tuple[str, Any]]:
-        """Iterate over keys and values, with the arguments of `scan`.
-
-        Values are read one page of keys at a time.
-        """
-        collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
-        async for page in pages(self, collection, key_range):
-            entries = await self._read_many(collection, page.keys)
-            for key, entry in zip(page.keys, entries, strict=True):
-                if entry is not None:
-                    yield key, self._to_value(entry, collection, key)
-
-    # -- whole ranges and collections --------------------------------------------------
-
-    async def count(self, *, collection: str | None = None, prefix: str = "") -> int:
-        """Return the number of entries in a collection, or of those whose keys begin with `prefix`.
-
-        The backend counts them itself where it can. Entries put or deleted meanwhile may or may
-        not be counted.
-        """
-        collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
-        return await self._view.count_range(collection, key_range)
-
-    async def delete_where(self, *, collection: str | None = None, prefix: str = "") -> int:
-        """Delete the entries of a collection whose keys begin with `prefix`.
-
-        Without `prefix`, these are all entries of the collection; without `collection` either,
-        all of the default collection. Returns the number of entries that existed.
-
-        An entry put meanwhile is deleted or not. If the call fails, some entries may have been
-        deleted: repeat it. Its result then counts only what it has deleted itself.
-        """
-        collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
-        try:
-            return await self._changes.drop_range(collection, key_range)
-        except KvwrapError as error:
-            error.succeeded = None  # the caller named no keys
-            raise
-
-    async def destroy_collection(self, collection: str | None) -> bool:
-        """Delete every entry of a collection. Returns True if there was one."""
-        return await self._changes.drop(checked_collection(collection))
-
-    async def destroy(self) -> bool:
-        """Delete every entry of this store, and nothing else. Returns True if there was one."""
-        return await self._changes.drop_all()
-
-    async def cull(self) -> None:
-        """Free the space of expired entries, if the backend does not do so automatically."""
-        await self.sweep()
-
     async def check(self) -> None:
         """Check that the backend responds; raises `StoreUnavailable` if not."""
         await self.ping()
-
-
-def _key_range(prefix: str, start: str | None, end: str | None) -> KeyRange:
-    return KeyRange(
-        checked_bound(prefix, "prefix"),
-        None if start is None else checked_bound(start, "start"),
-        None if end is None else checked_bound(end, "end"),
-    )
 
 
 def _with_names(error: KvwrapError, store: str, collection: Collection, key: str) -> KvwrapError:

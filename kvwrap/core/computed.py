@@ -1,4 +1,4 @@
-"""The third part of the store interface: values that are computed when they are missing."""
+"""The fourth part of the store interface: values that are computed when they are missing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ class ComputedMethods(AtomicMethods):
                 replace it.
             stale_ttl: Seconds, or a timedelta, for which the value is kept after its ttl, and is
                 returned if the factory raises (stale-if-error). For all other methods it is
-                missing then.
+                missing then. What a store object of another process observes that has never read
+                or stored such a value is in the guide "Cache a function".
             soft_timeout: Seconds for which a caller waits for the factory if there is such a
                 value. Then that value is returned (stale-while-revalidate), and the factory
                 finishes in the background. Needs `stale_ttl`.

@@ -127,6 +127,43 @@ async def test_a_store_object_that_knows_nothing_of_stale_values(clock):
     assert reads == ["list_keys", "remove"], "no entry is read"
 
 
+async def test_put_if_absent_looks_at_what_refused_it(clock):
+    base = MemoryStore(clock=clock)
+    calls = []
+
+    async def note(operation):
+        calls.append(operation)
+
+    unknowing = stack(Tap(before=note)).over(base)
+    assert await unknowing.put_if_absent("k", 1)
+    assert calls == ["write"], "no entry is read"
+    assert not await unknowing.put_if_absent("k", 2)
+    assert calls[1:] == ["write", "read"]
+    await base.delete("k")
+    await make(base)
+    assert not await unknowing.put_if_absent("k", 3), "not stale yet"
+    clock.advance(10)
+    assert await unknowing.put_if_absent("k", 4, ttl=5)
+    assert await base.ttl("k") == (4, 5)
+
+
+async def test_what_a_store_object_that_knows_nothing_of_stale_values_observes(clock):
+    """The lines of the guide: what differs until this object reads or stores a stale part."""
+    base = MemoryStore(clock=clock)
+    await make(stack().compress().over(base))
+    assert await base.expire("k", 150)
+    clock.advance(49)
+    assert await base.keys() == ["k"]
+    clock.advance(1)
+    assert await base.keys() == ["k"]
+    assert await base.count() == 1
+    assert await base.delete_where() == 1
+    await make(stack().compress().over(base))
+    clock.advance(10)
+    assert await base.expire("k", 150), "it is set for what is stale too"
+    assert await base.delete("k")
+
+
 async def test_a_declared_function_makes_the_store_look(clock):
     base = MemoryStore(clock=clock)
     await make(stack().compress().over(base))
