@@ -14,13 +14,19 @@ from kvwrap.layers.base import (
     Entry,
     Expected,
     Finding,
+    KeyRange,
     Layer,
     MsgpackSerializer,
+    Page,
+    Primitives,
     Store,
+    UserView,
     checked_names,
     checked_ttl,
     codec,
+    is_stale,
     new_version,
+    stale_part,
     take,
 )
 
@@ -32,6 +38,9 @@ class DefaultValue(Layer):
     and `get_or_put` never calls its factory. Enumerations (`keys`, `scan`, `items`) return
     only what is stored. `delete` and `expire` return False, and `put_if_absent` puts.
     `increment` and `compare_and_put` begin from the default, atomically.
+
+    A stale value (`get_or_put(stale_ttl=...)`) is missing here for all methods, `get_or_put`
+    included: the default replaces it.
 
     Args:
         value: The default: a JSON value, or one that only MessagePack supports.
@@ -72,18 +81,41 @@ class DefaultValue(Layer):
             self._body, self._codec = MsgpackSerializer().dumps(value), codec.MSGPACK
         self._ttl = None if ttl is None else checked_ttl(ttl)
         self._version = new_version()
+        self._keeps_stale = False
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         entries = await self.inner.read(collection, keys)
-        if None not in entries or not self._applies_to(collection):
+        if not self._applies_to(collection):
             return entries
         now = self.clock.time()
+        if self._note_stale_parts(entries):
+            entries = [
+                None if entry is not None and is_stale(entry, now) else entry for entry in entries
+            ]
+        if None not in entries:
+            return entries
         expires_at = None if self._ttl is None else now + self._ttl
         default = Entry(self._body, self._codec, now, expires_at, self._version)
         return [default if entry is None else entry for entry in entries]
 
     def _applies_to(self, collection: Collection) -> bool:
         return self._collections is None or collection in self._collections
+
+    def _note_stale_parts(self, entries: Iterable[Entry | None]) -> bool:
+        """Return True if one of the entries has a stale part, and remember that there are such."""
+        for entry in entries:
+            if entry is not None and len(entry.codec) > 1 and stale_part(entry.codec):
+                self._keeps_stale = True
+                return True
+        return False
+
+    def _view(self, collection: Collection) -> Primitives:
+        """Return `inner` without stale entries: users read the default in their place.
+
+        Looking for them costs reads. So it is done only once there may be some.
+        """
+        applies = self._keeps_stale and self._applies_to(collection)
+        return UserView(self.inner) if applies else self.inner
 
     def write(
         self,
@@ -99,7 +131,12 @@ class DefaultValue(Layer):
                 ABSENT if version == self._version != entry.version else version
                 for version, entry in zip(expected, entries, strict=True)
             ]
-        return self.inner.write(collection, keys, entries, expected)
+        if self._applies_to(collection):
+            self._note_stale_parts(entries)
+            if expected is not None and ABSENT in expected:
+                # It reads only if it is refused, so it may always look for a stale entry.
+                return UserView(self.inner).write(collection, keys, entries, expected)
+        return self._view(collection).write(collection, keys, entries, expected)
 
     async def remove(
         self,
@@ -108,20 +145,38 @@ class DefaultValue(Layer):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         if expected is None or self._version not in expected:
-            return await self.inner.remove(collection, keys, expected)
+            return await self._view(collection).remove(collection, keys, expected)
         # `pop` or `move` of a default, which could be read, so True. Nothing is stored for it.
         stored = [index for index, version in enumerate(expected) if version != self._version]
         removed = [True] * len(keys)
         if stored:
-            results = await self.inner.remove(
+            results = await self._view(collection).remove(
                 collection, take(keys, stored), take(expected, stored)
             )
             for index, result in zip(stored, results, strict=True):
                 removed[index] = result
         return removed
 
-    # `remove` differs for a default only, and no default is in a range.
-    drop_range = Layer.drop_range
+    # These differ for stale entries only.
+
+    def touch(
+        self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
+    ) -> Coroutine[Any, Any, list[bool]]:
+        return self._view(collection).touch(collection, keys, expires)
+
+    def list_keys(
+        self, collection: Collection, key_range: KeyRange, cursor: object
+    ) -> Coroutine[Any, Any, Page]:
+        return self._view(collection).list_keys(collection, key_range, cursor)
+
+    def count_range(self, collection: Collection, key_range: KeyRange) -> Coroutine[Any, Any, int]:
+        return self._view(collection).count_range(collection, key_range)
+
+    def drop_range(self, collection: Collection, key_range: KeyRange) -> Coroutine[Any, Any, int]:
+        return self._view(collection).drop_range(collection, key_range)
+
+    def drop(self, collection: Collection) -> Coroutine[Any, Any, bool]:
+        return self._view(collection).drop(collection)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store

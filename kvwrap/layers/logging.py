@@ -18,6 +18,7 @@ from kvwrap.layers.base import (
     ValueHook,
     checked_flag,
     checked_seconds,
+    is_stale,
 )
 
 T = TypeVar("T")
@@ -30,9 +31,9 @@ class Logging(Around):
 
     Every record has these fields, for handlers that write structured logs: `operation`,
     `collection`, `count` (number of keys in the call or in the result), `hits` (number of
-    entries found, or of keys changed; absent if it has no meaning), `seconds`, `error` (name
-    of the exception's class, or None) and, with `keys`, `keys` (the first ten). Values are
-    never logged unless `values` is set.
+    entries found that are not stale, or of keys changed; absent if it has no meaning),
+    `seconds`, `error` (name of the exception's class, or None) and, with `keys`, `keys` (the
+    first ten). Values are never logged unless `values` is set.
 
     Args:
         logger: A logger, or its name.
@@ -109,7 +110,7 @@ class Logging(Around):
         result: object = None,
         error: BaseException | None = None,
     ) -> None:
-        count, hits = _count(call, result)
+        count, hits = _count(call, result, self.clock.time())
         fields: dict[str, Any] = {
             "operation": call.operation,
             "collection": call.collection,
@@ -176,11 +177,11 @@ class Logging(Around):
             )
 
 
-def _count(call: Call[Any], result: object) -> tuple[int, int | None]:
+def _count(call: Call[Any], result: object, now: float) -> tuple[int, int | None]:
     """Return the number of keys in a call or its result, and how many it found or changed."""
     match call.operation, result:
         case "read", list():
-            return len(result), len(result) - result.count(None)
+            return len(result), sum(e is not None and not is_stale(e, now) for e in result)
         case (("write" | "remove" | "touch"), list()):
             return len(result), sum(result)
         case "drop_range", int():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.base import Around, Call, Capability, Layer, checked_flag, need
+from kvwrap.layers.base import Around, Call, Capability, Layer, checked_flag, is_stale, need
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -22,13 +22,13 @@ _SYSTEMS = {"dynamodb": "aws.dynamodb", "postgres": "postgresql"}
 class Tracing(Around):
     """Creates an OpenTelemetry span for every operation, following the database conventions.
 
-    A span is named after the operation (see `kvwrap.core.primitives`) and the collection, as
-    in "read sessions". Its attributes are `db.system.name`, `db.operation.name` and
-    `db.collection.name`, for batches `db.operation.batch.size`, for reads `kvwrap.hits`, and
-    `error.type` if the operation failed (semantic conventions 1.44.0, "Database client
-    spans"; a batch of one is a single operation). Its kind is CLIENT, or INTERNAL if the
-    backend is this process's memory. Its parent is the current span. It is itself current
-    while the layers inside and the driver run.
+    A span is named after the operation (see `kvwrap.core.primitives`) and the collection, as in
+    "read sessions". Its attributes are `db.system.name`, `db.operation.name` and
+    `db.collection.name`, for batches `db.operation.batch.size`, for reads `kvwrap.hits`
+    (entries found that are not stale), and `error.type` if the operation failed (semantic
+    conventions 1.44.0, "Database client spans"; a batch of one is a single operation). Its kind
+    is CLIENT, or INTERNAL if the backend is this process's memory. Its parent is the current
+    span. It is itself current while the layers inside and the driver run.
 
     Args:
         tracer: Creates the spans; by default the global provider's tracer "kvwrap".
@@ -106,7 +106,9 @@ class Tracing(Around):
             raise
         else:
             if call.operation == "read" and isinstance(result, list):
-                span.set_attribute("kvwrap.hits", len(result) - result.count(None))
+                now = self.clock.time()
+                hits = sum(entry is not None and not is_stale(entry, now) for entry in result)
+                span.set_attribute("kvwrap.hits", hits)
             return result
         finally:
             self._context.detach(token)

@@ -154,3 +154,83 @@ def test_invalid_arguments_are_refused():
         DefaultValue(0, ttl=0)
     with pytest.raises(ConfigurationError):
         DefaultValue(0, collections="counts")
+
+
+# -- stale values: the default replaces them ------------------------------------------------
+
+
+def _unexpected():
+    raise AssertionError("the default is a value, so nothing is computed")
+
+
+@pytest.fixture
+async def stale(base, clock):
+    """A key "a" whose value is stale, put by another store object."""
+    await base.get_or_put("a", lambda: 1, ttl=10, stale_ttl=100)
+    clock.advance(10)
+    return "a"
+
+
+async def test_a_stale_value_reads_as_the_default(store, stale):
+    assert await store.get(stale) == {"n": []}
+    assert await store.get_many([stale, "b"]) == [{"n": []}, {"n": []}]
+    assert await store.exists(stale)
+    made = store.get_or_put(stale, _unexpected, ttl=10, stale_ttl=100, soft_timeout=1)
+    assert await made == {"n": []}
+
+
+async def test_a_value_with_a_stale_part_is_itself_until_its_end(store, base, clock):
+    await base.get_or_put("a", lambda: 1, ttl=10, stale_ttl=100)
+    assert await store.get("a") == 1
+    clock.advance(10)
+    assert await store.get("a") == {"n": []}
+
+
+async def test_what_the_default_replaced_is_missing_for_changes_and_listings(store, stale):
+    await store.get(stale)
+    assert await store.delete(stale) is False
+    assert await store.expire(stale, 5) is False
+    assert await store.keys() == []
+    assert await store.count() == 0
+
+
+async def test_stale_values_are_dropped_without_counting(store, base, stale):
+    await store.get(stale)
+    assert await store.delete_where() == 0
+    assert await base.get_or_put(stale, lambda: 2, ttl=10, stale_ttl=5) == 2
+    assert await store.get(stale) == 2
+    base.clock.advance(10)
+    assert await store.destroy_collection(None) is False
+    assert len(base) == 0
+
+
+async def test_put_if_absent_replaces_a_stale_value_that_nobody_has_seen(store, stale):
+    assert await store.put_if_absent(stale, 5) is True
+    assert await store.get(stale) == 5
+
+
+async def test_increments_begin_from_the_default_in_place_of_a_stale_value(base, stale):
+    store = stack().default_value(40).over(base)
+    assert await store.increment(stale, 2) == 42
+    assert await store.get(stale) == 42
+
+
+async def test_a_condition_on_a_stale_version_does_not_hold(store, base, clock):
+    await base.get_or_put("a", lambda: 1, ttl=10, stale_ttl=100)
+    versioned = await store.get_versioned("a")
+    clock.advance(10)
+    assert not await store.compare_and_put("a", 2, versioned.version)
+    assert not await store.compare_and_delete("a", versioned.version)
+
+
+async def test_other_collections_keep_their_stale_values(base, clock):
+    store = stack().default_value(0, collections=["counts"]).over(base)
+    options = {"collection": "c", "ttl": 10, "stale_ttl": 100}
+    await store.get_or_put("a", lambda: 1, **options)
+    clock.advance(10)
+
+    def fails():
+        raise LookupError
+
+    assert await store.get("a", collection="c") is None
+    assert await store.get_or_put("a", fails, **options) == 1

@@ -180,3 +180,12 @@ async def test_a_disabled_level_makes_no_record(clock, monkeypatch):
 def test_invalid_arguments_are_refused(options):
     with pytest.raises(ConfigurationError):
         Logging(**options)
+
+
+async def test_a_stale_value_is_no_hit(clock, records):
+    store = logged(clock)
+    await store.get_or_put("a", lambda: 1, ttl=10, stale_ttl=100)
+    await store.get("a")
+    clock.advance(10)
+    await store.get("a")
+    assert [record.hits for record in records if record.operation == "read"] == [0, 1, 0]

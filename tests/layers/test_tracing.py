@@ -60,6 +60,15 @@ async def test_a_batch_has_its_size_and_a_read_its_hits(store, exporter):
     assert db_attributes.DB_OPERATION_BATCH_SIZE not in single.attributes
 
 
+async def test_a_stale_value_is_no_hit(store, exporter, clock):
+    await store.get_or_put("a", lambda: 1, ttl=10, stale_ttl=100)
+    await store.get("a")
+    clock.advance(10)
+    await store.get("a")
+    reads = [span for span in exporter.get_finished_spans() if span.name == "read"]
+    assert [span.attributes["kvwrap.hits"] for span in reads] == [0, 1, 0]
+
+
 async def test_a_failure_is_recorded_by_its_class_and_without_its_message(store, exporter):
     store.find(Chaos).down = True
     with pytest.raises(ConnectionError) as caught:

@@ -22,7 +22,8 @@ class Cell:
         latencies: Those of all calls, in seconds: the total of the earlier ones, their number in
             each bucket by its index, and the recent ones. Replaced as a whole, so that another
             thread sees every call once.
-        hits: For reads, keys that had an entry; for other operations, keys changed.
+        hits: For reads, keys that had an entry which is not stale; for other operations, keys
+            changed.
         others: The other keys of the calls that did not fail.
         bytes: Bytes of the entries read or written.
         errors: Number of failed calls, by the name of the exception's class.

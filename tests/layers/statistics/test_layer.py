@@ -53,11 +53,22 @@ async def test_writes_and_removes_count_what_they_changed(store):
 async def test_bytes_are_those_of_the_entries_that_pass(store):
     await store.put("a", "x" * 98)
     await store.put_many(["b", "c"], ["", "1"])
-    assert not await store.put_if_absent("a", "y" * 500)
     await store.get_many(["a", "nothing"])
-    total = store.find(Statistics).snapshot().total
-    assert total.bytes_written == 100 + 2 + 3
-    assert total.bytes_read == 100
+    assert store.find(Statistics).snapshot().total.bytes_read == 100
+    assert not await store.put_if_absent("a", "y" * 500)
+    assert store.find(Statistics).snapshot().total.bytes_written == 100 + 2 + 3
+
+
+async def test_a_stale_value_is_a_miss(store, clock):
+    await store.get_or_put("a", lambda: 1, ttl=10, stale_ttl=100)
+    await store.get("a")
+    clock.advance(10)
+    before = store.find(Statistics).snapshot().reads
+    await store.get("a")
+    reads = store.find(Statistics).snapshot().reads
+    assert (before.hits, before.misses) == (1, 1)
+    assert (reads.hits, reads.misses) == (1, 2)
+    assert reads.bytes_read == before.bytes_read + 1
 
 
 async def test_every_operation_is_counted_once(store):
