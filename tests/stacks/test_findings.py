@@ -245,6 +245,11 @@ def reported(layers, base):
 def test_entries_of_an_adapted_store_may_be_anywhere(adapted, external):
     for code, layers, base in (
         ("plaintext-near", stack().read_through(adapted, ttl=5).encrypt(KEYS), SharedMemory()),
+        (
+            "plain-keys-in-near",
+            stack().read_through(adapted, ttl=5).hash_keys(b"s" * 32),
+            SharedMemory(),
+        ),
         ("plaintext-second-store", stack().fallback(adapted).encrypt(KEYS), SharedMemory()),
         ("pickle-unprotected", stack().serialize("pickle"), adapted()),
         ("prefix-inside-encryption", stack().encrypt(KEYS).prefix_key("a-"), adapted()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvwrap import Keyring, MemoryStore, ReadThrough, StoreUnavailable, TTLClamp, stack
-from kvwrap.core.codec import describe
+from kvwrap.core.codec import JSON, NEAR_COPY, NEAR_MISS, annotation, describe
 from kvwrap.core.entry import Entry
 from kvwrap.layers.read_through.copies import Copy, decode
 from kvwrap.testing import ManualClock
@@ -174,6 +175,17 @@ def test_a_copy_is_decoded_as_it_was_encoded() -> None:
     assert decode(entry) is None
     assert decode(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
     assert describe(Copy(entry, 1.0, 1.0).encode(None).codec) == "annotation 04 over zstd over JSON"
+
+
+def test_the_times_of_a_copy_are_one_annotation() -> None:
+    entry = Entry(b"body", b"\x10\x01", 1.5, None, 7)
+    for copied, kind, times, steps in (
+        (entry, NEAR_COPY, (7, 2.25, 3.5, float("inf")), entry.codec),
+        (entry.with_expiry(9.125), NEAR_COPY, (7, 2.25, 3.5, 9.125), entry.codec),
+        (None, NEAR_MISS, (0, 2.25, 3.5, 3.5), JSON),
+    ):
+        expected = annotation(kind, struct.pack(">Q3d", *times)) + steps
+        assert Copy(copied, 2.25, 3.5).encode(None).codec == expected
 
 
 @pytest.mark.parametrize(

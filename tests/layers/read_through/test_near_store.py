@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import MemoryStore, NullStore, SQLiteStore, TTLClamp
+from kvwrap import MemoryStore, NullStore, ReadThrough, SQLiteStore, TTLClamp
 from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import FailingNear, Far, counts, over
 
@@ -39,6 +39,18 @@ async def test_a_near_store_that_is_down_at_the_start_does_not_prevent_opening(
     async with over(far, near) as store:
         await store.put("a", 1)
         assert await store.get("a") == 1
+
+
+async def test_invalidating_opens_the_store_as_other_calls_do(far: Far) -> None:
+    for keys in (["a"], []):
+        near = MemoryStore(clock=far.clock)
+        store = over(far, near)
+        cache = store.find(ReadThrough)
+        await (cache.invalidate(*keys) if keys else cache.clear())
+        assert cache.is_open
+        assert near.is_open
+        await store.close()
+        assert not near.is_open
 
 
 async def test_an_entry_in_the_near_store_that_is_not_a_copy_is_ignored(far: Far) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from kvwrap import StoreUnavailable
 from kvwrap.testing import ManualClock
-from tests.layers.read_through.stores import Far, counts, over
+from tests.layers.read_through.stores import FailingNear, Far, counts, over
 
 
 async def test_misses_are_remembered_for_their_ttl(far: Far, clock: ManualClock) -> None:
@@ -26,6 +26,14 @@ async def test_without_negative_ttl_misses_are_asked_again(far: Far) -> None:
     await store.get("a")
     await store.get("a")
     assert far.reads == [("a",), ("a",)]
+
+
+async def test_a_miss_that_is_not_remembered_changes_nothing_in_the_near_store(far: Far) -> None:
+    near = FailingNear(clock=far.clock)
+    near.failing = frozenset({"write", "remove"})
+    store = over(far, lambda: near, ttl=60)
+    assert await store.get("a") is None
+    assert counts(store).near_failures == 0
 
 
 async def test_a_put_ends_a_remembered_miss(far: Far) -> None:
