@@ -38,6 +38,9 @@ async def test_the_annotation_is_in_front_of_the_serializers_step(clock):
     assert stale_part(codec.ZSTD + entry.codec) == 0.001
     assert stale_part(codec.JSON) == 0
     assert stale_part(bytes.fromhex("3f020300") + codec.JSON) == 0, "damaged"
+    lookalike = codec.annotation(codec.NEAR_COPY, entry.codec[:3]) + codec.JSON
+    assert stale_part(lookalike) == 0
+    assert stale_part(bytes.fromhex("3f020301") + lookalike) == 0, "damaged, and a lookalike"
     never = with_stale_part(entry.with_expiry(None), 5)
     assert user_expiry(never) is None
     huge = with_stale_part(entry, 1e300)
@@ -91,6 +94,27 @@ async def test_expire_is_clamped_and_keeps_the_stale_part(clock):
     assert (await store.ttl("k"))[1] == pytest.approx(60, abs=0.01)
     clock.advance(100)
     assert await make_failing(store) == "v"
+
+
+async def test_expire_moves_the_users_expiry_and_keeps_the_stale_part(clock):
+    store = MemoryStore(clock=clock)
+    await make(store)
+    assert await store.expire("k", 20)
+    assert (await store.ttl("k"))[1] == pytest.approx(20, abs=0.01)
+    clock.advance(119)
+    assert await store.get("k") is None
+    assert await make_failing(store) == "v"
+    clock.advance(2)
+    with pytest.raises(LookupError):
+        await make_failing(store)
+
+
+async def test_expire_can_end_the_expiry_of_a_value_with_a_stale_part(clock):
+    store = MemoryStore(clock=clock)
+    await make(store)
+    assert await store.expire("k", None)
+    clock.advance(1_000)
+    assert await store.ttl("k") == ("v", None)
 
 
 async def test_a_near_copy_is_not_fresh_once_it_is_stale(clock):
@@ -244,6 +268,41 @@ async def test_a_background_failure_is_logged_and_a_later_call_tries_again(clock
     assert "secret" not in caplog.text
     assert len(calls) == 1
     assert store.computations.failed == 2
+
+
+@pytest.mark.parametrize("outcome", ["fails", "fails for a caller", "ends"])
+async def test_a_background_failure_is_logged_if_no_caller_gets_it(clock, caplog, outcome):
+    store, go = MemoryStore(clock=clock), asyncio.Event()
+    await make(store)
+    clock.advance(10)
+
+    async def slow():
+        await go.wait()
+        if outcome == "ends":
+            return "new"
+        raise LookupError("secret")
+
+    def call(soft_timeout):
+        return store.get_or_put("k", slow, ttl=10, stale_ttl=100, soft_timeout=soft_timeout)
+
+    with caplog.at_level(logging.WARNING, "kvwrap.computed"):
+        assert await too_slow(clock, call(1)) == ["v"]
+        waiting = [asyncio.create_task(call(1_000))] if outcome == "fails for a caller" else []
+        while clock.sleeping < len(waiting):
+            await asyncio.sleep(0)
+        clock.advance(100)  # to the end of the stale value
+        go.set()
+        while not store.idle:
+            await asyncio.sleep(0)
+        for task in waiting:
+            with pytest.raises(LookupError):
+                await task
+        await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == (
+        ["the value of key 'k' was computed in the background, which failed: LookupError"]
+        if outcome == "fails"
+        else []
+    )
 
 
 async def test_a_cancelled_caller_leaves_the_background_to_the_others(clock):

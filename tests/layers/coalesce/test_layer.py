@@ -215,6 +215,18 @@ async def test_closing_waits_for_the_collected_calls(backend: Backend) -> None:
         assert await backend.keys() == ["b"]
 
 
+async def test_a_closed_layer_sends_nothing_over_a_backend_that_is_open(backend: Backend) -> None:
+    store = Coalesce().over(backend)
+    async with backend:
+        async with store:
+            await store.put("a", 1)
+        layer = store.find(Coalesce)
+        for call in (layer.read(None, ["a"]), layer.remove(None, ["a"])):
+            with pytest.raises(StoreUnavailable, match="closed"):
+                await call
+        assert await backend.get("a") == 1
+
+
 async def test_the_layer_is_idle_unless_calls_are_collected_or_sent(backend: Backend) -> None:
     store = Coalesce().over(backend)
     assert store.idle
