@@ -12,7 +12,7 @@ from kvwrap import layers as layer_classes
 from kvwrap.core.layer import Layer, LayeredStore
 from kvwrap.core.registry import as_store, entry_points
 from kvwrap.core.store import Store
-from kvwrap.core.validation import suggest
+from kvwrap.core.validation import refuse_unknown
 from kvwrap.errors import ConfigurationError
 
 P = ParamSpec("P")
@@ -20,8 +20,25 @@ P = ParamSpec("P")
 LAYERS: dict[str, type[Layer]] = {}
 """Layer classes by the name of their builder method, in alphabetical order."""
 
-_SYNONYMS = {"cache": "read_through", "metrics": "statistics"}
-"""Builder methods by names that a user may try instead."""
+_SYNONYMS = {
+    "cache": ".read_through(...)",
+    "default_ttl": ".clamp_ttl(default=...)",
+    "expire_after_access": ".slide_ttl(...)",
+    "l1": ".read_through(...)",
+    "memoize": "@store.cached() on a function, once the stack is over a store",
+    "memory_cache": ".read_through(...)",
+    "metrics": ".statistics(...)",
+    "namespace": ".prefix_collection(...)",
+    "near": ".read_through(...)",
+    "near_cache": ".read_through(...)",
+    "prometheus": ".statistics(...)",
+    "session": ".slide_ttl(...)",
+    "sessions": ".slide_ttl(...)",
+    "single_flight": ".coalesce(...), or .read_through(...)",
+    "sliding_expiration": ".slide_ttl(...)",
+    "tier": ".read_through(...)",
+}
+"""What to write for names that a user may try instead."""
 
 
 class _Placeholder:
@@ -45,12 +62,7 @@ def _builder_method(owner: type[Stack], name: str, layer: type[Layer]) -> Callab
     signature = inspect.signature(layer)
 
     def add(self: Stack, *args: Any, **kwargs: Any) -> Stack:
-        for argument in kwargs:
-            if argument not in signature.parameters:
-                raise TypeError(
-                    f"{name}() has no argument {argument!r}: "
-                    f"{suggest(argument, signature.parameters)}"
-                )
+        refuse_unknown(name, signature, kwargs)
         return self.layer(layer(*args, **kwargs))
 
     self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -209,6 +221,8 @@ def _describe(thing: object) -> str:
         return f"the store {kind}: put the stack over it with .over(store)"
     if isinstance(thing, Stack):
         return "a Stack: join stacks with +"
+    if isinstance(thing, list | tuple) and all(isinstance(each, Layer) for each in thing):
+        return f"{kind}: write stack(*layers)"
     if isinstance(thing, str) and thing in LAYERS:
         return f"str: did you mean stack().{thing}()?"
     return kind
@@ -223,11 +237,11 @@ def _explain_missing(name: str) -> str:
         return f"{message}: put the stack over a store first: stack().over(store)"
     # A layer's module is called as people call the layer: `rate_limit`, `encryption`.
     modules = {layer.__module__.split(".")[2]: method for method, layer in LAYERS.items()}
-    known = {**modules, **_SYNONYMS, **{method: method for method in LAYERS}}
-    known |= {method: method for method in ("layer", "over", "silence")}
+    methods = modules | {method: method for method in (*LAYERS, "layer", "over", "silence")}
+    known = {name: f".{method}(...)" for name, method in methods.items()} | _SYNONYMS
     near = _nearest(name.lower(), known)
     if near is not None:
-        return f"{message}: did you mean .{known[near]}(...)?"
+        return f"{message}: did you mean {known[near]}?"
     return f"{message}: help(Stack) lists the methods; .layer(...) adds a layer of your own"
 
 

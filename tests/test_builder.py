@@ -165,6 +165,9 @@ NOT_LAYERS = [
     pytest.param("hunter2", "str$", id="text"),
     pytest.param(int, "the class int$", id="other class"),
     pytest.param({}, "dict$", id="dict"),
+    pytest.param([Retry(2)], r"list: write stack\(\*layers\)$", id="list of layers"),
+    pytest.param((Retry(2), Retry(3)), r"tuple: write stack\(\*layers\)$", id="tuple of layers"),
+    pytest.param([Retry(2), "hunter2"], "list$", id="list of other things"),
 ]
 
 
@@ -208,6 +211,18 @@ def test_a_misspelt_argument_gets_the_nearest_one() -> None:
         ("compression", r"did you mean \.compress\(\.\.\.\)\?$"),
         ("Encryption", r"did you mean \.encrypt\(\.\.\.\)\?$"),
         ("rate_limit", r"did you mean \.limit_rate\(\.\.\.\)\?$"),
+        ("default_ttl", r"did you mean \.clamp_ttl\(default=\.\.\.\)\?$"),
+        ("expire_after_access", r"did you mean \.slide_ttl\(\.\.\.\)\?$"),
+        ("session", r"did you mean \.slide_ttl\(\.\.\.\)\?$"),
+        ("sessions", r"did you mean \.slide_ttl\(\.\.\.\)\?$"),
+        ("single_flight", r"did you mean \.coalesce\(\.\.\.\), or \.read_through\(\.\.\.\)\?$"),
+        ("namespace", r"did you mean \.prefix_collection\(\.\.\.\)\?$"),
+        ("l1", r"did you mean \.read_through\(\.\.\.\)\?$"),
+        ("near", r"did you mean \.read_through\(\.\.\.\)\?$"),
+        ("tier", r"did you mean \.read_through\(\.\.\.\)\?$"),
+        ("memory_cache", r"did you mean \.read_through\(\.\.\.\)\?$"),
+        ("memoize", r"did you mean @store\.cached\(\) on a function"),
+        ("prometheus", r"did you mean \.statistics\(\.\.\.\)\?$"),
         ("ovr", r"did you mean \.over\(\.\.\.\)\?$"),
         ("telepathy", r"help\(Stack\) lists the methods"),
     ],

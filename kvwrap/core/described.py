@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import unquote
 
+from kvwrap.core.validation import refuse_unknown
+
 _SENSITIVE_NAME = re.compile(
     r"passw(?:or)?d|passphrase|secret|token|(?:api|private)[_-]?key|credential", re.IGNORECASE
 )
@@ -113,6 +115,8 @@ class Described:
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if kwargs:
+            refuse_unknown(cls.__name__, inspect.signature(cls), kwargs)
         self = super().__new__(cls)
         self._constructor_arguments = (args, kwargs)
         return self

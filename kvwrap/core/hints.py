@@ -9,8 +9,9 @@ class Hints:
     """Special methods that raise `TypeError` and name the method to use.
 
     Type checkers do not see them, so they report such a use as an error too. Methods with other
-    names, such as `set`, have no hints. A `__getattr__` makes a `get` from memory 35 % slower in
-    Python 3.11, and descriptors would satisfy runtime-checkable protocols from Python 3.12 on.
+    names, such as `set` or `encrypt`, have no hints. A `__getattr__` makes a `get` from memory
+    35 % slower in Python 3.11, and descriptors would satisfy runtime-checkable protocols from
+    Python 3.12 on.
     """
 
     if not TYPE_CHECKING:

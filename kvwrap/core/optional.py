@@ -24,5 +24,5 @@ def need(module: str, *, extra: str, wanted_by: str) -> Any:
     except ImportError as error:
         raise ConfigurationError(
             f"{wanted_by} needs the package {module.partition('.')[0]!r}, which is not installed: "
-            f"pip install 'kvwrap[{extra}]'"
+            f"install kvwrap with the extra {extra!r} (pip install '.[{extra}]' in its clone)"
         ) from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from inspect import isfunction
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
+from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.basic import BasicMethods
 from kvwrap.core.cached import CachedFunction, Caching, cached
 from kvwrap.core.clock import Clock
 from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
@@ -277,6 +280,13 @@ class Store(ComputedMethods, Hints):
         if entry is None or entry.expires_at is None or entry.expires_at > self.clock.time():
             return entry
         return None
+
+
+for _base in (ComputedMethods, AtomicMethods, BasicMethods):
+    for _name, _method in vars(_base).items():
+        # Python's messages about arguments begin with it, and users know only `Store`.
+        if not _name.startswith("_") and isfunction(_method):
+            _method.__qualname__ = f"{Store.__name__}.{_name}"
 
 
 def _only_if_open(store: Store, primitive: Callable[..., Any]) -> Callable[..., Any]:

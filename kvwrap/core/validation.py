@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import random
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,22 @@ def suggest(name: str, known: Iterable[str]) -> str:
     choices = sorted(known)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
+
+
+def refuse_unknown(called: str, signature: inspect.Signature, given: Iterable[str]) -> None:
+    """Raise `TypeError` with the most similar parameter for an argument that there is not."""
+    parameters = signature.parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    for name in given:
+        if name not in parameters:
+            meant = _PARAMETER_SYNONYMS.get(name, name)
+            hint = suggest(meant, parameters) if parameters else "it takes none"
+            raise TypeError(f"{called}() has no argument {name!r}: {hint}")
+
+
+_PARAMETER_SYNONYMS = {"maxsize": "max_entries", "max_size": "max_entries"}
+"""Parameters by what they are called in other caches."""
 
 
 # -- arguments of the methods of a store -----------------------------------------------------

@@ -21,6 +21,7 @@ from kvwrap import (
     Store,
     StoreUnavailable,
     stack,
+    sync,
 )
 
 
@@ -156,6 +157,48 @@ async def test_other_arguments() -> None:
             await call
         assert message in str(raised.value)
         assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: MemoryStore(maxsize=5),  # type: ignore[call-arg]  # what is to be refused
+            "MemoryStore() has no argument 'maxsize': did you mean 'max_entries'?",
+        ),
+        (
+            lambda: MemoryStore(max_bytez=5),  # type: ignore[call-arg]  # what is to be refused
+            "MemoryStore() has no argument 'max_bytez': did you mean 'max_bytes'?",
+        ),
+        (
+            lambda: Statistics(nam="a"),  # type: ignore[call-arg]  # what is to be refused
+            "Statistics() has no argument 'nam': did you mean 'name'?",
+        ),
+        (
+            lambda: Passthrough(zzz=1),  # type: ignore[call-arg]  # what is to be refused
+            "Passthrough() has no argument 'zzz': it takes none",
+        ),
+    ],
+)
+def test_an_unknown_argument_of_a_constructor(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        make()
+    assert str(raised.value) == message
+
+
+def test_a_constructor_may_take_any_argument() -> None:
+    class Open(Passthrough):
+        def __init__(self, **options: int) -> None:
+            self.options = options
+
+    assert Open(maxsize=5).options == {"maxsize": 5}
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), sync(MemoryStore())], ids=["async", "blocking"])
+def test_an_argument_by_position_is_refused_in_the_name_of_the_store(store: Any) -> None:
+    for method in (store.count, store.delete_where):
+        with pytest.raises(TypeError, match=rf"^Store\.{method.__name__}\(\) takes 1 positional"):
+            method("orders")
 
 
 async def test_a_missing_key() -> None:
