@@ -10,6 +10,7 @@ import pytest
 
 from kvwrap import Capability, CorruptEntry, MemoryStore, SQLiteStore, stack
 from kvwrap.stores.redis import RedisStore
+from kvwrap.testing import ManualClock
 from tests.layers.interleaving import GatedStore, World, every_order, some_orders
 
 EVERY_CHANGE = {
@@ -124,6 +125,23 @@ async def test_every_change_overtakes(change: str) -> None:
     assert await store.get_or_put("k", factory) == "computed"
     assert store.computations.overtaken == 1
     assert await store.get("k") in (None, "put", "moved")
+
+
+@pytest.mark.parametrize("change", EVERY_CHANGE)
+async def test_every_change_has_its_effect_while_another_value_is_computed(
+    change: str, clock: ManualClock
+) -> None:
+    outcomes = []
+    for computes in (False, True):
+        store = MemoryStore(clock=clock)
+        await store.put_many(["j", "k", "other"], [1, 2, 3], ttl=60)
+
+        async def factory(store: MemoryStore = store) -> Any:
+            return [await EVERY_CHANGE[change](store)]
+
+        result = await (store.get_or_put("computed", factory) if computes else factory())
+        outcomes.append((result, await store.ttl_many(["j", "k", "other"])))
+    assert outcomes[0] == outcomes[1]
 
 
 REPLACING = [
