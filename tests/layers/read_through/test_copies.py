@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvwrap import Keyring, MemoryStore, ReadThrough, StoreUnavailable, TTLClamp, stack
-from kvwrap.core.codec import JSON, NEAR_COPY, NEAR_MISS, annotation, describe
+from kvwrap.core.codec import JSON, NEAR_COPY, NEAR_MISS, WRITE_DATE, annotation, describe
 from kvwrap.core.entry import Entry
 from kvwrap.layers.read_through.copies import Copy, decode
 from kvwrap.testing import ManualClock
@@ -186,6 +186,18 @@ def test_the_times_of_a_copy_are_one_annotation() -> None:
     ):
         expected = annotation(kind, struct.pack(">Q3d", *times)) + steps
         assert Copy(copied, 2.25, 3.5).encode(None).codec == expected
+
+
+def test_a_copy_is_decoded_behind_annotations_of_other_layers() -> None:
+    entry = Entry(b"body", b"\x10\x01", 1.5, 9.0, 7)
+    foreign = annotation(WRITE_DATE, bytes(8))
+    behind = entry.with_body(entry.body, foreign + entry.codec)
+    for copied, expected in ((entry, behind), (None, None)):
+        kept = Copy(copied, 2.25, 3.5).encode(4.0)
+        found = Entry(kept.body, foreign + kept.codec, entry.created_at, 4.0, 8)
+        assert decode(found) == Copy(expected, 2.25, 3.5)
+    damaged = foreign + annotation(NEAR_COPY, bytes(31)) + bytes(8)
+    assert decode(Entry(b"", damaged, 0.0, None, 1)) is None
 
 
 @pytest.mark.parametrize(
