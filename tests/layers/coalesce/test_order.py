@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvwrap import Coalesce
+from kvwrap import Coalesce, Store
 from kvwrap.core.serializer import JSON
 from tests.layers.coalesce.backend import Backend, at_once, settle
 from tests.layers.interleaving import GatedStore, World, every_order, play
@@ -40,6 +40,30 @@ async def test_a_cancelled_put_does_not_overtake_the_next(backend: Backend) -> N
     backend.hold.set()
     await newer
     assert await store.get("a") == "new"
+
+
+DELETIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
+    "delete_where": lambda store: store.delete_where(prefix="a", collection="c"),
+    "destroy_collection": lambda store: store.destroy_collection("c"),
+    "destroy": lambda store: store.destroy(),
+}
+
+
+@pytest.mark.parametrize("deletion", DELETIONS)
+async def test_a_deletion_waits_for_the_changes_of_its_keys_only(
+    backend: Backend, deletion: str
+) -> None:
+    store = Coalesce().over(backend)
+    backend.hold = asyncio.Event()
+    putting = asyncio.create_task(store.put("a", 1, collection="c"))
+    await settle()
+    assert not await store.destroy_collection("other")
+    deleting = asyncio.ensure_future(DELETIONS[deletion](store))
+    await settle()
+    assert not deleting.done()
+    backend.hold.set()
+    await asyncio.gather(putting, deleting)
+    assert await store.get("a", collection="c") is None
 
 
 class Ordered(World):
