@@ -11,7 +11,7 @@ import pytest
 from kvwrap import Capability, CorruptEntry, MemoryStore, SQLiteStore, stack
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
-from tests.layers.interleaving import GatedStore, World, every_order, some_orders
+from tests.layers.interleaving import GatedStore, World, every_order, settle, some_orders
 
 EVERY_CHANGE = {
     "put": lambda store: store.put("k", "put"),
@@ -307,6 +307,27 @@ async def test_a_miss_reads_once():
     store = Counting()
     await store.get_or_put("k", lambda: 1)
     assert len(calls) == 1
+
+
+async def test_what_is_stored_while_a_miss_is_answered_is_not_computed_again() -> None:
+    class LateAnswer(MemoryStore):
+        late: asyncio.Event | None = None
+
+        async def read(self, *arguments: Any) -> Any:
+            found = await super().read(*arguments)
+            late, self.late = self.late, None
+            if late is not None:
+                await late.wait()
+            return found
+
+    store = LateAnswer()
+    store.late = late = asyncio.Event()
+    first = asyncio.create_task(store.get_or_put("k", lambda: "first"))
+    await settle()
+    assert await store.get_or_put("k", lambda: "second") == "second"
+    late.set()
+    assert await first == "second"
+    assert store.computations.computed == 1
 
 
 async def test_a_store_that_cannot_compare_gets_no_condition():
