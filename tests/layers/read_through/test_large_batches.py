@@ -29,6 +29,16 @@ async def test_reads_and_writes_of_large_batches_give_turns(far: Far) -> None:
     assert (counts(store).fills, counts(store).near_hits) == (COUNT, 2 * COUNT)
 
 
+async def test_small_calls_of_stores_that_answer_at_once_give_no_turn(far: Far) -> None:
+    layer = over(far, ttl=30).find(ReadThrough)
+    await layer.read(None, ["a"])
+    await far.put_many(KEYS[:3], [1, 2, 3])
+    for keys in (KEYS[:1], KEYS[:3]):
+        assert await turns_during(layer.read(None, keys)) == 0, "misses"
+        assert await turns_during(layer.read(None, keys)) == 0, "hits"
+        assert await turns_during(layer.invalidate(*keys)) == 0
+
+
 async def test_a_large_batch_that_cannot_be_read_leaves_nothing_in_flight(far: Far) -> None:
     store = over(far)
     far.error = StoreUnavailable("down")
