@@ -36,7 +36,7 @@ docs: $(INSTALLED)
 # In an environment of its own: the fastest versions to compare with clash with those of the tests.
 bench: $(BENCH)/.installed
 	$(BENCH)/bin/python scripts/servers.py
-	$(BENCH)/bin/python -m benchmarks
+	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 servers: $(INSTALLED)
 	$(BIN)/python scripts/servers.py

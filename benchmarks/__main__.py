@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from benchmarks.table import Row, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 TABLE_STARTS = "<!-- table -->\n"
-MODULES = ("memory", "memory_use", "pipeline", "dictionary", "coalesce", "read_through", "stalls")
+MODULES = ("memory", "memory_use", "pipeline", "dictionary", "coalesce", "read_through", "blocking")
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""
 
 
@@ -56,6 +57,7 @@ def main() -> int:
     versions = f"CPython {platform.python_version()}, {platform.machine()}; " + ", ".join(
         f"{name} {version(name)}" for name in ("py-key-value-aio", "redis", "msgspec")
     )
+    versions += f"; {os.cpu_count()} cores, load average {os.getloadavg()[1]:.1f}"
     print(table)
     print(f"\n{versions}")
     if arguments.write:

@@ -120,5 +120,6 @@ LAYERS: list[tuple[str, Stack, Any, float]] = [
     ("`PrefixCollection`: put", stack().prefix_collection("app-"), putting, 0.4),
     ("`PrefixKey`: get", stack().prefix_key("v1-"), getting, 0.4),
     ("`PrefixKey`: put", stack().prefix_key("v1-"), putting, 0.4),
+    ("`SlidingTTL`: get of an entry not yet due", stack().slide_ttl(300), getting, 0.4),
     ("`SingleCollection`: get", stack().single_collection("all"), getting, 0.4),
 ]

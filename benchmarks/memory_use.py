@@ -28,7 +28,7 @@ def resident() -> int:
 
 
 async def fill() -> float:
-    """Fill a bounded store past its bound, so that it has ghosts. Returns bytes for each entry.
+    """Fill a bounded store past its bound, ghost queue included. Returns bytes for each entry.
 
     Every entry has a key, a body and times of its own, as if it were put alone. The payload, which
     is not counted, is the characters of the keys and the bytes of the bodies.
@@ -55,7 +55,7 @@ async def rows() -> AsyncIterator[Row]:
     yield Row(
         "memory for each of 1,000,000 entries with a ttl, bounded, beyond its payload",
         f"{used:.0f} bytes",
-        "589 bytes before",
+        "589 bytes, an earlier version",
         f"{used:.0f} bytes",
         f"at most {AT_MOST} bytes",
         used <= AT_MOST,

@@ -1,7 +1,7 @@
 """Compression and encryption, compared with direct calls of the fastest libraries.
 
-`measure` and `stalls` take any value, so `document(1)` to `document(7_000)` give the cost by size,
-100 bytes to 1 MB.
+`measure` and `blocking` take any value, so `document(1)` to `document(7_000)` give the cost by
+size, 140 bytes to 1 MB.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.table import Row, absolute, ratio
-from benchmarks.timing import Pair, median_stall, pair
+from benchmarks.timing import Pair, median_blocking, pair
 from kvwrap import Keyring, MemoryStore, Store, stack
 
 COLLECTION = "documents"
@@ -24,7 +24,7 @@ RECORDS = 100
 """Records of the document in the table: about 14 KB of JSON."""
 
 LONG = 10_000_000
-"""Bytes of the values whose stalls are measured."""
+"""Bytes of the values for which event-loop blocking is measured."""
 
 WORDS = ("layer", "store", "entry", "keyring", "ttl", "stack", "collection", "capability", "batch")
 
@@ -124,8 +124,8 @@ def pipeline() -> Store:
     return stack().compress().encrypt(Keyring.generate("k1")).over(MemoryStore())
 
 
-async def stalls(value: Any) -> tuple[float, float]:
-    """Return for how long a put and a get of a value keep the loop from turning, in ms."""
+async def blocking(value: Any) -> tuple[float, float]:
+    """Return for how long a put and a get of a value block the event loop, in ms."""
     store = pipeline()
     await store.put("doc", value, collection=COLLECTION)
 
@@ -135,7 +135,7 @@ async def stalls(value: Any) -> tuple[float, float]:
     async def getting() -> Callable[[], Awaitable[object]]:
         return lambda: store.get("doc", collection=COLLECTION)
 
-    return await median_stall(putting), await median_stall(getting)
+    return await median_blocking(putting), await median_blocking(getting)
 
 
 async def rows() -> AsyncIterator[Row]:
@@ -153,6 +153,6 @@ async def rows() -> AsyncIterator[Row]:
         "at most +88 bytes",
         more <= 88,
     )
-    for operation, stalled in zip(("put", "get"), await stalls(text(LONG)), strict=True):
-        title = f"compress + encrypt 10 MB of text: {operation}, stall"
-        yield absolute(title, stalled, 10, "ms", "50 ms")
+    for operation, blocked in zip(("put", "get"), await blocking(text(LONG)), strict=True):
+        title = f"compress + encrypt 10 MB of text: {operation}, event-loop blocking"
+        yield absolute(title, blocked, 10, "ms", "50 ms")

@@ -23,9 +23,10 @@ LAYERS = (0, 1, 2, 4, 8, 12, 16, 20)
 LIBCACHESIM = {"zipf": 0.734, "scan": 0.549, "drift": 0.696, "loop": 0.777}
 """Hit rates of S3-FIFO in libcachesim 0.3.5 on the same traces."""
 
-INK = "#808080"
-"""Readable on a light and on a dark page."""
-COLOURS = ("#2f80d0", "#e08020", "#30a060", "#b060c0")
+INK = "#404040"
+PAPER = "#ffffff"
+"""The plots have a background of their own, so that they are readable on a dark page too."""
+COLOURS = ("#2070c0", "#c06010", "#208050", "#9040a0")
 
 Lines = Mapping[str, Sequence[float]]
 
@@ -51,7 +52,11 @@ async def hit_rates() -> Lines:
                 recent.popitem(last=False)
         ours.append(hits / ACCESSES)
         lru.append(lru_hits / ACCESSES)
-    return {"MemoryStore": ours, "S3-FIFO of libcachesim": list(LIBCACHESIM.values()), "LRU": lru}
+    return {
+        "MemoryStore": ours,
+        "S3-FIFO (libcachesim 0.3.5, measured once)": list(LIBCACHESIM.values()),
+        "LRU": lru,
+    }
 
 
 async def cost_by_size() -> Lines:
@@ -83,7 +88,7 @@ async def cost_by_layers() -> Lines:
         await store.put("user:12345", VALUE, ttl=300)
         works[f"put {number}"] = putting(store)
         works[f"get {number}"] = getting(store)
-    costs = await interleaved(works, 500)
+    costs = await interleaved(works, 2_000)
     return {name: [costs[f"{name} {number}"] for number in LAYERS] for name in ("put", "get")}
 
 
@@ -109,14 +114,14 @@ def draw(rates: Lines, by_size: Lines, by_layers: Lines, folder: Path = FOLDER) 
         axes.set_xticks(range(len(LIBCACHESIM)), list(LIBCACHESIM))
         axes.set_ylabel("hit rate")
         axes.set_ylim(0, 1)
-        axes.legend(loc="upper center", ncols=3)
+        axes.legend(loc="upper center", ncols=3, fontsize=9)
         save(figure, folder / "hit_rates.svg")
 
         figure, axes = pyplot.subplots(figsize=(7, 3.6))
         for name, values in by_size.items():
             axes.loglog(SIZES, values, "o-" if name.endswith("put") else "s--", label=name)
         axes.set_xlabel("bytes of the value as JSON")
-        axes.set_ylabel("microseconds")
+        axes.set_ylabel("CPU time, µs")
         axes.legend()
         save(figure, folder / "cost_by_size.svg")
 
@@ -124,7 +129,7 @@ def draw(rates: Lines, by_size: Lines, by_layers: Lines, folder: Path = FOLDER) 
         for name, values in by_layers.items():
             axes.plot(LAYERS, values, "o-" if name == "put" else "s--", label=name)
         axes.set_xlabel("layers (prefixes) over a MemoryStore")
-        axes.set_ylabel("microseconds")
+        axes.set_ylabel("CPU time, µs")
         axes.set_ylim(bottom=0)
         axes.set_xticks(LAYERS)
         axes.legend()
@@ -132,7 +137,7 @@ def draw(rates: Lines, by_size: Lines, by_layers: Lines, folder: Path = FOLDER) 
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure without a background and without the date."""
+    """Write a figure without the date, so that the same figures give the same file."""
     path.parent.mkdir(exist_ok=True)
     figure.tight_layout()
-    figure.savefig(path, transparent=True, metadata={"Date": None})
+    figure.savefig(path, facecolor=PAPER, metadata={"Date": None})

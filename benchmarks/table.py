@@ -49,12 +49,12 @@ def absolute(name: str, measured: float, at_most: float, unit: str = "us", befor
     """Return a row that is compared with its target only, not with another library.
 
     Args:
-        before: The result of the first version that was measured, if it was another one.
+        before: The result of an earlier version, if one was measured.
     """
     return Row(
         name,
         f"{measured:,.1f} {unit}",
-        f"{before} before" if before else "-",
+        f"{before}, an earlier version" if before else "-",
         f"{measured:,.1f} {unit}",
         f"at most {at_most:,g} {unit}",
         measured <= at_most,

@@ -1,6 +1,6 @@
 """Time two functions alternately in one process, so that the machine's load affects both.
 
-Also measures for how long a call keeps the event loop from turning.
+Also measures for how long a call blocks the event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Work = Callable[[int], Awaitable[None]]
 """Runs an operation this number of times."""
 
 ROUNDS = 11
-"""Rounds that are measured; one more precedes them, unmeasured."""
+"""Rounds that are measured, after a warm-up round."""
 
 
 class Pair(NamedTuple):
@@ -29,14 +29,18 @@ class Pair(NamedTuple):
     difference: float
 
 
-async def timed(work: Work, count: int, clock: Callable[[], float]) -> float:
-    """Return the microseconds per operation, with the garbage collector disabled."""
+async def timed(work: Work, count: int) -> float:
+    """Return the microseconds of CPU time per operation, with the garbage collector disabled.
+
+    The load of the machine hardly changes the CPU time of this process. Elapsed time would count
+    what other programs take: with a server behind, up to many times the work.
+    """
     gc.collect()
     gc.disable()
     try:
-        start = clock()
+        start = time.process_time()
         await work(count)
-        return (clock() - start) / count * 1e6
+        return (time.process_time() - start) / count * 1e6
     finally:
         gc.enable()
 
@@ -46,28 +50,25 @@ async def pair(
     theirs: Work,
     ours_count: int,
     theirs_count: int,
-    clock: Callable[[], float] = time.process_time,
 ) -> Pair:
-    """Time both alternately. The order changes every round; a first round is not measured.
+    """Time both alternately. The order changes every round; a warm-up round precedes them.
 
     Args:
         ours: The first work.
         theirs: The work to compare it with.
         ours_count: Operations of the first work in a round.
         theirs_count: Operations of the other work in a round.
-        clock: By default the processor time of this process, which the load of the machine hardly
-            changes. `time.perf_counter` where waiting counts, as for a server.
     """
-    await timed(ours, max(1, ours_count // 5), clock)
-    await timed(theirs, max(1, theirs_count // 5), clock)
+    await timed(ours, max(1, ours_count // 5))
+    await timed(theirs, max(1, theirs_count // 5))
     rounds: list[tuple[float, float]] = []
     for round_number in range(ROUNDS):
         if round_number % 2:
-            their_time = await timed(theirs, theirs_count, clock)
-            our_time = await timed(ours, ours_count, clock)
+            their_time = await timed(theirs, theirs_count)
+            our_time = await timed(ours, ours_count)
         else:
-            our_time = await timed(ours, ours_count, clock)
-            their_time = await timed(theirs, theirs_count, clock)
+            our_time = await timed(ours, ours_count)
+            their_time = await timed(theirs, theirs_count)
         rounds.append((our_time, their_time))
     return Pair(
         statistics.median(a for a, _ in rounds),
@@ -80,24 +81,24 @@ async def pair(
 async def interleaved(works: Mapping[str, Work], count: int) -> dict[str, float]:
     """Return the median microseconds of several works, timed alternately like those of `pair`."""
     times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(ROUNDS // 3):
+    for _ in range(ROUNDS + 1):
         for name, work in works.items():
-            times[name].append(await timed(work, count, time.process_time))
+            times[name].append(await timed(work, count))
     return {name: statistics.median(measured[1:]) for name, measured in times.items()}
 
 
 TICK = 0.001
-"""Seconds between the wake-ups of the task that notices a stall."""
+"""Seconds between the wake-ups of the task that notices blocking."""
 
-STALL_ROUNDS = 5
-"""Rounds in which a stall is measured; one more precedes them, unmeasured."""
+BLOCKING_ROUNDS = 5
+"""Rounds in which blocking is measured, after a warm-up round."""
 
 
-async def stall(call: Callable[[], Awaitable[object]]) -> float:
+async def blocking(call: Callable[[], Awaitable[object]]) -> float:
     """Return the longest time for which one call kept another task waiting, in milliseconds.
 
     The other task wakes up every millisecond, and the time beyond that counts, but at most the
-    processor time that this process used: the rest is other programs'.
+    CPU time that this process used: the rest is other programs'.
     """
     longest = 0.0
 
@@ -123,13 +124,13 @@ async def stall(call: Callable[[], Awaitable[object]]) -> float:
     return longest * 1000
 
 
-async def median_stall(
+async def median_blocking(
     prepare: Callable[[], Awaitable[Callable[[], Awaitable[object]]]],
 ) -> float:
-    """Return the median of the longest stalls of several rounds, in milliseconds.
+    """Return the median of the longest blocking of several rounds, in milliseconds.
 
     Args:
         prepare: Prepares a round, unmeasured, and returns the call to measure.
     """
-    await stall(await prepare())
-    return statistics.median([await stall(await prepare()) for _ in range(STALL_ROUNDS)])
+    await blocking(await prepare())
+    return statistics.median([await blocking(await prepare()) for _ in range(BLOCKING_ROUNDS)])

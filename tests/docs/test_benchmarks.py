@@ -27,7 +27,7 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         ratio("slower", Pair(3.0, 2.0, 1.5, 1.0), 1.4, "1.40"),
         ratio("faster", Pair(1.0, 8.0, 0.125, -7.0), 1 / 4, "1/4"),
         difference("longer", Pair(3.0, 2.0, 1.5, 1.0), 1.2),
-        absolute("a stall", 1234.5, 10, "ms", "2 ms"),
+        absolute("blocking", 1234.5, 10, "ms", "2 ms"),
         absolute("a read", 5.0, 5),
         Row("own text", "1 byte", "2 bytes", "50%", "at most 45%", False),
     ]
@@ -35,7 +35,7 @@ def test_a_row_has_a_cell_for_each_column() -> None:
         "| slower | 3.00 us | 2.00 us | 1.50 | at most 1.40 | NO |",
         "| faster | 1.00 us | 8.00 us | 1/8.0 | at most 1/4 | yes |",
         "| longer | 3.00 us | 2.00 us | +1.00 us | at most +1.20 us | yes |",
-        "| a stall | 1,234.5 ms | 2 ms before | 1,234.5 ms | at most 10 ms | NO |",
+        "| blocking | 1,234.5 ms | 2 ms, an earlier version | 1,234.5 ms | at most 10 ms | NO |",
         "| a read | 5.0 us | - | 5.0 us | at most 5 us | yes |",
         "| own text | 1 byte | 2 bytes | 50% | at most 45% | NO |",
     ]
@@ -62,7 +62,7 @@ def test_the_page_shows_every_plot_and_describes_it() -> None:
 
 def test_the_page_says_how_it_was_measured() -> None:
     assert f"in {timing.ROUNDS} rounds" in PAGE
-    assert timing.STALL_ROUNDS == 5
+    assert timing.BLOCKING_ROUNDS == 5
     assert "median of five rounds" in " ".join(PAGE.split())
     assert (f"{traces.ACCESSES:,}", f"{traces.ENTRIES:,}", f"{traces.KEYS:,}") == (
         "200,000",

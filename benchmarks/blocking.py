@@ -1,4 +1,4 @@
-"""For how long calls keep the event loop from turning."""
+"""For how long calls block the event loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from benchmarks.table import Row, absolute
-from benchmarks.timing import median_stall
+from benchmarks.timing import median_blocking
 from kvwrap import MemoryStore, stack
 from kvwrap.testing import ManualClock
 
@@ -112,25 +112,38 @@ def putting_at_once(journalled: bool) -> Callable[[], Awaitable[Prepared]]:
 
 
 async def rows() -> AsyncIterator[Row]:
-    """Measure the calls that once stalled the loop for longest."""
+    """Measure the calls that once blocked the loop for longest."""
     for name, prepare, before in (
-        ("one put after 100,000 entries expired: stall", putting_after_expiry, "159 ms"),
-        ("`get_many` of 100,000 through a cache: stall", getting_many_through_a_cache, "610 ms"),
-        ("the same, when the cache is empty: stall", filling_a_cache, "610 ms"),
-        ("`put_many` of 50,000 with a mirror: stall", putting_with_a_mirror, "437 ms"),
-        ("`MemoryStore`: `put_many` of 100,000: stall", putting_many, ""),
-        ("`MemoryStore`: `get_many` of 100,000: stall", getting_many, ""),
-        ("`MemoryStore`: `delete_many` of 100,000: stall", deleting_many, ""),
-        ("`MemoryStore`: `keys` of 100,000: stall", listing, ""),
-        ("`MemoryStore`: `cull` of 100,000: stall", culling, ""),
-        ("`MemoryStore`: `destroy` of 100,000: stall", destroying, ""),
+        (
+            "one put after 100,000 entries expired: event-loop blocking",
+            putting_after_expiry,
+            "159 ms",
+        ),
+        (
+            "`get_many` of 100,000 through a cache: event-loop blocking",
+            getting_many_through_a_cache,
+            "610 ms",
+        ),
+        ("the same, when the cache is empty: event-loop blocking", filling_a_cache, "610 ms"),
+        (
+            "`put_many` of 50,000 with a mirror: event-loop blocking",
+            putting_with_a_mirror,
+            "437 ms",
+        ),
+        ("`MemoryStore`: `put_many` of 100,000: event-loop blocking", putting_many, ""),
+        ("`MemoryStore`: `get_many` of 100,000: event-loop blocking", getting_many, ""),
+        ("`MemoryStore`: `delete_many` of 100,000: event-loop blocking", deleting_many, ""),
+        ("`MemoryStore`: `keys` of 100,000: event-loop blocking", listing, ""),
+        ("`MemoryStore`: `cull` of 100,000: event-loop blocking", culling, ""),
+        ("`MemoryStore`: `destroy` of 100,000: event-loop blocking", destroying, ""),
     ):
-        yield absolute(name, await median_stall(prepare), 10, "ms", before)
+        yield absolute(name, await median_blocking(prepare), 10, "ms", before)
     # Eight thousand tasks that begin in one turn take their time whatever they do.
-    floor = await median_stall(putting_at_once(journalled=False))
-    journalled = await median_stall(putting_at_once(journalled=True))
+    floor = await median_blocking(putting_at_once(journalled=False))
+    journalled = await median_blocking(putting_at_once(journalled=True))
     yield Row(
-        "8,000 journalled puts at once: stall, compared with the same puts without a journal",
+        "8,000 journalled puts at once: event-loop blocking, "
+        "compared with the same puts without a journal",
         f"{journalled:,.1f} ms",
         f"{floor:,.1f} ms",
         f"{journalled - floor:+,.1f} ms",
