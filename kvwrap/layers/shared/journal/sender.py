@@ -24,6 +24,7 @@ from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.flushes import Flushes
 from kvwrap.layers.shared.journal.journal import Journal
+from kvwrap.layers.shared.journal.room import Request, Room
 from kvwrap.layers.shared.journal.suspect import Suspect
 
 
@@ -120,7 +121,7 @@ class Sender:
         self._suspect = Suspect(self._batches)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._flushes = Flushes()
+        self._flushes, self._room = Flushes(), Room(journal)
 
     @property
     def idle(self) -> bool:
@@ -130,14 +131,17 @@ class Sender:
 
     def start(self) -> None:
         """Start the sending task if there is something to send and it does not run."""
+        self._follow_loop()
+        if (self._journal.pending or self._journal.has_sent) and not is_running(self._task):
+            self._task = asyncio.create_task(self._run())
+
+    def _follow_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Another loop was stopped in the middle: its waiters will never be resumed.
             self._loop = loop
-            self._retry_now, self._progress = asyncio.Event(), asyncio.Event()
-            self._flushes = Flushes()
-        if (self._journal.pending or self._journal.has_sent) and not is_running(self._task):
-            self._task = asyncio.create_task(self._run())
+            self._retry_now = asyncio.Event()
+            self._flushes, self._room = Flushes(), Room(self._journal)
 
     async def flush(self, qualified_keys: Sequence[QualifiedKey] | None = None) -> None:
         """Send the changes that are pending now, without waiting for the end of a pause.
@@ -205,37 +209,24 @@ class Sender:
         Raises:
             StoreFull: There was no room within `max_wait`; nothing was accepted.
         """
-        has_room = self._journal.size + len(keys) <= max_pending
-        if not has_room and not await self._wait_for_room(collection, keys, max_pending, max_wait):
+        self._follow_loop()
+        request = Request(collection, keys, max_pending)
+        has_room = self._journal.size + len(keys) <= max_pending or self._room.has_room(request)
+        if not has_room and max_wait > 0:
+            has_room = await wait_for(self._clock, max_wait, self._room.wait(request, self.start))
+        if not has_room:
             raise StoreFull(
                 f"the journal is full: {self._journal.size} changes are pending, and at most "
                 f"{max_pending} may be (`max_pending`); nothing was accepted, retry {retry_when}",
                 store=self._owner,
                 collection=collection,
             )
-        await self._journal.accept(collection, keys, entries)
+        try:
+            await self._journal.accept(collection, keys, entries)
+        except BaseException:
+            self._room.wake()  # others may use the room
+            raise
         self.start()
-
-    async def _wait_for_room(
-        self, collection: Collection, keys: Sequence[str], max_pending: int, seconds: float
-    ) -> bool:
-        """Wait until the journal has room for changes of these keys. Returns False after this time.
-
-        A key with a pending change needs no room, and an empty journal has room for any batch.
-        """
-        journal = self._journal
-
-        def has_room() -> bool:
-            new = sum((collection, key) not in journal.pending for key in keys)
-            return not new or not journal.size or journal.size + new <= max_pending
-
-        async def wait() -> None:
-            while not has_room():
-                self.start()
-                self._progress.clear()
-                await self._progress.wait()
-
-        return has_room() or (seconds > 0 and await wait_for(self._clock, seconds, wait()))
 
     async def stop(self, seconds: float) -> None:
         """Send pending changes for this time or until a failure, then end the sending task."""
@@ -286,7 +277,7 @@ class Sender:
     def _notify(self, error: Exception | None) -> None:
         """Resolve the waiters of `flush` that this outcome concerns; wake those for room."""
         self._flushes.notify(self._journal.pending, error)
-        self._progress.set()
+        self._room.wake()
 
     async def _send_next(self) -> None:
         if not self._journal.pending:
