@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 SLICE: Final = 256
 """Keys of a batch that are processed between two turns of the event loop."""
@@ -52,3 +54,13 @@ def slices(count: int) -> Iterator[slice]:
     """Return the slices of a batch of this many keys, to process with a `turn` between them."""
     for start in range(0, count, SLICE):
         yield slice(start, start + SLICE)
+
+
+async def in_slices(work: Callable[..., T], *sequences: Sequence[Any]) -> list[T]:
+    """Return what `map` returns for sequences of equal length, with a `turn` between slices."""
+    results: list[T] = []
+    for part in slices(len(sequences[0])):
+        if part.start:
+            await turn()
+        results += map(work, *(sequence[part] for sequence in sequences))
+    return results

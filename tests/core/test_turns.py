@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from kvwrap.core.turns import SLICE, Turns, slices, turn
+from kvwrap.core.turns import SLICE, Turns, in_slices, slices, turn
 from tests.turns import turns_during
 
 
@@ -41,3 +41,10 @@ async def test_a_turn_lets_others_run() -> None:
 
 async def test_work_without_turns_is_noticed() -> None:
     assert await turns_during(asyncio.sleep(0)) == 1
+
+
+async def test_work_in_slices_has_the_results_of_map() -> None:
+    batch = list(range(2 * SLICE + 1))
+    assert await in_slices(max, batch, batch[::-1]) == list(map(max, batch, batch[::-1]))
+    assert await in_slices(str, []) == []
+    assert await turns_during(in_slices(str, batch)) == 2

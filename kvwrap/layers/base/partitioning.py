@@ -14,6 +14,7 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.core.store import Store
+from kvwrap.core.turns import in_slices
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.merging import FetchPage, MergeCursor
 
@@ -57,24 +58,27 @@ class Partitioning(Layer):
         common = frozenset.intersection(*every)
         return common | (frozenset.union(*every) & {Capability.CULL})
 
-    def partition(self, collection: Collection, keys: Sequence[str]) -> list[SubBatch]:
-        """Split a batch by store."""
+    async def partition(self, collection: Collection, keys: Sequence[str]) -> list[SubBatch]:
+        """Split a batch by store. Other tasks get turns in between."""
         only = self.store_for_collection(collection)
         if only is not None:
             return [(only, range(len(keys)))]
         if len(keys) == 1:
             return [(self.store_for(collection, keys[0]), (0,))]
         by_store: dict[int, tuple[Primitives, list[int]]] = {}
-        for index, key in enumerate(keys):
+
+        def assign(index: int, key: str) -> None:
             store = self.store_for(collection, key)
             by_store.setdefault(id(store), (store, []))[1].append(index)
+
+        await in_slices(assign, range(len(keys)), keys)
         return list(by_store.values())
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, Any]:
             return store.read(collection, take(keys, indexes))
 
-        return await self.scatter_gather(keys, self.partition(collection, keys), call)
+        return await self.scatter_gather(keys, await self.partition(collection, keys), call)
 
     async def write(
         self,
@@ -89,7 +93,9 @@ class Partitioning(Layer):
             versions = None if expected is None else take(expected, indexes)
             return store.write(collection, take(keys, indexes), take(entries, indexes), versions)
 
-        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
+        return await self.scatter_gather(
+            keys, await self.partition(collection, keys), call, changes=True
+        )
 
     async def remove(
         self,
@@ -103,7 +109,9 @@ class Partitioning(Layer):
             versions = None if expected is None else take(expected, indexes)
             return store.remove(collection, take(keys, indexes), versions)
 
-        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
+        return await self.scatter_gather(
+            keys, await self.partition(collection, keys), call, changes=True
+        )
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
@@ -111,7 +119,9 @@ class Partitioning(Layer):
         def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, Any]:
             return store.touch(collection, take(keys, indexes), take(expires, indexes))
 
-        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
+        return await self.scatter_gather(
+            keys, await self.partition(collection, keys), call, changes=True
+        )
 
     def _check_expected(self, collection: Collection, expected: Sequence[Expected] | None) -> None:
         """Refuse a conditional operation if some keys of the collection do not support it."""
@@ -149,9 +159,9 @@ class Partitioning(Layer):
             if isinstance(outcome, Exception):
                 errors.append(outcome)
             else:
-                results.update(zip(indexes, outcome, strict=True))
+                await in_slices(results.__setitem__, indexes, outcome)
         if not errors:
-            return [results[index] for index in range(len(keys))]
+            return await in_slices(results.__getitem__, range(len(keys)))
         if changes:
             succeeded = {keys[index] for index in results}
             for error in errors:

@@ -31,6 +31,7 @@ from kvwrap.layers.base import (
     first_of_each,
     gather,
     holds_any,
+    in_slices,
     indexes_of,
     new_version,
     take,
@@ -184,8 +185,7 @@ class Replication(Layer):
         newest, _ = await self._quorum.read_newest(
             collection, keys, self._read_quorum, repair=self._repair
         )
-        visible = self._dates.visible
-        return [visible(copy) for copy in newest]
+        return await in_slices(self._dates.visible, newest)
 
     # -- writing -----------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class Replication(Layer):
                 flags = await self._compare_and_write(
                     collection,
                     take(keys, compared),
-                    [self._dates.tombstone(self._tombstone_ttl) for _ in compared],
+                    await in_slices(lambda _: self._dates.tombstone(self._tombstone_ttl), compared),
                     take(expected, compared),
                 )
                 for index, flag in zip(compared, flags, strict=True):
@@ -257,10 +257,10 @@ class Replication(Layer):
 
     async def _remove(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
         names = list(dict.fromkeys(keys))
-        tombstones = [self._dates.tombstone(self._tombstone_ttl) for _ in names]
+        tombstones = await in_slices(lambda _: self._dates.tombstone(self._tombstone_ttl), names)
         replaced = await self._writer.write(collection, names, tombstones)
-        visible = self._dates.visible
-        existed = {key: visible(copy) is not None for key, copy in zip(names, replaced)}
+        found = await in_slices(self._dates.visible, replaced)
+        existed = {key: entry is not None for key, entry in zip(names, found, strict=True)}
         return first_of_each(keys, [existed[key] for key in keys])
 
     async def touch(

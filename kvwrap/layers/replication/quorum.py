@@ -9,6 +9,7 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import gather_outcomes
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, KeyRange, Page
+from kvwrap.core.turns import in_slices
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.layers.replication.dates import Copy, Dates
 from kvwrap.layers.replication.replica import Replica
@@ -63,19 +64,20 @@ class Quorum:
                 for replica in self.replicas
             ],
         )
-        newest = self.newest(answers)
+        newest = await self.newest(answers)
         repaired = await self.repair(collection, keys, newest, answers) if repair else 0
         return newest, repaired
 
-    def newest(self, answers: Answers) -> list[Copy]:
+    async def newest(self, answers: Answers) -> list[Copy]:
         """Return the newest copy of each key."""
         if len(answers) == 1:
             return list(answers[0][1])
         rank = self.dates.rank
-        return [
-            copies[0] if _agree(copies) else max(copies, key=rank)
-            for copies in zip(*(copies for _, copies in answers))
-        ]
+
+        def choose(*copies: Copy) -> Copy:
+            return copies[0] if _agree(copies) else max(copies, key=rank)
+
+        return await in_slices(choose, *(copies for _, copies in answers))
 
     async def repair(
         self, collection: Collection, keys: Sequence[str], newest: Sequence[Copy], answers: Answers
@@ -86,7 +88,9 @@ class Quorum:
         """
         if len(answers) == 1:
             return 0
-        late = [(replica, copies) for replica, copies in answers if replica.behind(copies, newest)]
+        late = [
+            (replica, copies) for replica, copies in answers if await replica.behind(copies, newest)
+        ]
         outcomes = await gather_outcomes(
             [replica.catch_up(collection, keys, newest, copies) for replica, copies in late]
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvwrap.core.batch import add_succeeded, take
+from kvwrap.core.batch import add_succeeded, indexes_of, take
 from kvwrap.core.capability import Capability
 from kvwrap.core.entry import Entry
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives
+from kvwrap.core.turns import in_slices
 from kvwrap.errors import CorruptEntry, KvwrapError
 from kvwrap.layers.replication.dates import Copy, Dates
 from kvwrap.layers.shared.guard import Guard
@@ -47,20 +48,22 @@ class Replica:
                 return [error]
         return [(await self.look(collection, [key]))[0] for key in keys]
 
-    def behind(self, copies: Sequence[Copy], newest: Sequence[Copy]) -> list[int]:
+    async def behind(self, copies: Sequence[Copy], newest: Sequence[Copy]) -> list[int]:
         """Return the indexes at which the replica's copy can be replaced by a newer one.
 
         A copy that cannot be read is left alone: nothing tells what another writer does to it.
         """
         rank = self._dates.rank
-        return [
-            index
-            for index, (copy, entry) in enumerate(zip(copies, newest, strict=True))
-            if isinstance(entry, Entry)
-            and not isinstance(copy, CorruptEntry)
-            and (copy is None or copy.codec != entry.codec or copy.version != entry.version)
-            and rank(copy) < rank(entry)
-        ]
+
+        def is_behind(copy: Copy, entry: Copy) -> bool:
+            return (
+                isinstance(entry, Entry)
+                and not isinstance(copy, CorruptEntry)
+                and (copy is None or copy.codec != entry.codec or copy.version != entry.version)
+                and rank(copy) < rank(entry)
+            )
+
+        return indexes_of(await in_slices(is_behind, copies, newest))
 
     async def catch_up(
         self,
@@ -70,7 +73,7 @@ class Replica:
         copies: Sequence[Copy],
     ) -> int:
         """Advance where the replica's copies are behind the newest. Returns the number written."""
-        behind = {keys[index]: index for index in self.behind(copies, newest)}
+        behind = {keys[index]: index for index in await self.behind(copies, newest)}
         entries = {
             key: entry for key, index in behind.items() if isinstance(entry := newest[index], Entry)
         }
@@ -109,12 +112,13 @@ class Replica:
             for attempt in ATTEMPTS:
                 await backoff(attempt)
                 names = take(keys, pending)
+                versions = await in_slices(_expected, take(seen, pending))
                 flags = await self.call(
                     self.store.write,
                     collection,
                     names,
                     take(entries, pending),
-                    [_expected(seen[index]) for index in pending] if self._compares else None,
+                    versions if self._compares else None,
                 )
                 written += sum(flags)
                 if all(flags):

@@ -38,6 +38,7 @@ from kvwrap.core.concurrency import gather_outcomes
 from kvwrap.core.entry import Entry
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.primitives import ABSENT, Collection, Expected
+from kvwrap.core.turns import in_slices
 from kvwrap.errors import CorruptEntry, KvwrapError, StoreUnavailable
 from kvwrap.layers.replication.dates import Copy, dated
 from kvwrap.layers.replication.quorum import Answers, Quorum
@@ -65,9 +66,9 @@ class Writer:
         the keys that a quorum has all the same.
         """
         answers, errors = await self._quorum.look(collection, keys, self._write_quorum)
-        newest = self._quorum.newest(answers)
+        newest = await self._quorum.newest(answers)
         after = self._quorum.dates.after
-        written = [dated(entry, after(copy)) for entry, copy in zip(entries, newest, strict=True)]
+        written = await in_slices(lambda entry, copy: dated(entry, after(copy)), entries, newest)
         calls = [
             (replica, replica.advance(collection, keys, written, copies))
             for replica, copies in answers
@@ -98,7 +99,7 @@ class Writer:
                 answers, errors = await self._quorum.look(collection, names, self._to_see_all)
                 if answers[0][0] is not self._quorum.replicas[0]:
                     raise self._no_primary(errors)
-                newest = self._quorum.newest(answers)
+                newest = await self._quorum.newest(answers)
                 again = [
                     place
                     for place, index in enumerate(pending)
@@ -109,10 +110,7 @@ class Writer:
                     await self._confirm(collection, names, newest, answers, errors, again)
                     for place in again:
                         written[pending[place]] = True
-                holds = [
-                    self._holds(copy, expected[index])
-                    for copy, index in zip(newest, pending, strict=True)
-                ]
+                holds = await in_slices(self._holds, newest, take(expected, pending))
                 if not all(holds):
                     # What refuses the write stays: the caller may have it from this alone.
                     await self._quorum.repair(collection, names, newest, answers)
@@ -176,9 +174,9 @@ class Writer:
             if isinstance(copy, CorruptEntry):
                 raise copy
         right_after = self._quorum.dates.right_after
-        written = [
-            dated(entry, right_after(copy)) for entry, copy in zip(entries, newest, strict=True)
-        ]
+        written = await in_slices(
+            lambda entry, copy: dated(entry, right_after(copy)), entries, newest
+        )
         versions: list[Expected] = [
             copy.version if isinstance(copy, Entry) else ABSENT for copy in held
         ]

@@ -21,6 +21,7 @@ from kvwrap.layers.base import (
     checked_names,
     checked_sources,
     gather,
+    in_slices,
     new_version,
     pages,
     take,
@@ -148,15 +149,18 @@ class Sharding(Partitioning):
         assert self._previous_owners is not None
         return self._shards[self._previous_owners.owner(collection, key)]
 
-    def _partition_by_previous(
+    async def _partition_by_previous(
         self, collection: Collection, keys: Sequence[str], indexes: Sequence[int]
     ) -> list[SubBatch]:
         """Split the keys at these indexes by previous owner; leave out keys whose owner stays."""
         by_store: dict[int, tuple[Primitives, list[int]]] = {}
-        for index in indexes:
+
+        def assign(index: int) -> None:
             store = self._previous_store(collection, keys[index])
             if store is not self.store_for(collection, keys[index]):
                 by_store.setdefault(id(store), (store, []))[1].append(index)
+
+        await in_slices(assign, indexes)
         return list(by_store.values())
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
@@ -164,7 +168,7 @@ class Sharding(Partitioning):
             return await super().read(collection, keys)
         entries = await self._read_owners(collection, keys)
         missing = [index for index, entry in enumerate(entries) if entry is None]
-        sub_batches = self._partition_by_previous(collection, keys, missing)
+        sub_batches = await self._partition_by_previous(collection, keys, missing)
         for store, indexes in sub_batches:
             previous = await store.read(collection, take(keys, indexes))
             for index, entry in zip(indexes, previous, strict=True):
@@ -178,7 +182,7 @@ class Sharding(Partitioning):
         return entries
 
     async def _read_owners(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        return [_unless_claim(entry) for entry in await super().read(collection, keys)]
+        return await in_slices(_unless_claim, await super().read(collection, keys))
 
     async def write(
         self,
@@ -197,7 +201,9 @@ class Sharding(Partitioning):
                 store, collection, take(keys, indexes), take(entries, indexes), versions
             )
 
-        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
+        return await self.scatter_gather(
+            keys, await self.partition(collection, keys), call, changes=True
+        )
 
     async def remove(
         self,
@@ -214,7 +220,9 @@ class Sharding(Partitioning):
         def call(store: Primitives, indexes: Sequence[int]) -> Coroutine[Any, Any, list[bool]]:
             return moving.remove(store, collection, take(keys, indexes))
 
-        return await self.scatter_gather(keys, self.partition(collection, keys), call, changes=True)
+        return await self.scatter_gather(
+            keys, await self.partition(collection, keys), call, changes=True
+        )
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
@@ -248,7 +256,7 @@ class Sharding(Partitioning):
         """Move what previous owners have under these keys, before they are written."""
         names = list(dict.fromkeys(keys))
         try:
-            for source, indexes in self._partition_by_previous(
+            for source, indexes in await self._partition_by_previous(
                 collection, names, range(len(names))
             ):
                 await self._move(source, collection, take(names, indexes))
@@ -264,7 +272,7 @@ class Sharding(Partitioning):
         async with self._locks.hold_keys(collection, keys):
             moves = [
                 moving.move(source, target, collection, take(keys, indexes), self.clock)
-                for target, indexes in self.partition(collection, keys)
+                for target, indexes in await self.partition(collection, keys)
             ]
             return sum(await gather(moves))
 
