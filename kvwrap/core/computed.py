@@ -14,17 +14,13 @@ from kvwrap.core.entry import Entry, live
 from kvwrap.core.options import ComputeOptions, checked_options
 from kvwrap.core.outcomes import INVALID, Failed, Missing, Product
 from kvwrap.core.part import Part
+from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.stale import with_stale_part
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import RESERVED, RESERVED_END, checked_collection, checked_key
-from kvwrap.errors import (
-    ConfigurationError,
-    InvalidValue,
-    KvwrapError,
-    ValueTooLarge,
-)
+from kvwrap.errors import ConfigurationError, InvalidValue, KvwrapError, ValueTooLarge
 
 TTLOf = TTL | Callable[[Any], TTL | None]
 """A ttl, or a function that returns the ttl of a value."""
@@ -41,6 +37,11 @@ class ComputedMethods(AtomicMethods):
     @property
     def base(self) -> Part:
         """The backend under all layers."""
+        raise NotImplementedError
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The layers and, as the last, the backend."""
         raise NotImplementedError
 
     async def get_or_put(
@@ -64,7 +65,7 @@ class ComputedMethods(AtomicMethods):
 
         A change of the key through this store object while the factory runs wins: the result is
         returned to its own caller and not stored. With `Capability.COMPARE_AND_PUT`, a value that
-        another process puts meanwhile wins too.
+        another process puts meanwhile wins too. A hit does not renew an entry under `SlidingTTL`.
 
         Args:
             key: The key.
@@ -79,11 +80,11 @@ class ComputedMethods(AtomicMethods):
                 `computations`, and logged once a minute.
             on_invalid: What to do with a stored value that cannot be read (`CorruptEntry`,
                 `DecryptionError`, `InvalidValue`): "raise" the error, or "compute" the value and
-                replace it.
+                replace it, which is counted and logged as failures are.
             stale_ttl: Seconds, or a timedelta, for which the value is kept after its ttl, and is
-                returned if the factory raises (stale-if-error). For all other methods it is
-                missing then. What a store object of another process observes that has never read
-                or stored such a value is in the guide "Cache a function".
+                returned if the factory raises (stale-if-error). For all other methods, and for
+                calls without `stale_ttl`, it is missing then. Needs `ttl`. The guide "Cache a
+                function" says what a process observes that has never seen such a value.
             soft_timeout: Seconds for which a caller waits for the factory if there is such a
                 value. Then that value is returned (stale-while-revalidate), and the factory
                 finishes in the background. Needs `stale_ttl`.
@@ -120,7 +121,14 @@ class ComputedMethods(AtomicMethods):
 
     def _allow(self, options: ComputeOptions) -> None:
         """Prepare for values with these options; raises `ConfigurationError` if that is unsafe."""
-        if options.stale_ttl is None or self._keeps_stale:
+        if options.stale_ttl is None:
+            return
+        if options.ttl is None and not any("clamps_ttl" in part.traits for part in self.parts):
+            raise ConfigurationError(
+                "`stale_ttl` needs `ttl`: a result without expiry never becomes stale",
+                store=self.name,
+            )
+        if self._keeps_stale:
             return
         if "raw" in self.base.traits:
             raise ConfigurationError(
@@ -142,7 +150,8 @@ class ComputedMethods(AtomicMethods):
         ended = self._computing.ended
         entry = None
         try:
-            entry = (await self.read(collection, (key,)))[0]
+            with peeking():
+                entry = (await self.read(collection, (key,)))[0]
             if entry is not None and (entry.codec == self._tag or not self._is_stale(entry)):
                 value = self._to_value(entry, collection, key)
                 return value if options.load is None else options.load(value, key, collection)
@@ -170,7 +179,8 @@ class ComputedMethods(AtomicMethods):
         ended = self._computing.ended
         entry = None
         try:
-            entry = (await self.read(collection, (key,)))[0]
+            with peeking():
+                entry = (await self.read(collection, (key,)))[0]
             if entry is None:
                 return Missing(ended)
             if entry.codec != self._tag and self._is_stale(entry):
@@ -196,6 +206,8 @@ class ComputedMethods(AtomicMethods):
             if not options.computes_invalid:
                 raise error
             self._computing.counts.invalid += 1
+            message = "%s: a stored value cannot be read, and is computed again: %s"
+            self._computing.warn("invalid", message, self.name, error)
             return Missing(ended, None if entry is None else entry.version)
         if not options.computes_on_error:
             raise error
@@ -208,12 +220,16 @@ class ComputedMethods(AtomicMethods):
 
     def _value_of(
         self,
-        outcome: Entry | Product,
+        outcome: Entry | Product | Failed,
         collection: Collection,
         key: str,
         options: ComputeOptions,
     ) -> Any:
         """Return the value of an outcome; each caller gets its own, if the result is an entry."""
+        if isinstance(outcome, Failed):
+            if outcome.stale is None or options.stale_ttl is None:
+                raise outcome.error
+            outcome = outcome.stale
         if isinstance(outcome, Entry):
             if outcome.codec != self._tag and self._is_stale(outcome):
                 self._computing.counts.stale_served += 1
@@ -251,7 +267,7 @@ class ComputedMethods(AtomicMethods):
         produce: Callable[[], Awaitable[Product | Failed]],
         options: ComputeOptions,
         missing: Missing,
-    ) -> Entry | Product:
+    ) -> Entry | Product | Failed:
         """Compute a missing value, or return the stale entry if that fails or takes too long."""
         compute = partial(self._compute, collection, key, produce, options, missing)
         if missing.stale is None or options.soft_timeout is None:
@@ -263,7 +279,7 @@ class ComputedMethods(AtomicMethods):
             is_changed = computation is not None and computation.is_overtaken
             if not is_changed and live(missing.stale, self.clock.time()) is not None:
                 return missing.stale
-        outcome: Entry | Product = await refresh.outcome()
+        outcome: Entry | Product | Failed = await refresh.outcome()
         return outcome
 
     async def _compute(
@@ -273,14 +289,14 @@ class ComputedMethods(AtomicMethods):
         produce: Callable[[], Awaitable[Product | Failed]],
         options: ComputeOptions,
         missing: Missing,
-    ) -> Entry | Product:
+    ) -> Entry | Product | Failed:
         """Compute a missing value when it is this call's turn, and store it."""
         name, computing = (collection, key), self._computing
         deadlock = partial(self._deadlock, collection, key)
         hold = self._locks.hold(name, shares_errors=not self._is_contextual, deadlock=deadlock)
         async with hold as shared:
             if shared is not None:
-                outcome: Entry | Product = shared.value
+                outcome: Entry | Product | Failed = shared.value
                 return outcome
             if hold.has_waited or computing.ended != missing.ended:
                 found = await self._find(collection, key, options)
@@ -305,8 +321,8 @@ class ComputedMethods(AtomicMethods):
         computation: Computation,
         produce: Callable[[], Awaitable[Product | Failed]],
         missing: Missing,
-    ) -> Entry | Product:
-        """Return the product, or the stale entry if the factory fails."""
+    ) -> Entry | Product | Failed:
+        """Return the product, or the failure if there is a stale entry for those who allow it."""
         computing = self._computing
         product = await produce()
         if isinstance(product, Product):
@@ -318,11 +334,11 @@ class ComputedMethods(AtomicMethods):
             raise product.error
         computing.warn(
             "factory",
-            "%s: a factory failed, and the value from before is used: %s",
+            "%s: a factory failed, and callers with `stale_ttl` get the value from before: %s",
             self.name,
             type(product.error).__name__,
         )
-        return stale
+        return Failed(product.error, stale)
 
     async def _store(
         self,

@@ -118,11 +118,21 @@ class _Surroundings:
         return text_of(value, subject)
 
 
+_SHARED_NAMES = ("<lambda>", "_")
+"""Names that several functions of one scope usually have."""
+
+
 def _name_of(function: Any) -> str:
+    """Return the full name of a function; raises `ConfigurationError` if others may share it."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
         raise ConfigurationError(
             f"a cached function must have a name; a {type(function).__name__} has none: {_WAY_OUT}"
+        )
+    if name.rpartition(".")[2] in _SHARED_NAMES:
+        raise ConfigurationError(
+            "a cached lambda needs `key=`: all lambdas of a scope have the same name. So does one "
+            f"in the closure, and a function named `_`; got {module}.{name}: name it, or {_WAY_OUT}"
         )
     return f"{module}.{name}"
 

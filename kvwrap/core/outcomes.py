@@ -42,6 +42,12 @@ class Product(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The exception of a factory."""
+    """The exception of a factory.
+
+    Attributes:
+        error: The exception.
+        stale: What callers that allow a stale value get instead; `None` if there is none.
+    """
 
     error: Exception
+    stale: Entry | None = None

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 _is_peeking: ContextVar[bool] = ContextVar("kvwrap_is_peeking", default=False)
 
 
-@contextmanager
-def peeking() -> Iterator[None]:
-    """Make the reads of this block ones that use no entry, in all layers inside."""
-    token = _is_peeking.set(True)
-    try:
-        yield
-    finally:
-        _is_peeking.reset(token)
+class peeking:  # noqa: N801 (used like a function)
+    """Make the reads of this block (`with`) ones that use no entry, in all layers inside."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token: Token[bool] = _is_peeking.set(True)
+
+    def __exit__(self, *error: object) -> None:
+        _is_peeking.reset(self._token)
 
 
 def is_peeking() -> bool:
-    """Return True if the current read uses no entry: for `exists`, or for a listing."""
+    """Return True if the current read uses no entry: for `exists`, a listing or `get_or_put`."""
     return _is_peeking.get()

@@ -125,7 +125,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("kind", INVALID)
-async def test_what_no_longer_fits_is_computed_and_replaced(kind):
+async def test_what_no_longer_fits_is_computed_and_replaced(kind, caplog):
     old_layers, new_layers, error = INVALID[kind]
     base = MemoryStore()
     old_model = make_dataclass("User", [("name", str)])
@@ -147,6 +147,9 @@ async def test_what_no_longer_fits_is_computed_and_replaced(kind):
     assert calls == [1]
     assert new.computations.invalid == 1
     assert await new.typed(new_model).get("user") == user
+    assert "a stored value cannot be read, and is computed again: " in caplog.text
+    assert "user" in caplog.text
+    assert "ada" not in caplog.text
 
 
 async def test_the_two_options_are_apart():
@@ -199,7 +202,7 @@ async def test_callbacks_that_fail():
     await store.get_or_put("k", lambda: 1, ttl=1e-6, stale_ttl=100)
     await asyncio.sleep(0.001)
     with pytest.raises(LookupError):
-        await store.get_or_put("k", lambda: 2, keep=raises, stale_ttl=100)
+        await store.get_or_put("k", lambda: 2, keep=raises, ttl=1, stale_ttl=100)
 
 
 async def test_a_layer_that_drops_values_still_drops_them():
@@ -223,3 +226,14 @@ async def test_replicas_need_no_more_than_a_write_needs():
     down.layers[0].down = True
     assert await store.get_or_put("k", lambda: 1) == 1
     assert await store.get("k") == 1
+
+
+async def test_values_that_cannot_be_read_are_logged_once_a_minute(clock, caplog):
+    store = MemoryStore(clock=clock)
+    numbers = store.typed(list[int], on_invalid="ignore")
+    for seconds, logged in ((0, 1), (59, 1), (2, 2)):
+        clock.advance(seconds)
+        await store.put("k", "secret")
+        assert await numbers.get_or_put("k", lambda: [1]) == [1]
+        assert len(caplog.records) == logged
+    assert "secret" not in caplog.text

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+import kvwrap
 from kvwrap import ConfigurationError, InvalidKey, MemoryStore
 from kvwrap.core.function_keys import FunctionKey
 
@@ -103,7 +104,10 @@ async def test_functions_and_modules_in_closures(store):
         return load
 
     def helper_with(text):
-        return lambda name: text + name
+        def helper(name):
+            return text + name
+
+        return helper
 
     keys = [
         make(*held).key("x")
@@ -313,3 +317,23 @@ async def test_a_method_with_a_key_of_the_users(store):
     assert source.line.key(1) == "a-1"
     assert await store.keys() == ["a-1"]
     assert await source.line.invalidate(1)
+
+
+def test_functions_without_a_name_of_their_own_need_a_key():
+    with kvwrap.sync(MemoryStore()) as store:
+
+        def _(number):
+            return number
+
+        for function in (lambda number: number, _, functools.partial(lambda number: number, 1)):
+            with pytest.raises(ConfigurationError, match="cached lambda needs `key=`"):
+                store.cached()(function)
+        assert store.cached(key=str)(lambda number: number + 1)(7) == 8
+        assert store.keys() == ["7"]
+        double = lambda number: 2 * number  # noqa: E731
+
+        with pytest.raises(ConfigurationError, match="in the closure"):
+
+            @store.cached()
+            def load(number):
+                return double(number)

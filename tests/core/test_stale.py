@@ -84,7 +84,7 @@ async def too_slow(clock, *calls):
 
 
 async def make_failing(store, key="k"):
-    return await store.get_or_put(key, fails)
+    return await store.get_or_put(key, fails, ttl=10, stale_ttl=100)
 
 
 async def test_expire_is_clamped_and_keeps_the_stale_part(clock):
@@ -205,7 +205,7 @@ async def test_raw_stores_are_refused(clock):
     with pytest.raises(ConfigurationError, match="raw=True"):
         await make(store)
     with pytest.raises(ConfigurationError, match="raw=True"):
-        store.cached(stale_ttl=1)
+        store.cached(ttl=1, stale_ttl=1)
     assert await store.get_or_put("k", lambda: b"v", ttl=5) == b"v"
 
 
@@ -219,7 +219,7 @@ async def test_an_invalidated_value_is_not_served_stale(clock):
         raise LookupError
 
     with pytest.raises(LookupError):
-        await store.get_or_put("k", invalidates)
+        await store.get_or_put("k", invalidates, ttl=10, stale_ttl=100)
 
 
 async def test_an_invalidated_value_is_not_served_after_a_soft_timeout(clock):
@@ -262,7 +262,7 @@ async def test_a_background_failure_is_logged_and_a_later_call_tries_again(clock
         go.set()
         while not store.idle:
             await asyncio.sleep(0)
-        assert await store.get_or_put("k", fails) == "v"
+        assert await make_failing(store) == "v"
     assert len(caplog.records) == 1, "once an interval"
     assert "LookupError" in caplog.text
     assert "secret" not in caplog.text
@@ -369,3 +369,32 @@ async def test_a_failing_store_and_a_stale_value(clock):
     store.layers[0].down = False
     assert await store.get_or_put("k", then_down, ttl=10, on_error="compute") == "new"
     assert store.computations.store_failures == 1
+
+
+async def test_a_result_without_expiry_has_no_stale_time(clock):
+    store = MemoryStore(clock=clock)
+    with pytest.raises(ConfigurationError, match="`stale_ttl` needs `ttl`"):
+        await make(store, ttl=None)
+    with pytest.raises(ConfigurationError, match="`stale_ttl` needs `ttl`"):
+        store.cached(stale_ttl=1)
+    assert await make(store, ttl=lambda value: None) == "v"
+    assert await make(stack().clamp_ttl(default=5).over(MemoryStore()), ttl=None) == "v"
+
+
+async def test_a_background_failure_is_no_stale_value_for_calls_without_it(clock):
+    store, go = MemoryStore(clock=clock), asyncio.Event()
+    await make(store)
+    clock.advance(10)
+
+    async def slow():
+        await go.wait()
+        raise LookupError
+
+    patient = store.get_or_put("k", slow, ttl=10, stale_ttl=100, soft_timeout=1)
+    assert await too_slow(clock, patient) == ["v"]
+    waiting = asyncio.create_task(store.get_or_put("k", fails, ttl=10))
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(LookupError):
+        await waiting
+    assert store.computations.stale_served == 1

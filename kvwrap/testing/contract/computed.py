@@ -98,10 +98,10 @@ class Computed(Contract):
             {"on_error": "ignore"},
             {"on_invalid": None},
             {"soft_timeout": 1},
-            {"stale_ttl": 5, "soft_timeout": 0},
-            {"stale_ttl": 5, "soft_timeout": "1"},
-            {"stale_ttl": -1},
-            {"stale_ttl": True},
+            {"ttl": 5, "stale_ttl": 5, "soft_timeout": 0},
+            {"ttl": 5, "stale_ttl": 5, "soft_timeout": "1"},
+            {"ttl": 5, "stale_ttl": -1},
+            {"ttl": 5, "stale_ttl": True},
         ):
             arguments: dict[str, Any] = options
             with pytest.raises((ConfigurationError, InvalidTTL)):
@@ -127,10 +127,30 @@ class Computed(Contract):
     async def test_a_stale_value_ends(self, store: Store, clock: ManualClock) -> None:
         await _put_stale(store, clock)
         clock.advance(STALE_TTL - 0.1)
-        assert await store.get_or_put("key", _fails, **PLACE) == "stale"
+        options = {**PLACE, "ttl": TTL, "stale_ttl": STALE_TTL}
+        assert await store.get_or_put("key", _fails, **options) == "stale"
         clock.advance(0.2)
         with pytest.raises(LookupError):
-            await store.get_or_put("key", _fails, **PLACE)
+            await store.get_or_put("key", _fails, **options)
+
+    async def test_only_calls_with_stale_ttl_get_a_stale_value(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        await _put_stale(store, clock)
+        with pytest.raises(LookupError):
+            await store.get_or_put("key", _fails, **PLACE, ttl=TTL)
+        both = ({"ttl": TTL}, {"ttl": TTL, "stale_ttl": STALE_TTL})
+        for first, second in (both, both[::-1]):
+            calls: list[dict[str, Any]] = [first, second]
+            results = await asyncio.gather(
+                *(store.get_or_put("key", _fails, **PLACE, **options) for options in calls),
+                return_exceptions=True,
+            )
+            for options, result in zip(calls, results, strict=True):
+                if "stale_ttl" in options:
+                    assert result == "stale"
+                else:
+                    assert isinstance(result, LookupError)
 
     async def test_before_its_ttl_ends_it_is_an_ordinary_value(
         self, store: Store, clock: ManualClock

@@ -34,7 +34,6 @@ RENEWING: dict[str, Callable[[Store], Awaitable[object]]] = {
     "ttl_many": lambda s: s.ttl_many(["a", "a"]),
     "require": lambda s: s.require("a"),
     "get_versioned": lambda s: s.get_versioned("a"),
-    "get_or_put": lambda s: s.get_or_put("a", lambda: pytest.fail("there is a value")),
     "typed": lambda s: s.typed(list[int]).get("a"),
 }
 
@@ -49,6 +48,23 @@ async def test_methods_that_return_a_value_renew(method: str, clock: ManualClock
     assert await left(store) == TTL
     assert store.find(SlidingTTL).snapshot().renewed == 1
     assert store.idle
+
+
+async def test_computed_values_expire_however_often_they_are_read(clock: ManualClock) -> None:
+    store, calls = sliding(clock), []
+
+    async def count() -> int:
+        calls.append(1)
+        return len(calls)
+
+    cached = store.cached(ttl=60, key=lambda: "cached")(count)
+    for _ in range(3):
+        assert await cached() == await store.get_or_put("a", lambda: len(calls), ttl=60) == 1
+        clock.advance(19)
+        await renewed(store)
+    assert store.find(SlidingTTL).snapshot().renewed == 0
+    clock.advance(4)
+    assert await cached() == await store.get_or_put("a", lambda: len(calls), ttl=60) == 2
 
 
 async def test_items_renew_each_entry(clock: ManualClock) -> None:
@@ -288,7 +304,7 @@ async def test_a_renewal_moves_the_users_expiry_of_what_is_kept_for_later(
 
     assert await get(1) == 1
     clock.advance(40)
-    assert await get(2) == 1
+    assert await store.get("a") == 1
     await renewed(store)
     clock.advance(60)
     assert await store.ttl("a") == (1, 40)
