@@ -22,6 +22,7 @@ from kvwrap.testing.contract.base import Contract, needs, remaining
 PLACE: dict[str, Any] = {"collection": "computed"}
 TTL = 10
 STALE_TTL = 100
+STALE: dict[str, Any] = {**PLACE, "ttl": TTL, "stale_ttl": STALE_TTL}
 
 
 async def _put_stale(store: Store, clock: ManualClock, value: object = "stale") -> None:
@@ -115,23 +116,22 @@ class Computed(Contract):
     ) -> None:
         await _put_stale(store, clock)
         for _ in range(2):
-            failed = store.get_or_put("key", _fails, **PLACE, ttl=TTL, stale_ttl=STALE_TTL)
+            failed = store.get_or_put("key", _fails, **STALE)
             assert await failed == "stale"
         assert store.computations.stale_served == 2
         assert await store.get_or_put("key", lambda: "new", **PLACE, ttl=TTL) == "new"
         assert await store.ttl("key", **PLACE) == ("new", remaining(TTL))
         clock.advance(TTL)
         with pytest.raises(LookupError):
-            await store.get_or_put("key", _fails, **PLACE)
+            await store.get_or_put("key", _fails, **STALE)
 
     async def test_a_stale_value_ends(self, store: Store, clock: ManualClock) -> None:
         await _put_stale(store, clock)
         clock.advance(STALE_TTL - 0.1)
-        options = {**PLACE, "ttl": TTL, "stale_ttl": STALE_TTL}
-        assert await store.get_or_put("key", _fails, **options) == "stale"
+        assert await store.get_or_put("key", _fails, **STALE) == "stale"
         clock.advance(0.2)
         with pytest.raises(LookupError):
-            await store.get_or_put("key", _fails, **options)
+            await store.get_or_put("key", _fails, **STALE)
 
     async def test_only_calls_with_stale_ttl_get_a_stale_value(
         self, store: Store, clock: ManualClock
@@ -175,7 +175,7 @@ class Computed(Contract):
         assert not await store.move("key", "z", **PLACE)
         with pytest.raises(KeyNotFound):
             await store.require("key", **PLACE)
-        assert await store.get_or_put("key", _fails, **PLACE) == "stale"
+        assert await store.get_or_put("key", _fails, **STALE) == "stale"
 
     @needs(Capability.KEYS)
     async def test_listings_do_not_have_a_stale_value(
@@ -189,7 +189,7 @@ class Computed(Contract):
         assert await store.count(**PLACE) == 1
         assert await store.delete_where(**PLACE, prefix="k") == 0
         with pytest.raises(LookupError):
-            await store.get_or_put("key", _fails, **PLACE)
+            await store.get_or_put("key", _fails, **STALE)
 
     @needs(Capability.COLLECTIONS)
     async def test_a_collection_of_stale_values_is_not_listed(
@@ -205,11 +205,11 @@ class Computed(Contract):
         assert not await store.expire("key", 1000, **PLACE)
         assert not await store.delete("key", **PLACE)
         with pytest.raises(LookupError):
-            await store.get_or_put("key", _fails, **PLACE)
+            await store.get_or_put("key", _fails, **STALE)
         await _put_stale(store, clock)
         assert await store.delete_many(["key", "z"], **PLACE) == 0
         with pytest.raises(LookupError):
-            await store.get_or_put("key", _fails, **PLACE)
+            await store.get_or_put("key", _fails, **STALE)
 
     @needs(Capability.DESTROY, Capability.DESTROY_COLLECTION)
     async def test_destroying_a_stale_value(self, store: Store, clock: ManualClock) -> None:
@@ -222,7 +222,7 @@ class Computed(Contract):
             lists = {Capability.KEYS, Capability.COLLECTIONS} <= store.capabilities
             assert await destroy() in ([False] if lists else [False, True])
             with pytest.raises(LookupError):
-                await store.get_or_put("key", _fails, **PLACE)
+                await store.get_or_put("key", _fails, **STALE)
 
     @needs(Capability.COMPARE_AND_PUT)
     async def test_conditional_writes_take_a_stale_value_for_missing(
@@ -253,7 +253,7 @@ class Computed(Contract):
         clock.advance(51)
         assert not await store.exists("moved", **PLACE)
         clock.advance(STALE_TTL - 2)
-        assert await store.get_or_put("moved", _fails, **PLACE) == value
+        assert await store.get_or_put("moved", _fails, **STALE) == value
         await store.put_many(["moved"], [3], **PLACE)
         assert await store.expire("moved", None, **PLACE)
         assert await store.ttl("moved", **PLACE) == (3, None)
