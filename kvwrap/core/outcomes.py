@@ -46,7 +46,7 @@ class Failed(NamedTuple):
 
     Attributes:
         error: The exception.
-        stale: What callers that allow a stale value get instead; `None` if there is none.
+        stale: The value for callers that allow a stale one; `None` without one.
     """
 
     error: Exception
