@@ -9,6 +9,7 @@ import pytest
 
 from kvwrap.builder import LAYERS
 from kvwrap.core.registry import STORES
+from kvwrap.layers.read_through.counts import TierCounts
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -82,3 +83,17 @@ def test_the_navigation_lists_every_page_once() -> None:
 def test_the_overview_leads_to_every_layer() -> None:
     overview = (ROOT / "docs" / "layers" / "index.md").read_text()
     assert [page for page in LAYER_PAGES if f"({Path(page).name})" not in overview] == []
+
+
+def test_the_glossary_is_in_alphabetical_order() -> None:
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)[1:]
+    words = [word.replace("`", "").casefold() for word in rows]
+    assert len(words) > 50
+    assert words == sorted(set(words))
+
+
+def test_the_page_of_read_through_has_every_count() -> None:
+    page = (ROOT / "docs/layers/read_through.md").read_text()
+    counted = {*TierCounts.__struct_fields__, "hit_rate"}
+    cells = re.findall(r"^\| (`[^|]+) \| [^|]+ \|$", page, re.MULTILINE)
+    assert counted <= set(re.findall(r"`(\w+)`", " ".join(cells)))

@@ -26,9 +26,9 @@ class SlidingTTL(Layer):
 
     Every method that returns a value renews: `get`, `ttl`, `require`, `get_versioned`, `items`,
     `get_or_put`, and their batches. `exists`, `keys`, `scan` and `count` do not. An entry is
-    renewed when that lengthens its life by `at_most_every` seconds or more, so at most so often,
-    and never shortened: one that was put with a longer ttl keeps it, and one without expiry
-    stays without. One that was put with a shorter ttl gets `ttl` at its first read.
+    renewed when that lengthens its life by `at_most_every` seconds or more, so at most once in
+    that time, and never shortened: one that was put with a longer ttl keeps it, and one without
+    expiry stays without. One that was put with a shorter ttl gets `ttl` at its first read.
 
     No read waits for it. Renewals are collected and written in the background, in batches, on
     condition that the entry still is the one that was read. So a renewal never revives an expired
@@ -42,9 +42,9 @@ class SlidingTTL(Layer):
 
     Args:
         ttl: The lifetime that a read renews to, in seconds or as a `timedelta`.
-        at_most_every: The shortest time between two renewals of an entry, likewise; below `ttl`.
-            By default a tenth of `ttl`. An entry lives at least `ttl - at_most_every` after its
-            last read.
+        at_most_every: The time within which an entry is renewed at most once, in seconds or as a
+            `timedelta`; below `ttl`. By default a tenth of `ttl`. An entry lives at least
+            `ttl - at_most_every` after its last read.
 
     Raises:
         InvalidTTL: An argument is not a valid TTL.
