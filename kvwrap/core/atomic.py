@@ -234,8 +234,8 @@ class AtomicMethods(WholeMethods):
 
     def _deadlock(self, collection: Collection, key: str) -> Deadlock:
         return Deadlock(
-            "the factory of get_or_put must not need the value that it computes; this one does, "
-            "itself or through another factory",
+            "a cached function, or the factory of get_or_put, must not need the value that it "
+            "computes; this one does, itself or through another one",
             store=self.name,
             collection=collection,
             key=key,

@@ -9,11 +9,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 
 from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
 from kvwrap.core.function_keys import FunctionKey
-from kvwrap.core.options import ComputeOptions, checked_options
+from kvwrap.core.options import ComputeOptions, checked_options, checked_plain
 from kvwrap.core.primitives import Collection
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import TypedStore
-from kvwrap.core.validation import checked_call, checked_collection, checked_key
+from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import ConfigurationError
 
 P = ParamSpec("P")
@@ -109,7 +109,7 @@ class Caching:
             options = options.converted(_unless_none(view._dump), _unless_none(view._loaded))
         store._allow(options)
         self.options: ComputeOptions = options
-        self._key = checked_call(key, "key")
+        self._key = checked_plain(key, "key")
 
     def key_of(self, function: Callable[..., Any]) -> Callable[..., str]:
         """Return a function from the arguments of a function to keys."""
@@ -262,6 +262,13 @@ def cached_plain(
         return wrapper
 
     return decorate
+
+
+def without_parentheses(argument: object) -> TypeError:
+    """Return the error for an argument of `cached` by position."""
+    if callable(argument) or isinstance(argument, staticmethod | classmethod):
+        return TypeError("`cached` needs parentheses: write @store.cached()")
+    return TypeError("`cached` takes keyword arguments: write @store.cached(ttl=60)")
 
 
 def _is_async(function: Any) -> bool:

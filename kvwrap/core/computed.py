@@ -11,7 +11,7 @@ import msgspec
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.computations import Computation, ComputationCounts
 from kvwrap.core.entry import Entry, live
-from kvwrap.core.options import ComputeOptions, checked_options
+from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
 from kvwrap.core.outcomes import INVALID, Failed, Missing, Product
 from kvwrap.core.part import Part
 from kvwrap.core.peeking import peeking
@@ -146,7 +146,9 @@ class ComputedMethods(AtomicMethods):
         factory: Callable[[], Awaitable[Any] | Any],
         options: ComputeOptions,
     ) -> Any:
-        """Do what `get_or_put` does, with arguments that have been checked."""
+        """Do what `get_or_put` does, with other arguments that have been checked."""
+        if not callable(factory):
+            raise not_a_factory(factory)
         ended = self._computing.ended
         entry = None
         try:

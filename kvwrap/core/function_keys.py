@@ -22,7 +22,10 @@ from kvwrap.errors import ConfigurationError, InvalidKey
 _LONGEST = 150
 """Characters of a readable key; longer ones end in a hash, for backends with short keys."""
 
-_WAY_OUT = "pass cached(key=...) a function that makes the key from the arguments"
+_WAY_OUT = (
+    "pass cached(key=...) a function that makes the key from the arguments, such as "
+    "key=lambda self, number: f'{self.name}/{number}'"
+)
 
 
 class FunctionKey:
@@ -46,7 +49,7 @@ class FunctionKey:
         self.name = _name_of(function)
         self._args, self._kwargs = bound_args, bound_kwargs
         # Of the function itself and not of one that it wraps, whose arguments may be others.
-        self._signature = inspect.signature(function, follow_wrapped=False)
+        self._signature = _signature_of(function, self.name)
         self._surroundings: Callable[[], str] | None = None
         if getattr(function, "__closure__", None):
             self._surroundings = _Surroundings(function, self.name).text
@@ -57,11 +60,15 @@ class FunctionKey:
 
     def __call__(self, *args: Any, **kwargs: Any) -> str:
         """Return the key for these arguments; raises `InvalidKey` if they cannot be in a key."""
-        bound = self._signature.bind(*self._args, *args, **{**self._kwargs, **kwargs})
-        bound.apply_defaults()
         name = self.name
+        try:
+            bound = self._signature.bind(*self._args, *args, **{**self._kwargs, **kwargs})
+        except TypeError as error:
+            raise TypeError(f"{name}(): {error}") from None
+        bound.apply_defaults()
         arguments = ", ".join(
-            text_of(value, f"{name} was called with") for value in bound.arguments.values()
+            text_of(value, f"the argument `{argument}` of {name} is")
+            for argument, value in bound.arguments.items()
         )
         surroundings = "" if self._surroundings is None else self._surroundings()
         readable = f"{name}{surroundings}({arguments})"
@@ -112,7 +119,7 @@ class _Surroundings:
             return value.__name__
         if isinstance(value, list | set | dict | bytearray):
             raise InvalidKey(
-                f"{subject} a {type(value).__name__}, which may change and cannot be part of a "
+                f"{subject} {_with_article(type(value))}, which may change and cannot be part of a "
                 f"key: {_WAY_OUT}"
             )
         return text_of(value, subject)
@@ -135,6 +142,19 @@ def _name_of(function: Any) -> str:
             f"in the closure, and a function named `_`; got {module}.{name}: name it, or {_WAY_OUT}"
         )
     return f"{module}.{name}"
+
+
+def _signature_of(function: Any, name: str) -> inspect.Signature:
+    for follows in (False, True):  # such as of `functools.lru_cache`, which has none of its own
+        try:
+            return inspect.signature(function, follow_wrapped=follows)
+        except ValueError:
+            continue
+    raise ConfigurationError(f"the arguments of {name} are not known to Python: {_WAY_OUT}")
+
+
+def _with_article(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOUaeiou' else 'a'} {kind.__name__}"
 
 
 def _cells(function: Any) -> Iterator[tuple[str, Any]]:
@@ -195,4 +215,4 @@ def text_of(value: Any, subject: str) -> str:
     elif dataclasses.is_dataclass(value):
         fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return f"{class_name}({', '.join(text_of(field, subject) for field in fields)})"
-    raise InvalidKey(f"{subject} a {kind.__name__}, which cannot be part of a key: {_WAY_OUT}")
+    raise InvalidKey(f"{subject} {_with_article(kind)}, which cannot be part of a key: {_WAY_OUT}")

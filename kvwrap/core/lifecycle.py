@@ -108,7 +108,10 @@ class Lifecycle:
 
     def _closed(self) -> StoreUnavailable:
         name = type(self).__name__
-        return StoreUnavailable(f"{name} is closed: open it again with `async with` or `open()`")
+        return StoreUnavailable(
+            f"{name} is closed: open it again with `async with` (in a blocking view `with`) or "
+            "`open()`"
+        )
 
     async def __aenter__(self) -> Self:
         await self.open()

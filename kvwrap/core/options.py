@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -55,6 +56,26 @@ class ComputeOptions(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, dump=dump, load=load)
 
 
+def not_a_factory(factory: Any) -> ConfigurationError:
+    """Return the error for a factory that cannot be called."""
+    if isinstance(factory, Coroutine):
+        factory.close()  # or it would warn that nothing awaited it
+        way_out = "pass the async function itself, or `lambda: function(argument)`"
+    else:
+        way_out = "use `put`, or `lambda: value`"
+    return ConfigurationError(
+        f"`factory` must be a function; got {type(factory).__name__}: {way_out}"
+    )
+
+
+def checked_plain(function: Any, name: str) -> Any:
+    """Return a function that is not async, or None; raises `ConfigurationError` for others."""
+    if inspect.iscoroutinefunction(checked_call(function, name)):
+        given = getattr(function, "__qualname__", type(function).__name__)
+        raise ConfigurationError(f"`{name}` must not be async; got {given}")
+    return function
+
+
 def checked_options(
     ttl: Any = None,
     keep: Any = None,
@@ -69,8 +90,7 @@ def checked_options(
         InvalidTTL: `ttl` or `stale_ttl` is invalid.
         ConfigurationError: Another option is.
     """
-    if ttl is not None and not callable(ttl):
-        ttl = checked_ttl(ttl)
+    ttl = checked_plain(ttl, "ttl") if callable(ttl) else None if ttl is None else checked_ttl(ttl)
     for name, choice in (("on_error", on_error), ("on_invalid", on_invalid)):
         if choice not in ("raise", "compute"):
             raise ConfigurationError(f"`{name}` must be 'raise' or 'compute'; got {choice!r}")
@@ -83,7 +103,7 @@ def checked_options(
         soft_timeout = checked_seconds(soft_timeout, "soft_timeout")
     return ComputeOptions(
         ttl,
-        checked_call(keep, "keep"),
+        checked_plain(keep, "keep"),
         on_error == "compute",
         on_invalid == "compute",
         None if stale_ttl is None else checked_ttl(stale_ttl),

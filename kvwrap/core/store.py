@@ -8,7 +8,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.basic import BasicMethods
-from kvwrap.core.cached import CachedFunction, Caching, cached
+from kvwrap.core.cached import CachedFunction, Caching, cached, without_parentheses
 from kvwrap.core.clock import Clock
 from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
 from kvwrap.core.concurrency import KeyedLocks
@@ -238,7 +238,7 @@ class Store(ComputedMethods, Hints):
             TypeError: The parentheses are missing.
         """
         if function is not None:
-            raise TypeError("`cached` needs parentheses: write @store.cached()")
+            raise without_parentheses(function)
         caching = Caching(
             self,
             ttl=ttl,

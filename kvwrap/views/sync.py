@@ -7,13 +7,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from kvwrap.core.cached import Caching, SyncCachedFunction, cached_plain
+from kvwrap.core.cached import Caching, SyncCachedFunction, cached_plain, without_parentheses
 from kvwrap.core.capability import Capabilities
 from kvwrap.core.computations import ComputationCounts
 from kvwrap.core.computed import OnFailure, TTLOf
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
-from kvwrap.core.options import ComputeOptions, checked_options
+from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
 from kvwrap.core.outcomes import Failed, Product
 from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
@@ -165,6 +165,8 @@ class SyncStore:
             Deadlock: The factory needs the value that it computes, itself or through another
                 factory, so neither would end.
         """
+        if not callable(factory):
+            raise not_a_factory(factory)
         options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
         self._store._allow(options)
         name = checked_collection(collection)
@@ -238,7 +240,7 @@ class SyncStore:
             TypeError: The parentheses are missing.
         """
         if function is not None:
-            raise TypeError("`cached` needs parentheses: write @store.cached()")
+            raise without_parentheses(function)
         caching = Caching(
             self._store,
             ttl=ttl,

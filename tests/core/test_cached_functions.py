@@ -53,7 +53,7 @@ async def test_functions_of_one_factory_do_not_share(store):
 @pytest.mark.parametrize("value", [[1], {"a": 1}, {1}, object(), asyncio.Lock(), bytearray(b"1")])
 def test_a_closure_that_cannot_be_part_of_a_key_is_refused(store, value):
     held = value
-    with pytest.raises(ConfigurationError, match=r"'held' around .*load is a \w+.*key="):
+    with pytest.raises(ConfigurationError, match=r"'held' around .*load is an? \w+.*key="):
 
         @store.cached()
         async def load(name):
@@ -337,3 +337,44 @@ def test_functions_without_a_name_of_their_own_need_a_key():
             @store.cached()
             def load(number):
                 return double(number)
+
+
+def test_mistakes_in_a_decoration_are_told_the_way_out(store):
+    async def is_async(value):
+        return value
+
+    for options in ({"key": is_async}, {"ttl": is_async}, {"keep": is_async}):
+        with pytest.raises(ConfigurationError, match=r"must not be async; got .*is_async"):
+            store.cached(**options)
+    with kvwrap.sync(MemoryStore()) as view:
+        for owner in (store, view):
+            with pytest.raises(
+                TypeError, match=r"keyword arguments: write @store.cached\(ttl=60\)"
+            ):
+                owner.cached(60)
+            with pytest.raises(TypeError, match="parentheses"):
+                owner.cached(staticmethod(is_async))
+        with pytest.raises(ConfigurationError, match=r"arguments of builtins\.max are not known"):
+            view.cached()(max)
+        for given, way_out in ((5, "got int: use `put`"), (is_async(1), "got coroutine: pass the")):
+            with pytest.raises(ConfigurationError, match=f"`factory` must be a .*; {way_out}"):
+                view.get_or_put("k", given)
+
+        @view.cached()
+        @functools.lru_cache
+        def double(number):
+            return 2 * number
+
+        assert (double(2), double(number=2)) == (4, 4)
+        assert view.count() == 1
+        with pytest.raises(TypeError, match=r"double\(\): missing a required argument: 'number'"):
+            double()
+
+
+async def test_a_factory_that_is_no_function(store):
+    for given, way_out in (
+        (5, "got int: use `put`"),
+        (asyncio.sleep(0), "got coroutine: pass the"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"`factory` must be a function; {way_out}"):
+            await store.get_or_put("k", given)
