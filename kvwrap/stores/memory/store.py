@@ -31,12 +31,13 @@ class MemoryStore(Store):
     Values are kept as bytes, so changing an object that was put or got does not change the
     store. When a limit is reached, expired entries are removed first, then those that S3-FIFO
     chooses: entries that were not used again soon after they were put, then those that were not
-    used lately. For one event loop; `kvwrap.sync` serves threads.
+    used lately. Works in one event loop at a time; `kvwrap.sync` serves threads.
 
     Args:
         max_entries: Maximum number of entries; None for no limit.
         max_bytes: Maximum total size in bytes of the values, as they are after the layers above;
-            None for no limit. Names, and the overhead of Python's objects, are not counted.
+            None for no limit. Keys, and about 420 bytes that each entry takes, are not counted: set
+            `max_entries` too where values are small.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
