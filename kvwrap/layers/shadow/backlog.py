@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import is_running, wait_for
 from kvwrap.core.primitives import QualifiedKey
+from kvwrap.core.turns import in_slices
 
 _log = logging.getLogger("kvwrap.shadow")
 
@@ -70,7 +71,12 @@ class Backlog:
             except Exception as error:
                 self.record_failure(error)
             finally:
-                count_down(self.waiting, qualified_keys)
+                await in_slices(self._count_down, qualified_keys)
+
+    def _count_down(self, qualified_key: QualifiedKey) -> None:
+        self.waiting[qualified_key] -= 1
+        if not self.waiting[qualified_key]:
+            del self.waiting[qualified_key]
 
     def record_failure(self, error: Exception) -> None:
         """Count an error, and log the first of its name."""
@@ -102,11 +108,3 @@ class Backlog:
                 worker.cancel()
                 await asyncio.gather(worker, return_exceptions=True)
             self.waiting.clear()
-
-
-def count_down(counter: Counter[QualifiedKey], qualified_keys: Sequence[QualifiedKey]) -> None:
-    """Subtract one for each key, and delete the keys that reach zero."""
-    for qualified_key in qualified_keys:
-        counter[qualified_key] -= 1
-        if not counter[qualified_key]:
-            del counter[qualified_key]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from kvwrap.core.primitives import Collection, QualifiedKey
-from kvwrap.layers.shadow.backlog import count_down
+from kvwrap.core.turns import slices, turn
 
 UNCHANGED: Final = object()
 """In place of an entry: the call did not change the key."""
@@ -22,6 +21,7 @@ class Change:
         qualified_keys: The keys with their collection.
         outcomes: By key: the entry after the call, `None` if it was removed, or `UNCHANGED`.
             A key is missing while its outcome is uncertain.
+        begun: Number of keys with which the call has begun.
     """
 
     def __init__(self, collection: Collection, keys: Sequence[str]) -> None:
@@ -29,6 +29,8 @@ class Change:
         self.keys = list(dict.fromkeys(keys))
         self.qualified_keys = [(collection, key) for key in self.keys]
         self.outcomes: dict[str, object] = {}
+        self.begun = 0
+        self._overlapped: set[str] = set()
 
     @property
     def changed_nothing(self) -> bool:
@@ -41,16 +43,20 @@ class Change:
 
         Of a key that occurs several times, the last occurrence that changed it counts.
         """
-        if outcome is not UNCHANGED or key not in self.outcomes:
+        if key not in self._overlapped and (outcome is not UNCHANGED or key not in self.outcomes):
             self.outcomes[key] = outcome
+
+    def overlap(self, key: str) -> None:
+        """Make the outcome for a key uncertain, because another call changes it too."""
+        self._overlapped.add(key)
+        self.outcomes.pop(key, None)
 
 
 class Changes:
     """The changes in progress."""
 
     def __init__(self) -> None:
-        self._in_progress: Counter[QualifiedKey] = Counter()
-        self._overlapping: set[QualifiedKey] = set()
+        self._in_progress: dict[QualifiedKey, tuple[Change, ...]] = {}
 
     def __contains__(self, qualified_key: QualifiedKey) -> bool:
         return qualified_key in self._in_progress
@@ -58,21 +64,38 @@ class Changes:
     def __len__(self) -> int:
         return len(self._in_progress)
 
-    def begin(self, collection: Collection, keys: Sequence[str]) -> Change:
-        """Begin a change of these keys. The caller must pass it to `end`, also after an error."""
-        change = Change(collection, keys)
-        for qualified_key in change.qualified_keys:
-            self._in_progress[qualified_key] += 1
-            if self._in_progress[qualified_key] > 1:
-                self._overlapping.add(qualified_key)
-        return change
+    async def begin(self, change: Change) -> None:
+        """Begin a change. The caller must pass it to `end`, also after an error of this call."""
+        alone = (change,)
+        for part in slices(len(change.keys)):
+            if part.start:
+                await turn()
+            for qualified_key in change.qualified_keys[part]:
+                others = self._in_progress.get(qualified_key)
+                if others is None:
+                    self._in_progress[qualified_key] = alone
+                    continue
+                self._in_progress[qualified_key] = (*others, change)
+                for each in (*others, change):
+                    each.overlap(qualified_key[1])
+            change.begun = min(part.stop, len(change.keys))
 
-    def end(self, change: Change) -> None:
-        """End a change; delete its outcomes for keys that other calls changed meanwhile."""
-        for qualified_key in change.qualified_keys:
-            if qualified_key in self._overlapping:
-                change.outcomes.pop(qualified_key[1], None)
-        count_down(self._in_progress, change.qualified_keys)
-        self._overlapping.difference_update(
-            [key for key in change.qualified_keys if key not in self._in_progress]
-        )
+    async def end(self, change: Change) -> None:
+        """End a change. If this is cancelled, it has ended too."""
+        ended = 0
+        try:
+            for part in slices(change.begun):
+                if part.start:
+                    await turn()
+                self._end(change, change.qualified_keys[part])
+                ended = part.stop
+        finally:
+            self._end(change, change.qualified_keys[ended : change.begun])
+
+    def _end(self, change: Change, qualified_keys: Sequence[QualifiedKey]) -> None:
+        for qualified_key in qualified_keys:
+            others = tuple(e for e in self._in_progress[qualified_key] if e is not change)
+            if others:
+                self._in_progress[qualified_key] = others
+            else:
+                del self._in_progress[qualified_key]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar
 
 import msgspec
@@ -26,6 +26,7 @@ from kvwrap.layers.base import (
     checked_seconds,
     checked_share,
     checked_source,
+    in_slices,
 )
 from kvwrap.layers.shadow.backlog import Backlog
 from kvwrap.layers.shadow.changes import UNCHANGED, Change, Changes
@@ -181,10 +182,13 @@ class Shadow(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        with self._track(collection, keys) as change:
+        async with self._track(collection, keys) as change:
             written = await self.inner.write(collection, keys, entries, expected)
-            for key, entry, succeeded in zip(keys, entries, written, strict=True):
-                change.record(key, entry if succeeded else UNCHANGED)
+            outcomes = [
+                entry if succeeded else UNCHANGED
+                for entry, succeeded in zip(entries, written, strict=True)
+            ]
+            await in_slices(change.record, keys, outcomes)
         return written
 
     async def remove(
@@ -193,17 +197,19 @@ class Shadow(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        with self._track(collection, keys) as change:
+        async with self._track(collection, keys) as change:
             removed = await self.inner.remove(collection, keys, expected)
-            for key, succeeded in zip(keys, removed, strict=True):
-                change.record(key, None if succeeded or expected is None else UNCHANGED)
+            outcomes = [
+                None if succeeded or expected is None else UNCHANGED for succeeded in removed
+            ]
+            await in_slices(change.record, keys, outcomes)
         return removed
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         # Only the inner store knows the entries afterwards.
-        with self._track(collection, keys):
+        async with self._track(collection, keys):
             return await self.inner.touch(collection, keys, expires)
 
     async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
@@ -223,25 +229,36 @@ class Shadow(Layer):
 
     # -- the queue ---------------------------------------------------------------------
 
-    @contextmanager
-    def _track(self, collection: Collection, keys: Sequence[str]) -> Iterator[Change]:
+    @asynccontextmanager
+    async def _track(self, collection: Collection, keys: Sequence[str]) -> AsyncIterator[Change]:
         """Queue the mirroring of these keys when the block ends, also with an error."""
-        change = self._changes.begin(collection, keys)
+        change = Change(collection, keys)
         try:
+            await self._changes.begin(change)
             yield change
         finally:
-            self._changes.end(change)
+            # Queued first: what begins when this change has ended is queued after it.
             if not change.changed_nothing:
                 self._backlog.add(lambda: self._mirror_change(change), change.qualified_keys)
+            await self._changes.end(change)
 
     async def _mirror_change(self, change: Change) -> None:
-        outcomes = dict(change.outcomes)
-        uncertain = [key for key in change.keys if key not in outcomes]
+        written: dict[str, Entry] = {}
+        removed: list[str] = []
+        uncertain: list[str] = []
+
+        def sort(key: str, outcome: object) -> None:
+            if isinstance(outcome, Entry):
+                written[key] = outcome
+            elif outcome is None:
+                removed.append(key)
+            elif outcome is not UNCHANGED:
+                uncertain.append(key)
+
+        await in_slices(lambda key: sort(key, change.outcomes.get(key, ...)), change.keys)
         if uncertain:
-            entries = await self.inner.read(change.collection, uncertain)
-            outcomes.update(zip(uncertain, entries, strict=True))
-        written = {key: entry for key, entry in outcomes.items() if isinstance(entry, Entry)}
-        removed = [key for key, entry in outcomes.items() if entry is None]
+            names = uncertain.copy()
+            await in_slices(sort, names, await self.inner.read(change.collection, names))
         if written:
             await self._shadow.write(change.collection, list(written), list(written.values()), None)
         if removed:
@@ -264,10 +281,13 @@ class Shadow(Layer):
         self._compared += len(keys)
         # An entry that expired while the call waited is rightly gone from the shadow.
         now = self.clock.time()
+        kinds = await in_slices(
+            lambda entry, shadow: difference_kind(entry, shadow, now), entries, shadowed
+        )
         suspects = [
             key
-            for key, entry, shadow in zip(keys, entries, shadowed, strict=True)
-            if difference_kind(entry, shadow, now) and not self._is_changing(collection, key)
+            for key, kind in zip(keys, kinds, strict=True)
+            if kind and not self._is_changing(collection, key)
         ]
         if not suspects:
             return
