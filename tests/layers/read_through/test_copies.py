@@ -95,6 +95,20 @@ async def test_a_copys_ttl_counts_from_when_the_far_store_was_asked(
     assert await store.get("a") == 2
 
 
+async def test_no_copy_is_kept_of_an_answer_that_took_longer_than_the_ttl(
+    far: Far, clock: ManualClock
+) -> None:
+    store = over(far, ttl=30)
+    await far.put("a", 1)
+    far.hold = asyncio.Event()
+    reading = asyncio.create_task(store.get("a"))
+    await clock.settle()
+    clock.advance(30)
+    far.hold.set()
+    assert await reading == 1
+    assert counts(store).fills == 0
+
+
 async def test_a_copy_expires_with_the_entry(far: Far, clock: ManualClock) -> None:
     store = over(far, ttl=30, stale_if_error=1000)
     await store.put("a", 1, ttl=10)
