@@ -32,10 +32,11 @@ class ComputationCounts(msgspec.Struct):
         failed: Calls of factories that raised an exception.
         stored: Results that were put into the store.
         not_kept: Results that `keep` refused.
-        overtaken: Results that were not stored because their key was changed meanwhile.
-        stale_served: Answers with a value that was over, because the factory failed or was slow.
+        overtaken: Results that were not stored because their key was changed meanwhile, through
+            this store object or by another process.
+        stale_served: Answers with a value that had expired, because the factory failed or was slow.
         invalid: Stored values that could not be read, and were computed again.
-        store_failures: Failures and refusals of the store that cost the caching of a result.
+        store_failures: Failures and refusals of the store, after which a result was not cached.
     """
 
     computed: int = 0

@@ -151,7 +151,10 @@ def _hint(value: Any, also: type | None) -> str:
             "convert it with bytes()" if also is bytes else "add .serialize('msgpack') to the stack"
         )
     if isinstance(value, datetime.date | datetime.time):
-        return "store its isoformat(), or put instances of a model through store.typed(Model)"
+        return (
+            "store its isoformat(), or put instances of a model through store.typed(Model) or "
+            "cached(model=Model)"
+        )
     if isinstance(value, datetime.timedelta):
         return "store its total_seconds()"
     if isinstance(value, uuid.UUID | decimal.Decimal | pathlib.PurePath):
@@ -163,7 +166,7 @@ def _hint(value: Any, also: type | None) -> str:
         or isinstance(value, msgspec.Struct)
         or hasattr(kind, "__pydantic_validator__")
     ):
-        return f"put it through store.typed({kind.__name__})"
+        return f"put it through store.typed({kind.__name__}), or cached(model={kind.__name__})"
     return "convert it to str, int, float, bool, None, list or dict, or choose another serializer"
 
 

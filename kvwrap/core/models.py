@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KINDS_OF_MODELS = (
-    "a pydantic model, a dataclass, a msgspec struct, a TypedDict, or a type made of one of these, "
-    "such as list[User]"
+    "a pydantic model, a dataclass, a msgspec struct, a TypedDict, a type that JSON can represent "
+    "such as datetime or set[int], or a type made of one of these, such as list[User]"
 )
 """The types that are models, for messages."""
 

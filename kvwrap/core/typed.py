@@ -28,9 +28,10 @@ class TypedVersioned(NamedTuple, Generic[T]):
 class TypedStore(Generic[T]):
     """A view of a store whose values are of one model; created by `store.typed(Model)`.
 
-    It has the methods of the store. Every instance put is converted to JSON, and checked to
-    load again before anything is written. `InvalidValue` names the field for which it would
-    not, or in which a stored value is not of the model. No message quotes a value.
+    It has the store's methods for values and keys; for others use `store`. Every instance put
+    is converted to JSON, and checked to load again before anything is written. `InvalidValue`
+    names the field for which it would not, or in which a stored value is not of the model. No
+    message quotes a value.
 
     Attributes:
         store: The store of this view.
