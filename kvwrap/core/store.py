@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from inspect import isfunction
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
-from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.cached import CachedFunction, Caching, cached, without_parentheses
 from kvwrap.core.clock import Clock
@@ -282,7 +281,7 @@ class Store(ComputedMethods, Hints):
         return None
 
 
-for _base in (ComputedMethods, AtomicMethods, BasicMethods):
+for _base in Store.__mro__[: Store.__mro__.index(BasicMethods) + 1]:
     for _name, _method in vars(_base).items():
         # Python's messages about arguments begin with it, and users know only `Store`.
         if not _name.startswith("_") and isfunction(_method):

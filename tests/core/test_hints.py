@@ -201,6 +201,12 @@ def test_an_argument_by_position_is_refused_in_the_name_of_the_store(store: Any)
             method("orders")
 
 
+@pytest.mark.parametrize("name", ["get", "put_many", "increment", "get_or_put", "keys", "typed"])
+def test_every_method_has_the_name_of_the_store(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Store\.{name}\(\) "):
+        getattr(MemoryStore(), name)(1, 2, 3, 4, 5)
+
+
 async def test_a_missing_key() -> None:
     with pytest.raises(KeyNotFound, match=r"the key has no value \(store MemoryStore, key 'nope'"):
         await MemoryStore().require("nope")
