@@ -1,4 +1,15 @@
-"""kvwrap: key-value stores composed out of layers."""
+"""kvwrap: key-value stores composed out of layers.
+
+    store = stack().encrypt(Keyring.from_env("SESSION_KEYS")).over(MemoryStore())
+    await store.put("ada", {"visits": 1}, ttl=60)
+    await store.get("ada")  # {"visits": 1}, or None
+
+    @store.cached(ttl=60)
+    async def rate(currency: str) -> float: ...
+
+In code that is not async, `with kvwrap.sync(store) as view` has the same methods. The annotations
+of such objects are `Store`, `SyncStore`, `TypedStore[Model]` and `CachedFunction`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +21,13 @@ from kvwrap.config.dump import to_config
 from kvwrap.config.load import from_config, stack_from_config
 from kvwrap.config.reader import store_from_url
 from kvwrap.core.atomic import Versioned
+from kvwrap.core.cached import CachedFunction, SyncCachedFunction
 from kvwrap.core.capability import Capability
+from kvwrap.core.computations import ComputationCounts
 from kvwrap.core.layer import Layer
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store
+from kvwrap.core.typed import TypedStore
 from kvwrap.errors import (
     AccessDenied,
     CircuitOpen,
@@ -46,12 +60,15 @@ from kvwrap.stores.null import NullStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.views.mapping import mapping
-from kvwrap.views.sync import sync
+from kvwrap.views.sync import SyncStore, sync
+from kvwrap.views.sync_typed import SyncTypedStore
 
 __all__ = [
     "AccessDenied",
+    "CachedFunction",
     "Capability",
     "CircuitOpen",
+    "ComputationCounts",
     "ConfigurationError",
     "CorruptEntry",
     "Deadlock",
@@ -81,6 +98,10 @@ __all__ = [
     "StoreFull",
     "StoreTimeout",
     "StoreUnavailable",
+    "SyncCachedFunction",
+    "SyncStore",
+    "SyncTypedStore",
+    "TypedStore",
     "UnsupportedOperation",
     "ValueTooLarge",
     "Versioned",

@@ -27,18 +27,19 @@ from kvwrap import (
     Stack,
     Statistics,
     Store,
+    SyncStore,
     TTLClamp,
+    TypedStore,
     Versioned,
     from_config,
     stack,
     store_from_url,
     to_config,
 )
-from kvwrap.core.typed import TypedStore, TypedVersioned
+from kvwrap.core.typed import TypedVersioned
 from kvwrap.integrations import opentelemetry, prometheus
 from kvwrap.layers.statistics.counts import Snapshot
 from kvwrap.views.mapping import StoreMapping
-from kvwrap.views.sync import SyncStore
 
 assert_type(kvwrap.__version__, str)
 kvwrap.no_such_name  # type: ignore[attr-defined]
