@@ -231,6 +231,8 @@ class BasicMethods(Unimplemented):
         if self._computing:
             await self._computing.overtake(collection, (key,))
         await self.write(collection, (key,), (entry,))
+        if self._computing:  # since then: what was put is not replaced after this has returned
+            await self._computing.overtake(collection, (key,))
 
     async def put_many(
         self,
@@ -264,6 +266,8 @@ class BasicMethods(Unimplemented):
             if self._computing:
                 await self._computing.overtake(collection, keys)
             await self.write(collection, keys, entries)
+            if self._computing:
+                await self._computing.overtake(collection, keys)
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
         """Delete the entry. Returns True if it existed."""

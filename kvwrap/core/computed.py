@@ -20,7 +20,13 @@ from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.stale import with_stale_part
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import RESERVED, RESERVED_END, checked_collection, checked_key
-from kvwrap.errors import ConfigurationError, InvalidValue, KvwrapError, ValueTooLarge
+from kvwrap.errors import (
+    ConfigurationError,
+    InvalidValue,
+    KvwrapError,
+    StoreUnavailable,
+    ValueTooLarge,
+)
 
 TTLOf = TTL | Callable[[Any], TTL | None]
 """A ttl, or a function that returns the ttl of a value."""
@@ -381,13 +387,17 @@ class ComputedMethods(AtomicMethods):
     async def _write_result(
         self, collection: Collection, key: str, entry: Entry, expected: Expected
     ) -> bool:
-        if expected is None or self._condition_costs or not self._compares:
+        if expected is None or not self._compares:
             return (await self.write(collection, (key,), (entry,)))[0]
         try:
             return (await self.write(collection, (key,), (entry,), (expected,)))[0]
         except (ValueTooLarge, InvalidValue):
-            # A layer that drops such values instead must raise if there is a condition.
-            return (await self.write(collection, (key,), (entry,)))[0]
+            pass  # A layer that drops such values instead must raise if there is a condition.
+        except StoreUnavailable:
+            # A journal takes a write while the backend is down, and replicas a part of them.
+            if not self._condition_costs:
+                raise
+        return (await self.write(collection, (key,), (entry,)))[0]
 
     def _note_failure(self, operation: str, error: KvwrapError) -> None:
         self._computing.counts.store_failures += 1

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from kvwrap import Capability, CorruptEntry, MemoryStore, SQLiteStore, stack
+from kvwrap import (
+    Capability,
+    CorruptEntry,
+    MemoryStore,
+    SQLiteStore,
+    StoreUnavailable,
+    adapt,
+    stack,
+)
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
 from tests.layers.interleaving import GatedStore, World, every_order, settle, some_orders
@@ -355,3 +363,47 @@ async def test_what_cannot_be_read_is_replaced_without_a_condition():
     assert await store.get_or_put("k", lambda: 1, on_invalid="compute") == 1
     assert await store.get("k") == 1
     assert store.computations.invalid == 1
+
+
+@pytest.mark.parametrize("kind", ["write_behind", "replicate", "journal", "mapping"])
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_put_that_returns_while_a_value_is_computed_wins_though_it_began_before(
+    kind: str, turns: int, tmp_path: Any
+) -> None:
+    stacks = {
+        "write_behind": lambda: stack().write_behind(tmp_path / "j").over(MemoryStore()),
+        "replicate": lambda: stack().replicate([MemoryStore] * 2).over(MemoryStore()),
+        "journal": lambda: (
+            stack()
+            .fallback(MemoryStore(), writes="journal", journal=tmp_path / "j")
+            .over(SQLiteStore(tmp_path / "db"))
+        ),
+        "mapping": lambda: stack().timeout(30).over(adapt({})),
+    }
+    async with stacks[kind]() as store:
+        put = asyncio.create_task(store.put("k", "put"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+        async def factory() -> str:
+            await put
+            await settle()
+            return "computed"
+
+        await store.get_or_put("k", factory)
+        await put
+        assert await store.get("k") == "put"
+
+
+async def test_a_result_is_stored_without_a_condition_while_only_a_journal_takes_it(
+    tmp_path: Any,
+) -> None:
+    class Down(MemoryStore):
+        async def write(self, collection, keys, entries, expected=None):
+            raise StoreUnavailable("down")
+
+        remove = write
+
+    async with stack().write_behind(tmp_path / "j").over(Down()) as store:
+        assert await store.get_or_put("k", lambda: 1) == 1
+        assert await store.get("k") == 1
