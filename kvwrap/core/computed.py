@@ -12,21 +12,15 @@ from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.computations import Computation, ComputationCounts
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
-from kvwrap.core.outcomes import INVALID, Failed, Missing, Product
+from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_result
 from kvwrap.core.part import Part
 from kvwrap.core.peeking import peeking
-from kvwrap.core.primitives import Collection, Expected
+from kvwrap.core.primitives import Collection
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.stale import with_stale_part
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import RESERVED, RESERVED_END, checked_collection, checked_key
-from kvwrap.errors import (
-    ConfigurationError,
-    InvalidValue,
-    KvwrapError,
-    StoreUnavailable,
-    ValueTooLarge,
-)
+from kvwrap.errors import ConfigurationError, KvwrapError
 
 TTLOf = TTL | Callable[[Any], TTL | None]
 """A ttl, or a function that returns the ttl of a value."""
@@ -365,11 +359,11 @@ class ComputedMethods(AtomicMethods):
         elif computation.is_overtaken:
             counts.overtaken += 1
         else:
-            collection, key = name
             computation.begin_write()
             try:
-                is_stored = await self._write_result(
-                    collection, key, product.entry, missing.expected
+                expected = missing.expected if self._compares else None
+                is_stored = await write_result(
+                    self, name, product.entry, expected, needs_condition=not self._condition_costs
                 )
             except KvwrapError as error:
                 if not options.computes_on_error:
@@ -383,21 +377,6 @@ class ComputedMethods(AtomicMethods):
             else:  # by another process
                 counts.overtaken += 1
                 computation.is_overtaken = True
-
-    async def _write_result(
-        self, collection: Collection, key: str, entry: Entry, expected: Expected
-    ) -> bool:
-        if expected is None or not self._compares:
-            return (await self.write(collection, (key,), (entry,)))[0]
-        try:
-            return (await self.write(collection, (key,), (entry,), (expected,)))[0]
-        except (ValueTooLarge, InvalidValue):
-            pass  # A layer that drops such values instead must raise if there is a condition.
-        except StoreUnavailable:
-            # A journal takes a write while the backend is down, and replicas a part of them.
-            if not self._condition_costs:
-                raise
-        return (await self.write(collection, (key,), (entry,)))[0]
 
     def _note_failure(self, operation: str, error: KvwrapError) -> None:
         self._computing.counts.store_failures += 1

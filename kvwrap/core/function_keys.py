@@ -106,6 +106,13 @@ class _Surroundings:
             texts.append(f"{name}={text}")
         return f"[{', '.join(texts)}]" if texts else ""
 
+    def _defaults_of(self, function: types.FunctionType, subject: str) -> str:
+        """Return the defaults of a function in the closure; calls of it may rest on them."""
+        texts = [text_of(value, subject) for value in function.__defaults__ or ()]
+        for name, value in (function.__kwdefaults__ or {}).items():
+            texts.append(f"{name}={text_of(value, subject)}")
+        return f"({', '.join(texts)})" if texts else ""
+
     def _constant(self, value: Any, subject: str, seen: tuple[Any, ...]) -> str:
         """Return a text of a function, of a module, or of what never changes."""
         value = getattr(value, "cached_function", value)
@@ -114,7 +121,9 @@ class _Surroundings:
             return f"{inner}({text_of(value.args, subject)}, {text_of(value.keywords, subject)})"
         if isinstance(value, types.FunctionType):
             is_known = any(value is each for each in seen)
-            return _name_of(value) + ("" if is_known else self._of(value, seen))
+            if is_known:
+                return _name_of(value)
+            return _name_of(value) + self._defaults_of(value, subject) + self._of(value, seen)
         if isinstance(value, types.ModuleType):
             return value.__name__
         if isinstance(value, list | set | dict | bytearray):
@@ -173,6 +182,9 @@ def _assigned_by(function: Any) -> set[str]:
     return {each.argval for each in instructions if each.opname in ("STORE_DEREF", "DELETE_DEREF")}
 
 
+_LONG_INTEGER = 1_000
+"""Bits of an integer from which its text is hexadecimal; Python limits decimal digits."""
+
 _EXACT = (type(None), bool, int, float, str, bytes)
 _BY_STR = (uuid.UUID, decimal.Decimal, pathlib.PurePath)
 _BY_ISO = (datetime.date, datetime.time)  # a datetime is a date
@@ -186,6 +198,8 @@ def text_of(value: Any, subject: str) -> str:
         subject: The beginning of the message for a value that cannot be part of a key.
     """
     kind = type(value)
+    if kind is int and value.bit_length() > _LONG_INTEGER:
+        return hex(value)
     if kind in _EXACT:
         return ascii(value)
     if kind in (list, tuple):
@@ -199,6 +213,13 @@ def text_of(value: Any, subject: str) -> str:
         if not isinstance(value, OrderedDict):  # whose order counts when two are compared
             pairs.sort()
         return f"{'dict' if kind is dict else class_name}{{{', '.join(pairs)}}}"
+    is_data = isinstance(value, enum.Enum) or dataclasses.is_dataclass(kind)
+    if is_data and "<locals>" in kind.__qualname__:
+        raise InvalidKey(
+            f"{subject} {_with_article(kind)}, whose class is defined in a function and may be "
+            f"another one under the same name in its next call: define the class in a module, "
+            f"or {_WAY_OUT}"
+        )
     if isinstance(value, enum.Flag):
         return f"{class_name}({value.value})"  # not every combination has a name
     if isinstance(value, enum.Enum):
@@ -206,7 +227,10 @@ def text_of(value: Any, subject: str) -> str:
     if isinstance(value, _BY_STR):
         return f"{class_name}({str(value)!a})"
     if isinstance(value, _BY_ISO):
-        return f"{class_name}({value.isoformat()!a}{getattr(value, 'fold', 0) or ''})"
+        # Zones with an equal offset at one time differ at others.
+        zone = getattr(value, "tzinfo", None)
+        where = "" if zone is None else f" {zone}"
+        return f"{class_name}({value.isoformat() + where!a}{getattr(value, 'fold', 0) or ''})"
     if isinstance(value, datetime.timedelta):
         return f"{class_name}({value.days}, {value.seconds}, {value.microseconds})"
     if isinstance(value, type):

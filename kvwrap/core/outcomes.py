@@ -1,12 +1,19 @@
-"""How a value is found missing, and what becomes of computing it."""
+"""How a value is found missing, what becomes of computing it, and the write of a result."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, Expected
-from kvwrap.errors import CorruptEntry, DecryptionError, InvalidValue, KvwrapError
+from kvwrap.core.primitives import ABSENT, Expected, Primitives, QualifiedKey
+from kvwrap.errors import (
+    CorruptEntry,
+    DecryptionError,
+    InvalidValue,
+    KvwrapError,
+    StoreUnavailable,
+    ValueTooLarge,
+)
 
 INVALID = (CorruptEntry, DecryptionError, InvalidValue)
 """What a stored value raises that cannot be read, or is not of the model."""
@@ -51,3 +58,33 @@ class Failed(NamedTuple):
 
     error: Exception
     stale: Entry | None = None
+
+
+async def write_result(
+    part: Primitives,
+    name: QualifiedKey,
+    entry: Entry,
+    expected: Expected,
+    *,
+    needs_condition: bool,
+) -> bool:
+    """Write a result. Returns False if something else was put meanwhile.
+
+    Args:
+        part: Where to write it.
+        name: The collection and key.
+        entry: The result.
+        expected: What was there before; `None` for no condition.
+        needs_condition: False to write without the condition if the backend is unavailable: a
+            journal takes such a write, and replicas a part of them.
+    """
+    collection, key = name
+    if expected is not None:
+        try:
+            return (await part.write(collection, (key,), (entry,), (expected,)))[0]
+        except (ValueTooLarge, InvalidValue):
+            pass  # A layer that drops such values instead must raise if there is a condition.
+        except StoreUnavailable:
+            if needs_condition:
+                raise
+    return (await part.write(collection, (key,), (entry,)))[0]

@@ -9,6 +9,7 @@ import inspect
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -378,3 +379,44 @@ async def test_a_factory_that_is_no_function(store):
     ):
         with pytest.raises(ConfigurationError, match=f"`factory` must be a function; {way_out}"):
             await store.get_or_put("k", given)
+
+
+async def test_defaults_of_functions_in_closures_are_part_of_the_key(store):
+    def adding(amount):
+        def add(x, amount=amount):
+            return x + amount
+
+        @store.cached()
+        async def call(x):
+            return add(x)
+
+        return call
+
+    assert await adding(1)(10) == 11
+    assert await adding(5)(10) == 15
+
+
+async def test_times_of_different_zones_and_long_integers(store):
+    @store.cached()
+    async def call(value):
+        return str(value)
+
+    zones = [UTC, timezone(timedelta(), "London"), None]
+    times = [datetime(2020, 1, 1, tzinfo=zone) for zone in zones]
+    assert len({call.key(time) for time in times}) == 3
+    assert call.key(10**6_000) != call.key(10**6_000 + 1)
+
+
+def test_instances_of_local_classes_are_refused(store):
+    @store.cached()
+    async def call(value):
+        return value
+
+    @dataclass
+    class Local:
+        x: int
+
+    with pytest.raises(InvalidKey, match="defined in a function"):
+        call.key(Local(1))
+    with pytest.raises(InvalidKey, match="defined in a function"):
+        call.key(enum.Enum("Color", "RED", qualname="f.<locals>.Color").RED)
