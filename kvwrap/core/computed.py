@@ -14,7 +14,7 @@ from kvwrap.core.entry import Entry, live
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
 from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_result
 from kvwrap.core.part import Part
-from kvwrap.core.peeking import peeking
+from kvwrap.core.peeking import begin_peeking, end_peeking, peeking
 from kvwrap.core.primitives import Collection
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.stale import with_stale_part
@@ -128,8 +128,6 @@ class ComputedMethods(AtomicMethods):
                 "`stale_ttl` needs `ttl`: a result without expiry never becomes stale",
                 store=self.name,
             )
-        if self._keeps_stale:
-            return
         if "raw" in self.base.traits:
             raise ConfigurationError(
                 "`stale_ttl` needs a store whose entries have kvwrap's header, which says how long "
@@ -152,8 +150,11 @@ class ComputedMethods(AtomicMethods):
         ended = self._computing.ended
         entry = None
         try:
-            with peeking():
+            token = begin_peeking(True)  # inline, since every hit pays for it
+            try:
                 entry = (await self.read(collection, (key,)))[0]
+            finally:
+                end_peeking(token)
             if entry is not None and (entry.codec == self._tag or not self._is_stale(entry)):
                 value = self._to_value(entry, collection, key)
                 return value if options.load is None else options.load(value, key, collection)
@@ -239,8 +240,6 @@ class ComputedMethods(AtomicMethods):
         if outcome.entry is None:
             return outcome.value
         return self._load(outcome.entry, collection, key, options)
-
-    # -- computing ---------------------------------------------------------------------
 
     def _product(
         self, value: Any, collection: Collection, key: str, options: ComputeOptions

@@ -6,6 +6,9 @@ from contextvars import ContextVar, Token
 
 _is_peeking: ContextVar[bool] = ContextVar("kvwrap_is_peeking", default=False)
 
+begin_peeking, end_peeking = _is_peeking.set, _is_peeking.reset
+"""What `peeking` does at its two ends, for a read that must cost little."""
+
 
 class peeking:  # noqa: N801 (used like a function)
     """Make the reads of this block (`with`) ones that use no entry, in all layers inside."""
