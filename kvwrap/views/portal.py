@@ -256,7 +256,11 @@ class _Call(Generic[T]):
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._task = loop.create_task(_contain(self._coroutine))
-        self._task.add_done_callback(self._caller.messages.put)
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        self._coroutine.close()  # not begun by a task that is cancelled before its first step
+        self._caller.messages.put(task)
 
     def wait(self) -> asyncio.Task[T]:
         """Wait on the caller's thread. Returns the finished task."""

@@ -392,3 +392,28 @@ def test_an_iterator_that_is_closed_early_closes_the_stores() -> None:
         scan.close()
         assert ended.wait(30)
     gc.collect()
+
+
+def test_calls_beside_a_close_leave_no_coroutine_unawaited() -> None:
+    code = """
+        import threading
+        from contextlib import suppress
+        for _ in range(30):
+            store = kvwrap.sync(kvwrap.MemoryStore())
+            store.get("a")
+            together = threading.Barrier(13)
+            def call():
+                together.wait()
+                for _ in range(20):
+                    with suppress(kvwrap.StoreUnavailable):
+                        store.get("a")
+            threads = [threading.Thread(target=call) for _ in range(12)]
+            for thread in threads:
+                thread.start()
+            together.wait()
+            store.close()
+            for thread in threads:
+                thread.join()
+        print("ended")
+    """
+    assert run(f"if True:{code}") == "ended"
