@@ -103,8 +103,10 @@ class Backlog:
         finally:
             self.dropped += len(self._queue)
             self._queue.clear()
-            worker, self._worker = self._worker, None
+            worker = self._worker
+            # One of a stopped loop stays referenced: that loop cancels it if it is closed.
             if worker is not None and is_running(worker):
+                self._worker = None
                 worker.cancel()
                 await asyncio.gather(worker, return_exceptions=True)
             self.waiting.clear()
