@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from types import TracebackType
-from typing import Self
+
+from tests.stores.redis.loopback import LoopbackServer
 
 
-class Proxy:
+class Proxy(LoopbackServer):
     """Forwards connections to a port of this machine.
 
     Args:
@@ -21,10 +21,9 @@ class Proxy:
     """
 
     def __init__(self, target: int, *, bytes_per_second: float | None = None) -> None:
+        super().__init__()
         self.target = target
         self.bytes_per_second = bytes_per_second
-        self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._gates: list[asyncio.Event] = []
 
     def hold(self) -> None:
@@ -37,33 +36,7 @@ class Proxy:
         for gate in self._gates:
             gate.set()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def url(self) -> str:
-        """The URL of a Redis server behind the proxy."""
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._forward(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             answers, requests = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from tests.stores.redis.loopback import LoopbackServer
 
 _ADMINISTRATION: Final = {b"HELLO", b"AUTH", b"SELECT", b"PING"}
 
 
-class ScriptedServer:
+class ScriptedServer(LoopbackServer):
     """Stores nothing: answers reads with nothing and writes with success, or with an error.
 
     Attributes:
@@ -23,46 +24,19 @@ class ScriptedServer:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.error = ""
         self.failures = 0
         self.connections = 0
         self.killed = 0
         self.script: Callable[[], bytes] = lambda: b":1\r\n"
-        self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def fail(self, error: str, times: int = 1_000) -> None:
         """Answer the next commands about data with an error."""
         self.error, self.failures = error, times
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def url(self) -> str:
-        """The URL of the server."""
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
                 command = []
