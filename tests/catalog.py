@@ -10,8 +10,9 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
@@ -30,8 +31,18 @@ from kvwrap.core.clock import Clock
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.redis import RedisStore
+from kvwrap.testing.servers import LocalServer, RedisServer
 
-__all__ = ["ALIASES", "EMBEDDED", "LAYERS", "STACKS", "STORES", "Case", "Resources"]
+__all__ = [
+    "ALIASES",
+    "EMBEDDED",
+    "LAYERS",
+    "STACKS",
+    "STORES",
+    "UNDER_EVERY_LAYER",
+    "Case",
+    "Resources",
+]
 
 
 @dataclass(frozen=True)
@@ -168,7 +179,10 @@ class Resources:
 
     clock: Clock
     folder: Path
-    redis_url: Callable[[], str]
+    url: Callable[[type[LocalServer]], str]
+    """Starts the server of a class, unless it runs already. Returns its URL."""
+    name: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:16]}")
+    """A name for a namespace, table or folder that no other test uses."""
 
 
 def _key_value(clock: Clock) -> Store:
@@ -176,14 +190,19 @@ def _key_value(clock: Clock) -> Store:
     return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
 
 
-# One line per store. Those in `EMBEDDED` need no server.
+# One line per store, by the scheme of its URL or the adapted object. Those in `EMBEDDED` need no
+# server. The contracts of layers run over those in `UNDER_EVERY_LAYER`, since a layer meets the
+# others only through the primitives that the store contract covers.
 STORES: dict[str, Callable[[Resources], Store]] = {
     "memory": lambda resources: MemoryStore(clock=resources.clock),
     "sqlite": lambda resources: SQLiteStore(resources.folder / "entries.db", clock=resources.clock),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),
-    "redis": lambda resources: RedisStore(resources.redis_url(), clock=resources.clock),
+    "redis": lambda resources: RedisStore(
+        resources.url(RedisServer), namespace=resources.name, clock=resources.clock
+    ),
 }
 # The name of a store's default collection, if another collection could have that name.
 ALIASES = {"py-key-value": "default_collection"}
 EMBEDDED = ("memory", "sqlite", "dict", "py-key-value")
+UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

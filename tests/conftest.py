@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kvwrap import ConfigurationError
 from kvwrap.testing import ManualClock, RedisServer
+from kvwrap.testing.servers.shared import ServerT, SharedServers
 
 # Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
 # uses the same examples every time, so only a change of the code changes its result. `make soak`
 # draws new ones.
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
+REQUIRED = bool(os.environ.get("KVWRAP_REQUIRE_SERVERS"))
 settings.register_profile(
     "kvwrap",
     deadline=None,
@@ -35,17 +38,30 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """Start a server that tests share, each with its own key names; a missing one fails the test.
+class Servers(SharedServers):
+    """The servers of a test process. A test of a missing one is skipped, or fails in CI."""
 
-    Tests that stop or freeze the server start their own one (`RedisServer`).
+    def get(self, kind: type[ServerT]) -> ServerT:
+        try:
+            return super().get(kind)
+        except ConfigurationError as error:
+            if REQUIRED:
+                raise
+            # Of the whole test: the reason names the server and says how to install it.
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Provide the servers that tests share, each with names of its own.
+
+    Tests that stop or freeze a server start their own one.
     """
-    with RedisServer() as server:
-        yield server
+    with Servers() as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")
-def redis_url(redis_server: RedisServer) -> str:
-    """Return the URL of the shared server."""
-    return redis_server.url
+def redis_url(servers: Servers) -> str:
+    """Return the URL of the shared Redis server."""
+    return servers.url(RedisServer)

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kvwrap.testing import ManualClock, RedisServer
+from kvwrap.testing import ManualClock
+from kvwrap.testing.servers import SharedServers
 from tests.catalog import Resources
 
 
 @pytest.fixture
-def resources(clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest) -> Resources:
+def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Resources:
     """Provide what the stores of one test are created with."""
-
-    def redis_url() -> str:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        server.flush()
-        return server.url
-
-    return Resources(clock, tmp_path, redis_url)
+    return Resources(clock, tmp_path, servers.url)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from kvwrap import StackWarning
-from kvwrap.testing.servers import RedisServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -32,11 +31,11 @@ def test_snippet_runs(
     code: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    redis_server: RedisServer,
+    redis_url: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_KEYS", f"2026:{SECRET}")
-    code = code.replace("redis://localhost:6379/0", redis_server.url)
+    code = code.replace("redis://localhost:6379/0", redis_url)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         # A page recommends no stack with findings, unless it says so and silences them.

@@ -10,7 +10,7 @@ import pytest
 
 from kvwrap import Capability, Store
 from kvwrap.core.clock import SystemClock
-from kvwrap.testing import RedisServer
+from kvwrap.testing.servers import SharedServers
 from tests.catalog import LAYERS, STORES, Resources
 
 WRITABLE = [name for name, case in LAYERS.items() if case.writable]
@@ -44,17 +44,15 @@ def run_in_loops(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_a_store(name: str, tmp_path: Path, redis_server: RedisServer) -> None:
-    redis_server.flush()
-    resources = Resources(SystemClock(), tmp_path, lambda: redis_server.url)
+def test_a_store(name: str, tmp_path: Path, servers: SharedServers) -> None:
+    resources = Resources(SystemClock(), tmp_path, servers.url)
     run_in_loops(STORES[name](resources))
 
 
 @pytest.mark.parametrize("name", WRITABLE)
-def test_a_layer(name: str, tmp_path: Path, redis_server: RedisServer) -> None:
-    redis_server.flush()
+def test_a_layer(name: str, tmp_path: Path, servers: SharedServers) -> None:
     clock = SystemClock()
-    resources = Resources(clock, tmp_path, lambda: redis_server.url)
+    resources = Resources(clock, tmp_path, servers.url)
     run_in_loops(LAYERS[name].make(clock).over(STORES["redis"](resources)))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -25,13 +25,13 @@ from kvwrap import (
     InvalidValue,
     KeyNotFound,
     MemoryStore,
-    RedisStore,
     StackWarning,
     Store,
     UnsupportedOperation,
     stack,
 )
 from kvwrap.testing import ManualClock
+from kvwrap.testing.servers import SharedServers
 from tests.catalog import LAYERS, STORES, Resources
 
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
@@ -399,10 +399,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(900 if SOAK else 120)
 @pytest.mark.parametrize("base", BASES)
 def test_a_stack_does_what_a_dictionary_does(
-    base: str, folder: Path, request: pytest.FixtureRequest
+    base: str, folder: Path, servers: SharedServers
 ) -> None:
-    url: Callable[[], str] = lambda: request.getfixturevalue("redis_url")  # noqa: E731
-
     @settings(
         max_examples=BASES[base] * (5 if SOAK else 1),
         suppress_health_check=list(HealthCheck),
@@ -412,10 +410,7 @@ def test_a_stack_does_what_a_dictionary_does(
         clock, number = ManualClock(), next(_numbers)
         own = folder / str(number)
         own.mkdir()
-        if base == "redis":
-            made: Store = RedisStore(url(), clock=clock, namespace=f"model-{number}")
-        else:
-            made = STORES[base](Resources(clock, own, url))
+        made = STORES[base](Resources(clock, own, servers.url))
         asyncio.run(play(names, made, steps, clock))
 
     check()

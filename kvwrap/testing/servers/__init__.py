@@ -3,5 +3,13 @@
 from kvwrap.testing.servers.base import LocalServer
 from kvwrap.testing.servers.programs import UNPACKED, environment_of, find_server
 from kvwrap.testing.servers.redis import RedisServer
+from kvwrap.testing.servers.shared import SharedServers
 
-__all__ = ["UNPACKED", "LocalServer", "RedisServer", "environment_of", "find_server"]
+__all__ = [
+    "UNPACKED",
+    "LocalServer",
+    "RedisServer",
+    "SharedServers",
+    "environment_of",
+    "find_server",
+]

@@ -57,6 +57,11 @@ class LocalServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
+    @classmethod
+    def url_variable(cls) -> str:
+        """Return the environment variable with the URL of a running server of this class."""
+        return f"KVWRAP_{cls.__name__.removesuffix('Server').upper()}_URL"
+
     @property
     def url(self) -> str:
         """The URL of the server."""

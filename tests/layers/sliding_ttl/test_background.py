@@ -123,7 +123,7 @@ async def test_closing_does_not_wait_for_ever(clock: ManualClock) -> None:
 
 
 async def test_without_conditional_writes_it_touches(clock: ManualClock, tmp_path: Path) -> None:
-    base = STORES["py-key-value"](Resources(clock, tmp_path, lambda: ""))
+    base = STORES["py-key-value"](Resources(clock, tmp_path, str))
     async with SlidingTTL(TTL).over(base) as store:
         await store.put("a", 1, ttl=50)
         await store.get("a")

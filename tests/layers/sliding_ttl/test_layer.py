@@ -24,6 +24,7 @@ from kvwrap import (
 )
 from kvwrap.core.entry import Entry
 from kvwrap.testing import ManualClock, Tap
+from kvwrap.testing.servers import SharedServers
 from tests.catalog import EMBEDDED, LAYERS, STORES, Resources
 from tests.layers.sliding_ttl.writes import EVERY, TTL, Writes, left, renewed, sliding
 
@@ -194,9 +195,9 @@ async def test_what_was_changed_meanwhile_stays(change: str, clock: ManualClock)
 
 @pytest.mark.parametrize("kind", [*EMBEDDED, "redis"])
 async def test_an_expired_entry_is_not_revived(
-    kind: str, clock: ManualClock, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, clock: ManualClock, tmp_path: Path, servers: SharedServers
 ) -> None:
-    base = STORES[kind](Resources(clock, tmp_path, lambda: request.getfixturevalue("redis_url")))
+    base = STORES[kind](Resources(clock, tmp_path, servers.url))
     layers = stack().slide_ttl(TTL) + stack(Writes())
     async with layers.over(base) as store:
         await store.put("a", 1, ttl=TTL)
