@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
@@ -64,6 +66,92 @@ def split_url(url: str, *schemes: str) -> SplitResult:
         )
     check_fragment(url)
     return parts
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerURL:
+    """The parts of a URL of one or several servers, without their escapes.
+
+    Attributes:
+        scheme: The scheme.
+        username: The username, or None.
+        password: The password, or None. It is not in the `repr`.
+        addresses: The servers, at least one.
+        path: What follows the slash after the servers.
+        query: What follows the question mark, as it is.
+    """
+
+    scheme: str
+    username: str | None
+    password: str | None = field(repr=False)
+    addresses: tuple[Address, ...]
+    path: str
+    query: str
+
+
+_SERVER_URL: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<server>[^/?]*)(?:/(?P<path>[^?]*))?(?:\?(?P<query>.*))?",
+    re.DOTALL,
+)
+_ADDRESS: Final = re.compile(
+    r"(?:\[(?P<ip>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]@\s]*))(?::(?P<port>\d*))?"
+)
+
+
+def split_server_url(url: str, *schemes: str, port: int) -> ServerURL:
+    """Split a URL such as `scheme://username:password@host:port,host:port/path?options`.
+
+    Args:
+        url: The URL. A host that is left out is `localhost`.
+        schemes: Schemes that the URL may have.
+        port: Port of a server without one.
+
+    Raises:
+        ConfigurationError: It is not a URL of these schemes, or has an invalid host or port.
+    """
+    expected = " or ".join(f"{scheme}://" for scheme in schemes)
+    match = _SERVER_URL.fullmatch(url)
+    # The URL is not quoted, here and below: it may contain a password.
+    if match is None or match["scheme"] not in schemes:
+        raise ConfigurationError(f"the URL of this store must begin with {expected}")
+    check_fragment(url)
+    login, _, servers = match["server"].rpartition("@")
+    path = unquote(match["path"] or "")
+    if "@" in path:
+        raise ConfigurationError(
+            "the URL of this store must have its login before the host, with / in a password "
+            "written as %2F and @ as %40; got one with an @ behind the host"
+        )
+    username, colon, password = login.partition(":")
+    return ServerURL(
+        scheme=match["scheme"],
+        username=unquote(username) if username else None,
+        password=unquote(password) if colon else None,
+        addresses=tuple(_address(text, port) for text in servers.split(",")),
+        path=path,
+        query=match["query"] or "",
+    )
+
+
+def _address(text: str, default_port: int) -> Address:
+    match = _ADDRESS.fullmatch(text)
+    port = int(match["port"] or default_port) if match else -1
+    if match is None or not 0 <= port <= 65_535:
+        raise ConfigurationError(
+            "the URL of this store must name its servers as host:port,host:port, with ports from "
+            "0 to 65535, and an IPv6 address in brackets; got others"
+        )
+    return Address(match["ip"] or unquote(match["host"]) or "localhost", port)
 
 
 def check_fragment(url: str) -> None:

@@ -1,0 +1,92 @@
+"""TLS to a store's server: the options of a URL, and the context for the driver."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Final
+
+from kvwrap.core.validation import checked_flag, checked_name
+from kvwrap.errors import ConfigurationError
+from kvwrap.stores.shared import urls
+
+TLS_OPTIONS: Final = {"tls": urls.FLAG, "ca": urls.TEXT, "cert": urls.TEXT, "key": urls.TEXT}
+"""Options of TLS that the URL of every server store may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """TLS to a server, whose certificate and host name are always checked.
+
+    Args:
+        ca: File with the certificates that the server's is checked against; None for those that
+            the system trusts.
+        cert: File with the certificate that this client presents; None for no certificate.
+        key: File with its private key, without a passphrase; None if `cert` contains it.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context for the driver.
+
+        Raises:
+            ConfigurationError: A file cannot be read or does not contain what it should.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:  # also of ssl
+            raise _unusable("ca", self.ca, "certificates in PEM form", error) from error
+        if self.cert is not None:
+            try:
+                # An empty passphrase: otherwise OpenSSL would ask for one at the terminal.
+                context.load_cert_chain(self.cert, self.key, password="")
+            except OSError as error:
+                raise _unusable(
+                    "cert",
+                    self.cert,
+                    "a certificate in PEM form, with its key there or in `key`",
+                    error,
+                ) from error
+        return context
+
+
+def make_tls(
+    tls: bool | None, ca: str | None = None, cert: str | None = None, key: str | None = None
+) -> Tls | None:
+    """Return the TLS that a store's options ask for, or None for a connection without TLS.
+
+    Args:
+        tls: True for TLS, False for none; None if the option was not given, and the others decide.
+        ca: As for `Tls`.
+        cert: As for `Tls`.
+        key: As for `Tls`.
+
+    Raises:
+        ConfigurationError: The options contradict each other, or a file cannot be used.
+    """
+    files = {name: path for name, path in (("ca", ca), ("cert", cert), ("key", key)) if path}
+    for name, path in files.items():
+        checked_name(path, name)
+    if tls is not None and not checked_flag(tls, "tls"):
+        if files:
+            raise ConfigurationError(
+                f"`tls` must be true where {' and '.join(files)} is given; got false"
+            )
+        return None
+    if tls is None and not files:
+        return None
+    if key and not cert:
+        raise ConfigurationError("`key` must be given together with `cert`, its certificate")
+    made = Tls(ca=ca, cert=cert, key=key)
+    made.context()
+    return made
+
+
+def _unusable(name: str, path: str | None, content: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"`{name}` must be a file with {content}; {path!r} cannot be used "
+        f"({type(error).__name__}: {error.strerror or 'not in that form'})"
+    )
