@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
 from kvwrap.core.validation import refuse_unknown
@@ -113,6 +113,8 @@ class Described:
 
     `None` if no configuration made it.
     """
+    data_arguments: ClassVar[frozenset[str]] = frozenset()
+    """Names of arguments that are the user's data, which `repr` does not show."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if kwargs:
@@ -158,6 +160,7 @@ class Described:
             # What a reference leads to is not shown, not even in part.
             return f"{type(self).__name__}({self.reference})"
         arguments = ", ".join(
-            f"{name}={redacted_repr(name, value)}" for name, value in self.arguments.items()
+            f"{name}={'...' if name in self.data_arguments else redacted_repr(name, value)}"
+            for name, value in self.arguments.items()
         )
         return f"{type(self).__name__}({arguments})"

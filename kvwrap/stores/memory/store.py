@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import merge
 from itertools import islice, repeat
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from kvwrap.core.capability import OPERATIONS
 from kvwrap.core.clock import Clock
@@ -16,13 +16,16 @@ from kvwrap.core.ranges import matching
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.turns import SLICE, slices, turn
-from kvwrap.core.validation import checked_count
+from kvwrap.core.validation import checked_collection, checked_count, checked_key
 from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.stores.memory.quotas import CollectionTables
 from kvwrap.stores.memory.record import entry_size, is_live
 from kvwrap.stores.memory.table import Table
 from kvwrap.stores.shared import urls
 
 T = TypeVar("T")
+
+Seed = Mapping[Collection, Mapping[str, Any]]
 
 
 class MemoryStore(Store):
@@ -38,35 +41,73 @@ class MemoryStore(Store):
         max_bytes: Maximum total size in bytes of the values, as they are after the layers above;
             None for no limit. Keys, and about 420 bytes that each entry takes, are not counted: set
             `max_entries` too where values are small.
+        max_entries_per_collection: Maximum number of entries of each collection, of which none
+            evicts another's; instead of the two limits before.
+        seed: Values that the store has from the start, by collection and key, without expiry; the
+            default collection is `None`. They are put into this store, beneath all layers.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
     Raises:
-        ValueTooLarge: On writing, for an entry that alone is larger than `max_bytes`.
+        ConfigurationError: A limit is not a positive integer, or two exclude each other.
+        InvalidKey: A name in `seed` is not valid.
+        SerializationError: A value in `seed` would not load unchanged.
+        ValueTooLarge: From the methods, for an entry that alone is larger than `max_bytes`, and
+            from the constructor for one of `seed`.
     """
 
     capabilities = OPERATIONS
+    data_arguments = frozenset({"seed"})
 
     def __init__(
         self,
         *,
         max_entries: int | None = None,
         max_bytes: int | None = None,
+        max_entries_per_collection: int | None = None,
+        seed: Seed | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
         super().__init__(clock=clock, serializer=serializer)
-        for name, limit in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+        limits = {
+            "max_entries": max_entries,
+            "max_bytes": max_bytes,
+            "max_entries_per_collection": max_entries_per_collection,
+        }
+        for name, limit in limits.items():
             if limit is not None:
                 checked_count(limit, name)
         self._max_bytes = max_bytes
-        self._table = Table(self.clock, max_entries, max_bytes)
+        self._table: Table | CollectionTables
+        if max_entries_per_collection is None:
+            self._table = Table(self.clock, max_entries, max_bytes)
+        elif max_entries is None and max_bytes is None:
+            self._table = CollectionTables(self.clock, max_entries_per_collection)
+        else:
+            raise ConfigurationError(
+                "`max_entries_per_collection` must be the only limit; got also max_entries or "
+                "max_bytes"
+            )
         self._read = self._table.read
         self._write = self._table.write
+        for collection, values in _checked_seed(seed).items():
+            self._plant(collection, values)
+
+    def _plant(self, collection: Collection, values: Mapping[str, Any]) -> None:
+        collection = checked_collection(collection)
+        now = self.clock.time()
+        for key, value in values.items():
+            entry = self._to_entry(value, None, now, collection, checked_key(key))
+            if self._max_bytes is not None and entry_size(entry) > self._max_bytes:
+                raise self._too_large(entry, collection, key)
+            self._write(collection, key, entry, None)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Create the store of `memory://`. Options: `max_entries`, `max_bytes`.
+        """Create the store of `memory://`.
+
+        Options: `max_entries`, `max_bytes`, `max_entries_per_collection`.
 
         Raises:
             ConfigurationError: The URL has a host or a path, or an option is unknown or invalid.
@@ -77,7 +118,9 @@ class MemoryStore(Store):
                 "the URL of a MemoryStore must have no host and no path, as in "
                 "memory://?max_entries=1000"
             )
-        known = {"max_entries": urls.INTEGER, "max_bytes": urls.INTEGER}
+        known = dict.fromkeys(
+            ("max_entries", "max_bytes", "max_entries_per_collection"), urls.INTEGER
+        )
         return cls(**urls.parse_options(parts.query, known))
 
     def __len__(self) -> int:
@@ -222,10 +265,27 @@ class MemoryStore(Store):
                 await turn()
             for key, entry in zip(keys[part], entries[part]):
                 if entry_size(entry) > limit:
-                    raise ValueTooLarge(
-                        f"a value must not be larger than max_bytes={limit}; got "
-                        f"{entry_size(entry)} bytes. Nothing was written",
-                        store=self.name,
-                        collection=collection,
-                        key=key,
-                    )
+                    raise self._too_large(entry, collection, key)
+
+    def _too_large(self, entry: Entry, collection: Collection, key: str) -> ValueTooLarge:
+        return ValueTooLarge(
+            f"a value must not be larger than max_bytes={self._max_bytes}; got "
+            f"{entry_size(entry)} bytes. Nothing was written",
+            store=self.name,
+            collection=collection,
+            key=key,
+        )
+
+
+def _checked_seed(seed: object) -> Seed:
+    """Return the seed, or raise ConfigurationError if it has not the form of one."""
+    if seed is None:
+        return {}
+    if not isinstance(seed, Mapping) or any(
+        not isinstance(values, Mapping) for values in seed.values()
+    ):
+        raise ConfigurationError(
+            "`seed` must have a mapping of keys to values for each collection, as in "
+            '{"users": {"ada": {"visits": 1}}}; got something else'
+        )
+    return seed
