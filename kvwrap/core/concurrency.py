@@ -11,11 +11,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from itertools import groupby
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.turns import Turns, turn
 from kvwrap.errors import Deadlock
+
+T = TypeVar("T")
 
 
 class KeyedLocks:
@@ -321,12 +323,21 @@ def is_abandoned(loop: asyncio.AbstractEventLoop | None) -> bool:
     return running is not None and running is not loop
 
 
-def is_running(task: asyncio.Task[Any] | None) -> bool:
+def is_running(task: asyncio.Task[Any] | None) -> TypeGuard[asyncio.Task[Any]]:
     """Return True if this task is unfinished and belongs to the running loop.
 
     A task that a stopped loop left unfinished never continues.
     """
     return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
+
+
+def unfinished(tasks: Iterable[asyncio.Task[T]]) -> set[asyncio.Task[T]]:
+    """Return the tasks that may still end: they are not done, and their loop is not closed.
+
+    Those of a stopped loop must stay referenced, since it may run again to end them: asyncio
+    reports tasks that are garbage collected while they are pending.
+    """
+    return {task for task in tasks if not (task.done() or task.get_loop().is_closed())}
 
 
 async def wait_for(clock: Clock, seconds: float, work: Coroutine[Any, Any, object]) -> bool:
@@ -347,9 +358,6 @@ async def wait_for(clock: Clock, seconds: float, work: Coroutine[Any, Any, objec
         if not task.done():
             task.cancel()
         await asyncio.gather(task, alarm, return_exceptions=True)
-
-
-T = TypeVar("T")
 
 
 async def gather_outcomes(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exception]:

@@ -11,7 +11,9 @@ from typing import TypeVar
 import pytest
 
 from kvwrap import Chaos, MemoryStore, Shadow, SQLiteStore, Stack, Store, WriteBehind, stack
+from kvwrap.core.clock import Clock
 from kvwrap.layers.base.around import Around, Call
+from kvwrap.testing import ManualClock
 
 T = TypeVar("T")
 ABANDONED: list[object] = []
@@ -217,3 +219,80 @@ def test_a_journal_in_an_abandoned_loop(tmp_path: Path) -> None:
 
     asyncio.run(main())
     ABANDONED.append(abandoned)
+
+
+class Lost(Around):
+    """A layer that blocks an operation, by a future to which nothing refers but the call."""
+
+    blocks = ""
+    has_blocked = False
+
+    async def around(self, call: Call[T]) -> T:
+        if call.operation == Lost.blocks:
+            Lost.has_blocked = True
+            await asyncio.get_running_loop().create_future()
+        return await call()
+
+
+BACKGROUND: dict[str, tuple[Callable[[Path, Clock], Stack], str, str]] = {
+    # The layers, the call that begins the task, and the operation in which it is blocked.
+    "shadow": (lambda p, c: stack().shadow(lambda: Lost().over(MemoryStore())), "put", "write"),
+    "slide_ttl": (lambda p, c: stack().slide_ttl(60).layer(Lost()), "get", "write"),
+    "write_behind": (lambda p, c: stack().write_behind(p / "j").layer(Lost()), "put", "write"),
+    "coalesce": (lambda p, c: stack().coalesce().layer(Lost()), "put", "write"),
+    "read_through": (
+        lambda p, c: (
+            stack()
+            .read_through(lambda: MemoryStore(clock=c), ttl=30, refresh_ahead=0.5)
+            .layer(Lost())
+        ),
+        "get",
+        "read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKGROUND)
+def test_background_tasks_of_stopped_loops_are_not_collected(
+    name: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    layers, method, blocked = BACKGROUND[name]
+    store = layers(tmp_path, clock).over(MemoryStore(clock=clock))
+
+    async def begin() -> None:
+        Lost.blocks, Lost.has_blocked = "", False
+        await store.put("key", 1, ttl=50)
+        if name == "write_behind":
+            await store.find(WriteBehind).flush()
+        if name == "read_through":
+            await store.get("key")
+            clock.advance(29)
+        Lost.blocks = blocked
+        call = asyncio.create_task(
+            store.put("key", 2, ttl=50) if method == "put" else store.get("key")
+        )
+        async with asyncio.timeout(30):
+            while not Lost.has_blocked:
+                await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+
+    async def go_on() -> None:
+        Lost.blocks = ""
+        async with asyncio.timeout(30), store:
+            await store.put("key", 3, ttl=50)
+            assert await store.get("key") == 3
+
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    for loop in loops:
+        loop.run_until_complete(begin())
+        clock.advance(100)
+    asyncio.run(go_on())
+    gc.collect()
+    for loop in loops:
+        tasks = asyncio.all_tasks(loop)
+        assert len(tasks) == 1
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks))
+        loop.close()

@@ -31,6 +31,7 @@ from kvwrap.core.concurrency import (
     gather_outcomes,
     is_abandoned,
     is_running,
+    unfinished,
     wait_for,
 )
 from kvwrap.core.entry import Entry, expiry_ms, live
@@ -160,6 +161,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "gather_outcomes",
     "is_abandoned",
     "is_running",
+    "unfinished",
     "wait_for",
     # Turns of the event loop during long work
     "Turns",

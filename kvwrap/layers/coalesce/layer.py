@@ -20,6 +20,7 @@ from kvwrap.layers.base import (
     checked_count,
     checked_flag,
     is_abandoned,
+    unfinished,
 )
 from kvwrap.layers.coalesce.order import Change, Order, call_after
 from kvwrap.layers.coalesce.waiters import Waiter, fail, has_waiters, resolve
@@ -79,6 +80,7 @@ class Coalesce(Layer):
                 "the layer out."
             )
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
         self._is_closing = False
         self._reset(None)
 
@@ -303,7 +305,8 @@ class Coalesce(Layer):
         self._changes: dict[tuple[Collection, bool], list[Change]] = {}
         self._order = Order(self._start)
         self._is_scheduled = False
-        self._tasks.clear()
+        self._abandoned = unfinished(self._abandoned | self._tasks)
+        self._tasks = set()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.concurrency import is_abandoned
+from kvwrap.core.concurrency import is_abandoned, unfinished
 from kvwrap.core.entry import Entry
 from kvwrap.core.part import leaves_process
 from kvwrap.core.primitives import Collection, KeyRange, Primitives, QualifiedKey
@@ -82,6 +82,8 @@ class Tier:
         self._drops_ranges = Capability.KEYS in near.capabilities
         self._longest_life = math.inf if leaves_process(near) else freshness.longest_life
         self._fills_at_once = near.look_up is not None
+        self._tasks: dict[asyncio.Task[None], SingleFlight] = {}
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._reset(None)
 
     def _reset(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -90,7 +92,8 @@ class Tier:
         self._in_flight: dict[QualifiedKey, SingleFlight] = {}
         self._reads: set[SingleFlight] = set()
         self._fills = Fills(self._near, self._clock, self._freshness, self.counts, self.pending)
-        self._tasks: dict[asyncio.Task[None], SingleFlight] = {}
+        self._abandoned = unfinished(self._abandoned.union(self._tasks))
+        self._tasks = {}
 
     def _enter_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop. Reads in flight and fills belong to it alone."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import is_running, wait_for
+from kvwrap.core.concurrency import wait_for
 from kvwrap.core.primitives import QualifiedKey
 from kvwrap.core.turns import in_slices
+from kvwrap.core.worker import Worker
 
 _log = logging.getLogger("kvwrap.shadow")
 
@@ -32,7 +32,7 @@ class Backlog:
         self._limit = limit
         self._owner = owner
         self._queue: deque[tuple[Callable[[], Awaitable[None]], Sequence[QualifiedKey]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._worker = Worker(self._work, lambda: bool(self._queue))
         self.dropped = 0
         self.errors: Counter[str] = Counter()
         self.waiting: Counter[QualifiedKey] = Counter()
@@ -43,10 +43,7 @@ class Backlog:
     @property
     def idle(self) -> bool:
         """True while no call is queued or running."""
-        worker = self._worker
-        return not self._queue and (
-            worker is None or worker.done() or worker.get_loop().is_closed()
-        )
+        return self._worker.idle
 
     def add(
         self, call: Callable[[], Awaitable[None]], qualified_keys: Sequence[QualifiedKey] = ()
@@ -57,11 +54,7 @@ class Backlog:
             return
         self._queue.append((call, qualified_keys))
         self.waiting.update(qualified_keys)
-        self._start()
-
-    def _start(self) -> None:
-        if self._queue and not is_running(self._worker):
-            self._worker = asyncio.create_task(self._work())
+        self._worker.start()
 
     async def _work(self) -> None:
         while self._queue:
@@ -91,10 +84,7 @@ class Backlog:
 
     async def drain(self) -> None:
         """Wait until the queue is empty and the last call has ended."""
-        self._start()
-        while (worker := self._worker) is not None and is_running(worker):
-            await asyncio.wait((worker,))
-            self._start()
+        await self._worker.drain()
 
     async def stop(self, clock: Clock, seconds: float) -> None:
         """Make queued calls for at most this time; cancel the running one and drop the others."""
@@ -103,10 +93,5 @@ class Backlog:
         finally:
             self.dropped += len(self._queue)
             self._queue.clear()
-            worker = self._worker
-            # One of a stopped loop stays referenced: that loop cancels it if it is closed.
-            if worker is not None and is_running(worker):
-                self._worker = None
-                worker.cancel()
-                await asyncio.gather(worker, return_exceptions=True)
+            await self._worker.cancel()
             self.waiting.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from itertools import islice
@@ -11,9 +10,10 @@ from typing import Final
 import msgspec
 
 from kvwrap.core.capability import Capability
-from kvwrap.core.concurrency import is_abandoned, is_running, wait_for
+from kvwrap.core.concurrency import wait_for
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
+from kvwrap.core.worker import Worker
 
 _log = logging.getLogger("kvwrap.sliding_ttl")
 
@@ -62,17 +62,14 @@ class Renewals:
         self._pending_bytes = 0
         # The last renewals: version and time. A layer inside may cut what they lengthened.
         self._recent: dict[QualifiedKey, tuple[int, float]] = {}
-        self._worker: asyncio.Task[None] | None = None
+        self._worker = Worker(self._work, lambda: bool(self._pending))
         self._renewed = self._superseded = self._failed = self._dropped = 0
         self._logged_at = -_LOG_INTERVAL
 
     @property
     def idle(self) -> bool:
         """True while none is pending or being written."""
-        worker = self._worker
-        if worker is not None and is_abandoned(worker.get_loop()):
-            return True
-        return not self._pending and (worker is None or worker.done())
+        return self._worker.idle
 
     def snapshot(self) -> RenewalCounts:
         """Return the current counts."""
@@ -82,14 +79,11 @@ class Renewals:
         """Collect renewals: the entries by key as they are to be written, with their versions."""
         for key, entry in entries.items():
             self._add((collection, key), entry)
-        self._start()
+        self._worker.start()
 
     async def flush(self) -> None:
         """Write those pending, and wait for their end."""
-        self._start()
-        while (worker := self._worker) is not None and is_running(worker):
-            await asyncio.wait((worker,))
-            self._start()
+        await self._worker.drain()
 
     async def stop(self) -> None:
         """Write those pending for a limited time, and drop the others."""
@@ -97,10 +91,7 @@ class Renewals:
             await wait_for(self._clock, _SHUTDOWN_TIMEOUT, self.flush())
         finally:
             self._dropped += len(self._take_pending())
-            worker, self._worker = self._worker, None
-            if worker is not None and is_running(worker):
-                worker.cancel()
-                await asyncio.gather(worker, return_exceptions=True)
+            await self._worker.cancel()
 
     def _add(self, qualified: QualifiedKey, entry: Entry) -> None:
         now = self._clock.monotonic()
@@ -121,10 +112,6 @@ class Renewals:
     def _take_pending(self) -> dict[QualifiedKey, Entry]:
         pending, self._pending, self._pending_bytes = self._pending, {}, 0
         return pending
-
-    def _start(self) -> None:
-        if self._pending and not is_running(self._worker):
-            self._worker = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
         while self._pending:

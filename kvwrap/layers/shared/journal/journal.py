@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import is_running
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.threads import SingleThread
 from kvwrap.core.turns import Turns, slices, turn
+from kvwrap.core.worker import Worker
 from kvwrap.errors import StoreUnavailable, ValueTooLarge
 from kvwrap.layers.shared.journal.change import Change, Refused
 from kvwrap.layers.shared.journal.file import JournalFile
@@ -59,7 +59,7 @@ class Journal:
         self._in_commit: list[Group] = []
         self._abandoned: set[QualifiedKey] = set()
         self._commit_ended: asyncio.Event | None = None
-        self._committing: asyncio.Task[None] | None = None
+        self._committer = Worker(self._commit, lambda: bool(self._uncommitted))
         self.pending: dict[QualifiedKey, Change] = {}
         """Changes accepted and not sent yet, in the order of acceptance."""
 
@@ -71,8 +71,7 @@ class Journal:
     @property
     def idle(self) -> bool:
         """True while nothing is being committed."""
-        task = self._committing
-        return task is None or task.done() or task.get_loop().is_closed()
+        return self._committer.idle
 
     async def open(self) -> None:
         """Open the file and load its pending changes.
@@ -132,8 +131,7 @@ class Journal:
         if self.is_inherited:
             self._file = self._thread = None
             return
-        if self._committing is not None and is_running(self._committing):
-            await asyncio.wait([self._committing])
+        await self._committer.drain()
         file, self._file = self._file, None
         thread, self._thread = self._thread, None
         if file is not None and thread is not None:
@@ -167,13 +165,13 @@ class Journal:
             if turns.are_due():
                 await turn()
         loop = asyncio.get_running_loop()
-        if not is_running(self._committing):
+        if not self._committer.is_running:
             # What another loop left uncommitted when it was stopped was never acknowledged.
             self._uncommitted, self._uncommitted_size, self._abandoned = [], 0, set()
-            self._committing = asyncio.create_task(self._commit())
         group = Group(collection, keys, entries, loop.create_future())
         self._uncommitted.append(group)
         self._uncommitted_size += len(keys)
+        self._committer.start()
         try:
             await group.committed
         except asyncio.CancelledError:
@@ -198,7 +196,7 @@ class Journal:
             keys: The keys to wait for; `None` waits for all, of every collection.
         """
         abandoned = self._abandoned
-        while self._commit_ended is not None and is_running(self._committing) and abandoned:
+        while self._commit_ended is not None and self._committer.is_running and abandoned:
             if keys is not None and not any((collection, key) in abandoned for key in keys):
                 return
             await self._commit_ended.wait()

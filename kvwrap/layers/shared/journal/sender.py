@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Protocol
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import is_running, wait_for
+from kvwrap.core.concurrency import wait_for
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, QualifiedKey
+from kvwrap.core.worker import Worker
 from kvwrap.errors import (
     CircuitOpen,
     KvwrapError,
@@ -120,20 +121,18 @@ class Sender:
         self._batches = Batches(clock, batch_size)
         self._suspect = Suspect(self._batches)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._worker = Worker(self._run, lambda: bool(journal.pending or journal.has_sent))
         self._flushes, self._room = Flushes(), Room(journal)
 
     @property
     def idle(self) -> bool:
         """True while the sending task does not run."""
-        task = self._task
-        return task is None or task.done() or task.get_loop().is_closed()
+        return self._worker.idle
 
     def start(self) -> None:
         """Start the sending task if there is something to send and it does not run."""
         self._follow_loop()
-        if (self._journal.pending or self._journal.has_sent) and not is_running(self._task):
-            self._task = asyncio.create_task(self._run())
+        self._worker.start()
 
     def _follow_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -235,10 +234,7 @@ class Sender:
             with suppress(Exception):
                 await wait_for(self._clock, seconds, self.flush())
         finally:
-            task, self._task = self._task, None
-            if task is not None and is_running(task):
-                task.cancel()
-                await asyncio.wait((task,))
+            await self._worker.cancel()
 
     async def _run(self) -> None:
         loop = self._loop
