@@ -7,14 +7,21 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
 
-.PHONY: demo test check format docs bench soak servers clean
+# Where every server is required, those that take minutes to compile are built too.
+SERVERS := $(if $(KVWRAP_REQUIRE_SERVERS),,--quick --optional)
+
+.PHONY: demo test test-fast check format docs bench soak servers clean
 
 demo: $(INSTALLED)
-	$(BIN)/python scripts/servers.py --optional
+	$(BIN)/python -m scripts.servers --optional redis
 	$(BIN)/python -m examples.demo
 
-test: $(INSTALLED) servers
+test: $(INSTALLED)
+	$(BIN)/python -m scripts.servers $(SERVERS)
 	$(BIN)/python -m pytest -n auto
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto -m "not server and not slow"
 
 soak: $(INSTALLED) servers
 	KVWRAP_SOAK=1 $(BIN)/python -m pytest -n auto
@@ -35,11 +42,11 @@ docs: $(INSTALLED)
 
 # In an environment of its own: the fastest versions to compare with clash with those of the tests.
 bench: $(BENCH)/.installed
-	$(BENCH)/bin/python scripts/servers.py
+	$(BENCH)/bin/python -m scripts.servers
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 servers: $(INSTALLED)
-	$(BIN)/python scripts/servers.py
+	$(BIN)/python -m scripts.servers
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

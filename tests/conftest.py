@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kvwrap import ConfigurationError
 from kvwrap.testing import ManualClock, RedisServer
-from kvwrap.testing.servers.shared import ServerT, SharedServers
+from kvwrap.testing.servers import LocalServer, MissingServerError, SharedServers, base
+from tests.catalog import EMBEDDED
 
 # Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
 # uses the same examples every time, so only a change of the code changes its result. `make soak`
 # draws new ones.
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
-REQUIRED = bool(os.environ.get("KVWRAP_REQUIRE_SERVERS"))
 settings.register_profile(
     "kvwrap",
     deadline=None,
@@ -25,6 +26,67 @@ settings.register_profile(
     max_examples=1_000 if SOAK else 100,
 )
 settings.load_profile("kvwrap")
+
+SERVERS_ARE_REQUIRED = bool(os.environ.get("KVWRAP_REQUIRE_SERVERS"))
+
+
+def needs_server(item: pytest.Function) -> bool:
+    """Tell whether a test may start a server: by the fixture `servers`, or by a class of its own.
+
+    The classes are those that its module imports, whichever of its tests uses them.
+    """
+    for thing in vars(item.module).values():
+        is_server = isinstance(thing, type) and issubclass(thing, LocalServer)
+        if is_server and thing.__module__ not in (LocalServer.__module__, item.module.__name__):
+            return True
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    embedded = any(isinstance(value, str) and value in EMBEDDED for value in parameters)
+    return "servers" in item.fixturenames and not embedded
+
+
+def find_no_server(name: str) -> Path:
+    """Fail a test that starts a server, for runs without such tests."""
+    pytest.fail(f"{name} was started by a test without the marker `server`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no server start where the tests with the marker are left out."""
+    if "not server" in config.option.markexpr:
+        base.require_server = find_no_server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server, before some are selected by their markers."""
+    for item in items:
+        if isinstance(item, pytest.Function) and needs_server(item):
+            item.add_marker(pytest.mark.server)
+
+
+@contextlib.contextmanager
+def skipping_missing_servers() -> Iterator[None]:
+    """Skip the test if its server is not installed, unless all servers are required."""
+    try:
+        yield
+    except MissingServerError as error:
+        if SERVERS_ARE_REQUIRED:
+            raise
+        # pytest reports one line for all tests that are skipped here for one reason.
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Skip a test whose fixtures start a server that is not installed."""
+    with skipping_missing_servers():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Skip a test that starts a server that is not installed."""
+    with skipping_missing_servers():
+        return (yield)
 
 
 @pytest.fixture(autouse=True)
@@ -38,30 +100,17 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-class Servers(SharedServers):
-    """The servers of a test process. A test of a missing one is skipped, or fails in CI."""
-
-    def get(self, kind: type[ServerT]) -> ServerT:
-        try:
-            return super().get(kind)
-        except ConfigurationError as error:
-            if REQUIRED:
-                raise
-            # Of the whole test: the reason names the server and says how to install it.
-            pytest.skip(str(error))
-
-
 @pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
+def servers() -> Iterator[SharedServers]:
     """Provide the servers that tests share, each with names of its own.
 
     Tests that stop or freeze a server start their own one.
     """
-    with Servers() as servers:
+    with SharedServers() as servers:
         yield servers
 
 
 @pytest.fixture(scope="session")
-def redis_url(servers: Servers) -> str:
+def redis_url(servers: SharedServers) -> str:
     """Return the URL of the shared Redis server."""
     return servers.url(RedisServer)

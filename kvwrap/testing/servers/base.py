@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from kvwrap.errors import ConfigurationError, StoreUnavailable
-from kvwrap.testing.servers.programs import UNPACKED, environment_of, find_server
+from kvwrap.errors import StoreUnavailable
+from kvwrap.testing.servers.programs import environment_of, require_server
 
 START_TIMEOUT = 20.0
 """Maximum seconds from a server's start to its first answer."""
@@ -37,20 +37,13 @@ class LocalServer:
             is started again, so that its clients find it.
 
     Raises:
-        ConfigurationError: The program is not installed.
+        MissingServerError: The program is not installed.
     """
 
     program_name: ClassVar[str]
 
     def __init__(self, *arguments: str, program: str | None = None) -> None:
-        name = program or self.program_name
-        path = find_server(name)
-        if path is None:
-            raise ConfigurationError(
-                f"{name} must be installed, but it is neither on the PATH nor in {UNPACKED}; "
-                "run `make servers` to install it"
-            )
-        self.program = path
+        self.program = require_server(program or self.program_name)
         self.arguments = arguments
         self.port = 0
         self._has_answered = False

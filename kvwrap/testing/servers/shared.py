@@ -28,7 +28,7 @@ class SharedServers:
         """Return the URL of the server of this class.
 
         Raises:
-            ConfigurationError: Its program is not installed.
+            MissingServerError: Its program is not installed.
             StoreUnavailable: It did not start.
         """
         return os.environ.get(kind.url_variable()) or self.get(kind).url
@@ -37,7 +37,7 @@ class SharedServers:
         """Return the server of this class that this process started.
 
         Raises:
-            ConfigurationError: Its program is not installed.
+            MissingServerError: Its program is not installed.
             StoreUnavailable: It did not start.
         """
         server = self._started.get(kind)

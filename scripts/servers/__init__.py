@@ -1,0 +1,1 @@
+"""`python -m scripts.servers` installs the servers that the tests need, if they are missing."""

@@ -1,0 +1,222 @@
+"""Servers that are built into the cache: from Go, Rust, Java, JavaScript and Python packages."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvwrap.testing.servers import server_cache
+from scripts.servers.commands import require, run
+
+_JAVA = Path(__file__).parent / "java"
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold a lock that other processes wait for. It is released when its process ends."""
+    cache = server_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Build:
+    """A server that is built into a folder of the cache.
+
+    Attributes:
+        program: Name of the program in the folder's `bin`.
+        version: Version of the server, and name of its folder.
+    """
+
+    program: str
+    version: str
+    is_slow = False
+
+    @property
+    def advice(self) -> str:
+        """What to do if it cannot be built."""
+        return "mend that"
+
+    def folder(self) -> Path:
+        """Return the folder of the finished build, in the cache."""
+        return server_cache() / self.program / self.version
+
+    def install(self) -> None:
+        """Build the server, unless it is in the cache, and move it there when it is whole.
+
+        Raises:
+            SetupError: A tool is missing, or the build failed.
+        """
+        with locked(self.program):
+            if self.folder().exists():
+                return
+            self.folder().parent.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                prefix=".building-", dir=server_cache(), ignore_cleanup_errors=True
+            ) as name:
+                building = Path(name) / "server"
+                (building / "bin").mkdir(parents=True)
+                self.build(building)
+                building.rename(self.folder())
+
+    def build(self, folder: Path) -> None:
+        """Build the server in `folder`, with its program in `bin`."""
+        raise NotImplementedError
+
+    def write_launcher(self, folder: Path, command: str) -> None:
+        """Write a program that runs `command`, in which `$here` is the folder of the build."""
+        program = folder / "bin" / self.program
+        # The process becomes the server, so that signals reach it.
+        program.write_text(
+            f'#!/bin/sh\nhere=$(dirname "$(dirname "$(readlink -f "$0")")")\nexec {command} "$@"\n'
+        )
+        program.chmod(0o755)
+
+
+@dataclass(frozen=True)
+class GoBuild(Build):
+    """A program built from a Go module.
+
+    Attributes:
+        package: Import path of the program's package, with its module's version as `version`.
+    """
+
+    package: str
+    is_slow = True
+
+    def build(self, folder: Path) -> None:
+        go = require("go", "install Go 1.26 or later")
+        source = folder.parent / "source"
+        source.mkdir()
+        # In a module that requires it, since `go install` refuses a module with replacements.
+        run(go, "mod", "init", "kvwrap.test/server", folder=source)
+        run(go, "get", f"{self.package}@v{self.version}", folder=source)
+        program = folder / "bin" / self.program
+        run(go, "build", "-trimpath", "-o", program, self.package, folder=source)
+
+
+@dataclass(frozen=True)
+class CargoBuild(Build):
+    """A program built from a Rust crate.
+
+    Attributes:
+        crate: Name of the crate.
+        features: The features to build it with, instead of its default ones.
+    """
+
+    crate: str
+    features: tuple[str, ...]
+    is_slow = True
+
+    def build(self, folder: Path) -> None:
+        cargo = require("cargo", "install Rust 1.88 or later")
+        run(
+            *(
+                cargo,
+                "install",
+                self.crate,
+                "--version",
+                self.version,
+                "--locked",
+                "--root",
+                folder,
+            ),
+            *("--no-default-features", "--features", ",".join(self.features)),
+            environment={"CARGO_TARGET_DIR": str(folder.parent / "target")},
+        )
+
+
+@dataclass(frozen=True)
+class JavaServer(Build):
+    """Jars from Maven, and a small main class of ours that starts the server in them.
+
+    Attributes:
+        main: Name of the class in the folder `java`.
+        jars: The jars, as `group:artifact:version`; those that they depend on come along.
+    """
+
+    main: str
+    jars: tuple[str, ...]
+
+    def build(self, folder: Path) -> None:
+        maven = require("mvn", "install Maven")
+        java = require("javac", "install a JDK, version 17 or later")
+        project = folder.parent / "pom.xml"
+        project.write_text(self._project())
+        run(
+            *(maven, "-q", "-B", "-f", project, "dependency:copy-dependencies"),
+            *(f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"),
+        )
+        source = _JAVA / f"{self.main}.java"
+        run(java, "-cp", f"{folder / 'lib'}/*", "-d", folder / "classes", source)
+        self.write_launcher(
+            folder,
+            f'java -Xms256m -Xmx512m -XX:+UseSerialGC -cp "$here/lib/*:$here/classes" {self.main}',
+        )
+
+    def _project(self) -> str:
+        dependencies = "".join(
+            "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>"
+            "</dependency>".format(*jar.split(":"))
+            for jar in self.jars
+        )
+        return (
+            '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+            f"<groupId>kvwrap.test</groupId><artifactId>{self.program}</artifactId>"
+            f"<version>1</version><dependencies>{dependencies}</dependencies></project>"
+        )
+
+
+@dataclass(frozen=True)
+class Wheel(Build):
+    """A Python package, in a folder of its own since it would change the versions of others.
+
+    Attributes:
+        requirement: The package and its extras, without a version.
+        command: The command that runs the server; `$here/lib` contains the package.
+    """
+
+    requirement: str
+    command: str
+
+    def folder(self) -> Path:
+        # Packages with compiled parts are for one version of Python.
+        return super().folder().with_name(f"{self.version}-{sys.implementation.cache_tag}")
+
+    def build(self, folder: Path) -> None:
+        run(
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--target", folder / "lib"),
+            f"{self.requirement}=={self.version}",
+        )
+        # That of a virtual environment may be removed, with the environment.
+        python = Path(sys.base_prefix) / "bin" / "python3"
+        self.write_launcher(folder, self.command.format(python=python, machine=platform.machine()))
+
+
+@dataclass(frozen=True)
+class NodePackage(Build):
+    """A package of Node.js.
+
+    Attributes:
+        package: Name of the package.
+        script: The script that runs the server, in the package.
+    """
+
+    package: str
+    script: str
+
+    def build(self, folder: Path) -> None:
+        npm = require("npm", "install Node.js 20 or later")
+        run(
+            *(npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--omit=dev"),
+            f"{self.package}@{self.version}",
+        )
+        self.write_launcher(folder, f'node "$here/node_modules/{self.package}/{self.script}"')
