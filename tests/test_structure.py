@@ -16,12 +16,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(kvwrap.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 TESTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").rglob("*.py"))
 
 LONGEST = 400
 """Lines of a module."""
 
 LONGEST_TEST = 500
 """Lines of a test file."""
+
+LONGEST_SCRIPT = 300
+"""Lines of a script."""
 
 # From the lowest floor to the highest: a room may import its own row's `knows`, and itself.
 KNOWS: dict[str, set[str]] = {
@@ -277,12 +281,17 @@ def test_no_module_is_too_long(name: str) -> None:
     assert len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_is_too_long(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LONGEST_SCRIPT
+
+
 @pytest.mark.parametrize("name", TESTS)
 def test_no_test_file_is_too_long(name: str) -> None:
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LONGEST_TEST
 
 
-WHOLE = {"contract", "docs", "stacks", "typing", "plugin_package"}
+WHOLE = {"contract", "docs", "plugin_package", "scripts", "stacks", "typing"}
 """Folders of tests that are about no one room."""
 
 
