@@ -22,6 +22,16 @@ _LONGEST_PATH = 20
 """Keys and indexes of the longest path that is shown whole."""
 
 
+_NOTHING: Any = object()
+_name_of = type.__dict__["__name__"].__get__
+
+
+def type_name(value: object) -> str:
+    """Return the name of the value's type, without asking a metaclass, which may raise."""
+    name: str = _name_of(type(value))
+    return name
+
+
 class NotPlain(Exception):
     """A part of a value is not of an exact JSON type.
 
@@ -108,7 +118,11 @@ def is_plain(value: Any, also: type | None) -> bool:
 
 
 def to_plain(value: Any, also: type | None) -> Any:
-    """Return a copy of the value in exact JSON types; raises `NotPlain` if that is impossible."""
+    """Return a copy of the value in exact JSON types; raises `NotPlain` if that is impossible.
+
+    A mapping or sequence that shows other items than it holds is refused: which of them is meant
+    is not known.
+    """
     kind = type(value)
     if kind in _ATOMS or kind is also:
         return value
@@ -118,25 +132,40 @@ def to_plain(value: Any, also: type | None) -> Any:
         raise NotPlain("is NaN or infinite", "store None or a str instead")
     if isinstance(value, Mapping):
         copy = {}
+        own: Any = dict if kind is not dict and isinstance(value, dict) else None
         for key, item in value.items():
             if type(key) is not str:
-                raise NotPlain(f"has a key of type {type(key).__name__}", "convert the keys to str")
+                raise NotPlain(f"has a key of type {type_name(key)}", "convert the keys to str")
+            if own is not None and own.get(value, key, _NOTHING) is not item:
+                raise _disguised()
             try:
                 copy[key] = to_plain(item, also)
             except NotPlain as refusal:
                 refusal.add_step(key)
                 raise
+        if own is not None and own.__len__(value) != len(copy):
+            raise _disguised()
         return copy
     if isinstance(value, list | tuple):
         items = []
+        base: Any = list if isinstance(value, list) else tuple
+        held = base.__iter__(value)
         for index, item in enumerate(value):
+            if next(held, _NOTHING) is not item:
+                raise _disguised()
             try:
                 items.append(to_plain(item, also))
             except NotPlain as refusal:
                 refusal.add_step(index)
                 raise
+        if next(held, _NOTHING) is not _NOTHING:
+            raise _disguised()
         return items
-    raise NotPlain(f"is of type {kind.__name__}", _hint(value, also))
+    raise NotPlain(f"is of type {type_name(value)}", _hint(value, also))
+
+
+def _disguised() -> NotPlain:
+    return NotPlain("shows other items than it holds", "copy those that you mean to a dict or list")
 
 
 def _hint(value: Any, also: type | None) -> str:

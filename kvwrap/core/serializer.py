@@ -12,7 +12,7 @@ import orjson
 import ormsgpack
 
 from kvwrap.core import codec
-from kvwrap.core.json_types import NotPlain, find_path, is_flat, is_plain, to_plain
+from kvwrap.core.json_types import NotPlain, find_path, is_flat, is_plain, to_plain, type_name
 from kvwrap.core.validation import suggest
 from kvwrap.errors import (
     ConfigurationError,
@@ -204,7 +204,7 @@ class BytesSerializer:
         if isinstance(value, bytearray | memoryview):
             return bytes(value)
         raise SerializationError(
-            f"the values of this store must be bytes; got {type(value).__name__}: to put other "
+            f"the values of this store must be bytes; got {type_name(value)}: to put other "
             "values, add .serialize('json') to the stack"
         )
 
@@ -319,7 +319,7 @@ class ValueCodec:
             return error
         refusal = SerializationError(
             f"the {self.serializer.name} serializer refused a value of type "
-            f"{type(value).__name__} ({type(error).__name__})"
+            f"{type_name(value)} ({type(error).__name__})"
         )
         refusal.__cause__ = error if type(error) in _OF_CODE else None
         return refusal

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvwrap import SerializationError
+from kvwrap import MemoryStore, SerializationError, stack
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer
 
 MSGPACK = MsgpackSerializer()
@@ -317,3 +317,91 @@ def test_each_refusal_says_what_to_do(value: Any, hint: str) -> None:
         assert hint in str(raised.value)
         assert str(raised.value).startswith("`value" + "['a'][0]" * depth + "` ")
         value = {"a": [value]}
+
+
+class Reversed(list[Any]):
+    def __iter__(self) -> Any:
+        return reversed(self)
+
+
+class Longer(list[Any]):
+    def __iter__(self) -> Any:
+        yield from list.__iter__(self)
+        yield 3
+
+
+class Shorter(tuple[Any, ...]):
+    __slots__ = ()
+
+    def __iter__(self) -> Any:
+        return iter(self[:1])
+
+
+class LastOfEach(dict[str, Any]):
+    """Like the forms of web frameworks: each key holds a list, and its last item is shown."""
+
+    def items(self) -> Any:
+        return [(key, values[-1]) for key, values in super().items()]
+
+
+class Partial(dict[str, Any]):
+    def items(self) -> Any:
+        return list(super().items())[1:]
+
+
+class Extended(dict[str, Any]):
+    def items(self) -> Any:
+        return [*super().items(), ("more", 1)]
+
+
+@pytest.mark.parametrize("serializer", SERIALIZERS, ids=lambda serializer: serializer.name)
+@pytest.mark.parametrize(
+    "value",
+    [
+        Reversed([1, 2]),
+        Longer([1, 2]),
+        Shorter((1, 2)),
+        LastOfEach(a=[1, 2]),
+        Partial(a=1, b=2),
+        Extended(a=1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_shows_other_items_than_it_holds_is_refused(
+    serializer: Serializer, value: Any
+) -> None:
+    for path, outer in (("value", value), ("value['a'][1]", {"a": [0, value]})):
+        with pytest.raises(SerializationError, match="shows other items than it holds") as raised:
+            serializer.dumps(outer)
+        assert str(raised.value).startswith(f"`{path}` ")
+    assert serializer.loads(serializer.dumps(OrderedDict(b=1, a=2))) == {"a": 2, "b": 1}
+
+
+def test_the_order_of_a_mapping_is_its_own() -> None:
+    moved = OrderedDict(a=1, b=2, c=3)
+    moved.move_to_end("a")
+    assert JSON.dumps(moved) == b'{"b":2,"c":3,"a":1}'
+
+
+class Nameless(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]  # a metaclass may do this
+        raise RuntimeError("secret")
+
+
+class Closed(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize("name", ["json", "msgpack", "bytes", "pickle"])
+@pytest.mark.parametrize("meta", [Nameless, Closed])
+async def test_a_type_whose_metaclass_raises_is_refused(name: str, meta: type[type]) -> None:
+    value = type.__call__(meta, "Odd", (), {})()
+    store = stack().serialize(name).over(MemoryStore())
+    for wrapped in (value, [value], {"a": value}):
+        with pytest.raises(SerializationError) as raised:
+            await store.put("key", wrapped)
+        assert "secret" not in str(raised.value)
+    with pytest.raises(SerializationError, match="Odd"):
+        await store.put("key", value)
