@@ -13,7 +13,7 @@ import redis.asyncio
 from benchmarks.memory import COUNT, VALUE
 from benchmarks.table import Row, absolute, difference, ratio
 from benchmarks.timing import Work, pair
-from kvwrap import Chaos, MemoryStore, ReadThrough, RedisStore, stack
+from kvwrap import Chaos, MemoryStore, RedisStore, Store, stack
 from kvwrap.testing import ManualClock
 from kvwrap.testing.servers import RedisServer
 
@@ -50,19 +50,18 @@ async def misses() -> Row:
     """Compare misses, each of another key, with the reads of the far store alone."""
     far = MemoryStore()
     await far.put_many(NAMES, [VALUE] * KEYS)
-    cache = stack().read_through(MemoryStore(max_entries=KEYS), ttl=300).over(far)
+    near = MemoryStore(max_entries=KEYS)
+    cache = stack().read_through(near, ttl=300).over(far)
     names = itertools.cycle(NAMES)
 
-    async def missing(count: int) -> None:
-        await cache.find(ReadThrough).near.destroy()
-        for _ in range(count):
-            await cache.get(next(names))
+    def reading(store: Store) -> Work:
+        async def work(count: int) -> None:
+            for _ in range(count):
+                await store.get(next(names))
 
-    async def reading(count: int) -> None:
-        for _ in range(count):
-            await far.get(next(names))
+        return work
 
-    measured = await pair(missing, reading, KEYS // 4, KEYS // 4)
+    measured = await pair(reading(cache), reading(far), KEYS // 4, KEYS // 4, near.destroy)
     return difference("a miss of `ReadThrough`, beyond its read of the far store", measured, 10)
 
 

@@ -50,6 +50,7 @@ async def pair(
     theirs: Work,
     ours_count: int,
     theirs_count: int,
+    prepare: Callable[[], Awaitable[object]] | None = None,
 ) -> Pair:
     """Time both alternately. The order changes every round; a warm-up round precedes them.
 
@@ -58,11 +59,14 @@ async def pair(
         theirs: The work to compare it with.
         ours_count: Operations of the first work in a round.
         theirs_count: Operations of the other work in a round.
+        prepare: Called before each round, unmeasured.
     """
     await timed(ours, max(1, ours_count // 5))
     await timed(theirs, max(1, theirs_count // 5))
     rounds: list[tuple[float, float]] = []
     for round_number in range(ROUNDS):
+        if prepare is not None:
+            await prepare()
         if round_number % 2:
             their_time = await timed(theirs, theirs_count)
             our_time = await timed(ours, ours_count)

@@ -115,6 +115,9 @@ class Store(ComputedMethods, Hints):
     A store that has it answers writes and removals of few keys at once, too.
     """
 
+    write_one: Callable[[Collection, str, Entry], object] | None = None
+    """Writes one entry at once, as `write` does; `None` where that may wait."""
+
     async def scrub(self) -> None:
         """Erase the remains of overwritten and deleted entries, where the backend keeps some.
 

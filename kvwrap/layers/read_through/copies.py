@@ -20,16 +20,14 @@ All times are Unix seconds (since 1970-01-01 UTC) by the stack's clock. The near
 new version for every copy, as for every write, because the same far entry may be filled again.
 A program that reads the near store directly gets the value, and `None` for a remembered miss.
 
-A near store that keeps the objects which it was given, as memory does, returns a `NearEntry`,
-from which nothing has to be unpacked.
+A near store that keeps the objects which it was given, as memory does, returns a `Copy`, from
+which nothing has to be unpacked.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-
-import msgspec
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
@@ -40,8 +38,8 @@ _COPY = codec.annotation(codec.NEAR_COPY, bytes(_HEADER.size - 3))[:3]
 _MISS = codec.annotation(codec.NEAR_MISS, bytes(_HEADER.size - 3))[:3]
 
 
-class Copy(msgspec.Struct, frozen=True, gc=False):
-    """What the near store holds for one key.
+class Copy(Entry, frozen=True, gc=False):
+    """The entry that the near store has for a key, with what it says about the far entry.
 
     Attributes:
         entry: The far entry as it was read; `None` for a remembered miss.
@@ -53,52 +51,67 @@ class Copy(msgspec.Struct, frozen=True, gc=False):
     refresh_at: float
     fresh_until: float
 
-    def encode(self, near_expiry: float | None) -> NearEntry:
-        """Return the copy as the near store keeps it.
 
-        Args:
-            near_expiry: When it expires there, in Unix seconds by the near store's clock; `None`
-                for never.
-        """
-        entry = self.entry
-        if entry is None:
-            header = _HEADER.pack(_MISS, 0, self.refresh_at, self.fresh_until, self.fresh_until)
-            # JSON's null: a program that reads the near store directly gets None.
-            return NearEntry(
-                b"null", header + codec.JSON, self.refresh_at, near_expiry, new_version(), self
-            )
+def encode(
+    entry: Entry | None, refresh_at: float, fresh_until: float, near_expiry: float | None
+) -> Copy:
+    """Return a copy as the near store gets it.
+
+    Args:
+        entry: As for `Copy`, like the next two.
+        refresh_at: See there.
+        fresh_until: See there.
+        near_expiry: When it expires there, in Unix seconds by the near store's clock; `None`
+            for never.
+    """
+    if entry is None:
+        # JSON's null: a program that reads the near store directly gets None.
+        body, steps, created_at = b"null", codec.JSON, refresh_at
+        header = _HEADER.pack(_MISS, 0, refresh_at, fresh_until, fresh_until)
+    else:
+        body, steps, created_at = entry.body, entry.codec, entry.created_at
         expiry = math.inf if entry.expires_at is None else entry.expires_at
-        header = _HEADER.pack(_COPY, entry.version, self.refresh_at, self.fresh_until, expiry)
-        return NearEntry(
-            entry.body, header + entry.codec, entry.created_at, near_expiry, new_version(), self
-        )
-
-
-class NearEntry(Entry, frozen=True, gc=False):
-    """The entry that the near store gets, with the copy that it encodes."""
-
-    copy: Copy
+        header = _HEADER.pack(_COPY, entry.version, refresh_at, fresh_until, expiry)
+    return Copy(
+        body,
+        header + steps,
+        created_at,
+        near_expiry,
+        new_version(),
+        entry,
+        refresh_at,
+        fresh_until,
+    )
 
 
 def decode(near_entry: Entry) -> Copy | None:
-    """Return the copy that the near store keeps as this entry; `None` if it is not a copy."""
-    if type(near_entry) is NearEntry:
-        return near_entry.copy
+    """Return an entry of the near store as the copy that it is; `None` if it is none."""
+    if type(near_entry) is Copy:
+        return near_entry
     if len(near_entry.codec) < _HEADER.size:
         return None
     mark, version, refresh_at, fresh_until, expiry = _HEADER.unpack_from(near_entry.codec)
-    if mark == _MISS:
-        return Copy(None, refresh_at, fresh_until)
-    if mark != _COPY:
+    if mark not in (_COPY, _MISS):
         return _decode_behind_others(near_entry)
-    entry = Entry(
+    entry = None
+    if mark == _COPY:
+        entry = Entry(
+            near_entry.body,
+            near_entry.codec[_HEADER.size :],
+            near_entry.created_at,
+            None if expiry == math.inf else expiry,
+            version,
+        )
+    return Copy(
         near_entry.body,
-        near_entry.codec[_HEADER.size :],
+        near_entry.codec,
         near_entry.created_at,
-        None if expiry == math.inf else expiry,
-        version,
+        near_entry.expires_at,
+        near_entry.version,
+        entry,
+        refresh_at,
+        fresh_until,
     )
-    return Copy(entry, refresh_at, fresh_until)
 
 
 def _decode_behind_others(near_entry: Entry) -> Copy | None:

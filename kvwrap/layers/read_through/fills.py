@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from kvwrap.core.clock import Clock
@@ -51,6 +50,36 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
 
     def _of(self, qualified_keys: Iterable[QualifiedKey]) -> set[asyncio.Future[None]]:
         return {self[qualified] for qualified in qualified_keys if qualified in self}
+
+    def fill_one(
+        self,
+        flight: SingleFlight,
+        key: str,
+        entry: Entry | None,
+        in_flight: Mapping[QualifiedKey, SingleFlight],
+    ) -> bool:
+        """Do at once what `fill` does for one key, if that is only to put its copy.
+
+        Returns False if the near store does not answer at once, or there is more to do.
+        """
+        write_one = self._near.write_one
+        if write_one is None or self or self._pending:
+            return False
+        if in_flight.get((flight.collection, key)) is not flight:
+            self._counts.refused_fills += 1
+            return True
+        now = self._clock.time()
+        copy = self._freshness.make_copy(
+            entry, flight.started_at, flight.is_refresh, now, self._offset(now)
+        )
+        if copy is None:
+            return not self._freshness.copy_may_exist
+        try:
+            write_one(flight.collection, key, copy)
+            self._counts.fills += 1
+        except KvwrapError:
+            self._counts.near_failures += 1
+        return True
 
     async def fill(
         self,
@@ -104,20 +133,25 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         entries: Mapping[str, Entry | None],
     ) -> tuple[list[str], list[Entry], list[str]]:
         """Return the keys to put into the near store, their copies, and the keys to remove."""
-        freshness = self._freshness
         keys: list[str] = []
         copies: list[Entry] = []
         outdated: list[str] = []
+        freshness = self._freshness
         now = self._clock.time()
-        clock_offset = self._near.clock.time() - now
+        offset = self._offset(now)
         for qualified in qualified_keys:
             key = qualified[1]
-            copy = freshness.make_copy(entries[key], flight.started_at, flight.is_refresh)
-            usable_until = 0.0 if copy is None else freshness.usable_until(copy)
-            if copy is not None and usable_until > now:
-                never = usable_until == math.inf
+            copy = freshness.make_copy(
+                entries[key], flight.started_at, flight.is_refresh, now, offset
+            )
+            if copy is not None:
                 keys.append(key)
-                copies.append(copy.encode(None if never else usable_until + clock_offset))
+                copies.append(copy)
             elif freshness.copy_may_exist or qualified in self._pending:
                 outdated.append(key)
         return keys, copies, outdated
+
+    def _offset(self, now: float) -> float:
+        """Return how many seconds the near store's clock is ahead of the stack's."""
+        near_clock = self._near.clock
+        return 0.0 if near_clock is self._clock else near_clock.time() - now

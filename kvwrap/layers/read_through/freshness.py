@@ -11,7 +11,7 @@ from kvwrap.core.stale import user_expiry
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_rng, checked_share
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.read_through.copies import Copy
+from kvwrap.layers.read_through.copies import Copy, encode
 
 
 class Freshness:
@@ -23,6 +23,7 @@ class Freshness:
         stale_if_error: In seconds; 0 if stale copies are not served.
         refresh_ahead: Share of a copy's life; `None` if copies are not refreshed ahead.
         decoded: True if callers share the decoded values of copies.
+        copy_may_exist: True if there may be a usable copy of a key that the far store is asked for.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Freshness:
                 f"{jitter!r}. Give 0.1 to subtract up to 10%."
             )
         self.refresh_ahead = refresh_ahead
+        self.copy_may_exist = self.stale_if_error > 0 or refresh_ahead is not None
         self._random: Callable[[], float] = checked_rng(rng).random
 
     @property
@@ -62,12 +64,14 @@ class Freshness:
             return math.inf
         return max(self.ttl + self.stale_if_error, self.negative_ttl or 0.0)
 
-    @property
-    def copy_may_exist(self) -> bool:
-        """True if there may be a usable copy of a key that the far store is asked for."""
-        return self.stale_if_error > 0 or self.refresh_ahead is not None
-
-    def make_copy(self, entry: Entry | None, requested_at: float, is_refresh: bool) -> Copy | None:
+    def make_copy(
+        self,
+        entry: Entry | None,
+        requested_at: float,
+        is_refresh: bool,
+        now: float,
+        clock_offset: float,
+    ) -> Copy | None:
         """Return the copy to keep of what the far store returned; `None` to keep nothing.
 
         Args:
@@ -75,35 +79,47 @@ class Freshness:
             requested_at: When the far store was asked, in Unix seconds. Lifetimes count from
                 then, so the bounds hold however slow it was.
             is_refresh: True if the far store was asked before the end of an earlier copy.
+            now: The time, in Unix seconds.
+            clock_offset: How many seconds the near store's clock is ahead of that time.
         """
         if entry is None:
             if self.negative_ttl is None:
                 return None
-            fresh_until = requested_at + self._jittered(self.negative_ttl)
-            return Copy(None, fresh_until, fresh_until)
-        # A stale value is not fresh: another process may have computed it again.
-        expires_at = user_expiry(entry)
-        expiry = math.inf if expires_at is None else expires_at
-        if self.ttl is None:
-            fresh_until = expiry
+            fresh_until = refresh_at = requested_at + self._jittered(self.negative_ttl)
         else:
-            fresh_until = min(expiry, requested_at + self._jittered(self.ttl))
-        refresh_at = fresh_until
-        # Reading an entry again does not extend its own life. So one that is close to its own
-        # expiry is refreshed once, to see whether it was put again; not repeatedly, at
-        # ever-shorter intervals.
-        ends_with_entry = is_refresh and fresh_until == expiry
-        if self.refresh_ahead and fresh_until < math.inf and not ends_with_entry:
-            refresh_at = requested_at + self.refresh_ahead * (fresh_until - requested_at)
-        return Copy(entry, refresh_at, fresh_until)
+            # A stale value is not fresh: another process may have computed it again.
+            expires_at = user_expiry(entry)
+            expiry = fresh_until = math.inf if expires_at is None else expires_at
+            if self.ttl is not None:
+                ttl_ends = requested_at + self._jittered(self.ttl)
+                if ttl_ends < expiry:
+                    fresh_until = ttl_ends
+            refresh_at = fresh_until
+            # Reading an entry again does not extend its own life. So one that is close to its
+            # own expiry is refreshed once, to see whether it was put again; not repeatedly, at
+            # ever-shorter intervals.
+            ends_with_entry = is_refresh and fresh_until == expiry
+            if self.refresh_ahead and fresh_until < math.inf and not ends_with_entry:
+                refresh_at = requested_at + self.refresh_ahead * (fresh_until - requested_at)
+        usable_until = fresh_until
+        if self.stale_if_error:
+            usable_until = self.usable_until(entry, fresh_until)
+        if usable_until <= now:
+            return None
+        near_expiry = None if usable_until == math.inf else usable_until + clock_offset
+        return encode(entry, refresh_at, fresh_until, near_expiry)
 
-    def usable_until(self, copy: Copy) -> float:
-        """Return until when a copy may be served, fresh or stale, in Unix seconds."""
-        if copy.entry is None or not self.stale_if_error:
-            return copy.fresh_until
-        expiry = copy.entry.expires_at
-        stale_until = copy.fresh_until + self.stale_if_error
-        return stale_until if expiry is None else min(expiry, stale_until)
+    def usable_until(self, entry: Entry | None, fresh_until: float) -> float:
+        """Return until when a copy may be served, fresh or stale, in Unix seconds.
+
+        Args:
+            entry: The far entry; `None` for a miss.
+            fresh_until: Until when the copy is fresh.
+        """
+        if entry is None or not self.stale_if_error:
+            return fresh_until
+        stale_until = fresh_until + self.stale_if_error
+        return stale_until if entry.expires_at is None else min(entry.expires_at, stale_until)
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (1 - self._jitter * self._random()) if self._jitter else seconds

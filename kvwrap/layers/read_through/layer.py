@@ -24,7 +24,7 @@ from kvwrap.layers.base import (
     slices,
     turn,
 )
-from kvwrap.layers.read_through.copies import NearEntry, decode
+from kvwrap.layers.read_through.copies import Copy, decode
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.findings import (
     check_decoded,
@@ -208,7 +208,7 @@ class ReadThrough(Layer):
             if not self.is_open:
                 await self.ready()
             return [await self._reads.fetch_one(collection, keys[0])]
-        copy = near_entry.copy if type(near_entry) is NearEntry else decode(near_entry)
+        copy = near_entry if type(near_entry) is Copy else decode(near_entry)
         if copy is not None and self._time() < copy.refresh_at and copy.entry is not None:
             self._counts.near_hits += 1
             return [copy.entry]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any
 
 from kvwrap.core.clock import Clock
@@ -96,7 +96,7 @@ class Reads:
             if (
                 copy is not None
                 and copy.entry is not None
-                and now < self._freshness.usable_until(copy)
+                and now < self._freshness.usable_until(copy.entry, copy.fresh_until)
             ):
                 stale[key] = copy.entry
                 if (collection, key) in tier.cooldown:
@@ -113,15 +113,17 @@ class Reads:
             counts.refreshes += len(to_refresh)
             tier.refresh(collection, to_refresh)
 
-    async def fetch_one(self, collection: Collection, key: str) -> Entry | None:
-        """Return the entry of one key without a near copy."""
+    def fetch_one(self, collection: Collection, key: str) -> Awaitable[Entry | None]:
+        """Read one key without a near copy: start to, or join the read that is in flight."""
         self._counts.misses += 1
-        others: dict[SingleFlight, list[str]] = {}
-        entries = await self._tier.read(self._tier.flight(collection), (key,), others)
-        if others:
-            await self._fetch(collection, (key,), entries, {})
-        entry = entries[key]
-        return entry if entry is None or entry.expires_at is None else live(entry, self._time())
+        if self._tier.in_flight(collection, key) is None:
+            return self._tier.read_one(collection, key)
+        return self._join(collection, key)
+
+    async def _join(self, collection: Collection, key: str) -> Entry | None:
+        entries: dict[str, Entry | None] = {}
+        await self._fetch(collection, (key,), entries, {})
+        return entries[key]
 
     async def _fetch(
         self,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+import msgspec
+
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 
 
-class SingleFlight:
+class SingleFlight(msgspec.Struct, eq=False):
     """A read of the far store for one or more keys of a collection.
 
     The call that leads it reads for itself; others join it. If the leader is cancelled, the
@@ -23,54 +25,48 @@ class SingleFlight:
             least that new.
         is_refresh: True if it refreshes copies that are still fresh, and no caller waits for it.
         is_done: True once it has a result or an error, or was abandoned.
+        is_filling: True once the near store is being filled; then the fill ends the flight.
         is_closed: True if the store was closed meanwhile.
         leader: The task of the call that leads it.
     """
 
-    __slots__ = (
-        "_entries", "_error", "_traceback", "_waiters", "collection", "is_closed", "is_done",
-        "is_refresh", "keys", "leader", "started_at",
-    )  # fmt: skip
-
-    def __init__(self, collection: Collection, started_at: float, is_refresh: bool = False) -> None:
-        self.collection = collection
-        self.keys: list[str] = []
-        self.started_at = started_at
-        self.is_refresh = is_refresh
-        self.is_done = False
-        self.is_closed = False
-        self.leader: asyncio.Task[object] | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
-        self._entries: dict[str, Entry | None] | None = None
-        self._error: BaseException | None = None
-        self._traceback: TracebackType | None = None
-
-    @property
-    def has_entries(self) -> bool:
-        """True once it has a result."""
-        return self._entries is not None
+    collection: Collection
+    keys: list[str]
+    started_at: float
+    is_refresh: bool = False
+    is_done: bool = False
+    is_filling: bool = False
+    is_closed: bool = False
+    leader: asyncio.Task[object] | None = None
+    _waiters: list[asyncio.Future[None]] | None = None
+    _entries: dict[str, Entry | None] | None = None
+    _error: BaseException | None = None
+    _traceback: TracebackType | None = None
 
     def resolve(self, entries: dict[str, Entry | None]) -> None:
         """Hand the entries to all that joined."""
         self._entries = entries
-        self._end()
+        self.is_done = True
+        if self._waiters is not None:
+            self._wake(self._waiters)
 
     def fail(self, error: BaseException) -> None:
         """Raise this error in all that joined."""
         self._error = error
         self._traceback = error.__traceback__
-        self._end()
+        self.abandon()
 
     def abandon(self) -> None:
         """Let those that joined read again."""
-        self._end()
-
-    def _end(self) -> None:
         self.is_done = True
         if self._waiters is not None:
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._wake(self._waiters)
+
+    @staticmethod
+    def _wake(waiters: list[asyncio.Future[None]]) -> None:
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def result(self) -> dict[str, Entry | None] | None:
         """Wait for the read. Returns the entries by key, or None if the flight was abandoned.

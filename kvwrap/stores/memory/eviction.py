@@ -72,7 +72,7 @@ class S3FIFO(Generic[T]):
         self._weigh = weigh
         self._small: Queue[T] = Queue()
         self._main: Queue[T] = Queue()
-        self._ghosts = Ghosts()
+        self._ghosts: Ghosts | None = None
         self._small_weight = 0
         self._main_weight = 0
 
@@ -83,11 +83,12 @@ class S3FIFO(Generic[T]):
     @property
     def ghosts(self) -> int:
         """The number of names that can be remembered, which take four bytes each."""
-        return len(self._ghosts)
+        return 0 if self._ghosts is None else len(self._ghosts)
 
     def add(self, item: T) -> None:
         """Add an item that this policy never had, or that it evicted."""
-        if self._ghosts.take(_hash(item)):
+        ghosts = self._ghosts
+        if ghosts is not None and ghosts.take(_hash(item)):
             self._to_main(item)
         else:
             item.place = _SMALL
@@ -117,6 +118,8 @@ class S3FIFO(Generic[T]):
             if not item.uses or not attempts:
                 item.place = _NOWHERE
                 if is_small:
+                    if self._ghosts is None:
+                        self._ghosts = Ghosts()
                     self._ghosts.add(_hash(item), len(self) + 1)
                 return item
             item.uses = 0 if is_small else item.uses - 1

@@ -140,8 +140,9 @@ class MemoryStore(Store):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "look_up" not in vars(cls) and {"read", "write", "remove"} & vars(cls).keys():
-            cls.look_up = None  # type: ignore[assignment]  # theirs may wait
+        if {"read", "write", "remove"} & vars(cls).keys():  # theirs may wait
+            for name in {"look_up", "write_one"} - vars(cls).keys():
+                setattr(cls, name, None)
 
     def look_up(self, collection: Collection, key: str) -> Entry | None:
         """Return the unexpired entry of a key, as `read` does, without waiting."""
@@ -219,6 +220,12 @@ class MemoryStore(Store):
             versions = [None] * len(keys[part]) if expected is None else expected[part]
             written += map(self._write, repeat(collection), keys[part], entries[part], versions)
         return written
+
+    def write_one(self, collection: Collection, key: str, entry: Entry) -> None:
+        """Write one entry, as `write` does, without waiting."""
+        if self._max_bytes is not None and entry_size(entry) > self._max_bytes:
+            raise self._too_large(entry, collection, key)
+        self._write(collection, key, entry, None)
 
     async def remove(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, Collection, Expected
@@ -32,7 +34,7 @@ class Table:
         self.count = 0
         self.size = 0
         self._clock = clock
-        self._max_entries = max_entries
+        self._max_entries = inf if max_entries is None else max_entries
         self._max_bytes = max_bytes
         self._expiries = Expiries()
         self._policy: S3FIFO[Record] | None = None
@@ -46,8 +48,10 @@ class Table:
     def read(self, collection: Collection, key: str) -> Entry | None:
         """Return the entry, or None if it is missing or expired. That is a use."""
         try:
-            record = self.records[collection][key]
+            record = self.records[collection].get(key)
         except KeyError:
+            return None
+        if record is None:
             return None
         entry = record.entry
         if entry is None or (
@@ -123,7 +127,7 @@ class Table:
 
     def _put(self, collection: Collection, key: str, entry: Entry) -> None:
         policy = self._policy
-        if policy is not None:
+        if policy is not None and (self._max_bytes is not None or self.count >= self._max_entries):
             self._make_room(collection, key, entry)
         records = self.records.get(collection)
         if records is None:
@@ -169,9 +173,7 @@ class Table:
             size = 0
             if max_bytes is not None:
                 size = self.size + entry_size(entry) - (0 if record is None else size_of(record))
-            if (max_entries is None or count <= max_entries) and (
-                max_bytes is None or size <= max_bytes
-            ):
+            if count <= max_entries and (max_bytes is None or size <= max_bytes):
                 return
             if not self.free(1):
                 evicted = policy.evict()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kvwrap import Keyring, MemoryStore, ReadThrough, StoreUnavailable, TTLClamp, stack
 from kvwrap.core.codec import JSON, NEAR_COPY, NEAR_MISS, WRITE_DATE, annotation, describe
 from kvwrap.core.entry import Entry
-from kvwrap.layers.read_through.copies import Copy, decode
+from kvwrap.layers.read_through.copies import Copy, decode, encode
 from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import Far, counts, over
 
@@ -181,14 +181,21 @@ async def test_jitter_spreads_the_expiries(far: Far, clock: ManualClock) -> None
     assert not any(await near.read(None, [key for key in keys if key not in far.reads[1]]))
 
 
+def stored(copy: Copy) -> Entry:
+    """Return the copy as a near store that keeps bytes has it."""
+    return Entry(copy.body, copy.codec, copy.created_at, copy.expires_at, copy.version)
+
+
 def test_a_copy_is_decoded_as_it_was_encoded() -> None:
     entry = Entry(b"body", b"\x10\x01", 1.5, None, 7)
-    for copy in (Copy(entry, 2.25, 3.5), Copy(entry.with_expiry(9.125), 2.0, 3.0)):
-        assert decode(copy.encode(4.0)) == copy
-    assert decode(Copy(None, 2.0, 2.0).encode(4.0)) == Copy(None, 2.0, 2.0)
+    for copied in (entry, entry.with_expiry(9.125), None):
+        copy = encode(copied, 2.25, 3.5, 4.0)
+        assert (copy.entry, copy.refresh_at, copy.fresh_until) == (copied, 2.25, 3.5)
+        assert decode(copy) is copy
+        assert decode(stored(copy)) == copy
     assert decode(entry) is None
     assert decode(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
-    assert describe(Copy(entry, 1.0, 1.0).encode(None).codec) == "annotation 04 over zstd over JSON"
+    assert describe(encode(entry, 1.0, 1.0, None).codec) == "annotation 04 over zstd over JSON"
 
 
 def test_the_times_of_a_copy_are_one_annotation() -> None:
@@ -199,7 +206,7 @@ def test_the_times_of_a_copy_are_one_annotation() -> None:
         (None, NEAR_MISS, (0, 2.25, 3.5, 3.5), JSON),
     ):
         expected = annotation(kind, struct.pack(">Q3d", *times)) + steps
-        assert Copy(copied, 2.25, 3.5).encode(None).codec == expected
+        assert encode(copied, 2.25, 3.5, None).codec == expected
 
 
 def test_a_copy_is_decoded_behind_annotations_of_other_layers() -> None:
@@ -207,9 +214,11 @@ def test_a_copy_is_decoded_behind_annotations_of_other_layers() -> None:
     foreign = annotation(WRITE_DATE, bytes(8))
     behind = entry.with_body(entry.body, foreign + entry.codec)
     for copied, expected in ((entry, behind), (None, None)):
-        kept = Copy(copied, 2.25, 3.5).encode(4.0)
+        kept = encode(copied, 2.25, 3.5, 4.0)
         found = Entry(kept.body, foreign + kept.codec, entry.created_at, 4.0, 8)
-        assert decode(found) == Copy(expected, 2.25, 3.5)
+        copy = decode(found)
+        assert copy is not None
+        assert (copy.entry, copy.refresh_at, copy.fresh_until) == (expected, 2.25, 3.5)
     damaged = foreign + annotation(NEAR_COPY, bytes(31)) + bytes(8)
     assert decode(Entry(b"", damaged, 0.0, None, 1)) is None
 

@@ -24,6 +24,12 @@ class GatedNear(GatedStore):
     look_up = MemoryStore.look_up
 
 
+class OpenNear(GatedNear):
+    """A near store that is written at once, too; removals wait."""
+
+    write_one = MemoryStore.write_one
+
+
 class Tiers(World):
     """A near and a far store, both gated, and actors that check what they read.
 
@@ -32,7 +38,8 @@ class Tiers(World):
         near: Gates and failures of the near store.
         far: Gates and failures of the far store.
         filled: True if the near store has the initial values at the beginning.
-        at_once: True for a near store that callers wait for, as for one that answers at once.
+        at_once: "looked up" for a near store that callers wait for, as for one that answers at
+            once; "written" for one that is filled at once.
         options: Arguments of the layer.
     """
 
@@ -42,14 +49,14 @@ class Tiers(World):
         near: dict[str, Any] | None = None,
         far: dict[str, Any] | None = None,
         filled: bool = False,
-        at_once: bool = False,
+        at_once: str = "",
         **options: Any,
     ) -> None:
         super().__init__()
         self.steps = steps
         self.filled = filled
         gates = {"before": "write remove drop", "after": "read"}
-        kind = GatedNear if at_once else GatedStore
+        kind = {"": GatedStore, "looked up": GatedNear, "written": OpenNear}[at_once]
         self.near = kind(self.stage, "near", **(gates if near is None else near))
         gates = {"before": "read write remove drop", "after": "read write remove drop"}
         self.far = GatedStore(self.stage, "far", **(gates if far is None else far))
@@ -265,13 +272,46 @@ SMALL: dict[str, Callable[[], Tiers]] = {
         filled=True,
     ),
     "a read that waits for its fill, and a write": lambda: Tiers(
-        {"r": READ, "w": PUT}, at_once=True
+        {"r": READ, "w": PUT}, at_once="looked up"
     ),
     "a read that waits for its fill, a read and a destruction": lambda: Tiers(
-        {"r": READ, "s": READ, "w": [("destroy",)]}, at_once=True, near=FEW, far=FAR_LATE
+        {"r": READ, "s": READ, "w": [("destroy",)]}, at_once="looked up", near=FEW, far=FAR_LATE
+    ),
+    "a read that fills at once, and a write": lambda: Tiers(
+        {"r": READ, "w": PUT}, at_once="written"
+    ),
+    "a read that fills at once, another and a write": lambda: Tiers(
+        {"r": READ, "s": READ, "w": PUT}, at_once="written", near=FEW, far=FAR_LATE
+    ),
+    "a read that fills at once, and two writes": lambda: Tiers(
+        {"r": READ, "v": PUT, "w": [("put", "a", "a2")]},
+        at_once="written", near=FEW, far=FAR_LATE,
+    ),
+    "a read that fills at once, a batch and a write": lambda: Tiers(
+        {"r": READ, "s": [("get", "a", "b")], "w": PUT}, at_once="written", near=FEW, far=FAR_LATE
+    ),
+    "a read that fills at once, a read and a destruction": lambda: Tiers(
+        {"r": READ, "s": READ, "w": [("destroy",)]}, at_once="written", near=FEW, far=FAR_LATE
+    ),
+    "a read that fills at once, the deletion of a range and a write": lambda: Tiers(
+        {"r": READ, "v": [("clear", "a")], "w": PUT}, at_once="written", near=FEW, far=FAR_LATE
+    ),
+    "a read that fills at once and is cancelled, a read and a write": lambda: Tiers(
+        {"r?": READ, "s": READ, "w": PUT}, at_once="written", near=FEW, far=FAR_LATE
+    ),
+    "a read that fills at once, a write that is cancelled, and its reader": lambda: Tiers(
+        {"r": READ + READ, "w?": PUT + READ}, at_once="written", near=FEW, far=FAR_LATE
+    ),
+    "a near store filled at once does not remove": lambda: Tiers(
+        {"r": READ + READ, "w": PUT},
+        at_once="written",
+        near={"before": "remove", "after": "", "failing": ["remove"]},
+    ),
+    "a read that fills at once and remembers misses, and a removal": lambda: Tiers(
+        {"r": READ, "w": [("delete", "a")]}, at_once="written", negative_ttl=9
     ),
     "a read that is cancelled while it fills, and a write": lambda: Tiers(
-        {"r?": READ, "s": READ, "w": PUT}, at_once=True, near=FEW, far=FAR_LATE
+        {"r?": READ, "s": READ, "w": PUT}, at_once="looked up", near=FEW, far=FAR_LATE
     ),
     "two reads of one key, the first cancelled, and a write": lambda: Tiers(
         {"r?": READ, "s": READ, "w": PUT}, near=FEW, far=FAR_LATE

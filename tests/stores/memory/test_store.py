@@ -305,6 +305,28 @@ async def test_a_null_store_is_always_empty() -> None:
     assert await store.destroy() is False
 
 
+async def test_single_entries_are_read_and_written_without_waiting(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock, max_bytes=10)
+    entry = Entry(b"body", b"", clock.time(), clock.time() + 5, 1)
+    store.write_one("c", "a", entry)
+    assert store.look_up("c", "a") is entry
+    assert await store.read("c", ["a"]) == [entry]
+    with pytest.raises(ValueTooLarge, match="max_bytes=10"):
+        store.write_one("c", "a", entry.with_body(bytes(11), b""))
+    clock.advance(5)
+    assert store.look_up("c", "a") is None
+
+
+@pytest.mark.parametrize("primitive", ["read", "write", "remove"])
+def test_a_subclass_whose_calls_may_wait_has_no_calls_that_do_not(primitive: str) -> None:
+    slow = type("Slow", (MemoryStore,), {primitive: getattr(MemoryStore, primitive)})()
+    assert (slow.look_up, slow.write_one) == (None, None)
+    chosen = {primitive: getattr(MemoryStore, primitive), "write_one": MemoryStore.write_one}
+    quick = type("Quick", (MemoryStore,), chosen)()
+    assert quick.look_up is None
+    assert quick.write_one is not None
+
+
 def test_an_empty_store_is_true() -> None:
     store = MemoryStore()
     assert len(store) == 0
