@@ -85,7 +85,7 @@ def encode(
 
 
 def decode(near_entry: Entry) -> Copy | None:
-    """Return an entry of the near store as the copy that it is; `None` if it is none."""
+    """Return an entry of the near store as a copy; `None` if it is not one."""
     if type(near_entry) is Copy:
         return near_entry
     if len(near_entry.codec) < _HEADER.size:
