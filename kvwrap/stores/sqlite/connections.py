@@ -1,31 +1,32 @@
-"""Connections to an SQLite file, each on a thread of its own, and their transactions."""
+"""Opening connections to an SQLite file."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote
 
-from kvwrap.core.threads import SingleThread
-from kvwrap.errors import ConfigurationError, StoreFull, StoreTimeout, StoreUnavailable
-
-T = TypeVar("T")
+from kvwrap.errors import ConfigurationError
+from kvwrap.stores.sqlite.errors import code_of
 
 MEMORY: Final = ":memory:"
 """The path of a database in memory."""
 
-_PAUSE: Final = 0.002
-"""Seconds between two attempts to begin a transaction, or to interrupt a call."""
+_LOG_SIZE: Final = 4 * 1024 * 1024
+"""Bytes to which SQLite shortens its log when it begins it again: what it lets it grow to."""
+
+Synchronous = Literal["full", "normal"]
+"""What is on the disk when a call returns: its commit, or no more than the last checkpoint."""
 
 
 def checked_path(path: object) -> str:
-    """Return the path as a string.
+    """Return the path as a string, absolute unless it is that of a database in memory.
+
+    A relative path is that of the folder in which this is called, whatever folder the process is in
+    when the file is opened.
 
     Raises:
         ConfigurationError: It cannot be the path of a file.
@@ -33,132 +34,66 @@ def checked_path(path: object) -> str:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigurationError(f"`path` must be the path of a file, or ':memory:'; got {path!r}")
-    return text
+    return text if text == MEMORY else str(Path(text).absolute())
 
 
-class Interrupted(Exception):
-    """The call was cancelled, so its transaction is rolled back; nobody waits for this error."""
+def checked_client(client: object) -> sqlite3.Connection:
+    """Return the connection.
 
-
-class _Call:
-    """A call on a thread; `is_cancelled` is set by another thread."""
-
-    is_cancelled = False
-
-
-class ConnectionThread:
-    """A connection, and the only thread that uses it.
-
-    Args:
-        name: Name of the thread.
-        timeout: Seconds to wait for transactions of others.
-
-    Attributes:
-        connection: The connection, which a function passed to `run` opens; None before.
+    Raises:
+        ConfigurationError: It is not a connection of the module `sqlite3`.
     """
-
-    connection: sqlite3.Connection | None = None
-
-    def __init__(self, name: str, timeout: float) -> None:
-        self._executor = SingleThread(name)
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._interruptible: _Call | None = None
-
-    async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Run a function on the thread and return its result.
-
-        If this is cancelled, the function does not start, or it is interrupted and its
-        transaction is rolled back, unless it is being committed. `CancelledError` is raised
-        after that, so all later calls, on other connections too, see the same state.
-        """
-        call = _Call()
-        running = self._executor.submit(self._run, call, function, *args)
-        try:
-            return await asyncio.wrap_future(running)
-        except asyncio.CancelledError:
-            call.is_cancelled = True
-            while not running.done():
-                self._interrupt(call)
-                with suppress(asyncio.CancelledError):  # raised below, when it has ended
-                    await asyncio.sleep(_PAUSE)
-            raise
-
-    def _run(self, call: _Call, function: Callable[..., T], *args: object) -> T:
-        self._interruptible = call
-        try:
-            return function(*args)
-        finally:
-            with self._lock:
-                self._interruptible = None
-
-    def _interrupt(self, call: _Call) -> None:
-        with self._lock:
-            if self._interruptible is call and self.connection is not None:
-                self.connection.interrupt()
-
-    def _end_interruptions(self) -> None:
-        """Let the call run to its end.
-
-        Raises:
-            Interrupted: It has been cancelled before.
-        """
-        with self._lock:
-            call, self._interruptible = self._interruptible, None
-        if call is not None and call.is_cancelled:
-            raise Interrupted
-
-    @contextmanager
-    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Run the block as one transaction, which is rolled back if the block raises."""
-        self.retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
-        try:
-            yield
-            self._end_interruptions()
-            self.retry_while_busy(lambda: connection.execute("COMMIT"))
-        except BaseException:
-            with self._lock:
-                self._interruptible = None
-            # After some errors, such as a full disk, SQLite has rolled back automatically.
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
-
-    def retry_while_busy(self, function: Callable[[], object]) -> None:
-        """Call a function until the file is not locked, for up to `timeout` seconds.
-
-        SQLite's own waiting cannot be interrupted. Its pauses grow, so that those who have waited
-        for a long time lose to those who have just come.
-
-        Raises:
-            Interrupted: The call was cancelled meanwhile.
-        """
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                function()
-            except sqlite3.OperationalError as error:
-                if not is_busy(error) or time.monotonic() >= deadline:
-                    raise
-            else:
-                return
-            call = self._interruptible
-            if call is not None and call.is_cancelled:
-                raise Interrupted
-            time.sleep(_PAUSE * (0.5 + random.random()))
-
-    async def close(self) -> None:
-        """Close the connection after the functions passed to `run`, and end the thread."""
-        closing = self._executor.submit(self._close_connection)
-        self._executor.shutdown(wait=False)
-        await asyncio.shield(asyncio.wrap_future(closing))
-
-    def _close_connection(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
+    if not isinstance(client, sqlite3.Connection):
+        raise ConfigurationError(
+            "`client` must be a connection of the module sqlite3, from "
+            f"sqlite3.connect(path, check_same_thread=False); got {type(client).__name__}"
+        )
+    return client
 
 
-def connect(path: str, timeout: float) -> sqlite3.Connection:
+def check_usable(client: sqlite3.Connection) -> None:
+    """Check the user's connection on the thread that will use it.
+
+    Raises:
+        ConfigurationError: It belongs to another thread, returns rows or texts of other types than
+            usual, or begins transactions by itself.
+    """
+    try:
+        (row,) = client.execute("SELECT 'text', 1").fetchall()
+        is_usual = tuple(row) == ("text", 1) and not client.in_transaction
+    except sqlite3.ProgrammingError as error:
+        raise _unusable() from error
+    if not is_usual:
+        raise ConfigurationError(
+            "`client` must return rows as tuples or sqlite3.Row and texts as str, and must have no "
+            "transaction: leave row_factory, text_factory and autocommit as they are by default"
+        )
+
+
+def path_of(client: sqlite3.Connection) -> str:
+    """Return the path of a connection's database, or that of a database in memory.
+
+    Raises:
+        ConfigurationError: The connection is closed, or belongs to another thread.
+    """
+    try:
+        cursor = client.cursor()
+        cursor.row_factory = None  # as that of the connection is not known yet
+        databases = cursor.execute("PRAGMA database_list").fetchall()
+    except sqlite3.ProgrammingError as error:
+        raise _unusable() from error
+    paths = [path for _, name, path in databases if name == "main" and path]
+    return str(paths[0]) if paths else MEMORY
+
+
+def _unusable() -> ConfigurationError:
+    return ConfigurationError(
+        "`client` must be open, and usable in other threads: open it with "
+        "sqlite3.connect(path, check_same_thread=False)"
+    )
+
+
+def connect(path: str, timeout: float, synchronous: Synchronous = "full") -> sqlite3.Connection:
     """Open a connection that waits up to `timeout` seconds for transactions of others.
 
     A file that does not exist is created for this user alone. SQLite gives the files beside it
@@ -171,12 +106,19 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=False
     )
-    # FULL: a commit is on the disk before it returns. The other two do the same on macOS, where
-    # syncing alone does not reach the disk.
-    pragmas = ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON")
-    # What is overwritten or deleted is erased, so that plaintext does not stay in free pages.
+    pragmas = (
+        # FULL: a commit is on the disk before it returns. The next two do the same on macOS, where
+        # syncing alone does not reach the disk.
+        f"synchronous = {synchronous}",
+        "fullfsync = ON",
+        "checkpoint_fullfsync = ON",
+        # The log keeps the space that it usually needs, also while others fill the disk; no more.
+        f"journal_size_limit = {_LOG_SIZE}",
+        # What is overwritten or deleted is erased, so that plaintext does not stay in free pages.
+        "secure_delete = ON",
+    )
     try:
-        for pragma in (*pragmas, "secure_delete = ON"):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
@@ -184,51 +126,55 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
     return connection
 
 
-DAMAGE: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What the module raises for a damaged file, whose own text may be in the error's."""
+def may_change(path: str) -> bool:
+    """Return False if this process may read a file and not change it.
 
-
-def translate_error(error: Exception, path: str, timeout: float, *, store: str) -> StoreUnavailable:
-    """Return the error to raise for an error of SQLite, which is to be its cause."""
-    # The error is shown by its name, since the text of some quotes what is stored.
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    code = _code_of(error)
-    if is_busy(error):
-        return StoreTimeout(
-            f"the SQLite file {path!r} must be free of other transactions within "
-            f"timeout={timeout:g} seconds; they held it longer ({name}). Give the store a longer "
-            "timeout, or make the other transactions shorter",
-            store=store,
-        )
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(
-            f"the disk has no space left for the SQLite file {path!r} ({name}): free some space",
-            store=store,
-        )
-    if code == sqlite3.SQLITE_NOTADB:
-        return StoreUnavailable(
-            f"{path!r} must be an SQLite database or a new file; it is a file of another format, "
-            f"or damaged ({name}). Give the store another path",
-            store=store,
-        )
-    if code == sqlite3.SQLITE_CANTOPEN:
-        return StoreUnavailable(
-            f"the SQLite file {path!r} cannot be opened ({name}): check that it is a file, not a "
-            "folder, and that this process may read and write it",
-            store=store,
-        )
-    return StoreUnavailable(
-        f"SQLite cannot use the file {path!r} ({name}): check its permissions and its disk",
-        store=store,
+    In a folder without permission to write, SQLite cannot create its log beside the file.
+    """
+    if not Path(path).is_file():
+        return True
+    return os.access(path, os.W_OK) and (
+        os.access(Path(path).parent, os.W_OK) or os.access(f"{path}-wal", os.W_OK)
     )
 
 
-def _code_of(error: Exception) -> int:
-    """Return SQLite's primary error code; 0 for errors of the Python module itself."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
+def connect_to_read(path: str, timeout: float) -> tuple[sqlite3.Connection, bool]:
+    """Open a connection that changes nothing, and creates no file if it cannot.
+
+    Returns:
+        The connection, and False if SQLite must not look for changes of others, because it
+        cannot create or change the files with its locks.
+    """
+    address = f"file:{quote(path)}?mode=ro"
+    try:
+        return _connect_by_uri(address, timeout), True
+    except sqlite3.OperationalError as error:
+        log = Path(f"{path}-wal")
+        is_locked_out = code_of(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if not is_locked_out or (log.exists() and log.stat().st_size):
+            raise
+    return _connect_by_uri(f"{address}&immutable=1", timeout), False
 
 
-def is_busy(error: Exception) -> bool:
-    """Return True if another transaction held a lock."""
-    return _code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def _connect_by_uri(uri: str, timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, timeout=timeout, isolation_level=None, check_same_thread=False, uri=True
+    )
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def leave_open(connection: sqlite3.Connection) -> None:
+    """Keep a connection open until the end of the process, and not close it even then.
+
+    SQLite deletes the log beside the path when it closes the last connection to a file. If the
+    path leads to another file by now, the log is that one's.
+    """
+    # Not before: hardly any program comes here.
+    from ctypes import py_object, pythonapi
+
+    pythonapi.Py_IncRef(py_object(connection))  # a reference that nothing gives back

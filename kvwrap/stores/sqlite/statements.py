@@ -20,6 +20,7 @@ _SQL: Final = {
     "PRIMARY KEY (collection, key))",
     "index": "CREATE INDEX IF NOT EXISTS {t}_expires_at ON {t} (expires_at) "
     "WHERE expires_at IS NOT NULL",
+    "no_change": "DELETE FROM {t} WHERE 0",
     "probe": "SELECT collection, key, expires_at, version, entry FROM {t} LIMIT 0",
     # CAST, since reading text that is not UTF-8 would fail.
     "read": "SELECT key, CAST(entry AS BLOB) FROM {t} WHERE collection = ? AND key IN ({marks})",

@@ -14,7 +14,7 @@ from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, ValueTooLarge
-from kvwrap.stores.sqlite.connections import DAMAGE
+from kvwrap.stores.sqlite.errors import DAMAGE, code_of
 from kvwrap.stores.sqlite.statements import is_table_name, statements
 
 _KEYS_PER_SELECT: Final = 512
@@ -54,21 +54,29 @@ class Table:
         self._sql = statements(name)
 
     def create(self, connection: sqlite3.Connection) -> None:
-        """Create the table if it is missing.
+        """Create the table if it is missing, and fail if the connection cannot write.
 
         Raises:
             ConfigurationError: There is a table of this name with other columns.
         """
         connection.execute(self._sql["table"])
+        self.check(connection)
+        connection.execute(self._sql["index"])
+        connection.execute(self._sql["no_change"])
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Raise `ConfigurationError` if there is no table of this name, or one of other columns."""
         try:
             self.probe(connection)
         except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_ERROR:
+                raise
             raise ConfigurationError(
-                f"the table {self.name!r} must be one that kvwrap created; it has other columns. "
-                "Give the store another table=",
+                f"the table {self.name!r} must be one that kvwrap created; it is missing from a "
+                "file that can only be read, or it has other columns. Give the store another "
+                "table=",
                 store=self._store,
             ) from error
-        connection.execute(self._sql["index"])
 
     def probe(self, connection: sqlite3.Connection) -> None:
         """Raise sqlite3.OperationalError if the table or one of its columns is missing."""
@@ -81,7 +89,29 @@ class Table:
     def read(
         self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
     ) -> list[Entry | None]:
-        """Read the entries of these keys. The result has None for a missing or expired entry."""
+        """Read the entries of these keys, all as they were at one time.
+
+        The result has None for a missing or expired entry.
+        """
+        if len(keys) <= _KEYS_PER_SELECT or connection.in_transaction:
+            stored = self._select(connection, collection, keys)
+        else:
+            connection.execute("BEGIN")
+            try:
+                stored = self._select(connection, collection, keys)
+            finally:
+                connection.execute("ROLLBACK")
+        now = self._clock.time()
+        return [
+            live(Entry.from_bytes(stored[key], collection, key, self._store), now)
+            if key in stored
+            else None
+            for key in keys
+        ]
+
+    def _select(
+        self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
+    ) -> dict[str, bytes]:
         stored: dict[str, bytes] = {}
         for start in range(0, len(keys), _KEYS_PER_SELECT):
             chunk = list(keys[start : start + _KEYS_PER_SELECT])
@@ -92,13 +122,7 @@ class Table:
                 self._sql["read"].format(marks=marks), (collection or "", *chunk)
             )
             stored.update(rows)
-        now = self._clock.time()
-        return [
-            live(Entry.from_bytes(stored[key], collection, key, self._store), now)
-            if key in stored
-            else None
-            for key in keys
-        ]
+        return stored
 
     def write(
         self,

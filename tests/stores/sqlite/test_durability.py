@@ -25,14 +25,16 @@ async def test_entries_outlive_the_store(file: Path) -> None:
     assert left == pytest.approx(1000, abs=60)
 
 
+@pytest.mark.parametrize(("synchronous", "level"), [("full", 2), ("normal", 1)])
 async def test_a_commit_is_synced_to_the_disk(
-    file: Path, connections: list[sqlite3.Connection]
+    file: Path, connections: list[sqlite3.Connection], synchronous: str, level: int
 ) -> None:
-    async with SQLiteStore(file):
+    chosen = "" if synchronous == "full" else "?synchronous=normal"
+    async with SQLiteStore.from_url(f"sqlite:///{file}{chosen}"):
         assert len(connections) == 2
         for connection in connections:
             for pragma, value in (
-                ("synchronous", 2),
+                ("synchronous", level),
                 ("journal_mode", "wal"),
                 ("fullfsync", 1),
                 ("checkpoint_fullfsync", 1),

@@ -1,0 +1,95 @@
+"""The errors of SQLite, and what is raised for them."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from kvwrap.errors import StoreFull, StoreTimeout, StoreUnavailable
+
+DAMAGE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the module raises for a damaged file, whose own text may be in the error's."""
+
+
+class FileReplaced(Exception):
+    """The path leads to another file than the one that is open, or to none."""
+
+
+class NoRoom(Exception):
+    """The disk has less space than is kept for removals."""
+
+
+class OpenTransaction(Exception):
+    """The user's connection has a transaction that its user began."""
+
+
+FAILURES: Final = (*DAMAGE, PermissionError, FileReplaced, NoRoom, OpenTransaction)
+"""The errors that `translate_error` takes."""
+
+
+def translate_error(error: Exception, path: str, timeout: float, *, store: str) -> StoreUnavailable:
+    """Return the error to raise for an error of SQLite or of its file, which is to be its cause."""
+    # The error is shown by its name, since the text of some quotes what is stored.
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    code = code_of(error)
+    if isinstance(error, FileReplaced):
+        return StoreUnavailable(
+            f"the SQLite file {path!r} must stay in place while the store is open; it was removed "
+            "or replaced, so this call may have had no effect. Close the store and open it again, "
+            "and close it before the file is moved next time",
+            store=store,
+        )
+    if isinstance(error, OpenTransaction):
+        return StoreUnavailable(
+            "the connection `client` must have no transaction of its own while the store writes; "
+            "it has one: commit it, or give the store another connection",
+            store=store,
+        )
+    if is_busy(error):
+        return StoreTimeout(
+            f"the SQLite file {path!r} must be free of other transactions within "
+            f"timeout={timeout:g} seconds; they held it longer ({name}). Give the store a longer "
+            "timeout, or make the other transactions shorter",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_FULL or isinstance(error, NoRoom):
+        return StoreFull(
+            f"the disk has no space left for the SQLite file {path!r} ({name}): delete entries, "
+            "or free some space",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreUnavailable(
+            f"{path!r} must be an SQLite database or a new file; it is a file of another format, "
+            f"or damaged ({name}). Give the store another path",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_CANTOPEN or isinstance(error, PermissionError):
+        return StoreUnavailable(
+            f"the SQLite file {path!r} cannot be opened ({name}): check that it is a file, not a "
+            "folder, and that this process may read and write it",
+            store=store,
+        )
+    return StoreUnavailable(
+        f"SQLite cannot use the file {path!r} ({name}): check its permissions and its disk",
+        store=store,
+    )
+
+
+def code_of(error: BaseException) -> int:
+    """Return SQLite's primary error code; 0 for errors of the Python module itself."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return True if another transaction held a lock."""
+    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def busy_error() -> sqlite3.OperationalError:
+    """Return the error that SQLite raises while others hold the file."""
+    error = sqlite3.OperationalError("the file is in use")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    error.sqlite_errorname = "SQLITE_BUSY"
+    return error
