@@ -14,7 +14,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_seconds
+from kvwrap.core.validation import checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError, ReadOnlyViolation
 from kvwrap.stores.shared import urls
 from kvwrap.stores.sqlite.connections import (
@@ -117,7 +117,7 @@ class SQLiteStore(Store):
             client=client,
             timeout=checked_seconds(timeout, "timeout", zero=True),
             synchronous=synchronous,
-            read_only=read_only,
+            read_only=checked_flag(read_only, "read_only"),
             store=self.name,
         )
         self.capabilities = self._possible()
