@@ -23,7 +23,16 @@ from benchmarks.table import Row, markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 TABLE_STARTS = "<!-- table -->\n"
-MODULES = ("memory", "memory_use", "pipeline", "dictionary", "coalesce", "read_through", "blocking")
+MODULES = (
+    "memory",
+    "memory_use",
+    "pipeline",
+    "dictionary",
+    "coalesce",
+    "read_through",
+    "blocking",
+    "nats",
+)
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""
 
 

@@ -56,6 +56,7 @@ from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.stores.memory import MemoryStore
+from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.sqlite import SQLiteStore
@@ -85,6 +86,7 @@ __all__ = [
     "Layer",
     "LocalKEK",
     "MemoryStore",
+    "NATSStore",
     "NullStore",
     "RateLimited",
     "ReadOnlyViolation",

@@ -21,6 +21,7 @@ from kvwrap import (
     Capability,
     Keyring,
     MemoryStore,
+    NATSStore,
     Passthrough,
     SQLiteStore,
     Stack,
@@ -31,7 +32,7 @@ from kvwrap.core.clock import Clock
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.redis import RedisStore
-from kvwrap.testing.servers import LocalServer, RedisServer
+from kvwrap.testing.servers import LocalServer, NATSServer, RedisServer
 
 __all__ = [
     "ALIASES",
@@ -198,6 +199,9 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     "sqlite": lambda resources: SQLiteStore(resources.folder / "entries.db", clock=resources.clock),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),
+    "nats": lambda resources: NATSStore(
+        resources.url(NATSServer), bucket=resources.name, clock=resources.clock
+    ),
     "redis": lambda resources: RedisStore(
         resources.url(RedisServer), namespace=resources.name, clock=resources.clock
     ),

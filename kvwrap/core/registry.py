@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STORES = {
     "memory": "kvwrap.stores.memory.store:MemoryStore",
+    "nats": "kvwrap.stores.nats.store:NATSStore",
     "null": "kvwrap.stores.null:NullStore",
     "redis": "kvwrap.stores.redis.store:RedisStore",
     "rediss": "kvwrap.stores.redis.store:RedisStore",
@@ -40,6 +41,7 @@ They are called in this order."""
 CLIENTS = {
     "redis.asyncio": "RedisStore(client=...)",
     "redis": "RedisStore(client=redis.asyncio.Redis(...)), as kvwrap needs the asyncio client",
+    "nats.aio": "NATSStore(client=...)",
     "sqlite3": "SQLiteStore(path)",
     "pathlib": "SQLiteStore(path)",
 }

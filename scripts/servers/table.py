@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kvwrap.testing.servers import environment_of, find_server
 from kvwrap.testing.servers.programs import version_of
-from scripts.servers.builds import Build, Wheel
+from scripts.servers.builds import Build, GoBuild, Wheel
 from scripts.servers.packages import Package
 
 
@@ -62,5 +62,11 @@ SERVERS = (
     ),
     Server("postgresql", "postgres", Package("postgresql")),
     Server("pgbouncer", "pgbouncer", Package("pgbouncer")),
+    Server(
+        "nats",
+        "nats-server",
+        GoBuild("nats-server", "2.15.2", package="github.com/nats-io/nats-server/v2"),
+        version="2.11",
+    ),
     Server("memcached", "memcached", Package("memcached")),
 )

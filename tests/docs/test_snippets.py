@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from kvwrap import StackWarning
+from kvwrap.testing.servers import LocalServer, NATSServer, RedisServer, SharedServers
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+# The servers of the tests, by the URLs that stand for them on the pages.
+SERVERS: dict[str, type[LocalServer]] = {
+    "redis://localhost:6379/0": RedisServer,
+    "nats://localhost:4222": NATSServer,
+}
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
@@ -31,11 +37,13 @@ def test_snippet_runs(
     code: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    redis_url: str,
+    servers: SharedServers,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_KEYS", f"2026:{SECRET}")
-    code = code.replace("redis://localhost:6379/0", redis_url)
+    for written, server in SERVERS.items():
+        if written in code:
+            code = code.replace(written, servers.url(server))
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         # A page recommends no stack with findings, unless it says so and silences them.

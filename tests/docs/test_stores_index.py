@@ -7,42 +7,53 @@ from pathlib import Path
 
 from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
-from kvwrap import Capability, MemoryStore, NullStore, RedisStore, SQLiteStore, Store, adapt
+from kvwrap import (
+    Capability,
+    MemoryStore,
+    NATSStore,
+    NullStore,
+    RedisStore,
+    SQLiteStore,
+    Store,
+    adapt,
+)
+from kvwrap.core.registry import STORES
 
-NO = "\N{EN DASH}"
 PAGE = (Path(__file__).parents[2] / "docs" / "stores" / "index.md").read_text()
 
 
 def stores() -> dict[str, Store]:
     return {
-        "Memory": MemoryStore(),
-        "SQLite": SQLiteStore("entries.db"),
-        "Redis": RedisStore(),
-        "Redis, `raw`": RedisStore(raw=True),
-        "Null": NullStore(),
-        "mapping": adapt({}),
-        "py-key-value": adapt(TheirMemoryStore()),
+        "`MemoryStore`": MemoryStore(),
+        "`SQLiteStore`": SQLiteStore("entries.db"),
+        "`RedisStore`": RedisStore(),
+        "`RedisStore`, `raw=True`": RedisStore(raw=True),
+        "`NATSStore`": NATSStore("nats://localhost"),
+        "`NullStore`": NullStore(),
+        "a mapping": adapt({}),
+        "py-key-value's `MemoryStore`": adapt(TheirMemoryStore()),
     }
 
 
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def missing() -> dict[str, set[str]]:
+    """Return the capabilities that the page says each store does not have."""
+    table = PAGE.partition("| store | does not have |\n")[2].partition("\n\n")[0]
+    rows = [row.strip("|").split(" | ") for row in table.splitlines()[1:]]
+    return {store.strip(): set(re.findall(r"`(\w+)`", names)) for store, names in rows}
 
 
 def test_the_table_of_capabilities_matches_the_stores() -> None:
-    header = next(line for line in PAGE.splitlines() if line.startswith("| | "))
-    columns = cells(header)[1:]
-    assert columns == list(stores())
-    rows = {
-        row[1]: cells(row[0])[1:]
-        for row in re.finditer(r"^\| `(\w+)` \|.*$", PAGE, re.MULTILINE)
-        if len(cells(row[0])) > 2
+    found = {
+        title: {each.name for each in set(Capability) - store.capabilities}
+        for title, store in stores().items()
     }
-    assert list(rows) == [capability.name for capability in Capability]
-    for name, row_cells in rows.items():
-        for column, cell in zip(columns, row_cells, strict=True):
-            has = Capability[name] in stores()[column].capabilities
-            assert cell == ("yes" if has else NO), f"{column} {name}"
+    assert missing() == found
+    assert list(missing()) == list(found)
+
+
+def test_every_store_is_in_the_table() -> None:
+    classes = {path.partition(":")[2] for path in STORES.values()}
+    assert classes <= {type(store).__name__ for store in stores().values()}
 
 
 def test_every_page_is_in_the_list() -> None:

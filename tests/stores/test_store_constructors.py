@@ -12,11 +12,14 @@ from kvwrap import ConfigurationError, MemoryStore, RedisStore
 from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
-REQUIRED = {"sqlite": {"path": "never-opened.db"}}
+REQUIRED = {"sqlite": {"path": "never-opened.db"}, "nats": {"url": "nats://localhost"}}
 # Limits that nothing can reach are valid all the same.
 ACCEPTED: set[tuple[str, object]] = {
     ("max_entries", 10**400),
     ("max_bytes", 10**400),
+    ("max_entries_per_collection", 10**400),
+    ("max_concurrency", 10**400),
+    ("replicas", 10**400),
     ("max_connections", 10**400),
     ("username", ""),
     ("password", ""),

@@ -67,7 +67,9 @@ def make_tls(
     Raises:
         ConfigurationError: The options contradict each other, or a file cannot be used.
     """
-    files = {name: path for name, path in (("ca", ca), ("cert", cert), ("key", key)) if path}
+    files = {
+        name: path for name, path in (("ca", ca), ("cert", cert), ("key", key)) if path is not None
+    }
     for name, path in files.items():
         checked_name(path, name)
     if tls is not None and not checked_flag(tls, "tls"):

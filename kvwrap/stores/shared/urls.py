@@ -108,7 +108,7 @@ _ADDRESS: Final = re.compile(
 )
 
 
-def split_server_url(url: str, *schemes: str, port: int) -> ServerURL:
+def split_server_url(url: object, *schemes: str, port: int) -> ServerURL:
     """Split a URL such as `scheme://username:password@host:port,host:port/path?options`.
 
     Args:
@@ -120,9 +120,9 @@ def split_server_url(url: str, *schemes: str, port: int) -> ServerURL:
         ConfigurationError: It is not a URL of these schemes, or has an invalid host or port.
     """
     expected = " or ".join(f"{scheme}://" for scheme in schemes)
-    match = _SERVER_URL.fullmatch(url)
+    match = _SERVER_URL.fullmatch(url) if isinstance(url, str) else None
     # The URL is not quoted, here and below: it may contain a password.
-    if match is None or match["scheme"] not in schemes:
+    if not isinstance(url, str) or match is None or match["scheme"] not in schemes:
         raise ConfigurationError(f"the URL of this store must begin with {expected}")
     check_fragment(url)
     login, _, servers = match["server"].rpartition("@")

@@ -1,6 +1,7 @@
 """Real servers for tests: one file per server, each a subclass of `LocalServer`."""
 
 from kvwrap.testing.servers.base import LocalServer
+from kvwrap.testing.servers.nats import NATSCluster, NATSServer
 from kvwrap.testing.servers.programs import (
     UNPACKED,
     MissingServerError,
@@ -16,6 +17,8 @@ __all__ = [
     "UNPACKED",
     "LocalServer",
     "MissingServerError",
+    "NATSCluster",
+    "NATSServer",
     "RedisServer",
     "SharedServers",
     "environment_of",

@@ -89,7 +89,7 @@ class LocalServer:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="kvwrap-server-")
         for _ in range(5):
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             if self._start_once(Path(self._folder.name)):
                 self._has_answered = True
                 return self
@@ -120,6 +120,8 @@ class LocalServer:
     def freeze(self) -> None:
         """Pause the process (SIGSTOP): connections stay open, and the server does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal is sent; each thread of the server may still go on for a moment.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Resume a frozen server (SIGCONT)."""
@@ -161,7 +163,8 @@ class LocalServer:
         return (Path(self._folder.name) / "log").read_text(errors="replace")[-500:].strip()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nothing uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

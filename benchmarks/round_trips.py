@@ -1,0 +1,92 @@
+"""Stores on servers, compared with the bare driver: the time of a round trip, alternately."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+from benchmarks.table import Row
+from benchmarks.timing import ROUNDS
+from kvwrap import Store
+
+VALUE = {"name": "Ada", "visits": 12, "tags": ["a", "b"], "score": 0.5}
+KEYS = [f"key-{number:03}" for number in range(100)]
+_SECONDS = 0.05
+"""About how long one side takes in a round."""
+
+
+class Bare(NamedTuple):
+    """What users of the driver write: values as JSON, by the fastest library."""
+
+    get: Callable[[str], Awaitable[Any]]
+    put: Callable[[str, Any], Awaitable[Any]]
+    get_many: Callable[[list[str]], Awaitable[Any]]
+    put_many: Callable[[list[str], list[Any]], Awaitable[Any]]
+
+
+async def rows(title: str, store: Store, bare: Bare) -> AsyncIterator[Row]:
+    """Measure single calls and batches of 100, by elapsed time: most of it is the server's."""
+    values = [VALUE] * len(KEYS)
+    await bare.put_many(KEYS, values)
+    await store.put_many(KEYS, values, collection="c")
+    yield await _row(
+        f"{title}: get",
+        lambda: store.get("key-001", collection="c"),
+        lambda: bare.get("key-001"),
+        1.15,
+    )
+    yield await _row(
+        f"{title}: put",
+        lambda: store.put("key-001", VALUE, collection="c"),
+        lambda: bare.put("key-001", VALUE),
+        1.15,
+    )
+    yield await _row(
+        f"{title}: get_many of 100",
+        lambda: store.get_many(KEYS, collection="c"),
+        lambda: bare.get_many(KEYS),
+        1.3,
+    )
+    yield await _row(
+        f"{title}: put_many of 100",
+        lambda: store.put_many(KEYS, values, collection="c"),
+        lambda: bare.put_many(KEYS, values),
+        1.3,
+    )
+
+
+async def _row(
+    title: str,
+    ours: Callable[[], Awaitable[object]],
+    theirs: Callable[[], Awaitable[object]],
+    most: float,
+) -> Row:
+    count = max(1, round(_SECONDS / await _elapsed(theirs, 3)))
+    await _elapsed(ours, count)
+    rounds: list[tuple[float, float]] = []
+    for number in range(2 * ROUNDS):
+        if number % 2:
+            their_time = await _elapsed(theirs, count)
+            our_time = await _elapsed(ours, count)
+        else:
+            our_time = await _elapsed(ours, count)
+            their_time = await _elapsed(theirs, count)
+        rounds.append((our_time, their_time))
+    ratio = statistics.median(our / their for our, their in rounds)
+    return Row(
+        title,
+        f"{statistics.median(our for our, _ in rounds) * 1e6:,.0f} us",
+        f"{statistics.median(their for _, their in rounds) * 1e6:,.0f} us",
+        f"{ratio:.2f}",
+        f"at most {most}",
+        ratio <= most,
+    )
+
+
+async def _elapsed(call: Callable[[], Awaitable[object]], count: int) -> float:
+    start = time.perf_counter()
+    for _ in range(count):
+        await call()
+    return (time.perf_counter() - start) / count

@@ -1,0 +1,84 @@
+"""Subjects of a bucket: `$KV.bucket.collection.key`, in the characters that NATS allows."""
+
+from __future__ import annotations
+
+import string
+from typing import Final
+
+from kvwrap.core.primitives import Collection
+from kvwrap.stores.shared.names import NameEncoding, frame, unframe
+
+_DEFAULT: Final = "_"
+"""The token of the default collection, which no collection's name has."""
+
+_LONGEST: Final = 1024
+"""Bytes of a token. A server takes lines of 4,096 bytes, which contain a subject and a reply."""
+
+_NAMES: Final = NameEncoding(
+    string.ascii_letters + string.digits + "-_/",
+    limit=_LONGEST,
+    escape="=",
+    is_reserved=lambda encoded: encoded == _DEFAULT,
+)
+
+
+class Subjects:
+    """The subjects of a bucket, and the names that they stand for.
+
+    A name that is too long lies under a hash, and is kept in front of the value.
+
+    Attributes:
+        all: The pattern of all subjects of the bucket.
+    """
+
+    def __init__(self, bucket: str) -> None:
+        self._root = f"$KV.{bucket}."
+        self.all = f"{self._root}>"
+
+    def prefix(self, collection: Collection) -> str:
+        """Return what the subjects of a collection have in front of the key."""
+        return f"{self._root}{_DEFAULT if collection is None else _NAMES.encode(collection)}."
+
+    def subject(self, prefix: str, key: str) -> str:
+        """Return the subject of a key, with the prefix of its collection."""
+        return prefix + _NAMES.encode(key)
+
+    def frame(self, subject: str, collection: Collection, key: str, data: bytes) -> bytes:
+        """Return what to store for an entry: its bytes, behind the names that are hashed."""
+        if "==" not in subject:
+            return data
+        token, _, rest = subject.removeprefix(self._root).partition(".")
+        if _NAMES.is_hashed(rest):
+            data = frame(key, data)
+        return frame(collection or "", data) if _NAMES.is_hashed(token) else data
+
+    def parse(self, subject: str, data: bytes) -> tuple[Collection, str, bytes] | None:
+        """Return collection, key and the bytes of the entry, or None for one of another form.
+
+        Args:
+            subject: The subject.
+            data: What `frame` returned for it.
+        """
+        token, _, rest = subject.removeprefix(self._root).partition(".")
+        collection: str | None = None
+        key: str | None
+        try:
+            if _NAMES.is_hashed(token):
+                collection, data = unframe(data)
+            elif token != _DEFAULT:
+                collection = _NAMES.decode(token)
+                if collection is None:
+                    return None
+            if _NAMES.is_hashed(rest):
+                key, data = unframe(data)
+            else:
+                key = _NAMES.decode(rest)
+        except ValueError:
+            return None
+        if not key or self.subject(self.prefix(collection), key) != subject:
+            return None
+        return collection, key, data
+
+    def token(self, subject: str) -> str:
+        """Return the token of a subject that stands for its collection."""
+        return subject.removeprefix(self._root).partition(".")[0]

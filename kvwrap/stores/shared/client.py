@@ -1,0 +1,273 @@
+"""A driver's client, which belongs to one event loop of one process, and the limits of its use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, Generic, NoReturn, TypeVar
+
+from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
+from kvwrap.core.primitives import Collection
+from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+CHUNK_SIZE: Final = 1000
+"""Maximum number of keys whose calls are in progress for one batch."""
+
+_INHERITED: Final[list[object]] = []
+"""Clients of a parent process, kept so that they are never closed in this one."""
+
+
+class Driver(Generic[C]):
+    """What a store says of its driver: how a client is made and ended, and what its errors mean.
+
+    Attributes:
+        server: Name and address of the server, for errors.
+    """
+
+    server: str
+
+    async def connect(self) -> C:
+        """Create a client in the running event loop."""
+        raise NotImplementedError
+
+    async def disconnect(self, client: C) -> None:
+        """Close a client that `connect` created, in its event loop."""
+        raise NotImplementedError
+
+    def abandon(self, client: C, loop: asyncio.AbstractEventLoop) -> None:
+        """End a client whose event loop no longer runs, without waiting."""
+        raise NotImplementedError
+
+    def is_usable(self, client: C) -> bool:
+        """Return False for a client that has ended by itself, so that another one is made."""
+        return True
+
+    def translate(self, error: Exception) -> KvwrapError | None:
+        """Return the error to raise for an error of the driver, or None to raise it as it is."""
+        raise NotImplementedError
+
+
+class Client(Generic[C]):
+    """Calls a driver, with a limit on the calls in progress and on the time of each.
+
+    Args:
+        driver: How a client is made.
+        is_own: False if the driver uses a client of the user's. That is never closed, and stays in
+            the event loop in which it is first used.
+        timeout: Seconds for one call, including the wait for its turn and for a connection; None
+            for no limit.
+        limit: Maximum number of calls in progress; further ones wait.
+        store: Name of the store, for errors.
+        ensure_open: Awaited if a call comes before `open`; opens the store, or raises.
+    """
+
+    def __init__(
+        self,
+        driver: Driver[C],
+        *,
+        is_own: bool,
+        timeout: float | None,
+        limit: int,
+        store: str,
+        ensure_open: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._driver = driver
+        self._is_own = is_own
+        self._timeout = timeout
+        self._limit = limit
+        self._store = store
+        self._ensure_open = ensure_open
+        self._is_open = False
+        self._held: _Held[C] | None = None
+        self._in_progress = 0
+
+    @property
+    def idle(self) -> bool:
+        """True while no call is in progress or waits for its turn."""
+        return self._in_progress == 0
+
+    def open(self) -> None:
+        """Allow calls. Nothing is connected yet."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Close the client, unless it is the user's or another process's."""
+        self._is_open = False
+        held, self._held = self._held, None
+        if held is None or held.client is None or not self._is_own:
+            return
+        if held.pid != os.getpid():
+            _INHERITED.append(held)
+        elif held.is_here:
+            await self._driver.disconnect(held.client)
+        else:
+            self._driver.abandon(held.client, held.loop)
+
+    async def run(self, call: Callable[[C], Awaitable[T]], **context: Any) -> T:
+        """Call the driver.
+
+        Args:
+            call: Gets the client.
+            context: Collection and key for errors to name.
+
+        Raises:
+            StoreTimeout: It took too long.
+            KvwrapError: What the driver's error means.
+        """
+        if not self._is_open:
+            await self._ensure_open()
+        held = self._held
+        if held is None or not held.is_here:
+            held = self._held = self._enter(held)
+        self._in_progress += 1
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit, held.turns:
+                client = held.client
+                if client is None or not self._driver.is_usable(client):
+                    client = await self._connect(held)
+                return await call(client)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise self._timed_out(**context) from error
+            self._raise(error, **context)
+        finally:
+            self._in_progress -= 1
+
+    async def run_each(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        call: Callable[[C, int], Coroutine[Any, Any, T]],
+    ) -> list[T]:
+        """Call the driver for each key concurrently, for a backend without batches.
+
+        Args:
+            collection: Collection of the keys, for errors.
+            keys: The keys. Calls for one that occurs twice are made one after another.
+            call: Gets the client and the index of a key.
+
+        Returns:
+            The results for all keys. The first error among them is raised, and names what
+            succeeded.
+        """
+        if len(keys) == 1:
+            return [
+                await self.run(lambda client: call(client, 0), collection=collection, key=keys[0])
+            ]
+        outcomes: list[T | Exception] = []
+        for start in range(0, len(keys), CHUNK_SIZE):
+            indices = range(start, min(start + CHUNK_SIZE, len(keys)))
+            try:
+                outcomes += await self.run(
+                    partial(_for_each, keys, indices, call), collection=collection
+                )
+            except KvwrapError as error:
+                error.succeeded = tuple(keys[:start])
+                raise
+            for index, outcome in enumerate(outcomes[start:], start):
+                if isinstance(outcome, Exception):
+                    done = [k for k, each in zip(keys, outcomes) if not isinstance(each, Exception)]
+                    self._raise(
+                        outcome, collection=collection, key=keys[index], succeeded=tuple(done)
+                    )
+        return [each for each in outcomes if not isinstance(each, Exception)]
+
+    def _raise(self, error: Exception, **context: Any) -> NoReturn:
+        """Raise what an error of the driver means, or an error of the store with its context."""
+        meant = error if isinstance(error, KvwrapError) else self._driver.translate(error)
+        if meant is None:
+            raise error
+        meant.store = meant.store or self._store
+        for name, value in context.items():
+            setattr(meant, name, value)
+        if meant is error:
+            raise meant
+        raise meant from error
+
+    def _timed_out(self, **context: Any) -> StoreTimeout:
+        return StoreTimeout(
+            f"{self._driver.server} did not answer within {self._timeout} seconds: check the "
+            "server's load and the network, or give the store a longer timeout",
+            store=self._store,
+            **context,
+        )
+
+    async def _connect(self, held: _Held[C]) -> C:
+        """Connect once for all calls that wait; each gets the error if that fails."""
+        async with held.connecting.hold("connect", shares_errors=True):
+            if held.client is None or not self._driver.is_usable(held.client):
+                client = await self._driver.connect()
+                if self._held is not held:  # closed meanwhile
+                    if self._is_own:
+                        await self._driver.disconnect(client)
+                    raise StoreUnavailable("the store was closed during this call")
+                held.client = client
+            return held.client
+
+    def _enter(self, previous: _Held[C] | None) -> _Held[C]:
+        """Start to use the running event loop, or a process that was forked."""
+        if previous is not None:
+            if not self._is_own:
+                raise self._not_usable("process" if previous.pid != os.getpid() else "event loop")
+            if previous.pid != os.getpid():
+                # Its connections are the parent's, and to close one would close it there too.
+                _INHERITED.append(previous)
+            elif previous.loop.is_running():
+                raise self._not_usable("event loop")
+            elif previous.client is not None:
+                self._driver.abandon(previous.client, previous.loop)
+        return _Held(self._limit)
+
+    def _not_usable(self, place: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"a {self._store} must be used in one {place} at a time, and a `client` only in the "
+            f"{place} in which it was used first; they are in use in another {place}: create "
+            "another client or store here, or close that one first",
+            store=self._store,
+        )
+
+
+async def _for_each(
+    keys: Sequence[str],
+    indices: Sequence[int],
+    call: Callable[[C, int], Coroutine[Any, Any, T]],
+    client: C,
+) -> list[T | Exception]:
+    """Await the call for each index concurrently, those for the same key in their order."""
+    by_key: dict[str, list[int]] = {}
+    for index in indices:
+        by_key.setdefault(keys[index], []).append(index)
+    if len(by_key) == len(indices):
+        return await gather_outcomes([call(client, index) for index in indices])
+    outcomes: dict[int, T | Exception] = {}
+
+    async def call_in_order(own: Sequence[int]) -> None:
+        for index in own:
+            try:
+                outcomes[index] = await call(client, index)
+            except Exception as error:  # returned as the outcome
+                outcomes[index] = error
+
+    await gather([call_in_order(own) for own in by_key.values()])
+    return [outcomes[index] for index in indices]
+
+
+class _Held(Generic[C]):
+    """A client and the event loop and process that it belongs to."""
+
+    def __init__(self, limit: int) -> None:
+        self.client: C | None = None
+        self.loop = asyncio.get_running_loop()
+        self.pid = os.getpid()
+        self.turns = asyncio.Semaphore(limit)
+        self.connecting = KeyedLocks()
+
+    @property
+    def is_here(self) -> bool:
+        return self.loop is asyncio.get_running_loop() and self.pid == os.getpid()

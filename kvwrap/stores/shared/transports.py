@@ -1,0 +1,24 @@
+"""Connections of an event loop that no longer runs, and would have to run to close them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import Any
+
+
+def end_transport(transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Close a connection of asyncio whose loop does not run."""
+    with suppress(OSError):
+        transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    with suppress(RuntimeError):  # the loop is closed
+        transport.abort()
+    if loop.is_closed():
+        # A transport needs its loop even to abort. It has no public name for what is within.
+        protocol = getattr(transport, "_ssl_protocol", None)
+        inner = transport if protocol is None else protocol._transport
+        end = getattr(inner, "_sock", None)
+        if end is not None:
+            inner._sock = None
+            end.close()

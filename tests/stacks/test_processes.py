@@ -1,0 +1,133 @@
+"""Several processes over one store: starting at once, and counting through encryption."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kvwrap import Capability, Keyring, Stack, Store, stack
+from kvwrap.core.clock import SystemClock
+from kvwrap.testing.servers import LocalServer, SharedServers
+from tests.catalog import STORES, Resources
+
+TASKS, PROCESSES, EACH = 8, 2, 250
+STARTING = 8
+# Those that keep their entries in this process.
+OWN = {"memory", "dict", "py-key-value"}
+SHARED = [name for name in STORES if name not in OWN]
+
+
+def layers() -> Stack:
+    return stack().compress(min_size=0).encrypt(Keyring({"k": b"k" * 32}))
+
+
+class Backend:
+    """A store of the catalog, which other processes can make too."""
+
+    def __init__(self, kind: str, folder: Path, servers: SharedServers) -> None:
+        self._servers = servers
+        self._environment: dict[str, str] = {}
+        self.resources = Resources(SystemClock(), folder, self._url)
+        self.kind = kind
+        STORES[kind](self.resources)  # its server is started, and its URL known
+
+    def _url(self, kind: type[LocalServer]) -> str:
+        url = self._servers.url(kind)
+        self._environment[kind.url_variable()] = url
+        return url
+
+    @property
+    def store(self) -> Store:
+        return STORES[self.kind](self.resources)
+
+    @contextmanager
+    def processes(self, count: int, task: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+        """Start processes that run a task of this module."""
+        names = (self.kind, str(self.resources.folder), self.resources.name, task)
+        environment: Mapping[str, str] = {**os.environ, **self._environment}
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.stacks.test_processes", *names],
+                cwd=Path(__file__).parents[2],
+                env=environment,
+            )
+            for _ in range(count)
+        ]
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(params=SHARED)
+def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: SharedServers) -> Backend:
+    return Backend(request.param, tmp_path, servers)
+
+
+def test_every_store_that_is_shared_is_tried(servers: SharedServers, tmp_path: Path) -> None:
+    made = {kind: STORES[kind](Resources(SystemClock(), tmp_path, str)) for kind in OWN}
+    assert not [kind for kind, store in made.items() if Capability.SHARED in store.capabilities]
+
+
+async def test_no_increment_is_lost(backend: Backend) -> None:
+    """8 tasks in each of 2 processes, 250 increments each."""
+    with backend.processes(PROCESSES, "count") as processes:
+        assert [await asyncio.to_thread(each.wait, 110) for each in processes] == [0] * PROCESSES
+    async with layers().over(backend.store) as store:
+        assert await store.get("visits", collection="c") == TASKS * PROCESSES * EACH
+        await store.destroy()
+
+
+async def test_processes_that_start_at_once(backend: Backend) -> None:
+    with backend.processes(1, "start") as (process,):
+        assert await asyncio.to_thread(process.wait, 110) == 0
+    async with backend.store as store:
+        names = [f"process-{number}" for number in range(STARTING)]
+        assert await store.get_many(names) == list(range(STARTING))
+        await store.destroy()
+
+
+async def count(store: Store) -> None:
+    async with layers().over(store) as stack_:
+
+        async def task() -> None:
+            for _ in range(EACH):
+                await stack_.increment("visits", collection="c")
+
+        await asyncio.gather(*(task() for _ in range(TASKS)))
+
+
+async def start(store: Store, number: int) -> None:
+    async with store:
+        await store.put(f"process-{number}", number)
+
+
+def start_at_once(store: Store) -> int:
+    """Fork processes that start to use the store. Returns how many failed."""
+    children = []
+    for number in range(STARTING):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                asyncio.run(start(store, number))
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    return sum(os.waitpid(child, 0)[1] != 0 for child in children)
+
+
+if __name__ == "__main__":
+    kind, folder, name, task = sys.argv[1:]
+    made = STORES[kind](Resources(SystemClock(), Path(folder), SharedServers().url, name))
+    sys.exit(start_at_once(made) if task == "start" else asyncio.run(count(made)))
