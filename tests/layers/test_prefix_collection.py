@@ -10,10 +10,13 @@ from kvwrap import (
     Capability,
     ConfigurationError,
     MemoryStore,
+    Passthrough,
     PrefixCollection,
     UnsupportedOperation,
     stack,
 )
+from kvwrap.core.primitives import Collection, KeyRange
+from tests.layers.faulty import FaultyStore
 from tests.layers.without_capabilities import WithoutCapabilities
 
 
@@ -27,6 +30,21 @@ async def test_collections_have_the_prefix_inside_and_not_outside() -> None:
     assert await store.get("k", collection="users") == 1
     assert await store.get("k") == 2
     assert await base.get("k") is None
+
+
+async def test_ranges_of_keys_without_a_prefix_reach_the_store_unchanged(
+    backend: FaultyStore,
+) -> None:
+    ranges: list[KeyRange] = []
+
+    class Ranges(Passthrough):
+        async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+            ranges.append(key_range)
+            return await self.inner.count_range(collection, key_range)
+
+    store = PrefixCollection("app-").over(Ranges().over(backend))
+    await store.count()
+    assert ranges == [KeyRange("", None, None)]
 
 
 async def test_destroy_drops_the_collections_with_the_prefix_and_nothing_else() -> None:

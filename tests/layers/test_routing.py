@@ -53,6 +53,18 @@ async def test_enumerations_merge_all_stores_and_destroy_reaches_all() -> None:
     assert await a.collections() == []
 
 
+async def test_a_collection_of_one_store_is_counted_and_deleted_by_it(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    store = Routing({"sessions": other}).over(backend)
+    await store.put_many(["a1", "a2", "b"], [1, 2, 3], collection="sessions")
+    other.calls.clear()
+    assert await store.count(collection="sessions", prefix="a") == 2
+    assert await store.delete_where(collection="sessions", prefix="a") == 2
+    assert [name for name, _, _ in other.calls] == ["count_range", "drop_range"]
+    assert backend.calls == []
+
+
 async def test_an_entry_that_no_read_would_find_is_not_listed() -> None:
     route, base = MemoryStore(), MemoryStore()
     await base.put("old", 1, collection="routed")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvwrap import ConfigurationError, CorruptEntry, StoreUnavailable, adapt, stack
+from kvwrap.core.serializer import JSON
 from kvwrap.stores.mapping import MappingStore, format_name, parse_name
 from kvwrap.testing import ManualClock
 
@@ -22,6 +23,13 @@ NAMES = ["a", "@", "@a", "@:", "@a:b", "a:b", ":", "%3A", "@%3A:x", "ä"]
 @given(st.none() | st.text("@:%3Aab", min_size=1), st.text("@:%3Aab", min_size=1))
 def test_names_can_be_parsed(collection: str | None, key: str) -> None:
     assert parse_name(format_name(collection, key)) == (collection, key)
+
+
+@pytest.mark.parametrize("name", ["", "@", "@c", "@c:", "@%:k", "@a:\ud800", "\ud800", 5, None])
+async def test_other_names_belong_to_no_key(name: Any) -> None:
+    assert parse_name(name) is None
+    store = MappingStore({name: 1})
+    assert (await store.keys(), await store.keys("c"), await store.collections()) == ([], [], [])
 
 
 async def test_different_keys_have_different_names() -> None:
@@ -99,6 +107,7 @@ async def test_raw_bytes() -> None:
     assert await store.get("magic") == b"\xabk like an entry"
     as_json = stack().serialize("json").over(MappingStore(mapping, raw=True))
     assert await as_json.get("j") == {"x": 1}
+    assert await MappingStore(mapping, raw=True, serializer=JSON).get("j") == {"x": 1}
 
 
 async def test_expiry_and_cull(clock: ManualClock) -> None:
@@ -165,6 +174,14 @@ def test_an_object_that_is_not_a_mapping_is_refused() -> None:
             adapt(obj)
     with pytest.raises(ConfigurationError):
         MappingStore([])  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_only_a_mapping_in_memory_is_known_to_stay_in_the_process() -> None:
+    traits = MappingStore({}).traits
+    assert "raw" not in traits
+    assert MappingStore(UserDict()).traits == traits | {"adapted"}
+    assert MappingStore(UserDict(), raw=True).traits == traits | {"adapted", "raw"}
+    assert MappingStore({}, raw=True).traits == traits | {"raw"}
 
 
 async def test_adapt_passes_options_to_the_store() -> None:

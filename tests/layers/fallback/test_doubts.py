@@ -11,6 +11,7 @@ import pytest
 
 from kvwrap import MemoryStore, Store, StoreTimeout, StoreUnavailable, ValueTooLarge
 from kvwrap.layers.fallback import Fallback
+from kvwrap.layers.fallback.doubts import Doubts
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
 
@@ -217,3 +218,13 @@ async def test_a_refused_write_is_not_in_doubt(backend: FaultyStore, other: Faul
         backend.down = True
         with pytest.raises(StoreUnavailable):
             await store.get("l")
+
+
+def test_the_doubts_are_bounded_and_the_oldest_end_first() -> None:
+    doubts = Doubts()
+    keys = [(None, str(number)) for number in range(100_003)]
+    doubts.add(keys[:3])
+    doubts.add(keys[3:])
+    assert len(doubts) == 100_000
+    assert doubts.of(keys[:5]) == keys[3:5]
+    assert doubts.of(keys[-1:]) == keys[-1:]

@@ -325,6 +325,27 @@ async def test_a_callback_that_fails_is_logged(
     assert "on_difference failed" in caplog.text
 
 
+async def test_an_entry_that_is_changed_while_it_is_compared_again_is_not_a_difference(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    store = Shadow(other).over(backend)
+    await backend.put("k", 1)
+    assert await store.get("k") == 1
+    reads = backend.count("read")
+    backend.gate.clear()
+    async with asyncio.timeout(30):
+        while backend.count("read") == reads:
+            await asyncio.sleep(0)
+        change = asyncio.create_task(store.put("k", 2))
+        while backend.count("write") < 2:
+            await asyncio.sleep(0)
+    backend.gate.set()
+    await change
+    await store.find(Shadow).drain()
+    assert await other.get("k") == 2
+    assert store.find(Shadow).snapshot().differences == {}
+
+
 async def test_an_entry_that_expired_meanwhile_is_not_a_difference(
     backend: FaultyStore, other: FaultyStore, clock: ManualClock
 ) -> None:

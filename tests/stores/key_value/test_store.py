@@ -170,6 +170,77 @@ async def test_capabilities_are_those_of_the_wrapped_store() -> None:
     assert await bare.pop("a") == [1]
 
 
+class Limited(MemoryStore):
+    """A subclass of another module than the one that states the limit of a listing."""
+
+
+class ManyCollections(MemoryStore):
+    async def collections(self, *, limit: int | None = None) -> list[str]:
+        return [str(number) for number in range(10_000)]
+
+
+async def test_the_limit_of_a_listing_is_that_of_the_class_that_lists() -> None:
+    wrapped = Limited()
+    await wrapped.put_many([str(i) for i in range(10_001)], [{}] * 10_001)
+    with pytest.raises(UnsupportedOperation, match="10000 keys"):
+        await adapt(wrapped).keys()
+    with pytest.raises(UnsupportedOperation, match="10000 collections"):
+        await adapt(ManyCollections()).collections()
+
+
+class Whole:
+    """A store that can drop whole collections, and can list nothing."""
+
+    def __init__(self) -> None:
+        self.wrapped = MemoryStore()
+        self.dropped: list[str | None] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("keys", "collections"):
+            raise AttributeError(name)
+        return getattr(self.wrapped, name)
+
+    async def destroy_collection(self, collection: str | None) -> bool:
+        self.dropped.append(collection)
+        return True
+
+    async def destroy(self) -> bool:
+        self.dropped.append("everything")
+        return True
+
+    async def cull(self) -> None:
+        self.dropped.append("culled")
+
+
+async def test_what_only_the_wrapped_store_can_do_as_a_whole() -> None:
+    wrapped = Whole()
+    store = adapt(wrapped)
+    assert store.capabilities == {
+        Capability.DESTROY,
+        Capability.DESTROY_COLLECTION,
+        Capability.CULL,
+    }
+    with pytest.raises(UnsupportedOperation):
+        await store.destroy_collection(None)  # its name there is not known
+    assert await store.destroy_collection("c") is True
+    await store.cull()
+    assert await store.destroy() is True
+    assert wrapped.dropped == ["c", "culled", "everything"]
+
+
+async def test_conditions_are_refused_before_anything_changes() -> None:
+    store = adapt(MemoryStore())
+    await store.put("a", {"x": 1})
+    (entry,) = await store.read(None, ["a"])
+    assert entry is not None
+    with pytest.raises(UnsupportedOperation):
+        await store.remove(None, ["a"], [entry.version])
+    with pytest.raises(UnsupportedOperation):
+        await store.write(None, ["a"], [entry], [entry.version])
+    assert await store.get("a") == {"x": 1}
+    assert await store.remove(None, ["a"], [None]) == [True]
+
+
 class Broken(MemoryStore):
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -238,7 +309,12 @@ async def test_a_broken_envelope_is_corrupt() -> None:
     await store.put("a", [1])
     envelope = await wrapped.get("a")
     assert envelope is not None
-    for text in ("not base64!", "", envelope["kvwrap"][:-8], "AAAA"):
+    good = envelope["kvwrap"]
+    for text in (good + "!", good[:4] + "\n" + good[4:], good[:-8]):
+        await wrapped.put("a", {"kvwrap": text})
+        with pytest.raises(CorruptEntry):
+            await store.get("a")
+    for text in ("not base64!", "", good[:-8], "AAAA"):
         await wrapped.put("b", {"kvwrap": text})
         with pytest.raises(CorruptEntry) as caught:
             await store.get("b")
@@ -336,6 +412,21 @@ def _call(store: kvwrap.Store, number: int) -> Awaitable[object]:
             return store.destroy()
         case _:
             return store.put("k", 1)
+
+
+@pytest.mark.parametrize("ttl", ["x", math.nan, math.inf, -math.inf, True, False, 10**400])
+async def test_a_ttl_that_is_no_number_of_seconds_is_an_outage(ttl: Any) -> None:
+    with pytest.raises(StoreUnavailable, match="seconds or None"):
+        await adapt(BreaksItsProtocol(({"a": 1}, ttl), [])).get("k")
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", 5, None, b"a"])
+async def test_a_name_that_is_none_is_an_outage(name: Any) -> None:
+    store = adapt(BreaksItsProtocol(({"a": 1}, None), ["a", name]))
+    with pytest.raises(StoreUnavailable, match="a list of names from `keys`"):
+        await store.keys()
+    with pytest.raises(StoreUnavailable, match="a list of names from `collections`"):
+        await store.collections()
 
 
 async def test_an_answer_that_is_too_short_is_an_outage() -> None:

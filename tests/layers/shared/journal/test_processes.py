@@ -19,15 +19,20 @@ from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.write_behind import WriteBehind
 
 class Down(MemoryStore):
-    async def write(self, *arguments):
-        raise StoreUnavailable("down")
+    is_up = False
+    async def write(self, collection, keys, *arguments):
+        if not self.is_up:
+            raise StoreUnavailable("down")
+        print("sent", *keys, flush=True)
+        return [True] * len(keys)
     async def ping(self):
-        raise StoreUnavailable("down")
+        if not self.is_up:
+            raise StoreUnavailable("down")
 
 kind, path = sys.argv[1:]
 def build(backend):
     if kind == "write_behind":
-        return stack().write_behind(path, shutdown_timeout=0).over(backend)
+        return stack().write_behind(path, shutdown_timeout=30).over(backend)
     return stack().fallback(
         MemoryStore(), writes="journal", journal=path, recovery_delay=0
     ).over(backend)
@@ -48,6 +53,7 @@ async def in_child(store):
         except StoreUnavailable as error:
             assert "belongs to the process" in str(error), error
             print(name, "refused", flush=True)
+    Down.is_up = True  # and closing sends nothing of the parent's
     await asyncio.wait_for(store.close(), 30)
 
 store = build(Down())
