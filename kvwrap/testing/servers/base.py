@@ -31,6 +31,7 @@ class LocalServer:
 
     Attributes:
         program_name: Name of the server's program.
+        start_timeout: Maximum seconds from a start of the server to its first answer.
         program: Path of the program that is run.
         arguments: The additional arguments.
         port: TCP port on 127.0.0.1, 0 before the first start. It stays the same when the server
@@ -41,6 +42,7 @@ class LocalServer:
     """
 
     program_name: ClassVar[str]
+    start_timeout: ClassVar[float] = START_TIMEOUT
 
     def __init__(self, *arguments: str, program: str | None = None) -> None:
         self.program = require_server(program or self.program_name)
@@ -109,7 +111,7 @@ class LocalServer:
                 stderr=log,
                 env=environment_of(self.program),
             )
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + self.start_timeout
         while self._process.poll() is None and time.monotonic() < deadline:
             if self.answers():
                 return True
@@ -121,7 +123,7 @@ class LocalServer:
         """Pause the process (SIGSTOP): connections stay open, and the server does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
         # The signal is sent; each thread of the server may still go on for a moment.
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Resume a frozen server (SIGCONT)."""
