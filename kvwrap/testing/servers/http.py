@@ -17,7 +17,7 @@ class HTTPServer(LocalServer):
         return self.status("/", timeout) is not None
 
     def status(self, path: str, timeout: float) -> int | None:
-        """Request a path. Returns the status of the answer, or None if there is none in time."""
+        """Request a path. Returns the status of the answer, or None without one in time."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request("GET", path)
