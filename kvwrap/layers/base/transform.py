@@ -60,6 +60,14 @@ class Transform(Layer):
     async def prepare_decode(self, collection: Collection, entries: Iterable[Entry | None]) -> None:
         """Fetch what `decode` needs for these entries."""
 
+    def is_prepared(self, entry: Entry) -> bool:
+        """Return True if `prepare_decode` has nothing to fetch for this entry.
+
+        A layer that rarely has to fetch something overrides it: `read` of one key then awaits
+        nothing else than the entry.
+        """
+        return not self._prepares_decode
+
     def is_current(self, stored: Entry, plain: Entry, collection: Collection, key: str) -> bool:
         """Return True if an entry is stored in the form that `encode` produces now.
 
@@ -83,14 +91,16 @@ class Transform(Layer):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         entries = await self.inner.read(collection, keys)
-        if self._prepares_decode:
-            await self.prepare_decode(collection, entries)
         if len(keys) == 1:
             (entry,) = entries
             if entry is None:
                 return entries
+            if self._prepares_decode and not self.is_prepared(entry):
+                await self.prepare_decode(collection, entries)
             decoded = self.begin_decode(entry, collection, keys[0])
             return [await compute_in_thread(decoded) if callable(decoded) else decoded]
+        if self._prepares_decode:
+            await self.prepare_decode(collection, entries)
         begin = self.begin_decode
         # All at once: while one is awaited, another task may change the state of this layer.
         begun = [

@@ -161,13 +161,14 @@ class Dictionaries:
 
     def get(self, identity: bytes) -> LoadedDictionary:
         """Return a loaded dictionary; raises `CorruptEntry` if it is not loaded."""
-        dictionary = self.loaded.get(identity)
+        dictionary = self.loaded.pop(identity, None)
         if dictionary is None:
             raise CorruptEntry(
                 f"the entry needs the compression dictionary {identity.hex()}, which the "
                 f"collection {RESERVED!r} of its store does not hold: it was deleted, or the entry "
                 "was copied from another store. Copy the dictionary from there, or restore a backup"
             )
+        self.loaded[identity] = dictionary
         return dictionary
 
     async def load(self, identities: Iterable[bytes]) -> None:

@@ -257,6 +257,12 @@ class Compression(Keeping, Transform):
         if needed:
             await self._dictionaries.load(needed)
 
+    def is_prepared(self, entry: Entry) -> bool:
+        steps = entry.codec
+        return _DICTIONARY_TAG not in steps or (
+            steps[:1] == _DICTIONARY_TAG and steps[1:5] in self._dictionaries.loaded
+        )
+
     # -- dictionaries ------------------------------------------------------------------
 
     async def train(

@@ -72,6 +72,24 @@ async def test_it_prepares_for_the_whole_batch_after_reading_and_before_writing(
     assert done == [("encode", "c", 0), ("decode", "c", [True, False, True], 1)]
 
 
+async def test_one_entry_for_which_it_is_prepared_is_not_prepared_for() -> None:
+    prepared: list[bytes] = []
+
+    class Preparing(Reversing):
+        async def prepare_decode(
+            self, collection: Collection, entries: Iterable[Entry | None]
+        ) -> None:
+            prepared.extend(entry.body for entry in entries if entry is not None)
+
+        def is_prepared(self, entry: Entry) -> bool:
+            return len(entry.body) < 5
+
+    store = Preparing().over(MemoryStore())
+    await store.put_many(["short", "long"], [123, 12345])
+    assert [await store.get(key) for key in ("short", "long", "none")] == [123, 12345, None]
+    assert prepared == [b"54321"]
+
+
 def test_an_entry_is_current_if_it_would_be_encoded_in_the_same_way() -> None:
     class Named(Reversing):
         def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:

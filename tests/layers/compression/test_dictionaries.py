@@ -351,6 +351,10 @@ async def test_dictionaries_leave_the_memory(base: MemoryStore) -> None:
     assert len(spy.reads) == 1, "those needed last are kept"
     assert await store.get("k0", collection="users") == 7
     assert len(spy.reads) == 3, "those not needed for long are read again"
+    # In memory are now those of k4, k3 and k0. Reading one entry is a use, too.
+    for key in ("k4", "k1", "k4"):
+        assert await store.get(key, collection="users") == 7
+    assert len(spy.reads) == 7, "the third time, the dictionary of k4 is still there"
     with pytest.raises(CorruptEntry, match="fewer at once"):
         await store.get_many([f"k{number}" for number in range(6)], collection="users")
 

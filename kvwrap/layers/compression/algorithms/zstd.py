@@ -71,9 +71,8 @@ class Zstd(Algorithm):
             # The size is -1 if the frame does not state it; the library then enforces the limit.
             if (size := self._content_size(data)) > limit:
                 raise too_large(limit)
-            plain: bytes = self._decompress(
-                data, max_output_size=limit if size < 0 else 0, allow_extra_data=False
-            )
+            # By position: max_output_size, read_across_frames, allow_extra_data.
+            plain: bytes = self._decompress(data, limit if size < 0 else 0, False, False)
         except self._error:
             raise broken_frame(self.name) from None
         return plain
