@@ -17,7 +17,10 @@ from kvwrap.testing.servers.programs import (
     server_cache,
 )
 from kvwrap.testing.servers.redis import RedisServer
+from kvwrap.testing.servers.redis_cluster import RedisCluster
+from kvwrap.testing.servers.redis_sentinel import RedisSentinel
 from kvwrap.testing.servers.shared import SharedServers
+from kvwrap.testing.servers.valkey import ValkeyCluster, ValkeyServer
 
 __all__ = [
     "UNPACKED",
@@ -31,8 +34,12 @@ __all__ = [
     "NATSCluster",
     "NATSServer",
     "OpenSearchServer",
+    "RedisCluster",
+    "RedisSentinel",
     "RedisServer",
     "SharedServers",
+    "ValkeyCluster",
+    "ValkeyServer",
     "environment_of",
     "find_server",
     "require_server",

@@ -41,8 +41,8 @@ class RedisServer(LocalServer):
     def answers(self, timeout: float = 1.0) -> bool:
         try:
             # An error is an answer too: the server may require a password.
-            return self._send("PING", timeout)[:1] in {b"+", b"-"}
-        except OSError:
+            return self.run("PING", timeout=timeout)[:1] in {b"+", b"-"}
+        except StoreUnavailable:
             return False
 
     def flush(self) -> None:
@@ -51,17 +51,28 @@ class RedisServer(LocalServer):
         Raises:
             StoreUnavailable: The server does not answer, or refuses the command.
         """
-        try:
-            reply = self._send("FLUSHALL", START_TIMEOUT)
-        except OSError as error:
-            raise StoreUnavailable(f"no answer from Redis at 127.0.0.1:{self.port}") from error
+        reply = self.run("FLUSHALL")
         if not reply.startswith(b"+"):
             raise StoreUnavailable(
                 f"Redis at 127.0.0.1:{self.port} refused FLUSHALL: "
                 f"{reply.decode(errors='replace').strip()}"
             )
 
-    def _send(self, command: str, timeout: float) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
-            connection.sendall(f"{command}\r\n".encode())
-            return connection.recv(256)
+    def run(self, command: str, *, timeout: float = START_TIMEOUT) -> bytes:
+        """Run a command, whose words are separated by spaces.
+
+        Returns the answer in the protocol of Redis: all of a text or an error, and the beginning
+        of an array.
+
+        Raises:
+            StoreUnavailable: The server does not answer within `timeout` seconds.
+        """
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+                connection.sendall(f"{command}\r\n".encode())
+                answer = connection.recv(65536)
+                while answer[:1] == b"$" and len(answer) < int(answer[1 : answer.index(b"\r")]):
+                    answer += connection.recv(65536)
+                return answer
+        except OSError as error:
+            raise StoreUnavailable(f"no answer from Redis at 127.0.0.1:{self.port}") from error
