@@ -60,6 +60,7 @@ from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.sqlite import SQLiteStore
+from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.views.mapping import mapping
 from kvwrap.views.sync import SyncStore, sync
 from kvwrap.views.sync_typed import SyncTypedStore
@@ -105,6 +106,7 @@ __all__ = [
     "SyncTypedStore",
     "TypedStore",
     "UnsupportedOperation",
+    "ValkeyStore",
     "ValueTooLarge",
     "Versioned",
     "adapt",

@@ -32,7 +32,16 @@ from kvwrap.core.clock import Clock
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.redis import RedisStore
-from kvwrap.testing.servers import LocalServer, NATSServer, RedisServer
+from kvwrap.stores.valkey import ValkeyStore
+from kvwrap.testing.servers import (
+    LocalServer,
+    NATSServer,
+    RedisCluster,
+    RedisSentinel,
+    RedisServer,
+    ValkeyCluster,
+    ValkeyServer,
+)
 
 __all__ = [
     "ALIASES",
@@ -204,6 +213,18 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     ),
     "redis": lambda resources: RedisStore(
         resources.url(RedisServer), namespace=resources.name, clock=resources.clock
+    ),
+    "redis+cluster": lambda resources: RedisStore(
+        resources.url(RedisCluster), namespace=resources.name, clock=resources.clock
+    ),
+    "redis+sentinel": lambda resources: RedisStore(
+        resources.url(RedisSentinel), namespace=resources.name, clock=resources.clock
+    ),
+    "valkey": lambda resources: ValkeyStore(
+        resources.url(ValkeyServer), namespace=resources.name, clock=resources.clock
+    ),
+    "valkey+cluster": lambda resources: ValkeyStore(
+        resources.url(ValkeyCluster), namespace=resources.name, clock=resources.clock
     ),
 }
 # The name of a store's default collection, if another collection could have that name.

@@ -63,7 +63,7 @@ BEFORE_ITS_USERS = {
 }
 """Shared modules that may have one user, or none yet: the stores that use them follow."""
 
-SUBCLASSES: set[tuple[str, str]] = set()
+SUBCLASSES: set[tuple[str, str]] = {("stores/valkey", "stores/redis")}
 """Layers and stores that may import another one."""
 
 

@@ -25,9 +25,15 @@ STORES = {
     "nats": "kvwrap.stores.nats.store:NATSStore",
     "null": "kvwrap.stores.null:NullStore",
     "redis": "kvwrap.stores.redis.store:RedisStore",
+    "redis+cluster": "kvwrap.stores.redis.store:RedisStore",
+    "redis+sentinel": "kvwrap.stores.redis.store:RedisStore",
     "rediss": "kvwrap.stores.redis.store:RedisStore",
     "sqlite": "kvwrap.stores.sqlite.store:SQLiteStore",
     "unix": "kvwrap.stores.redis.store:RedisStore",
+    "valkey": "kvwrap.stores.valkey:ValkeyStore",
+    "valkey+cluster": "kvwrap.stores.valkey:ValkeyStore",
+    "valkey+sentinel": "kvwrap.stores.valkey:ValkeyStore",
+    "valkeys": "kvwrap.stores.valkey:ValkeyStore",
 }
 """Store classes by the scheme of their URL."""
 

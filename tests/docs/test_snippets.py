@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvwrap import StackWarning
-from kvwrap.testing.servers import LocalServer, NATSServer, RedisServer, SharedServers
+from kvwrap.testing.servers import LocalServer, NATSServer, RedisServer, SharedServers, ValkeyServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -18,6 +18,7 @@ SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 # The servers of the tests, by the URLs that stand for them on the pages.
 SERVERS: dict[str, type[LocalServer]] = {
     "redis://localhost:6379/0": RedisServer,
+    "valkey://localhost:6379/0": ValkeyServer,
     "nats://localhost:4222": NATSServer,
 }
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

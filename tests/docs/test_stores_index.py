@@ -15,6 +15,7 @@ from kvwrap import (
     RedisStore,
     SQLiteStore,
     Store,
+    ValkeyStore,
     adapt,
 )
 from kvwrap.core.registry import STORES
@@ -28,6 +29,7 @@ def stores() -> dict[str, Store]:
         "`SQLiteStore`": SQLiteStore("entries.db"),
         "`RedisStore`": RedisStore(),
         "`RedisStore`, `raw=True`": RedisStore(raw=True),
+        "`ValkeyStore`": ValkeyStore(),
         "`NATSStore`": NATSStore("nats://localhost"),
         "`NullStore`": NullStore(),
         "a mapping": adapt({}),

@@ -1,17 +1,19 @@
-"""Pools of connections, and clients that the user has created."""
+"""What the driver connects with, and clients that the user has created."""
 
 from __future__ import annotations
 
 import codecs
 import inspect
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.options import STORE_OPTIONS, RedisOptions
+from kvwrap.stores.shared.urls import Address
 
 _URL_OPTIONS: Final = frozenset(
     {
@@ -39,14 +41,25 @@ _REFUSED: Final = {
 """Options of the driver that would break the store, and what to do instead."""
 
 
-def make_pool(options: RedisOptions) -> Any:
-    """Create a pool of connections, which are opened when they are used.
+class Settings(NamedTuple):
+    """How the driver connects: the class of its connections, and their arguments."""
+
+    cls: Any
+    arguments: dict[str, Any]
+
+    def make(self, **more: Any) -> Any:
+        """Create a connection, which is not connected."""
+        return self.cls(**{**self.arguments, **more})
+
+
+def make_settings(options: RedisOptions) -> Settings:
+    """Return the driver's settings for a store without a client.
 
     Raises:
         ConfigurationError: The URL has options that the driver does not know or accept.
     """
     connections = driver("redis.asyncio.connection")
-    settings = {
+    arguments = {
         # RESP2: under RESP3 the driver does not check that a connection which is used again has no
         # unread answer.
         "protocol": 2,
@@ -55,44 +68,58 @@ def make_pool(options: RedisOptions) -> Any:
         "retry": driver("redis.asyncio.retry").Retry(driver("redis.backoff").NoBackoff(), 0),
         "socket_timeout": None,
         "socket_connect_timeout": None,
-        # The server limits the round trips in progress. A limit here would raise, not wait.
-        "max_connections": 2**31,
         **options.driver_options,
     }
-    _check_url_options(options.url)
+    url = options.driver_url
+    _check_url_options(url, options.product)
     try:
-        if options.url is not None:
-            settings.update(connections.parse_url(options.url))
-        pool = connections.ConnectionPool(**settings)
-        pool.make_connection()  # raises for invalid values; connects to nothing
+        arguments.update(connections.parse_url(url) if url else {})
+        cls = arguments.pop("connection_class", connections.Connection)
+        if options.scheme in ("redis+cluster", "redis+sentinel"):
+            parts = options.parts
+            login = {"username": parts.username, "password": parts.password}
+            arguments.update({name: text for name, text in login.items() if text is not None})
+        if options.scheme == "redis+sentinel" and options.sentinel[1] is not None:
+            arguments["db"] = options.sentinel[1]
+        tls = options.made_tls
+        if tls is not None:
+            cls = connections.SSLConnection
+            arguments |= {
+                "ssl_ca_certs": tls.ca,
+                "ssl_certfile": tls.cert,
+                "ssl_keyfile": tls.key,
+                "ssl_check_hostname": True,
+            }
+        settings = Settings(cls, arguments)
+        settings.make()  # raises for invalid values; connects to nothing
     except (TypeError, ValueError, AttributeError):
         # Neither the URL nor the driver's error is shown: they may contain the password.
-        names = [name for name in _names_in(options.url) if name in _URL_OPTIONS]
+        names = [name for name in _names_in(url) if name in _URL_OPTIONS]
         raise ConfigurationError(
-            "the options of a Redis URL must have values that the driver accepts; check "
-            + ", ".join(names or ["host, port, db, username and password"])
+            f"the options of a {options.product} URL must have values that the driver accepts; "
+            "check " + ", ".join(names or ["host, port, db, username and password"])
         ) from None
-    return pool
+    return settings
 
 
-def _names_in(url: str | None) -> list[str]:
+def _names_in(url: str) -> list[str]:
     """Return the names of the options of a URL."""
-    return [name for name, _ in parse_qsl(urlsplit(url or "").query, keep_blank_values=True)]
+    return [name for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)]
 
 
-def _check_url_options(url: str | None) -> None:
+def _check_url_options(url: str, product: str) -> None:
     """Raise ConfigurationError for an option that is unknown or would break the store."""
     for name in _names_in(url):
         if name in _URL_OPTIONS:
             continue
         if name in STORE_OPTIONS:
             raise ConfigurationError(
-                f"the option {name!r} is the store's, not the driver's: pass {name}= to RedisStore "
-                "or the URL to store_from_url"
+                f"the option {name!r} is the store's, not the driver's: pass {name}= to "
+                f"{product}Store or the URL to store_from_url"
             )
         if name in _REFUSED:
             raise ConfigurationError(
-                f"a Redis URL must not have the option {name!r}: {_REFUSED[name]}"
+                f"a {product} URL must not have the option {name!r}: {_REFUSED[name]}"
             )
         if name in _option_names():
             raise ConfigurationError(
@@ -123,24 +150,33 @@ def _option_names() -> set[str]:
     }
 
 
-def server_address(pool: Any) -> str:
-    """Return where the connections of a pool lead, for errors: host and port, or a path."""
-    settings = pool.connection_kwargs
-    service = getattr(pool, "service_name", None)
+def address_of(arguments: Mapping[str, Any], service: str | None = None) -> str:
+    """Return where connections with these arguments lead: host and port, a path, or a service."""
     if service is not None:
         return f"Sentinel's service {service!r}"
-    if "path" in settings:
-        return str(settings["path"])
-    return f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+    if "path" in arguments:
+        return str(arguments["path"])
+    return str(Address(arguments.get("host", "localhost"), int(arguments.get("port", 6379))))
 
 
 def location(options: RedisOptions) -> str:
     """Return where the entries of a store with these options are."""
-    client = options.client
-    pool = make_pool(options) if client is None else checked_client(client).connection_pool
-    database = pool.connection_kwargs.get("db") or 0
     keys = "other programs' keys" if options.raw else f"namespace {options.namespace!r}"
-    return f"{keys} in database {database} of Redis at {server_address(pool)}"
+    if options.client is not None:
+        pool = checked_client(options.client).connection_pool
+        arguments = pool.connection_kwargs
+        address = address_of(arguments, getattr(pool, "service_name", None))
+    else:
+        arguments = make_settings(options).arguments
+        address = address_of(arguments)
+    if options.scheme == "redis+cluster":
+        nodes = ", ".join(map(str, options.parts.addresses))
+        return f"{keys} in the cluster of {options.product} at {nodes}"
+    if options.scheme == "redis+sentinel":
+        address = address_of(arguments, options.sentinel[0])
+        address += f" at {', '.join(map(str, options.parts.addresses))}"
+    database = arguments.get("db") or 0
+    return f"{keys} in database {database} of {options.product} at {address}"
 
 
 def checked_client(client: Any) -> Any:

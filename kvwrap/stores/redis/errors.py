@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import Any
 
 from kvwrap.core.optional import need
@@ -23,7 +24,15 @@ def driver(module: str) -> Any:
     return need(module, extra="redis", wanted_by="RedisStore")
 
 
-def translate_error(error: Exception, address: str, **context: Any) -> KvwrapError:
+def require_driver(product: str) -> None:
+    """Raise ConfigurationError, which names the extra of a product, if the driver is missing."""
+    if product == "Valkey":
+        need("redis", extra="valkey", wanted_by="ValkeyStore")
+    else:
+        driver("redis")
+
+
+def translate_error(error: Exception, server: str, **context: Any) -> KvwrapError:
     """Return the error to raise for an error of the driver.
 
     The driver's own text is not repeated: some of its errors quote the command that failed, with
@@ -31,12 +40,11 @@ def translate_error(error: Exception, address: str, **context: Any) -> KvwrapErr
 
     Args:
         error: The driver's error, which is to be the cause.
-        address: Where the server is, as `server_address` returns it.
+        server: What the server is, and where: its program, host and port.
         context: Store, collection and keys for the error to name.
     """
     known = driver("redis.exceptions")
     kind, text = type(error).__name__, str(error)
-    server = f"Redis at {address}"
     if isinstance(error, known.TimeoutError | asyncio.TimeoutError):
         return StoreTimeout(
             f"{server} did not answer in time ({kind}): check the server's load and the network, "
@@ -72,9 +80,9 @@ def translate_error(error: Exception, address: str, **context: Any) -> KvwrapErr
     if isinstance(error, known.ClusterDownError | known.AskError):
         return StoreUnavailable(
             f"{server} is part of a cluster or has lost its master, and is not responsible now "
-            f"({kind}): give RedisStore one server that is, such as a Sentinel's master or a proxy "
-            "for the cluster; connections are opened again, so a name is followed to another "
-            "server",
+            f"({kind}): try again, for which Retry is made, and give the store the URL of a "
+            "cluster (redis+cluster://…) or of Sentinels (redis+sentinel://…); connections are "
+            "opened again, so a name is followed to another server",
             **context,
         )
     if isinstance(
@@ -113,6 +121,10 @@ def wrong_type(kind: str, **context: Any) -> CorruptEntry:
 def _connection_problem(error: BaseException) -> str:
     """Return why there is no connection, and what to do."""
     kind = type(error).__name__
+    if "max number of clients reached" in str(error):
+        return (
+            f"has no connection left ({kind}): raise its maxclients, or let its clients have fewer"
+        )
     origin: BaseException | None = error
     while origin is not None:
         if isinstance(origin, socket.gaierror):
@@ -122,5 +134,13 @@ def _connection_problem(error: BaseException) -> str:
                 f"cannot be reached, the connection was refused ({kind}): check that the server is "
                 "running, and its host and port"
             )
+        if isinstance(origin, ssl.SSLCertVerificationError):
+            return (
+                f"has a certificate that is not trusted, or of another host ({kind}): give the "
+                "store the certificate of its authority with `ca`, and the host as it is there"
+            )
         origin = origin.__cause__ or origin.__context__
-    return f"cannot be reached ({kind}): check that the server is running, and its host and port"
+    return (
+        f"cannot be reached ({kind}): check that the server is running, its host and port, and "
+        "that it has connections left (maxclients)"
+    )

@@ -35,7 +35,10 @@ class Form(Protocol):
     is_shared: bool
 
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
-        """Read the values of these names in one round trip. The result has None for no value."""
+        """Read the values of these names in one round trip.
+
+        The result has None for no value, and an error for a single key in place of its value.
+        """
 
     def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
         """Return the entry for a value that `read` returned.
@@ -71,7 +74,7 @@ class FramedForm:
         self.serializer: Serializer = JSON
 
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
-        return server.checked_values(await server.run_command("MGET", *names), len(names))
+        return await server.read_values(names)
 
     def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
         return Entry.from_bytes(value, collection, key, store)
@@ -102,34 +105,31 @@ class RawForm:
         self.serializer: Serializer = BytesSerializer()
 
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
-        # In one transaction: an expiry must be that of the value it is returned with.
-        commands = [("MGET", *names), *(("PTTL", name) for name in names)]
-        answer, *lifetimes = await server.run_transaction(commands)
-        values = server.checked_values(answer, len(names))
-        if len(lifetimes) != len(names) or not all(type(each) is int for each in lifetimes):
-            raise server.wrong_answer()
-        # MGET returns no value for a key that is not a string. Such a key has a lifetime.
+        found = await server.read_with_lifetimes(names)
+        # A key that is not a string has a lifetime, but no value.
         others = [
             name
-            for name, value, lifetime in zip(names, values, lifetimes, strict=True)
-            if value is None and lifetime != _NO_KEY
+            for name, each in zip(names, found, strict=True)
+            if isinstance(each, tuple) and each[0] is None and each[1] != _NO_KEY
         ]
         kinds = dict.fromkeys(names, b"none")
         if others:
-            answers = await server.run_commands([("TYPE", name) for name in others])
-            found = [server.checked_answer(answer) for answer in answers]
-            if not all(isinstance(kind, bytes) for kind in found):
+            answers = await server.run_each(others, [("TYPE", name) for name in others])
+            types = [server.checked_answer(answer) for answer in answers]
+            if not all(isinstance(kind, bytes) for kind in types):
                 raise server.wrong_answer()
-            kinds.update(zip(others, found, strict=True))
+            kinds.update(zip(others, types, strict=True))
             if b"string" in kinds.values():
                 return await self.read(server, names)  # it has been replaced meanwhile
         return [
-            (value, lifetime, None)
-            if value is not None
+            each
+            if isinstance(each, Exception)
+            else (*each, None)
+            if each[0] is not None
             else None
             if kinds[name] == b"none"
-            else (b"", lifetime, as_text(kinds[name]))
-            for name, value, lifetime in zip(names, values, lifetimes, strict=True)
+            else (b"", each[1], as_text(kinds[name]))
+            for name, each in zip(names, found, strict=True)
         ]
 
     def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:

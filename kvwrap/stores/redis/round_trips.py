@@ -23,16 +23,19 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from kvwrap.stores.redis.errors import driver
+from kvwrap.stores.redis.pools import Pool
+from kvwrap.stores.shared.transports import end_transport
 
 _READING: Final = frozenset(
     {"MGET", "PTTL", "TYPE", "PING", "MULTI", "EXEC", "CONFIG GET", "CLIENT KILL"}
 )
 """Commands that change no data, so that it does not matter when they are carried out."""
 
-_ELSEWHERE: Final = re.compile(
-    r"(?:^|-)(?:READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MOVED|ASK)\b", re.MULTILINE
-)
-"""Beginnings of answers that say that another server is responsible, also within a script."""
+_NOT_HERE: Final = re.compile(r"(?:^|-)(?:READONLY|LOADING|MASTERDOWN|CLUSTERDOWN)\b", re.MULTILINE)
+"""Beginnings of answers of a server that cannot serve now, also within a script."""
+
+_ELSEWHERE: Final = re.compile(rf"{_NOT_HERE.pattern}|(?:^|-)(?:MOVED|ASK)\b", re.MULTILINE)
+"""These and the beginnings of answers of a cluster's node that does not have the key."""
 
 _IDENTITY: Final = re.compile(rb"id=(\d+) addr=(.+?) laddr=")
 """Beginning of the answer to CLIENT INFO."""
@@ -56,10 +59,11 @@ class RoundTrips:
     """Sends commands over the connections of a pool.
 
     Args:
-        pool: The driver's pool.
+        pool: The connections.
         limit: Maximum number of round trips in progress; further ones wait.
         timeout: Seconds for one round trip, including the wait for its turn; None for no limit.
         given_up: Connections that were given up earlier, in another event loop.
+        is_node: True for a node of a cluster, which is right to name another one for a key.
 
     Attributes:
         given_up: Connections that are to be killed before the next round trip.
@@ -67,7 +71,13 @@ class RoundTrips:
     """
 
     def __init__(
-        self, pool: Any, *, limit: int, timeout: float | None, given_up: Sequence[Identity]
+        self,
+        pool: Pool,
+        *,
+        limit: int,
+        timeout: float | None,
+        given_up: Sequence[Identity],
+        is_node: bool = False,
     ) -> None:
         self._pool = pool
         self._timeout = timeout
@@ -82,7 +92,11 @@ class RoundTrips:
         known = driver("redis.exceptions")
         self._response_error = known.ResponseError
         self._loading_error = known.BusyLoadingError
-        self._elsewhere = (known.ReadOnlyError, known.ClusterDownError, known.AskError)
+        self._answers = _NOT_HERE if is_node else _ELSEWHERE
+        self._not_here: tuple[type[Exception], ...] = (
+            *(known.ReadOnlyError, known.ClusterDownError),
+            *(() if is_node else (known.AskError,)),  # also the class of MOVED
+        )
         self.in_progress = 0
 
     @property
@@ -105,11 +119,23 @@ class RoundTrips:
         """True if a connection that was used here has not been closed."""
         return any(not transport.is_closing() for transport in self._connections)
 
-    async def run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run commands in one round trip, and return their answers.
+    async def run(
+        self,
+        commands: Sequence[Sequence[Any]],
+        answers: list[Any],
+        deadline: float | None = None,
+    ) -> None:
+        """Run commands in one round trip, and add their answers to `answers`.
 
-        An error of Redis for a single command is returned in place of its answer. If the call is
+        An error of Redis for a single command is added in place of its answer. If the call is
         cancelled or fails, the commands have been carried out or not when the next call begins.
+
+        Args:
+            commands: The commands.
+            answers: The list to add the answers to. If this raises, those are in it that came
+                before.
+            deadline: Time of the event loop at which the round trip is over, if that is before
+                its timeout.
 
         Raises:
             TimeoutError: There was no answer in time; waiting for a turn and for a connection
@@ -118,10 +144,13 @@ class RoundTrips:
         """
         self.in_progress += 1
         try:
-            async with asyncio.timeout(self._timeout), self._turns:
+            limit = (
+                asyncio.timeout(self._timeout) if deadline is None else asyncio.timeout_at(deadline)
+            )
+            async with limit, self._turns:
                 if self.given_up:
                     await self._kill_given_up()
-                return await self._run(commands)
+                await self._run(commands, answers)
         finally:
             self.in_progress -= 1
 
@@ -129,11 +158,13 @@ class RoundTrips:
         async with self._killing:
             identities = tuple(self.given_up)
             if identities:
-                answers = await self._run(
+                answers: list[Any] = []
+                await self._run(
                     [
                         ("CLIENT KILL", "ID", identity.number, "ADDR", identity.address)
                         for identity in identities
-                    ]
+                    ],
+                    answers,
                 )
                 for answer in answers:
                     # Other errors, for want of a permission, would be the same next time.
@@ -141,7 +172,7 @@ class RoundTrips:
                         raise answer
                 del self.given_up[: len(identities)]
 
-    async def _run(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    async def _run(self, commands: Sequence[Sequence[Any]], answers: list[Any]) -> None:
         connection = await self._pool.get_connection()
         transport = identity = None
         try:
@@ -150,7 +181,7 @@ class RoundTrips:
             self._connections[transport] = connection
             if any(command[0] not in _READING for command in commands):
                 identity = await self._identify(connection, transport)
-            answers = await self._exchange(connection, commands)
+            await self._pool.exchange(connection, commands, answers)
             errors = [answer for answer in answers if isinstance(answer, self._response_error)]
             if any(map(self._is_from_elsewhere, errors)):
                 self._abort_idle()
@@ -169,32 +200,15 @@ class RoundTrips:
         finally:
             self._busy.discard(transport)
         await self._pool.release(connection)
-        return answers
-
-    async def _exchange(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Send commands and return their answers, with errors of Redis for single commands."""
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        answers: list[Any] = []
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response())
-            except self._response_error as error:
-                answers.append(error)
-        return answers
 
     async def _transport_of(self, connection: Any) -> Any:
         """Return the transport of a connection, which is connected again if it was closed."""
         if connection.health_check_interval:
             await connection.check_health()
-        # The driver has no public names for transport and reader.
-        if (
-            not connection.is_connected
-            or connection._writer.transport.is_closing()
-            or connection._reader.at_eof()
-        ):
+        if not self._pool.is_usable(connection):
             await connection.disconnect(nowait=True)
-            await connection.connect()
-        return connection._writer.transport
+            await self._pool.connect(connection)
+        return connection._writer.transport  # the driver has no public name for it
 
     async def _identify(self, connection: Any, transport: Any) -> Identity | None:
         """Return the identity of a connection, which its first write asks the server for.
@@ -202,8 +216,9 @@ class RoundTrips:
         Returns None if the account may not ask. Then it may not kill the connection either.
         """
         if transport not in self._identities:
-            (answer,) = await self._exchange(connection, [("CLIENT INFO",)])
-            found = None if isinstance(answer, Exception) else _IDENTITY.match(answer)
+            answers: list[Any] = []
+            await self._pool.exchange(connection, [("CLIENT INFO",)], answers)
+            found = _IDENTITY.match(answers[0]) if isinstance(answers[0], bytes) else None
             self._identities[transport] = None if found is None else Identity(*found.groups())
         return self._identities[transport]
 
@@ -212,7 +227,7 @@ class RoundTrips:
 
         After a failover behind one name, a connection may lead to the old master for good.
         """
-        return isinstance(error, self._elsewhere) or _ELSEWHERE.search(str(error)) is not None
+        return isinstance(error, self._not_here) or self._answers.search(str(error)) is not None
 
     def _abort_idle(self) -> None:
         for transport in self._connections:
@@ -235,7 +250,7 @@ class RoundTrips:
         Returns those that are to be killed: their buffers may contain commands.
         """
         for transport, connection in self._connections.items():
-            _end(transport, self._loop)
+            end_transport(transport, self._loop)
             connection._close()
         known = [identity for identity in self._identities.values() if identity is not None]
         return list(dict.fromkeys((*self.given_up, *known)))
@@ -249,18 +264,3 @@ async def _abort(connection: Any, transport: Any) -> None:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
     await connection.disconnect(nowait=True)
-
-
-def _end(transport: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Close a connection of a loop that does not run, and would have to run to close it."""
-    with suppress(OSError):
-        transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-    with suppress(RuntimeError):  # the loop is closed
-        transport.abort()
-    if loop.is_closed():
-        protocol = getattr(transport, "_ssl_protocol", None)
-        inner = transport if protocol is None else protocol._transport
-        end = getattr(inner, "_sock", None)
-        if end is not None:
-            inner._sock = None
-            end.close()

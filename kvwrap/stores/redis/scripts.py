@@ -70,6 +70,24 @@ return version and 1 or 0
 )
 """A removal, which returns 1 if it removed a live entry. Key; version or 'any'; now; salt."""
 
+INCREMENT: Final = Script(r"""
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then
+  if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+  else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+  return ARGV[2]
+end
+if kind ~= 'string' then return redis.error_reply('WRONGTYPE ' .. kind) end
+if type(redis.pcall('INCRBY', KEYS[1], ARGV[1])) ~= 'number' then return false end
+return redis.call('GET', KEYS[1])
+""")
+"""An addition to another program's counter.
+
+Key; what to add; the sum if there is no counter; milliseconds that a new one lives, or ''. Returns
+the sum as text, since numbers of Lua are not exact from 2^53 on, or nothing if the value is not an
+integer of 64 bits.
+"""
+
 _IS_LIVE = r"""
 local function is_live(head, now)
   if string.sub(head, 1, 2) ~= '\171k' or #head < 24 then return true end

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from kvwrap.core.primitives import Collection
-from kvwrap.errors import KvwrapError, StoreUnavailable
-from kvwrap.stores.redis.connections import checked_client, make_pool, server_address
-from kvwrap.stores.redis.errors import driver, translate_error
+from kvwrap.errors import KvwrapError, StoreUnavailable, ValueTooLarge
+from kvwrap.stores.redis.connections import address_of, checked_client, make_settings
+from kvwrap.stores.redis.errors import driver
+from kvwrap.stores.redis.node import Node
 from kvwrap.stores.redis.options import RedisOptions
-from kvwrap.stores.redis.round_trips import Identity, RoundTrips
+from kvwrap.stores.redis.pools import ClientPool, OwnPool, Pool
 from kvwrap.stores.redis.scripts import Script
+from kvwrap.stores.redis.sentinel import SentinelPool
+
+Command = Sequence[Any]
+"""The words of a command; those of its name are separated by spaces."""
 
 CHUNK_SIZE: Final = 1000
 """Maximum number of commands in a round trip, so that a large batch does not block others."""
@@ -20,14 +26,11 @@ CHUNK_SIZE: Final = 1000
 CHUNK_BYTES: Final = 64 * 1024 * 1024
 """Maximum size of the values in a round trip, far below the limit of a server's query buffer."""
 
-SMALLEST_LIMIT: Final = 1024 * 1024
+_SMALLEST_LIMIT: Final = 1024 * 1024
 """The lowest limit of a value's size that a server can have (proto-max-bulk-len), in bytes."""
 
 _USUAL_LIMIT: Final = 512 * 1024 * 1024
 """The limit of a server that has no other."""
-
-_INHERITED: Final[list[RoundTrips]] = []
-"""Connections of a parent process, kept so that they are never closed in this one."""
 
 
 class Server:
@@ -39,9 +42,14 @@ class Server:
         store: Name of the store, for errors.
         ensure_open: Awaited if a command comes before `open`; opens the store, or raises.
 
+    Attributes:
+        splits: True if a command can have one key only, since keys are on several nodes.
+
     Raises:
         ConfigurationError: The store cannot use the client or the URL.
     """
+
+    splits = False
 
     def __init__(
         self,
@@ -53,134 +61,172 @@ class Server:
         self._options = options
         self._store = store
         self._ensure_open = ensure_open
+        self.is_open = False
+        self._limit = 0
+        self._node = self._make_only_node()
+
+    def _make_only_node(self) -> Node:
+        options = self._options
         if options.client is not None:
             pool = checked_client(options.client).connection_pool
-        else:
-            pool = make_pool(options)
-        self._address = server_address(pool)
-        self._is_open = False
-        self._pool: Any = None
-        self._round_trips: RoundTrips | None = None
-        self._given_up: Sequence[Identity] = ()
-        self._limit = 0
+            address = address_of(pool.connection_kwargs, getattr(pool, "service_name", None))
+            return self._make_node(lambda: ClientPool(pool), address)
+        settings = make_settings(options)
+        if options.scheme == "redis+sentinel":
+            address = address_of(settings.arguments, options.sentinel[0])
+            return self._make_node(lambda: SentinelPool(options, settings), address)
+        return self._make_node(lambda: OwnPool(settings.make), address_of(settings.arguments))
+
+    def _make_node(
+        self, make_pool: Callable[[], Pool], address: str, *, is_node: bool = False
+    ) -> Node:
+        options = self._options
+        return Node(
+            make_pool,
+            address=address,
+            limit=options.max_connections,
+            timeout=options.timeout,
+            is_shared=options.client is not None,
+            is_node=is_node,
+            store=self._store,
+            product=options.product,
+        )
 
     @property
     def idle(self) -> bool:
         """True while no round trip is in progress or waits for its turn."""
-        return self._round_trips is None or self._round_trips.in_progress == 0
+        return self._node.idle
+
+    @property
+    def layout(self) -> object:
+        """What changes when keys belong to another server, where scans begin again."""
+        return self._node.place
 
     def open(self) -> None:
         """Allow round trips. Nothing is connected yet."""
-        known = driver("redis.exceptions")
-        self._no_script_error = known.NoScriptError
-        self._is_open = True
+        self._no_script_error = driver("redis.exceptions").NoScriptError
+        self.is_open = True
 
     async def close(self) -> None:
         """Close the connections, unless they are the user's or another process's."""
-        self._is_open = False
-        round_trips, self._round_trips = self._round_trips, None
-        if round_trips is None:
-            return
-        if round_trips.is_inherited:
-            _INHERITED.append(round_trips)
-        elif self._options.client is not None:
-            self._given_up = round_trips.given_up
-        elif round_trips.is_here:
-            self._given_up = await round_trips.close()
-        else:
-            self._given_up = round_trips.leave()
+        self.is_open = False
+        await self._node.close()
 
-    async def run_command(self, *command: Any) -> Any:
-        """Run one command and return its answer."""
-        (answer,) = await self.run_commands([command])
-        return self.checked_answer(answer)
-
-    async def run_commands(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run several commands in one round trip and return their answers.
-
-        An error of Redis for a single command is returned in place of its answer.
-        """
-        if not self._is_open:
+    async def _ensure_open_here(self) -> None:
+        if not self.is_open:
             await self._ensure_open()
-        round_trips = self._round_trips
-        if round_trips is None or not round_trips.is_here:
-            round_trips = self._round_trips = self._enter(round_trips)
-        try:
-            return await round_trips.run(commands)
-        except Exception as error:
-            raise self._translate(error) from error
 
-    def _enter(self, previous: RoundTrips | None) -> RoundTrips:
-        """Start to use the running event loop, or a process that was forked.
+    async def nodes(self) -> Sequence[Node]:
+        """Return the servers that have keys."""
+        await self._ensure_open_here()
+        return (self._node,)
 
-        Connections belong to the event loop and the process that opened them.
+    async def run_each(self, names: Sequence[str], commands: Sequence[Command]) -> list[Any]:
+        """Run one command for each of these keys, in one round trip, and return their answers.
+
+        An error for a single command is returned in place of its answer.
         """
-        options = self._options
-        if previous is not None:
-            if previous.is_inherited:
-                if options.client is not None:
-                    raise self._not_usable("process")
-                # Its connections are the parent's, and to close one would close it there too.
-                _INHERITED.append(previous)
-                self._given_up = ()
-            elif previous.is_in_use:
-                raise self._not_usable("event loop")
-            elif options.client is not None:
-                if previous.has_open_connections:
-                    raise self._not_usable("event loop")
-                self._given_up = previous.given_up
-            else:
-                self._given_up = previous.leave()
-        pool = make_pool(options) if options.client is None else options.client.connection_pool
-        return RoundTrips(
-            pool,
-            limit=options.max_connections,
-            timeout=options.timeout,
-            given_up=self._given_up,
+        if not self.is_open:
+            await self._ensure_open()
+        return await self._node.run(commands)
+
+    async def run_units(
+        self, names: Sequence[str], units: Sequence[Sequence[Command]]
+    ) -> list[list[Any]]:
+        """Run several commands for each of these keys, in one round trip; see `run_each`."""
+        answers = iter(await self.run_each(names, [command for unit in units for command in unit]))
+        return [[next(answers) for _ in unit] for unit in units]
+
+    async def run_at_all(self, *command: Any) -> list[Any]:
+        """Run one command at each server and return the answers.
+
+        An error for a single server is returned in place of its answer.
+        """
+        return await asyncio.gather(
+            *(run_at(node, command) for node in await self.nodes()), return_exceptions=True
         )
 
-    def _not_usable(self, place: str) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"a RedisStore must be used in one {place} at a time, and a `client` in the {place} "
-            f"that opened its connections; they are open in another {place}: create another "
-            "client or store here, or close that one first",
-            store=self._store,
-        )
-
-    async def run_transaction(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run commands in one round trip, without commands of others in between.
-
-        Raises the error of Redis if one of them fails.
-        """
-        answers = await self.run_commands([("MULTI",), *commands, ("EXEC",)])
-        for answer in answers:
+    async def ping(self) -> None:
+        """Ask every server for an answer."""
+        for answer in await self.run_at_all("PING"):
             self.checked_answer(answer)
-        if not isinstance(answers[-1], list) or len(answers[-1]) != len(commands):
-            raise self.wrong_answer()
-        return [self.checked_answer(answer) for answer in answers[-1]]
+
+    async def read_values(self, names: Sequence[str]) -> list[Any]:
+        """Read the values of keys. An error for a single key is in place of its value."""
+        if not self.splits:
+            (answer,) = await self.run_each(names, [("MGET", *names)])
+            return self._checked_values(self.checked_answer(answer), len(names))
+        # Not GET, which refuses keys that are not strings.
+        answers = await self.run_each(names, [("MGET", name) for name in names])
+        return [
+            answer if isinstance(answer, Exception) else self._checked_values(answer, 1)[0]
+            for answer in answers
+        ]
+
+    async def read_with_lifetimes(self, names: Sequence[str]) -> list[Any]:
+        """Read the values of keys, each with the answer to PTTL at the same moment.
+
+        An error for a single key is in place of its value and lifetime.
+        """
+        # In transactions: an expiry must be that of the value it is returned with.
+        groups = [[name] for name in names] if self.splits else [list(names)]
+        units = [
+            [("MULTI",), ("MGET", *group), *(("PTTL", name) for name in group), ("EXEC",)]
+            for group in groups
+        ]
+        found: list[Any] = []
+        for group, answers in zip(
+            groups, await self.run_units([group[0] for group in groups], units), strict=True
+        ):
+            error = next((each for each in answers if isinstance(each, Exception)), None)
+            if error is not None:
+                found += [error] * len(group)
+                continue
+            if not isinstance(answers[-1], list) or len(answers[-1]) != 1 + len(group):
+                raise self.wrong_answer()
+            values, *lifetimes = map(self.checked_answer, answers[-1])
+            if not all(type(each) is int for each in lifetimes):
+                raise self.wrong_answer()
+            found += zip(self._checked_values(values, len(group)), lifetimes, strict=True)
+        return found
 
     async def limit(self, size: int) -> int:
-        """Return the maximum size of a value in bytes, asking the server if `size` is over it.
+        """Return the maximum size of a value in bytes, asking the servers if `size` is over it.
 
         An account that may not ask gets the limit that is usual.
         """
         if size > self._limit:
-            (answer,) = await self.run_commands([("CONFIG GET", "proto-max-bulk-len")])
-            found = next(iter(answer.items())) if isinstance(answer, dict) else answer
-            known = (
-                isinstance(found, list | tuple) and len(found) == 2 and isinstance(found[1], bytes)
-            )
-            self._limit = int(found[1]) if known and found[1].isdigit() else _USUAL_LIMIT
+            answers = await self.run_at_all("CONFIG GET", "proto-max-bulk-len")
+            self._limit = min(map(_limit_in, answers), default=_USUAL_LIMIT)
         return self._limit
+
+    async def check_sizes(
+        self, collection: Collection, keys: Sequence[str], sizes: Sequence[int]
+    ) -> None:
+        """Raise ValueTooLarge for a value that the server will not take."""
+        largest = max(sizes, default=0)
+        if largest <= _SMALLEST_LIMIT or largest <= (limit := await self.limit(largest)):
+            return
+        for key, size in zip(keys, sizes):
+            if size > limit:
+                raise ValueTooLarge(
+                    f"a value must not be larger than the server's proto-max-bulk-len, {limit} "
+                    f"bytes; got {size} bytes. Nothing was written: raise the limit, or "
+                    "store smaller values",
+                    store=self._store,
+                    collection=collection,
+                    key=key,
+                )
 
     async def run_script(self, script: Script, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script several times in one round trip and return the answers.
 
         Args:
             script: The script.
-            calls: The calls, each with its number of keys, its keys and its arguments.
+            calls: The calls, each with 1 as the number of its keys, its key and its arguments.
         """
-        answers = await self.run_commands([("EVALSHA", script.sha, *call) for call in calls])
+        names = [call[1] for call in calls]
+        answers = await self.run_each(names, [("EVALSHA", script.sha, *call) for call in calls])
         missing = [
             index
             for index, answer in enumerate(answers)
@@ -188,12 +234,28 @@ class Server:
         ]
         if missing:
             # The server is new, or was restarted. None of these calls was carried out.
-            repeated = await self.run_commands(
-                [("EVAL", script.text, *calls[index]) for index in missing]
+            repeated = await self.run_each(
+                [names[index] for index in missing],
+                [("EVAL", script.text, *calls[index]) for index in missing],
             )
             for index, answer in zip(missing, repeated, strict=True):
                 answers[index] = answer
         return answers
+
+    async def run_script_at(self, node: Node, script: Script, *arguments: Any) -> Any:
+        """Run a script without keys at one server and return the answer.
+
+        Raises:
+            KvwrapError: The script failed.
+        """
+        # A node that takes over a slot serves what it has of it only to those who say so.
+        first = [("ASKING",)] if self.splits else []
+        *_, answer = await node.run([*first, ("EVALSHA", script.sha, 0, *arguments)])
+        if isinstance(answer, self._no_script_error):
+            *_, answer = await node.run([*first, ("EVAL", script.text, 0, *arguments)])
+        if isinstance(answer, Exception):
+            raise node.translate(answer)
+        return answer
 
     async def run_in_chunks(
         self,
@@ -225,21 +287,21 @@ class Server:
             answers += chunk
             for index, answer in enumerate(chunk, start):
                 if isinstance(answer, Exception):
-                    succeeded = [
+                    succeeded = tuple(
                         key for key, a in zip(keys, answers) if not isinstance(a, Exception)
-                    ]
+                    )
                     raise self._translate(
                         answer, collection=collection, key=keys[index], succeeded=succeeded
-                    ) from answer
+                    )
         return answers
 
     def checked_answer(self, answer: Any) -> Any:
         """Return the answer. Raises it, translated, if it is an error of Redis."""
         if isinstance(answer, Exception):
-            raise self._translate(answer) from answer
+            raise self._translate(answer)
         return answer
 
-    def checked_values(self, answer: Any, count: int) -> list[bytes | None]:
+    def _checked_values(self, answer: Any, count: int) -> list[bytes | None]:
         """Return the values of an MGET of `count` keys.
 
         Raises:
@@ -256,7 +318,7 @@ class Server:
     def wrong_answer(self) -> StoreUnavailable:
         """Return the error for an answer that no server of Redis gives."""
         return StoreUnavailable(
-            f"Redis at {self._address} must answer as its protocol says, and did not: check that "
+            f"{self._node.server} must answer as its protocol says, and did not: check that "
             "this is a server of Redis, and what is between",
             store=self._store,
         )
@@ -264,13 +326,27 @@ class Server:
     def endless_scan(self) -> StoreUnavailable:
         """Return the error for a scan that goes round in circles."""
         return StoreUnavailable(
-            f"Redis at {self._address} must end a SCAN, and its cursors come again and again: "
+            f"{self._node.server} must end a SCAN, and its cursors come again and again: "
             "check that this is a server of Redis, and what is between",
             store=self._store,
         )
 
     def _translate(self, error: Exception, **context: Any) -> KvwrapError:
-        return translate_error(error, self._address, store=self._store, **context)
+        return self._node.translate(error, **context)
+
+
+async def run_at(node: Node, command: Command) -> Any:
+    """Run one command at one server and return the answer, which may be an error of Redis."""
+    (answer,) = await node.run([command])
+    return answer
+
+
+def _limit_in(answer: Any) -> int:
+    """Return the limit in an answer to CONFIG GET, or what is usual."""
+    found = next(iter(answer.items()), None) if isinstance(answer, dict) else answer
+    if not isinstance(found, list | tuple) or len(found) != 2 or not isinstance(found[1], bytes):
+        return _USUAL_LIMIT
+    return int(found[1]) if found[1].isdigit() else _USUAL_LIMIT
 
 
 def _parts(count: int, sizes: Sequence[int] | None) -> Iterator[slice]:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
-from kvwrap.core.serializer import Serializer
+from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import ValueTooLarge
+from kvwrap.core.ttl import TTL, expiry
+from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.stores.redis.cluster import ClusterServer
 from kvwrap.stores.redis.connections import location
+from kvwrap.stores.redis.errors import require_driver
 from kvwrap.stores.redis.forms import make_form
 from kvwrap.stores.redis.keys import as_text
-from kvwrap.stores.redis.options import SCHEMES, STORE_OPTIONS, RedisOptions
+from kvwrap.stores.redis.options import STORE_OPTIONS, RedisOptions, schemes
 from kvwrap.stores.redis.scan import Scan
-from kvwrap.stores.redis.scripts import REMOVE, WRITE, lifetime_argument, version_argument
-from kvwrap.stores.redis.server import SMALLEST_LIMIT, Server
+from kvwrap.stores.redis.scripts import (
+    INCREMENT,
+    REMOVE,
+    WRITE,
+    lifetime_argument,
+    version_argument,
+)
+from kvwrap.stores.redis.server import Server
 from kvwrap.stores.shared import urls
 
 if TYPE_CHECKING:
@@ -27,12 +36,12 @@ if TYPE_CHECKING:
 
 
 class RedisStore(Store):
-    """Keeps entries in a Redis or Valkey server (6.2 or later).
+    """Keeps entries in a Redis server (6.2 or later), a cluster, or a service of Sentinel.
 
-    A batch is one round trip. Conditional writes are scripts with one key each. Redis removes
-    expired entries automatically. Entries are stored under `namespace:collection:key`, and
-    `destroy` deletes those of the namespace only. After the server was unavailable, it is used
-    again as soon as it is back.
+    A batch is one round trip, in a cluster one to each node that has a key, all at the same time.
+    Conditional writes are scripts with one key each. Redis removes expired entries automatically.
+    Entries are stored under `namespace:collection:key`, and `destroy` deletes those of the
+    namespace only. After the server was unavailable, it is used again as soon as it is back.
 
     With `raw=True` the keys are those of another program: `key` in the default collection,
     `collection:key` in the others. Its values are read in the format of the stack's serializer,
@@ -45,7 +54,10 @@ class RedisStore(Store):
     `CLIENT KILL`. For one event loop at a time; a forked child gets connections of its own.
 
     Args:
-        url: `redis://user:password@host:port/db`, `rediss://…` for TLS, `unix:///path?db=…`.
+        url: `redis://user:password@host:port/db`, `rediss://…` for TLS, `unix:///path?db=…`,
+            `redis+cluster://user:password@host:port,host:port` with some nodes of a cluster, or
+            `redis+sentinel://user:password@host:port,host:port/service/db` with the Sentinels of a
+            service.
         client: A `redis.asyncio.Redis` whose connections are used, instead of a URL; closing it is
             up to you. It must not have `decode_responses`. Sentinel's `master_for` returns such a
             client too. It can be used in another event loop only after it was closed.
@@ -58,10 +70,18 @@ class RedisStore(Store):
         raw: True if the data is another program's.
         timeout: Seconds for one round trip, including the wait for a connection; None for no
             limit.
-        max_connections: Maximum number of connections in use; further calls wait.
+        max_connections: Maximum number of connections in use, for each node of a cluster; further
+            calls wait.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
             unchanged.
+        tls: True for TLS, which the next three, or `rediss://`, ask for as well.
+        ca: File with the certificates that the server's is checked against; by default those that
+            the system trusts.
+        cert: File with the certificate that this client presents.
+        key: File with its private key; by default it is in `cert`.
+        sentinel_username: Username for the Sentinels, whose logins are their own.
+        sentinel_password: Password for the Sentinels; never shown.
 
     Raises:
         StoreTimeout: From any method, if there was no answer within `timeout` seconds.
@@ -71,6 +91,9 @@ class RedisStore(Store):
         AccessDenied: For a key outside the account's ACL.
         ValueTooLarge: For a value over the server's `proto-max-bulk-len`, 512 MiB unless changed.
     """
+
+    product: ClassVar[str] = "Redis"
+    """Name of the server's program, for errors, and of the schemes of URLs."""
 
     capabilities = frozenset(
         {
@@ -101,8 +124,15 @@ class RedisStore(Store):
         max_connections: int = 32,
         clock: Clock | None = None,
         serializer: Serializer | None = None,
+        tls: bool | None = None,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
     ) -> None:
         options = RedisOptions(
+            product=self.product,
             url=url,
             client=client,
             host=host,
@@ -114,13 +144,22 @@ class RedisStore(Store):
             raw=raw,
             timeout=timeout,
             max_connections=max_connections,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            sentinel_username=sentinel_username,
+            sentinel_password=sentinel_password,
         )
         self._form = make_form(options)
         self._options = options
-        super().__init__(
-            clock=clock, serializer=self._form.serializer if serializer is None else serializer
-        )
-        self._server = Server(options, store=self.name, ensure_open=self.ready)
+        chosen = self._form.serializer if serializer is None else serializer
+        # These write integers as Redis does.
+        self._has_counters = raw and (chosen is JSON or isinstance(chosen, BytesSerializer))
+        super().__init__(clock=clock, serializer=chosen)
+        require_driver(self.product)
+        cls = ClusterServer if options.scheme == "redis+cluster" else Server
+        self._server = cls(options, store=self.name, ensure_open=self.ready)
         self.capabilities -= self._form.unsupported
         if options.raw:
             self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
@@ -134,9 +173,9 @@ class RedisStore(Store):
         Raises:
             ConfigurationError: The URL is not one of Redis, or an option is unknown or invalid.
         """
-        parts = urls.split_url(url, *SCHEMES)
-        options, others = urls.take_options(parts.query, STORE_OPTIONS)
-        server, _, _ = url.partition("?")
+        server, _, query = url.partition("?")
+        urls.check_scheme(url, *schemes(cls.product))
+        options, others = urls.take_options(query, STORE_OPTIONS)
         return cls(f"{server}?{others}" if others else server, **options)
 
     @property
@@ -182,7 +221,7 @@ class RedisStore(Store):
         names = self._names(collection, keys)
         values = [self._form.encode(entry, collection, key) for entry, key in zip(entries, keys)]
         sizes = [len(value) for value in values]
-        await self._check_sizes(collection, keys, sizes)
+        await self._server.check_sizes(collection, keys, sizes)
         now = self.clock.time()
         lifetimes = [lifetime_argument(entry.expires_at, now) for entry in entries]
         if expected is None and self._form.is_shared:
@@ -200,7 +239,7 @@ class RedisStore(Store):
                 collection, keys, lambda chunk: self._server.run_script(WRITE, calls[chunk]), sizes
             )
             return [answer == 1 for answer in answers]
-        if len(names) > 1 and not any(lifetimes):
+        if len(names) > 1 and not any(lifetimes) and not self._server.splits:
             pairs = list(zip(names, values, strict=True))
             await self._server.run_in_chunks(
                 collection, keys, lambda chunk: self._set_all(pairs[chunk]), sizes
@@ -213,31 +252,54 @@ class RedisStore(Store):
                 for name, value, lifetime in zip(names, values, lifetimes, strict=True)
             ]
             await self._server.run_in_chunks(
-                collection, keys, lambda chunk: self._server.run_commands(commands[chunk]), sizes
+                collection,
+                keys,
+                lambda chunk: self._server.run_each(names[chunk], commands[chunk]),
+                sizes,
             )
         return [True] * len(names)
 
     async def _set_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
-        await self._server.run_command("MSET", *chain.from_iterable(pairs))
-        return [True] * len(pairs)
+        names = [name for name, _ in pairs]
+        (answer,) = await self._server.run_each(names, [("MSET", *chain.from_iterable(pairs))])
+        return [answer] * len(pairs)
 
-    async def _check_sizes(
-        self, collection: Collection, keys: Sequence[str], sizes: Sequence[int]
-    ) -> None:
-        """Raise ValueTooLarge for a value that the server will not take."""
-        largest = max(sizes, default=0)
-        if largest <= SMALLEST_LIMIT or largest <= (limit := await self._server.limit(largest)):
-            return
-        for key, size in zip(keys, sizes):
-            if size > limit:
-                raise ValueTooLarge(
-                    f"a value must not be larger than the server's proto-max-bulk-len, {limit} "
-                    f"bytes; got {size} bytes. Nothing was written: raise the limit, or "
-                    "store smaller values",
-                    store=self.name,
-                    collection=collection,
-                    key=key,
-                )
+    async def increment(
+        self,
+        key: str,
+        delta: int = 1,
+        *,
+        collection: str | None = None,
+        initial: int = 0,
+        ttl: TTL | None = None,
+    ) -> int:
+        """Add `delta` to the integer under the key, atomically. Returns the sum.
+
+        As for every store. With `raw`, a counter of another program is incremented by `INCRBY`, so
+        that many programs can count at the same time. If its answer is lost, `StoreUnavailable`
+        is raised, and the counter may have been incremented.
+        """
+        if self._has_counters and type(delta) is type(initial) is int:
+            now = self.clock.time()
+            sum_ = await self._add(
+                checked_collection(collection),
+                checked_key(key),
+                (delta, initial + delta, lifetime_argument(expiry(now, ttl), now)),
+            )
+            if sum_ is not None:
+                return int(sum_)
+        return await super().increment(key, delta, collection=collection, initial=initial, ttl=ttl)
+
+    async def _add(
+        self, collection: Collection, key: str, arguments: tuple[int, int, str]
+    ) -> bytes | None:
+        calls = [(1, *self._names(collection, (key,)), *arguments)]
+        (answer,) = await self._server.run_in_chunks(
+            collection, (key,), lambda chunk: self._server.run_script(INCREMENT, calls[chunk])
+        )
+        if answer is not None and not isinstance(answer, bytes):
+            raise self._server.wrong_answer()
+        return answer
 
     def _names(self, collection: Collection, keys: Sequence[str]) -> list[str]:
         prefix = self._form.names.prefix(collection)
@@ -299,12 +361,10 @@ class RedisStore(Store):
     async def _step_through(
         self, collection: Collection, key_range: KeyRange, mode: Literal["count", "drop"]
     ) -> int:
-        prefix, scan, count = self._form.names.prefix(collection), Scan(), 0
+        prefix, scan = self._form.names.prefix(collection), Scan()
         while not scan.is_complete and key_range.end != "":
-            count += await scan.step_through(
-                self._server, prefix, key_range, mode, now=self.clock.time()
-            )
-        return count
+            await scan.step_through(self._server, prefix, key_range, mode, now=self.clock.time())
+        return scan.count
 
     async def drop(self, collection: Collection) -> bool:
         self._check_supported("drop", collection)
@@ -315,10 +375,10 @@ class RedisStore(Store):
         return await self._drop(self._form.names.root)
 
     async def _drop(self, prefix: str) -> bool:
-        scan, dropped = Scan(), 0
+        scan = Scan()
         while not scan.is_complete:
-            dropped += await self._step(scan, prefix, "drop")
-        return dropped > 0
+            await self._step(scan, prefix, "drop")
+        return scan.count > 0
 
     async def _step(self, scan: Scan, prefix: str, mode: Literal["list", "drop"]) -> Any:
         return await scan.step(self._server, prefix, mode, now=self.clock.time())
@@ -329,4 +389,4 @@ class RedisStore(Store):
             raise self._unsupported(refusal)
 
     async def ping(self) -> None:
-        await self._server.run_command("PING")
+        await self._server.ping()

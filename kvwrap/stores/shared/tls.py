@@ -67,11 +67,8 @@ def make_tls(
     Raises:
         ConfigurationError: The options contradict each other, or a file cannot be used.
     """
-    files = {
-        name: path for name, path in (("ca", ca), ("cert", cert), ("key", key)) if path is not None
-    }
-    for name, path in files.items():
-        checked_name(path, name)
+    given = (("ca", ca), ("cert", cert), ("key", key))
+    files = {name: checked_name(path, name) for name, path in given if path is not None}
     if tls is not None and not checked_flag(tls, "tls"):
         if files:
             raise ConfigurationError(
@@ -80,7 +77,7 @@ def make_tls(
         return None
     if tls is None and not files:
         return None
-    if key and not cert:
+    if key is not None and cert is None:
         raise ConfigurationError("`key` must be given together with `cert`, its certificate")
     made = Tls(ca=ca, cert=cert, key=key)
     made.context()

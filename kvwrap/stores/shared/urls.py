@@ -68,6 +68,16 @@ def split_url(url: str, *schemes: str) -> SplitResult:
     return parts
 
 
+def check_scheme(url: str, *schemes: str) -> None:
+    """Raise ConfigurationError if a URL has none of these schemes, or has a fragment."""
+    scheme, _, _ = url.partition("://")
+    if scheme not in schemes:
+        expected = " or ".join(f"{name}://" for name in schemes)
+        shown = f"the scheme {scheme!r}" if scheme.isalnum() and scheme != url else "another text"
+        raise ConfigurationError(f"the URL of this store must begin with {expected}; got {shown}")
+    check_fragment(url)
+
+
 class Address(NamedTuple):
     """Where a server listens."""
 

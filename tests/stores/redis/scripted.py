@@ -9,6 +9,7 @@ from typing import Final
 from tests.stores.redis.loopback import LoopbackServer
 
 _ADMINISTRATION: Final = {b"HELLO", b"AUTH", b"SELECT", b"PING"}
+_DATA: Final = {b"SET", b"EVALSHA"}
 
 
 class ScriptedServer(LoopbackServer):
@@ -28,12 +29,17 @@ class ScriptedServer(LoopbackServer):
         self.error = ""
         self.failures = 0
         self.connections = 0
+        self._answers_left: int | None = None
         self.killed = 0
         self.script: Callable[[], bytes] = lambda: b":1\r\n"
 
     def fail(self, error: str, times: int = 1_000) -> None:
         """Answer the next commands about data with an error."""
         self.error, self.failures = error, times
+
+    def lives_for(self, answers: int) -> None:
+        """Close the connection after this number of answers to commands about data, once."""
+        self._answers_left = answers
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -43,6 +49,11 @@ class ScriptedServer(LoopbackServer):
                 for _ in range(int(line[1:])):
                     size = int((await reader.readline())[1:])
                     command.append((await reader.readexactly(size + 2))[:-2])
+                if self._answers_left is not None and command[0] in _DATA:
+                    if not self._answers_left:
+                        self._answers_left = None
+                        return
+                    self._answers_left -= 1
                 writer.write(self._answer(command))
         except OSError:
             pass  # the store has aborted the connection

@@ -77,7 +77,7 @@ def test_invalid_arguments_are_refused(arguments: dict[str, Any]) -> None:
         ("localhost:6379", "did you mean 'redis://localhost:6379'"),
         ("localhost", "a text without a scheme"),
         ("http://localhost", "the scheme 'http'"),
-        ("redis://host:port", "a port from 0 to 65535"),
+        ("redis://host:port", "ports from 0 to 65535"),
         ("redis://host?client_nam=x", "'client_nam': did you mean 'client_name'"),
         ("redis://host?zzz=x", "unknown URL option 'zzz': see the arguments"),
         ("redis://host?namespace=x", "pass namespace= to RedisStore"),

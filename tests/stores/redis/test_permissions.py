@@ -9,6 +9,7 @@ import pytest
 from kvwrap import AccessDenied, MemoryStore, RedisStore, Store, StoreUnavailable, stack
 from kvwrap.layers.fallback import Fallback
 from kvwrap.testing import RedisServer
+from kvwrap.testing.servers import RedisCluster, SharedServers
 
 CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "put": lambda store: store.put("k", 1, collection="secret"),
@@ -55,3 +56,46 @@ async def test_a_denied_key_opens_no_circuit_and_no_journal_accepts_it(
         snapshot = store.find(Fallback).snapshot()
         assert (snapshot.state, snapshot.pending) == ("closed", 0)
         await store.put("k", 1)
+
+
+RIGHTS = ("on", ">pw", "~kvwrap:*", "+@read", "+@write", "+@scripting", "+@connection")
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+async def test_an_account_with_few_rights_has_every_capability(
+    servers: SharedServers, own_server: RedisServer, cluster: bool
+) -> None:
+    rules = [*RIGHTS, *(["+cluster|slots"] if cluster else [])]
+    nodes = servers.get(RedisCluster).nodes if cluster else [own_server]
+    for node in nodes:
+        assert node.run(f"ACL SETUSER app {' '.join(rules)}").startswith(b"+OK")
+    url = servers.url(RedisCluster) if cluster else own_server.url
+    keys = [f"k{number}" for number in range(50)]
+    async with RedisStore(url.replace("://", "://app:pw@")) as store:
+        await store.check()
+        await store.put_many(keys, keys)
+        await store.put_many(keys, keys, ttl=50)
+        assert await store.get_many(keys) == keys
+        assert await store.increment("n") == 1
+        assert await store.put_if_absent("n", 1) is False
+        versioned = await store.get_versioned("n")
+        assert versioned is not None
+        assert await store.compare_and_put("n", "x" * 2_000_000, versioned.version)
+        assert await store.delete("n") is True
+        await store.put("a", 1, collection="c")
+        assert await store.collections() == ["c"]
+        assert sorted(await store.keys()) == sorted(keys)
+        assert await store.destroy_collection("c") is True
+        assert await store.count() == 50
+        assert await store.destroy() is True
+
+
+async def test_a_cluster_that_the_account_may_not_ask_about(
+    servers: SharedServers,
+) -> None:
+    for node in servers.get(RedisCluster).nodes:
+        node.run(f"ACL SETUSER few {' '.join(RIGHTS)}")
+    url = servers.url(RedisCluster).replace("://", "://few:pw@")
+    async with RedisStore(url) as store:
+        with pytest.raises(StoreUnavailable, match="check the login and its permissions"):
+            await store.get("a")

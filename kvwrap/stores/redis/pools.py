@@ -1,0 +1,142 @@
+"""Connections that are used again: of the store's own, and of a client of the user's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from kvwrap.stores.redis.errors import driver
+from kvwrap.stores.redis.protocol import pack, read_answers
+
+
+class Pool(Protocol):
+    """Connections of the driver to one server, or to the master among several."""
+
+    @property
+    def place(self) -> object:
+        """Return what differs between two servers that the connections have led to."""
+
+    async def get_connection(self) -> Any:
+        """Return a connection for one round trip, which need not be connected."""
+
+    async def release(self, connection: Any) -> None:
+        """Take back a connection."""
+
+    async def connect(self, connection: Any) -> None:
+        """Connect a connection that `get_connection` returned."""
+
+    async def exchange(
+        self, connection: Any, commands: Sequence[Sequence[Any]], answers: list[Any]
+    ) -> None:
+        """Send commands and add their answers to `answers`.
+
+        An error of Redis for a single command is added in place of its answer.
+        """
+
+    def is_usable(self, connection: Any) -> bool:
+        """Return True if a connection is open, and nothing is left to read from it."""
+
+    async def disconnect(self) -> None:
+        """Close all connections."""
+
+
+class OwnPool:
+    """Connections of a store, created when there is no free one.
+
+    The driver's own pool takes longer for a connection than a server for its answer.
+
+    Args:
+        make: Creates a connection, which is not connected.
+    """
+
+    place: object = None
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._all: list[Any] = []
+        self._free: list[Any] = []
+        self._has_parser = False
+        known = driver("redis.exceptions")
+        self._closed = known.ConnectionError
+
+    async def get_connection(self) -> Any:
+        if self._free:
+            return self._free.pop()
+        connection = self._make()
+        self._all.append(connection)
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        self._free.append(connection)
+
+    async def connect(self, connection: Any) -> None:
+        await connection.connect()
+
+    async def exchange(
+        self, connection: Any, commands: Sequence[Sequence[Any]], answers: list[Any]
+    ) -> None:
+        # The driver has no public names for writer, reader and the classes of errors.
+        writer = connection._writer
+        writer.writelines(pack(commands))
+        await writer.drain()
+        await read_answers(
+            connection._reader,
+            len(commands),
+            answers,
+            error_of=connection._parser.parse_error,
+            broken=self._closed,
+        )
+
+    def is_usable(self, connection: Any) -> bool:
+        reader = connection._reader
+        return not (
+            reader is None
+            or connection._writer.transport.is_closing()
+            or reader.at_eof()
+            or reader._buffer  # what nobody has asked for would be taken for an answer
+        )
+
+    async def disconnect(self) -> None:
+        await asyncio.gather(
+            *(connection.disconnect() for connection in self._all), return_exceptions=True
+        )
+
+
+class ClientPool:
+    """The connections of a client of the user's, which may have another protocol."""
+
+    place: object = None
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._response_error = driver("redis.exceptions").ResponseError
+
+    async def get_connection(self) -> Any:
+        return await self._pool.get_connection()
+
+    async def release(self, connection: Any) -> None:
+        await self._pool.release(connection)
+
+    async def connect(self, connection: Any) -> None:
+        await connection.connect()
+
+    async def exchange(
+        self, connection: Any, commands: Sequence[Sequence[Any]], answers: list[Any]
+    ) -> None:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response())
+            except self._response_error as error:
+                answers.append(error)
+
+    def is_usable(self, connection: Any) -> bool:
+        return not (
+            not connection.is_connected
+            or connection._writer.transport.is_closing()
+            or connection._reader.at_eof()
+        )
+
+    async def disconnect(self) -> None:
+        """Close nothing: the connections are the user's."""
