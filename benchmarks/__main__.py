@@ -32,6 +32,7 @@ MODULES = (
     "read_through",
     "blocking",
     "nats",
+    "lmdb_store",
 )
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""
 

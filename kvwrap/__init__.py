@@ -55,6 +55,7 @@ from kvwrap.errors import (
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
+from kvwrap.stores.lmdb import LMDBStore
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
@@ -84,6 +85,7 @@ __all__ = [
     "KeyNotFound",
     "Keyring",
     "KvwrapError",
+    "LMDBStore",
     "Layer",
     "LocalKEK",
     "MemoryStore",

@@ -20,6 +20,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 from kvwrap import (
     Capability,
     Keyring,
+    LMDBStore,
     MemoryStore,
     NATSStore,
     Passthrough,
@@ -205,6 +206,7 @@ def _key_value(clock: Clock) -> Store:
 # others only through the primitives that the store contract covers.
 STORES: dict[str, Callable[[Resources], Store]] = {
     "memory": lambda resources: MemoryStore(clock=resources.clock),
+    "lmdb": lambda resources: LMDBStore(resources.folder / "lmdb", clock=resources.clock),
     "sqlite": lambda resources: SQLiteStore(resources.folder / "entries.db", clock=resources.clock),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),
@@ -229,5 +231,5 @@ STORES: dict[str, Callable[[Resources], Store]] = {
 }
 # The name of a store's default collection, if another collection could have that name.
 ALIASES = {"py-key-value": "default_collection"}
-EMBEDDED = ("memory", "sqlite", "dict", "py-key-value")
+EMBEDDED = ("memory", "lmdb", "sqlite", "dict", "py-key-value")
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

@@ -188,6 +188,17 @@ def has_expired(data: bytes, now: float) -> bool:
     return expiry != _NEVER and expiry <= now * 1000
 
 
+def version_and_expiry(data: bytes | memoryview) -> tuple[int, int] | None:
+    """Return version and expiry time (Unix milliseconds, 0 for never) of the header of an entry.
+
+    Returns None for bytes that are not an entry of this format. The checksum is not checked.
+    """
+    if len(data) < _HEAD.size:
+        return None
+    magic, form, _, _, e1, e0, version, _ = _HEAD.unpack_from(data)
+    return (version, e1 << 32 | e0) if (magic, form) == (MAGIC, FORMAT) else None
+
+
 def foreign(
     body: bytes,
     collection: str | None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 STORES = {
+    "lmdb": "kvwrap.stores.lmdb.store:LMDBStore",
     "memory": "kvwrap.stores.memory.store:MemoryStore",
     "nats": "kvwrap.stores.nats.store:NATSStore",
     "null": "kvwrap.stores.null:NullStore",
@@ -45,6 +46,7 @@ ADAPTERS = (
 They are called in this order."""
 
 CLIENTS = {
+    "lmdb": "LMDBStore(client=...)",
     "redis.asyncio": "RedisStore(client=...)",
     "redis": "RedisStore(client=redis.asyncio.Redis(...)), as kvwrap needs the asyncio client",
     "nats.aio": "NATSStore(client=...)",

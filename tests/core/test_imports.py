@@ -15,6 +15,7 @@ UNWANTED = (
     "brotli",
     "cryptography",
     "key_value",
+    "lmdb",
     "lz4",
     "opentelemetry",
     "prometheus_client",

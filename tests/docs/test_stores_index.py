@@ -9,6 +9,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
     Capability,
+    LMDBStore,
     MemoryStore,
     NATSStore,
     NullStore,
@@ -27,6 +28,7 @@ def stores() -> dict[str, Store]:
     return {
         "`MemoryStore`": MemoryStore(),
         "`SQLiteStore`": SQLiteStore("entries.db"),
+        "`LMDBStore`": LMDBStore("entries"),
         "`RedisStore`": RedisStore(),
         "`RedisStore`, `raw=True`": RedisStore(raw=True),
         "`ValkeyStore`": ValkeyStore(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from kvwrap import MemoryStore, RedisStore, SQLiteStore, Store
+from kvwrap import LMDBStore, MemoryStore, RedisStore, SQLiteStore, Store
 
 
 def test_a_file_has_one_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +18,14 @@ def test_a_file_has_one_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len({store.location for store in same}) == 1
     others = [SQLiteStore("b.db"), SQLiteStore("a.db", table="t"), SQLiteStore(":memory:")]
     assert len({store.location for store in (same[0], *others)}) == 4
+
+
+def test_a_folder_has_one_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    same = [LMDBStore("a"), LMDBStore(tmp_path / "a", timeout=1.0)]
+    same.append(LMDBStore.from_url(f"lmdb://{tmp_path}/a?synchronous=off"))
+    assert len({store.location for store in same}) == 1
+    assert LMDBStore("b").location != LMDBStore("a").location
 
 
 def test_a_server_has_one_location() -> None:

@@ -12,7 +12,11 @@ from kvwrap import ConfigurationError, MemoryStore, RedisStore
 from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
-REQUIRED = {"sqlite": {"path": "never-opened.db"}, "nats": {"url": "nats://localhost"}}
+REQUIRED = {
+    "lmdb": {"folder": "never-opened"},
+    "nats": {"url": "nats://localhost"},
+    "sqlite": {"path": "never-opened.db"},
+}
 # Limits that nothing can reach are valid all the same.
 ACCEPTED: set[tuple[str, object]] = {
     ("max_entries", 10**400),

@@ -1,0 +1,5 @@
+"""LMDB."""
+
+from kvwrap.stores.lmdb.store import LMDBStore
+
+__all__ = ["LMDBStore"]

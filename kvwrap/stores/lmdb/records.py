@@ -1,0 +1,180 @@
+"""The records of both databases, as one transaction sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from kvwrap.core.entry import version_and_expiry
+from kvwrap.core.primitives import ABSENT, Expected
+from kvwrap.stores.lmdb import names
+from kvwrap.stores.lmdb.names import Value
+
+Record = tuple[bytes, memoryview]
+"""A name and what is stored under it; the memory is valid up to the next change."""
+
+
+class Databases(NamedTuple):
+    """The databases of a store in its environment.
+
+    Attributes:
+        entries: The entries by name.
+        expiries: The names of entries that expire, by time; without values.
+    """
+
+    entries: Any
+    expiries: Any
+
+
+class Head(NamedTuple):
+    """What conditions and expiry need of a stored entry.
+
+    Attributes:
+        version: The version; None for an entry that is damaged.
+        expiry: The expiry time in Unix milliseconds; 0 for never.
+    """
+
+    version: int | None = None
+    expiry: int = 0
+
+    def is_live(self, now: float) -> bool:
+        """Return True if the entry has not expired at this time, in Unix milliseconds."""
+        return not self.expiry or self.expiry > now
+
+    def allows(self, expected: Expected, own: int, now: float) -> bool:
+        """Return True if a condition holds for this entry, or if it is the one to be written.
+
+        A call whose answer was lost is repeated: then its entry is stored already, and it
+        succeeds.
+        """
+        if expected is ABSENT:
+            return not self.is_live(now) or self.version == own
+        # A write that keeps the version must not find itself in an expired entry.
+        return (self.version == expected and self.is_live(now)) or self.version == own != expected
+
+
+class Records:
+    """The records.
+
+    Args:
+        databases: The databases.
+        transaction: The transaction, whose values are memory and not bytes.
+    """
+
+    __slots__ = ("_databases", "_transaction")
+
+    def __init__(self, databases: Databases, transaction: Any) -> None:
+        self._databases = databases
+        self._transaction = transaction
+
+    def get(self, name: bytes) -> memoryview | None:
+        """Return what is stored under a name; None if there is nothing."""
+        value: memoryview | None = self._transaction.get(name, db=self._databases.entries)
+        return value
+
+    def values(self, wanted: Sequence[bytes]) -> dict[bytes, Value]:
+        """Return what is stored under these names, by name."""
+        if len(wanted) == 1:
+            value = self._transaction.get(wanted[0], db=self._databases.entries)
+            return {} if value is None else {wanted[0]: value}
+        return dict(self._transaction.cursor(self._databases.entries).getmulti(wanted))
+
+    @property
+    def any_expires(self) -> bool:
+        """True if an entry has an expiry time."""
+        return bool(self._transaction.stat(self._databases.expiries)["entries"])
+
+    def put_all(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store entries without expiry times, where there are none with one."""
+        self._transaction.cursor(self._databases.entries).putmulti(rows)
+
+    def head(self, name: bytes) -> Head | None:
+        """Return the head of the entry under a name; None if nothing is there."""
+        value = self.get(name)
+        return None if value is None else head_of(name, value)
+
+    def put(self, name: bytes, value: bytes, expiry: int, before: Head | None) -> None:
+        """Store an entry that expires at this time, given the head of the one that it replaces."""
+        if before is not None and before.expiry not in (0, expiry):
+            self._forget_expiry(before.expiry, name)
+        if expiry:
+            indexed = names.expiry_name(expiry, name)
+            self._transaction.put(indexed, b"", db=self._databases.expiries)
+        self._transaction.put(name, value, db=self._databases.entries)
+
+    def delete(self, name: bytes, before: Head) -> None:
+        """Delete the entry that has this head."""
+        if before.expiry:
+            self._forget_expiry(before.expiry, name)
+        self._transaction.delete(name, db=self._databases.entries)
+
+    def delete_expired(self, now: float, most: int) -> int:
+        """Delete expired entries, those that expired first before others. Returns their number."""
+        expired = []
+        for value, _ in islice(self._transaction.cursor(self._databases.expiries), most):
+            indexed = bytes(value)
+            expiry, name = names.parse_expiry(indexed)
+            if expiry > now:
+                break
+            expired.append((indexed, expiry, name))
+        for indexed, expiry, name in expired:
+            self._transaction.delete(indexed, db=self._databases.expiries)
+            head = self.head(name) if name and expiry else None  # else it is damaged
+            if head is not None and head.expiry == expiry:
+                self._transaction.delete(name, db=self._databases.entries)
+        return len(expired)
+
+    def _forget_expiry(self, expiry: int, name: bytes) -> None:
+        self._transaction.delete(names.expiry_name(expiry, name), db=self._databases.expiries)
+
+    def beginning(self, prefix: bytes, start: bytes = b"\0") -> Iterator[Record]:
+        """Iterate over the names with a prefix, in order, those before `start` left out."""
+        cursor = self._transaction.cursor(self._databases.entries)
+        if not cursor.set_range(max(prefix, start)):
+            return
+        for key, value in cursor:
+            name = bytes(key)
+            if not name.startswith(prefix):
+                return
+            yield name, value
+
+    def between(
+        self, prefix: bytes, low: bytes, high: bytes | None
+    ) -> Iterator[tuple[bytes, Record]]:
+        """Iterate over the keys of a collection from `low` up to `high`, with their records.
+
+        The keys are in UTF-8. They are in order, except that hashed keys with the same
+        beginning are in the order of their hashes.
+        """
+        for name, value in self.beginning(prefix, prefix + low[: names.KEY_LIMIT]):
+            try:
+                key = names.key_of(name, value)
+            except ValueError:  # damaged, so it has no key
+                continue
+            if high is not None and key[: names.KEY_LIMIT] >= high:
+                return
+            if low <= key and (high is None or key < high):
+                yield key, (name, value)
+
+    def one_of_each(self) -> Iterator[bytes]:
+        """Iterate over the prefixes of the collections, each found from the one before."""
+        cursor = self._transaction.cursor(self._databases.entries)
+        exists = cursor.first()
+        while exists:
+            prefix = names.prefix_in(bytes(cursor.key()))
+            yield prefix
+            exists = cursor.set_range(names.after(prefix))
+
+    def check(self) -> None:
+        """Read the databases' own records."""
+        for database in self._databases:
+            self._transaction.stat(database)
+
+
+def head_of(name: bytes, value: memoryview) -> Head:
+    """Return the head of what is stored under a name."""
+    try:
+        return Head(*(version_and_expiry(names.unpack(name, value)[2]) or ()))
+    except ValueError:
+        return Head()
