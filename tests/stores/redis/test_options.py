@@ -30,6 +30,19 @@ async def test_a_client_of_the_user_is_used_and_not_closed(client: Any, namespac
     assert await client.delete(f"{namespace}::a") == 1
 
 
+async def test_a_pool_of_the_user_may_leave_connecting_to_the_first_command(
+    redis_url: str, namespace: str
+) -> None:
+    class Lazy(redis.asyncio.ConnectionPool):
+        async def ensure_connection(self, connection: Any) -> None:
+            pass
+
+    async with redis.asyncio.Redis.from_pool(Lazy.from_url(redis_url)) as client:
+        store = RedisStore(client=client, namespace=namespace)
+        await store.put("a", 1)
+        assert await store.get("a") == 1
+
+
 async def test_its_own_connections_are_closed(redis_url: str, namespace: str, client: Any) -> None:
     store = RedisStore(f"{redis_url}?client_name={namespace}", namespace=namespace)
     await asyncio.gather(*(store.get("a") for _ in range(5)))

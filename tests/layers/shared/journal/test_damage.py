@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import ConfigurationError, KvwrapError, MemoryStore
+from kvwrap import ConfigurationError, KvwrapError, MemoryStore, ValueTooLarge
 from kvwrap.core.entry import Entry
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.file import JournalFile
@@ -159,6 +159,24 @@ async def test_a_damaged_file_is_replaced_by_what_can_be_read_and_kept(
     caplog.clear()
     async with WriteBehind(path).over(backend) as store:
         assert store.find(WriteBehind).snapshot().damaged == 0
+
+
+async def test_a_damaged_file_without_pending_changes_keeps_those_set_aside(
+    path: Path, backend: FaultyStore
+) -> None:
+    keys = numbered_keys(200)
+    backend.write_errors = dict.fromkeys(keys, ValueTooLarge("too large"))
+    async with WriteBehind(path).over(backend) as store:
+        await store.put_many(keys, ["x" * 500] * 200)
+        await store.find(WriteBehind).flush()
+        assert len(await store.find(WriteBehind).refused()) == 200
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 8192 * 4096
+    content[middle : middle + 4096] = os.urandom(4096)
+    path.write_bytes(content)
+    async with WriteBehind(path).over(backend) as store:
+        assert store.find(WriteBehind).pending == 0
+        assert 0 < len(await store.find(WriteBehind).refused()) < 200
 
 
 async def test_what_was_rescued_is_replaced_by_newer_changes_of_its_key(
