@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,27 @@ async def test_a_write_returns_before_the_backend_has_it(
     await store.find(WriteBehind).flush()
     assert await backend.get("k") == {"n": 1}
     assert store.find(WriteBehind).pending == 0
+
+
+DELETIONS: dict[str, Callable[[Store], Awaitable[object]]] = {
+    "delete_where": lambda store: store.delete_where(prefix="k"),
+    "destroy_collection": lambda store: store.destroy_collection(None),
+    "destroy": lambda store: store.destroy(),
+}
+
+
+@pytest.mark.parametrize("name", DELETIONS)
+async def test_what_is_pending_is_sent_before_a_whole_range_is_deleted(
+    store: Store, backend: FaultyStore, name: str
+) -> None:
+    layer = store.find(WriteBehind)
+    backend.down = True
+    await store.put("k", 1)
+    await wait_until(lambda: layer.snapshot().failures)
+    backend.down = False
+    assert await DELETIONS[name](store)
+    assert layer.pending == 0
+    assert await backend.keys() == []
 
 
 async def test_reads_see_pending_changes(

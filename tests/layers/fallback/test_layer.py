@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -114,3 +115,15 @@ async def test_a_fallback_may_fall_back_itself(backend: FaultyStore, other: Faul
     store = Fallback(Fallback(last).over(other)).over(backend)
     backend.down = other.down = True
     assert await store.get("k") == "last"
+
+
+@pytest.mark.parametrize("writes", ["refuse", "both", "journal"])
+def test_only_a_fallback_with_a_journal_says_what_it_means(
+    writes: Literal["refuse", "both", "journal"], tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal" if writes == "journal" else None
+    layer = Fallback(MemoryStore, writes=writes, journal=journal)
+    assert ("journals" in layer.traits) == (writes == "journal")
+    text = stack(layer).over(MemoryStore()).explain()
+    assert ("acknowledged when it is in the journal" in text) == (writes == "journal")
+    assert ("something else must keep up to date" in text) == (writes == "refuse")
