@@ -12,7 +12,7 @@ from benchmarks.memory import VALUE, getting, putting
 from benchmarks.pipeline import document
 from benchmarks.timing import Work, interleaved
 from benchmarks.traces import ACCESSES, ENTRIES, traces
-from kvwrap import Keyring, MemoryStore, Stack, stack
+from kvwrap import Keyring, MemoryStore, PrefixKey, Stack, stack
 from kvwrap.core.entry import Entry
 
 FOLDER = Path(__file__).parent.parent / "docs" / "assets"
@@ -77,13 +77,19 @@ async def cost_by_size() -> Lines:
     return lines
 
 
+class Separate(PrefixKey):
+    """A prefix that is not merged with its neighbours, as no layers of other kinds are."""
+
+    is_fixed = False
+
+
 async def cost_by_layers() -> Lines:
     """Return the microseconds of a put and a get under each number of prefixes."""
     works: dict[str, Work] = {}
     for number in LAYERS:
         layers = Stack()
         for _ in range(number):
-            layers = layers.prefix_key("v1-")
+            layers = layers.layer(Separate("v1-"))
         store = layers.over(MemoryStore())
         await store.put("user:12345", VALUE, ttl=300)
         works[f"put {number}"] = putting(store)

@@ -19,6 +19,7 @@ class PrefixCollection(Renaming):
     """
 
     prefixes_keys = False
+    is_fixed = True
 
     def __init__(self, prefix: str) -> None:
         self.prefix = checked_prefix(prefix, "prefix")

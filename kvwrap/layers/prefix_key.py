@@ -30,6 +30,7 @@ class PrefixKey(Renaming):
     """
 
     finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
+    is_fixed = True
 
     def __init__(self, prefix: str) -> None:
         self.prefix = checked_prefix(prefix, "prefix")

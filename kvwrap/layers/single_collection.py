@@ -43,6 +43,7 @@ class SingleCollection(Renaming):
     """
 
     finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
+    is_fixed = True
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
         self.collection = None if collection is None else checked_name(collection, "collection")

@@ -99,8 +99,16 @@ class TTLClamp(Layer):
     def _clamp_expiry(self, now: float, expires_at: float | None) -> float | None:
         if expires_at is not None and self._least <= expires_at - now <= self._most:
             return expires_at
+        return self._new_expiry(now, expires_at)
+
+    def _new_expiry(self, now: float, expires_at: float | None) -> float | None:
+        """Return the expiry to use instead of one that is not within the bounds."""
         ttl = self.clamped(None if expires_at is None else expires_at - now)
         return None if ttl is None else min(now + ttl, LATEST)
+
+    def on_bind(self) -> None:
+        self._time = self.clock.time
+        self._write = self.inner.write
 
     def write(
         self,
@@ -111,8 +119,7 @@ class TTLClamp(Layer):
     ) -> Coroutine[Any, Any, list[bool]]:
         # The time left now counts, not the time since the entry was made: an entry that is
         # written to a near store may be old.
-        now = self.clock.time()
-        least, most = self._least, self._most
+        now = self._time()
         clamped = []
         for entry in entries:
             end = entry.expires_at
@@ -120,11 +127,12 @@ class TTLClamp(Layer):
                 # The bounds are those of the user's ttl.
                 end = self._clamp_expiry(now, None if end is None else end - part)
                 clamped.append(entry.with_expiry(None if end is None else min(end + part, LATEST)))
-                continue
-            within = end is not None and least <= end - now <= most
-            clamped.append(entry if within else entry.with_expiry(self._clamp_expiry(now, end)))
+            elif end is not None and self._least <= end - now <= self._most:
+                clamped.append(entry)
+            else:
+                clamped.append(entry.with_expiry(self._new_expiry(now, end)))
         if expected is None:
-            return self.inner.write(collection, keys, clamped)
+            return self._write(collection, keys, clamped)
         return self._write_conditionally(collection, keys, entries, clamped, expected)
 
     async def _write_conditionally(

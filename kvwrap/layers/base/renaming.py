@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Final, Self
 
 from kvwrap.core.batch import with_callers_names
 from kvwrap.core.capability import Capabilities, Capability
@@ -11,7 +12,10 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.paging import pages
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
+
+_REMEMBERED: Final = 1024
+"""Collections whose places are remembered, for each layer."""
 
 
 class Renaming(Layer):
@@ -22,10 +26,36 @@ class Renaming(Layer):
 
     Attributes:
         prefixes_keys: Whether `map_collection` can return a prefix.
+        is_fixed: Whether `map_collection` depends on nothing but its argument, not on a context
+            variable for example. Then neighbours of this kind map a call in one step, and
+            remember the result.
     """
 
     traits = frozenset({"renames"})
     prefixes_keys: ClassVar[bool] = True
+    is_fixed: ClassVar[bool] = False
+
+    _end: Primitives
+    _place: Callable[[Collection], tuple[Collection, str]]
+
+    def bind(self, inner: Primitives) -> Self:
+        part = super().bind(inner)
+        part._end, part._place = inner, part.map_collection
+        if (
+            isinstance(inner, Renaming)
+            and part.is_fixed
+            and inner.is_fixed
+            and _only_renames(inner)
+        ):
+            part._end, part._place = inner._end, lru_cache(_REMEMBERED)(part._find_place)
+        return part
+
+    def _find_place(self, collection: Collection) -> tuple[Collection, str]:
+        """Return the collection of `_end` that holds the entries, and the prefix of its keys."""
+        assert isinstance(self.inner, Renaming)
+        target, prefix = self.map_collection(collection)
+        target, first = self.inner._place(target)
+        return target, first + prefix
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         """Return the collection of `inner` that holds the entries, and the prefix of its keys."""
@@ -51,10 +81,10 @@ class Renaming(Layer):
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
-        target, prefix = self.map_collection(collection)
+        target, prefix = self._place(collection)
         # A single key is the common case. One more call would cost as much as the rest.
         names = (prefix + keys[0],) if prefix and len(keys) == 1 else _prefixed(prefix, keys)
-        return self.inner.read(target, names)
+        return self._end.read(target, names)
 
     def write(
         self,
@@ -63,10 +93,12 @@ class Renaming(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        target, prefix = self.map_collection(collection)
-        names = (prefix + keys[0],) if prefix and len(keys) == 1 else _prefixed(prefix, keys)
-        call = self.inner.write(target, names, entries, expected)
-        return call if len(keys) == 1 else with_callers_names(call, keys, names)
+        target, prefix = self._place(collection)
+        if len(keys) == 1:
+            names: Sequence[str] = (prefix + keys[0],) if prefix else keys
+            return self._end.write(target, names, entries, expected)
+        names = _prefixed(prefix, keys)
+        return with_callers_names(self._end.write(target, names, entries, expected), keys, names)
 
     def remove(
         self,
@@ -74,17 +106,17 @@ class Renaming(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        target, prefix = self.map_collection(collection)
+        target, prefix = self._place(collection)
         names = _prefixed(prefix, keys)
-        call = self.inner.remove(target, names, expected)
+        call = self._end.remove(target, names, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        target, prefix = self.map_collection(collection)
+        target, prefix = self._place(collection)
         names = _prefixed(prefix, keys)
-        call = self.inner.touch(target, names, expires)
+        call = self._end.touch(target, names, expires)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
@@ -124,6 +156,14 @@ class Renaming(Layer):
     async def drop_all(self) -> bool:
         dropped = [await self.drop(collection) for collection in await self.list_collections()]
         return any(dropped)
+
+
+def _only_renames(layer: Renaming) -> bool:
+    """Return True if a layer does what `Renaming` does with the keys of a call, and no more."""
+    return all(
+        getattr(type(layer), name) is getattr(Renaming, name)
+        for name in ("read", "write", "remove", "touch")
+    )
 
 
 def _prefixed(prefix: str, keys: Sequence[str]) -> Sequence[str]:

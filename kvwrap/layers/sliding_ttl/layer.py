@@ -71,6 +71,9 @@ class SlidingTTL(Layer):
             )
 
     def on_bind(self) -> None:
+        self._read = self.inner.read
+        self._time = self.clock.time
+        self._least_left = self.ttl - self.at_most_every
         self._renewals = Renewals(self.inner, self.at_most_every, owner=self.name)
 
     async def teardown(self) -> None:
@@ -97,13 +100,15 @@ class SlidingTTL(Layer):
     # -- the primitive -----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        entries = await self.inner.read(collection, keys)
+        entries = await self._read(collection, keys)
         latest = 0.0
         for entry in entries:
             if entry is not None and (end := entry.expires_at) is not None:
                 # Most entries have no expiry or are not due: nothing else is done for these.
-                latest = latest or self.clock.time() + self.ttl - self.at_most_every
-                if end - stale_part(entry.codec) <= latest:
+                latest = latest or self._time() + self._least_left
+                if end <= latest or (
+                    len(entry.codec) > 1 and end - stale_part(entry.codec) <= latest
+                ):
                     await self._renew_due(collection, keys, entries)
                     break
         return entries
