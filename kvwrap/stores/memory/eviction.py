@@ -11,18 +11,10 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from kvwrap.core.primitives import Collection
-
-MOST_USES: Final = 3
-"""Uses that are counted, and so the rounds in the main queue that they are good for."""
-
-_SMALL_SHARE = 10
-"""The small queue is used up to a tenth of the whole."""
-
-_ATTEMPTS = 1000
-"""Used items that one eviction passes over at most, so that its time is bounded."""
+from kvwrap.stores.shared.s3fifo import ATTEMPTS, is_small_next, remember, take
 
 _STEPS = 8
 """Items of a queue that each change moves while removed ones are dropped."""
@@ -39,7 +31,7 @@ class Evictable(Protocol):
     The entry itself may be anywhere, for example in a file.
 
     Attributes:
-        uses: The store adds one for each use, up to `MOST_USES`.
+        uses: The store adds one for each use, up to `kvwrap.stores.shared.s3fifo.MOST_USES`.
         place: The queue that has the item; belongs to the policy, 0 at first.
     """
 
@@ -109,7 +101,7 @@ class S3FIFO(Generic[T]):
 
     def evict(self) -> T:
         """Remove the item to evict and return it. There must be one."""
-        attempts = _ATTEMPTS
+        attempts = ATTEMPTS
         while True:
             attempts -= 1
             is_small = self._is_small_next()
@@ -126,8 +118,7 @@ class S3FIFO(Generic[T]):
             self._to_main(item)
 
     def _is_small_next(self) -> bool:
-        small, main = self._small_weight, self._main_weight
-        return small * _SMALL_SHARE >= small + main and len(self._small) > 0
+        return is_small_next(self._small_weight, self._main_weight) and len(self._small) > 0
 
     def _to_main(self, item: T) -> None:
         item.place = _MAIN
@@ -195,12 +186,7 @@ class Queue(Generic[T]):
 
 
 class Ghosts:
-    """Hashes of the names that were evicted lately.
-
-    A table in which a name has one position, and replaces what was there. With as many positions
-    as there are items, a name is remembered for about as many evictions as the store has
-    entries, in four bytes.
-    """
+    """Hashes of the names that were evicted lately, in four bytes each, as many as items."""
 
     def __init__(self) -> None:
         self._hashes = array("I")
@@ -218,21 +204,12 @@ class Ghosts:
         """
         if items >= 2 * len(self._hashes):
             self._hashes = array("I", bytes(4 * items))
-        self._hashes[hashed % len(self._hashes)] = _mark(hashed)
+        remember(self._hashes, hashed)
 
     def take(self, hashed: int) -> bool:
         """Return True if the name is remembered, and forget it."""
-        hashes = self._hashes
-        if not hashes or hashes[index := hashed % len(hashes)] != _mark(hashed):
-            return False
-        hashes[index] = 0
-        return True
+        return take(self._hashes, hashed)
 
 
 def _hash(item: Evictable) -> int:
     return hash((item.collection, item.key))
-
-
-def _mark(hashed: int) -> int:
-    # Other bits than those that choose the position; 0 is an empty position.
-    return (hashed >> 32 & 0xFFFFFFFF) or 1

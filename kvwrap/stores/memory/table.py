@@ -7,9 +7,10 @@ from math import inf
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, Collection, Expected
-from kvwrap.stores.memory.eviction import MOST_USES, S3FIFO
+from kvwrap.stores.memory.eviction import S3FIFO
 from kvwrap.stores.memory.expiries import Expiries
 from kvwrap.stores.memory.record import Record, entry_size, is_live, size_of
+from kvwrap.stores.shared.s3fifo import MOST_USES
 
 _FREED_BY_WRITE = 2
 """Expired or dropped records that each write removes: more than it can add."""

@@ -96,6 +96,7 @@ class Database:
             check_usable(self._client)
             thread.connection = self._client
             self._adopt()
+            self._limit(thread)
             return
         folder = Path(self._path).parent
         if not folder.is_dir():
@@ -117,7 +118,14 @@ class Database:
             if self._path != MEMORY:
                 self._file = DatabaseFile(self._path)
                 thread.turnstile = Turnstile(self._path)
+            self._limit(thread)
         thread.file = self._file
+
+    def _limit(self, thread: ConnectionThread) -> None:
+        eviction = self._table.eviction
+        if eviction is not None and not self.is_read_only:
+            eviction.open(None if self._path == MEMORY else self._path)
+            thread.finish = eviction.make_room
 
     def _adopt(self) -> None:
         """Create the table with the user's connection, or find it if that can only read."""
@@ -146,6 +154,8 @@ class Database:
                 connection.close()
         if thread.turnstile is not None:
             thread.turnstile.close()
+        if thread is self._writer and self._table.eviction is not None:
+            self._table.eviction.close()
 
     # -- between the event loop and the threads ----------------------------------------
 

@@ -24,6 +24,7 @@ _SQL: Final = {
     "probe": "SELECT collection, key, expires_at, version, entry FROM {t} LIMIT 0",
     # CAST, since reading text that is not UTF-8 would fail.
     "read": "SELECT key, CAST(entry AS BLOB) FROM {t} WHERE collection = ? AND key IN ({marks})",
+    "have": "SELECT key FROM {t} WHERE collection = ? AND key IN ({marks})",
     "put": "INSERT INTO {t} (expires_at, version, entry, collection, key) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET expires_at = excluded.expires_at, "
     "version = excluded.version, entry = excluded.entry",
@@ -58,6 +59,46 @@ _SQL: Final = {
     "sweep": "DELETE FROM {t} WHERE rowid IN (SELECT rowid FROM {t} WHERE expires_at <= ? "
     "ORDER BY expires_at LIMIT ?)",
 }
+
+_COUNTED: Final = "UPDATE {t}_weights SET entries = entries {sign} 1, bytes = bytes "
+_NAME: Final = "CAST(collection || '/' || key AS BLOB)"
+_EVICTION: Final = {
+    "columns": "PRAGMA table_info({t})",
+    "column": "ALTER TABLE {t} ADD COLUMN queue INTEGER NOT NULL DEFAULT 0",
+    "index": "CREATE INDEX IF NOT EXISTS {t}_queue ON {t} (queue)",
+    "weights": "CREATE TABLE IF NOT EXISTS {t}_weights (main INTEGER PRIMARY KEY, "
+    "entries INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "have_weights": "SELECT count(*) FROM {t}_weights",
+    "weigh": "INSERT INTO {t}_weights SELECT column1, count(entry), "
+    "ifnull(sum(length(entry)), 0) FROM (VALUES (0), (1)) LEFT JOIN {t} ON column1 = (queue > 0) "
+    "GROUP BY column1",
+    "inserted": "CREATE TRIGGER IF NOT EXISTS {t}_inserted AFTER INSERT ON {t} BEGIN "
+    "{more} length(new.entry) WHERE main = (new.queue > 0); END",
+    "deleted": "CREATE TRIGGER IF NOT EXISTS {t}_deleted AFTER DELETE ON {t} BEGIN "
+    "{less} length(old.entry) WHERE main = (old.queue > 0); END",
+    "updated": "CREATE TRIGGER IF NOT EXISTS {t}_updated AFTER UPDATE OF entry, queue ON {t} BEGIN "
+    "{less} length(old.entry) WHERE main = (old.queue > 0); "
+    "{more} length(new.entry) WHERE main = (new.queue > 0); END",
+    "read_weights": "SELECT entries, bytes FROM {t}_weights ORDER BY main",
+    "first_small": "SELECT rowid, {name}, length(entry) FROM {t} WHERE queue = 0 "
+    "ORDER BY rowid LIMIT 1",
+    "first_main": "SELECT rowid, {name}, length(entry) FROM {t} WHERE queue > 0 "
+    "ORDER BY queue LIMIT 1",
+    "to_main": "UPDATE {t} SET queue = (SELECT max(queue) FROM {t}) + 1 WHERE rowid = ?",
+    "to_main_by_name": "UPDATE {t} SET queue = (SELECT max(queue) FROM {t}) + 1 "
+    "WHERE collection = ? AND key = ? AND queue = 0",
+    "evict": "DELETE FROM {t} WHERE rowid = ?",
+    "sweep": _SQL["sweep"],
+}
+
+
+def eviction_statements(table: str) -> dict[str, str]:
+    """Return the statements that keep this table within limits, by name."""
+    more, less = (f"{_COUNTED.format(t=table, sign=sign)}{sign}" for sign in "+-")
+    return {
+        name: text.format(t=table, more=more, less=less, name=_NAME)
+        for name, text in _EVICTION.items()
+    }
 
 
 def statements(table: str) -> dict[str, str]:

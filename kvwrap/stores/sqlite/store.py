@@ -14,7 +14,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_flag, checked_seconds
+from kvwrap.core.validation import checked_count, checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError, ReadOnlyViolation
 from kvwrap.stores.shared import urls
 from kvwrap.stores.sqlite.connections import (
@@ -39,6 +39,8 @@ _CHANGES: Final = frozenset(
 
 _OPTIONS: Final = {
     "table": urls.TEXT,
+    "max_entries": urls.INTEGER,
+    "max_bytes": urls.INTEGER,
     "timeout": urls.NUMBER,
     "synchronous": urls.TEXT,
     "read_only": urls.FLAG,
@@ -55,6 +57,10 @@ class SQLiteStore(Store):
     time, and write in turn. Expired entries are never returned. Writes delete some of them each,
     and `cull` deletes all.
 
+    When a limit is reached, expired entries are removed first, then those that S3-FIFO chooses:
+    entries that were not used again soon after they were put, then those that were not used lately,
+    by any process. Reading writes nothing.
+
     A file that this process may not change is opened for reading. Writing then raises
     `ReadOnlyViolation`.
 
@@ -69,6 +75,9 @@ class SQLiteStore(Store):
             `check_same_thread=False`. It is never closed, and its settings and other tables are
             left as they are. While the store is open, begin no transactions with it.
         table: Name of the table; several stores can share a file, each with its own table.
+        max_entries: Maximum number of entries; None for no limit.
+        max_bytes: Maximum total size in bytes of the entries as they are stored, with their headers
+            and without their keys; None for no limit. The file is somewhat larger.
         timeout: Seconds to wait for transactions of other processes; 0 to fail immediately.
         synchronous: "full" for commits that are on the disk before a call returns; "normal" for
             faster ones, of which the latest are lost if the power fails, though not if the process
@@ -82,7 +91,8 @@ class SQLiteStore(Store):
         StoreFull: If the disk is full; removals still work.
         StoreUnavailable: If the file cannot be opened, is not an SQLite database, or was removed or
             replaced while it was open.
-        ValueTooLarge: For a value that SQLite cannot hold (1 GB with the usual build options).
+        ValueTooLarge: For an entry that alone is larger than `max_bytes`, or that SQLite cannot
+            hold (1 GB with the usual build options).
     """
 
     capabilities = OPERATIONS | {Capability.PERSISTENT, Capability.SHARED}
@@ -93,6 +103,8 @@ class SQLiteStore(Store):
         *,
         client: sqlite3.Connection | None = None,
         table: str = "kvwrap",
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
         timeout: float = 5.0,
         synchronous: Synchronous = "full",
         read_only: bool = False,
@@ -110,7 +122,12 @@ class SQLiteStore(Store):
                 f"`synchronous` must be 'full' or 'normal'; got {synchronous!r}"
             )
         self._path = checked_path(path) if client is None else path_of(checked_client(client))
-        self._table = Table(table, self.clock, store=self.name)
+        for name, limit in (("max_entries", max_entries), ("max_bytes", max_bytes)):
+            if limit is not None:
+                checked_count(limit, name)
+        self._table = Table(
+            table, self.clock, store=self.name, max_entries=max_entries, max_bytes=max_bytes
+        )
         self._database = Database(
             self._path,
             self._table,
@@ -126,7 +143,8 @@ class SQLiteStore(Store):
     def from_url(cls, url: str) -> Self:
         """Create the store of `sqlite:///relative/path`, `sqlite:////absolute/path` or `sqlite://`.
 
-        The last one is in memory. Options: `table`, `timeout`, `synchronous`, `read_only`.
+        The last one is in memory. Options: `table`, `max_entries`, `max_bytes`, `timeout`,
+        `synchronous`, `read_only`.
 
         Raises:
             ConfigurationError: The URL has a host, or an option is unknown or invalid.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import repeat
-from typing import Final
+from typing import Any, Final
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, expiry_ms, live
@@ -15,6 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.sqlite.errors import DAMAGE, code_of
+from kvwrap.stores.sqlite.eviction import Eviction
 from kvwrap.stores.sqlite.statements import is_table_name, statements
 
 _KEYS_PER_SELECT: Final = 512
@@ -37,12 +38,25 @@ class Table:
         name: Name of the table.
         clock: Source of the time.
         store: Name of the store, for errors.
+        max_entries: Maximum number of entries; None for no limit.
+        max_bytes: Maximum total size of the entries in bytes; None for no limit.
+
+    Attributes:
+        eviction: Keeps the limits; None without one.
 
     Raises:
         ConfigurationError: No table can have this name.
     """
 
-    def __init__(self, name: str, clock: Clock, *, store: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        store: str,
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
         if not is_table_name(name):
             raise ConfigurationError(
                 "`table` must consist of letters, digits and underscores, and must not begin with "
@@ -52,6 +66,9 @@ class Table:
         self._clock = clock
         self._store = store
         self._sql = statements(name)
+        self.eviction: Eviction | None = None
+        if max_entries is not None or max_bytes is not None:
+            self.eviction = Eviction(name, clock, max_entries, max_bytes)
 
     def create(self, connection: sqlite3.Connection) -> None:
         """Create the table if it is missing, and fail if the connection cannot write.
@@ -62,6 +79,8 @@ class Table:
         connection.execute(self._sql["table"])
         self.check(connection)
         connection.execute(self._sql["index"])
+        if self.eviction is not None:
+            self.eviction.create(connection)
         connection.execute(self._sql["no_change"])
 
     def check(self, connection: sqlite3.Connection) -> None:
@@ -93,14 +112,17 @@ class Table:
 
         The result has None for a missing or expired entry.
         """
+        stored: dict[str, bytes]
         if len(keys) <= _KEYS_PER_SELECT or connection.in_transaction:
-            stored = self._select(connection, collection, keys)
+            stored = dict(self._select(connection, "read", collection, keys))
         else:
             connection.execute("BEGIN")
             try:
-                stored = self._select(connection, collection, keys)
+                stored = dict(self._select(connection, "read", collection, keys))
             finally:
                 connection.execute("ROLLBACK")
+        if self.eviction is not None:
+            self.eviction.note_uses(collection, stored)
         now = self._clock.time()
         return [
             live(Entry.from_bytes(stored[key], collection, key, self._store), now)
@@ -110,19 +132,18 @@ class Table:
         ]
 
     def _select(
-        self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
-    ) -> dict[str, bytes]:
-        stored: dict[str, bytes] = {}
+        self,
+        connection: sqlite3.Connection,
+        query: str,
+        collection: Collection,
+        keys: Sequence[str],
+    ) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(keys), _KEYS_PER_SELECT):
             chunk = list(keys[start : start + _KEYS_PER_SELECT])
             # The number of marks is a power of two, so that SQLite can reuse few statements.
             chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-            marks = ", ".join("?" * len(chunk))
-            rows = connection.execute(
-                self._sql["read"].format(marks=marks), (collection or "", *chunk)
-            )
-            stored.update(rows)
-        return stored
+            statement = self._sql[query].format(marks=", ".join("?" * len(chunk)))
+            yield from connection.execute(statement, (collection or "", *chunk))
 
     def write(
         self,
@@ -139,10 +160,28 @@ class Table:
         now = self._now()
         rows = [self._row(connection, *row) for row in zip(repeat(collection), keys, entries)]
         connection.execute(self._sql["sweep"], (now, 2 * len(rows)))
+        there: set[str] = set()
+        if self.eviction is not None:
+            there = {key for (key,) in self._select(connection, "have", collection, keys)}
+            self.eviction.note_uses(collection, there)
         if expected is None:
             connection.executemany(self._sql["put"], rows)
-            return [True] * len(rows)
-        written = []
+            written = [True] * len(rows)
+        else:
+            written = self._write_if(connection, rows, expected, now)
+        if self.eviction is not None:
+            new = {key for key, is_written in zip(keys, written) if is_written} - there
+            self.eviction.note_new(connection, collection, new)
+        return written
+
+    def _write_if(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[tuple[object, ...]],
+        expected: Sequence[Expected],
+        now: float,
+    ) -> list[bool]:
+        written: list[bool] = []
         for row, version in zip(rows, expected, strict=True):
             if version is None:
                 cursor = connection.execute(self._sql["put"], row)
@@ -166,6 +205,15 @@ class Table:
         if len(data) + 4 * len(key) + 4 * len(collection or "") + 100 > limit:
             raise ValueTooLarge(
                 f"an entry must fit into SQLite's limit of {limit} bytes; got {len(data)} bytes. "
+                "Nothing was written",
+                store=self._store,
+                collection=collection,
+                key=key,
+            )
+        max_bytes = None if self.eviction is None else self.eviction.max_bytes
+        if max_bytes is not None and len(data) > max_bytes:
+            raise ValueTooLarge(
+                f"an entry must not be larger than max_bytes={max_bytes}; got {len(data)} bytes. "
                 "Nothing was written",
                 store=self._store,
                 collection=collection,

@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvwrap.stores.memory.eviction import MOST_USES, S3FIFO, Ghosts, Queue
+from kvwrap.stores.memory.eviction import S3FIFO, Ghosts, Queue
+from kvwrap.stores.shared.s3fifo import MOST_USES
 
 
 class Item(msgspec.Struct, eq=False):
