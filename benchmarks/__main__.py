@@ -31,6 +31,7 @@ MODULES = (
     "coalesce",
     "read_through",
     "blocking",
+    "file_tree",
     "nats",
     "lmdb_store",
 )

@@ -55,6 +55,7 @@ from kvwrap.errors import (
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
+from kvwrap.stores.file_tree import FileTreeStore
 from kvwrap.stores.lmdb import LMDBStore
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.nats import NATSStore
@@ -77,6 +78,7 @@ __all__ = [
     "Deadlock",
     "DecryptionError",
     "EnvelopeKeyring",
+    "FileTreeStore",
     "InvalidBatch",
     "InvalidKey",
     "InvalidTTL",

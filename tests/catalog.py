@@ -19,6 +19,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
     Capability,
+    FileTreeStore,
     Keyring,
     LMDBStore,
     MemoryStore,
@@ -208,6 +209,10 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     "memory": lambda resources: MemoryStore(clock=resources.clock),
     "lmdb": lambda resources: LMDBStore(resources.folder / "lmdb", clock=resources.clock),
     "sqlite": lambda resources: SQLiteStore(resources.folder / "entries.db", clock=resources.clock),
+    # No test stops the machine, and to wait for the disk takes most of the time.
+    "file-tree": lambda resources: FileTreeStore(
+        resources.folder / "tree", durability="off", clock=resources.clock
+    ),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),
     "nats": lambda resources: NATSStore(
@@ -231,5 +236,5 @@ STORES: dict[str, Callable[[Resources], Store]] = {
 }
 # The name of a store's default collection, if another collection could have that name.
 ALIASES = {"py-key-value": "default_collection"}
-EMBEDDED = ("memory", "lmdb", "sqlite", "dict", "py-key-value")
+EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value")
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

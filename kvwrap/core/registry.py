@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 STORES = {
+    "file-tree": "kvwrap.stores.file_tree.store:FileTreeStore",
     "lmdb": "kvwrap.stores.lmdb.store:LMDBStore",
     "memory": "kvwrap.stores.memory.store:MemoryStore",
     "nats": "kvwrap.stores.nats.store:NATSStore",
@@ -51,7 +52,7 @@ CLIENTS = {
     "redis": "RedisStore(client=redis.asyncio.Redis(...)), as kvwrap needs the asyncio client",
     "nats.aio": "NATSStore(client=...)",
     "sqlite3": "SQLiteStore(path)",
-    "pathlib": "SQLiteStore(path)",
+    "pathlib": "SQLiteStore(path) or FileTreeStore(folder)",
 }
 """The stores to use instead of another object, by the module of its class or a parent of it."""
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -219,3 +220,71 @@ def test_a_forked_child_computes_in_threads_of_its_own() -> None:
         [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
     )
     assert done.stdout == "once\n"
+
+
+async def test_a_single_thread_answers_a_task_with_a_result_or_an_error() -> None:
+    executor = SingleThread("answers")
+    assert await executor.run(threading.current_thread, int) in named("answers")
+    with pytest.raises(ZeroDivisionError):
+        await executor.run(lambda: 1 / 0, int)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await executor.run(lambda: next(iter(())), int)
+    order: list[int] = []
+    await asyncio.gather(*(executor.run(partial(order.append, n), int) for n in range(50)))
+    assert order == list(range(50))
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await executor.run(int, int)
+
+
+async def test_a_cancelled_task_of_a_single_thread_ends_with_its_call_or_before_it() -> None:
+    executor = SingleThread("cancelled")
+    begun, go = threading.Event(), threading.Event()
+    called: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        go.wait(30)
+        called.append("first")
+
+    first = asyncio.create_task(executor.run(work, lambda: called.append("cancelled")))
+    second = asyncio.create_task(executor.run(lambda: called.append("second"), int))
+    await asyncio.to_thread(begun.wait, 30)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second  # at once, although the first call is in progress
+    first.cancel()
+    for _ in range(5):  # further ones do not end it earlier
+        await asyncio.sleep(0)
+        first.cancel()
+    assert not first.done()
+    assert called == ["cancelled"]
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await executor.run(lambda: "third", int) == "third"
+    assert called == ["cancelled", "first"]
+    executor.shutdown()
+
+
+async def test_no_cancellation_at_any_moment_leaves_a_task_waiting() -> None:
+    executor = SingleThread("moments")
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(60):
+        for turns in [*range(8)] * 20:
+            task = asyncio.create_task(executor.run(partial(divmod, 1, turns % 2), int))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            # The answer comes in the same turn as the cancellation.
+            blocked, answered = threading.Event(), threading.Event()
+            task = asyncio.create_task(executor.run(partial(blocked.wait, 30), int))
+            await asyncio.sleep(0)
+            blocked.set()
+            executor.submit(answered.set)
+            answered.wait(30)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert not loop.is_closed()
+    executor.shutdown()

@@ -9,6 +9,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
     Capability,
+    FileTreeStore,
     LMDBStore,
     MemoryStore,
     NATSStore,
@@ -29,6 +30,7 @@ def stores() -> dict[str, Store]:
         "`MemoryStore`": MemoryStore(),
         "`SQLiteStore`": SQLiteStore("entries.db"),
         "`LMDBStore`": LMDBStore("entries"),
+        "`FileTreeStore`": FileTreeStore("folder"),
         "`RedisStore`": RedisStore(),
         "`RedisStore`, `raw=True`": RedisStore(raw=True),
         "`ValkeyStore`": ValkeyStore(),

@@ -13,6 +13,7 @@ from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
 REQUIRED = {
+    "file-tree": {"folder": "never-opened"},
     "lmdb": {"folder": "never-opened"},
     "nats": {"url": "nats://localhost"},
     "sqlite": {"path": "never-opened.db"},
