@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from kvwrap.errors import KvwrapError, StoreUnavailable
-from kvwrap.stores.redis.connections import make_settings
+from kvwrap.stores.redis.connections import cluster_addresses, make_settings
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.node import Node
 from kvwrap.stores.redis.options import RedisOptions
-from kvwrap.stores.redis.pools import OwnPool
+from kvwrap.stores.redis.pools import ClientPool, ClusterNodePool, OwnPool, Pool
 from kvwrap.stores.redis.server import Command, Server
 from kvwrap.stores.redis.topology import Topology, node_address
 from kvwrap.stores.shared.urls import Address
@@ -37,14 +38,21 @@ class ClusterServer(Server):
     def __init__(
         self, options: RedisOptions, *, store: str, ensure_open: Callable[[], Awaitable[None]]
     ) -> None:
-        self._settings = make_settings(options)
-        self._topology = Topology(options.parts.addresses)
+        self._addresses = cluster_addresses(options)
+        if options.client is None:
+            settings = make_settings(options)
+            self._make_pool: Callable[[Address], Pool] = lambda address: OwnPool(
+                partial(settings.make, host=address.host, port=address.port)
+            )
+        else:
+            self._make_pool = lambda address: ClientPool(ClusterNodePool(options.client, address))
+        self._topology = Topology(self._addresses)
         self._by_address: dict[Address, Node] = {}
         self._locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()  # by event loop
         super().__init__(options, store=store, ensure_open=ensure_open)
 
     def _make_only_node(self) -> Node:
-        return self._node_at(self._options.parts.addresses[0])
+        return self._node_at(self._addresses[0])
 
     @property
     def idle(self) -> bool:
@@ -166,11 +174,8 @@ class ClusterServer(Server):
     def _node_at(self, address: Address) -> Node:
         node = self._by_address.get(address)
         if node is None:
-            arguments = {"host": address.host, "port": address.port}
             node = self._by_address[address] = self._make_node(
-                lambda: OwnPool(lambda: self._settings.make(**arguments)),
-                str(address),
-                is_node=True,
+                partial(self._make_pool, address), str(address), is_node=True
             )
         return node
 

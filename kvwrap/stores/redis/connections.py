@@ -159,9 +159,27 @@ def address_of(arguments: Mapping[str, Any], service: str | None = None) -> str:
     return str(Address(arguments.get("host", "localhost"), int(arguments.get("port", 6379))))
 
 
+def is_cluster(options: RedisOptions) -> bool:
+    """Return True if the URL or the client is that of a cluster."""
+    if options.client is None:
+        return options.scheme == "redis+cluster"
+    return isinstance(options.client, driver("redis.asyncio").RedisCluster)
+
+
+def cluster_addresses(options: RedisOptions) -> tuple[Address, ...]:
+    """Return the nodes that the URL or the client of a cluster names."""
+    if options.client is None:
+        return options.parts.addresses
+    nodes = checked_client(options.client).nodes_manager.startup_nodes.values()
+    return tuple(Address(node.host, int(node.port)) for node in nodes)
+
+
 def location(options: RedisOptions) -> str:
     """Return where the entries of a store with these options are."""
     keys = "other programs' keys" if options.raw else f"namespace {options.namespace!r}"
+    if is_cluster(options):
+        nodes = ", ".join(map(str, cluster_addresses(options)))
+        return f"{keys} in the cluster of {options.product} at {nodes}"
     if options.client is not None:
         pool = checked_client(options.client).connection_pool
         arguments = pool.connection_kwargs
@@ -169,9 +187,6 @@ def location(options: RedisOptions) -> str:
     else:
         arguments = make_settings(options).arguments
         address = address_of(arguments)
-    if options.scheme == "redis+cluster":
-        nodes = ", ".join(map(str, options.parts.addresses))
-        return f"{keys} in the cluster of {options.product} at {nodes}"
     if options.scheme == "redis+sentinel":
         address = address_of(arguments, options.sentinel[0])
         address += f" at {', '.join(map(str, options.parts.addresses))}"
@@ -185,12 +200,14 @@ def checked_client(client: Any) -> Any:
     Raises:
         ConfigurationError: It is not a client of redis.asyncio, or it does not return bytes.
     """
-    if not isinstance(client, driver("redis.asyncio").Redis):
+    known = driver("redis.asyncio")
+    if not isinstance(client, known.Redis | known.RedisCluster):
         cls = type(client)
         raise ConfigurationError(
-            f"`client` must be a redis.asyncio.Redis; got {cls.__module__}.{cls.__qualname__}"
+            "`client` must be a redis.asyncio.Redis or RedisCluster; got "
+            f"{cls.__module__}.{cls.__qualname__}"
         )
-    if client.connection_pool.connection_kwargs.get("decode_responses"):
+    if client.get_encoder().decode_responses:
         raise ConfigurationError(
             "`client` must return bytes; got one with decode_responses=True: create one without it"
         )

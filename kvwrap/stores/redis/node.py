@@ -79,14 +79,15 @@ class Node:
         round_trips, self._round_trips = self._round_trips, None
         if round_trips is None:
             return
+        # At once: others may begin with a new one while this waits.
+        self._given_up = round_trips.given_up
         if round_trips.is_inherited:
             _INHERITED.append(round_trips)
-        elif self._is_shared:
-            self._given_up = round_trips.given_up
-        elif round_trips.is_here:
-            self._given_up = await round_trips.close()
-        else:
-            self._given_up = round_trips.leave()
+        elif not self._is_shared:
+            if round_trips.is_here:
+                await round_trips.close()
+            else:
+                self._given_up = round_trips.leave()
 
     async def run(
         self, commands: Sequence[Sequence[Any]], deadline: float | None = None

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.protocol import pack, read_answers
+from kvwrap.stores.shared.urls import Address
 
 
 class Pool(Protocol):
@@ -140,3 +141,29 @@ class ClientPool:
 
     async def disconnect(self) -> None:
         """Close nothing: the connections are the user's."""
+
+
+class ClusterNodePool:
+    """The connections to one node of a cluster client of the user's, in the form of a pool."""
+
+    def __init__(self, client: Any, address: Address) -> None:
+        self._client = client
+        self._address = address
+        self._nodes: dict[Any, Any] = {}  # by connection
+        self._gone = driver("redis.exceptions").ConnectionError
+
+    async def get_connection(self) -> Any:
+        await self._client.initialize()
+        node = self._client.get_node(*self._address)
+        if node is None:
+            # The client has not heard of it yet.
+            await self._client.nodes_manager.initialize()
+            node = self._client.get_node(*self._address)
+        if node is None:
+            raise self._gone("the client does not know the node")
+        connection = node.acquire_connection()
+        self._nodes[connection] = node
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        self._nodes.pop(connection).release(connection)

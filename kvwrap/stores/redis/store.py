@@ -15,7 +15,7 @@ from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.stores.redis.cluster import ClusterServer
-from kvwrap.stores.redis.connections import location
+from kvwrap.stores.redis.connections import is_cluster, location
 from kvwrap.stores.redis.errors import require_driver
 from kvwrap.stores.redis.forms import make_form
 from kvwrap.stores.redis.keys import as_text
@@ -32,7 +32,7 @@ from kvwrap.stores.redis.server import Server
 from kvwrap.stores.shared import urls
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 
 class RedisStore(Store):
@@ -58,9 +58,10 @@ class RedisStore(Store):
             `redis+cluster://user:password@host:port,host:port` with some nodes of a cluster, or
             `redis+sentinel://user:password@host:port,host:port/service/db` with the Sentinels of a
             service.
-        client: A `redis.asyncio.Redis` whose connections are used, instead of a URL; closing it is
-            up to you. It must not have `decode_responses`. Sentinel's `master_for` returns such a
-            client too. It can be used in another event loop only after it was closed.
+        client: A `redis.asyncio.Redis` or `RedisCluster` whose connections are used, instead of a
+            URL; closing it is up to you. It must not have `decode_responses`. Sentinel's
+            `master_for` returns such a client too. It can be used in another event loop only after
+            it was closed.
         host: Host of the server, instead of a URL.
         port: Its port; 6379 by default.
         db: Number of the database; may be combined with a URL, and so may the next two.
@@ -112,7 +113,7 @@ class RedisStore(Store):
         self,
         url: str | None = None,
         *,
-        client: Redis | None = None,
+        client: Redis | RedisCluster | None = None,
         host: str | None = None,
         port: int | None = None,
         db: int | None = None,
@@ -158,7 +159,7 @@ class RedisStore(Store):
         self._has_counters = raw and (chosen is JSON or isinstance(chosen, BytesSerializer))
         super().__init__(clock=clock, serializer=chosen)
         require_driver(self.product)
-        cls = ClusterServer if options.scheme == "redis+cluster" else Server
+        cls = ClusterServer if is_cluster(options) else Server
         self._server = cls(options, store=self.name, ensure_open=self.ready)
         self.capabilities -= self._form.unsupported
         if options.raw:

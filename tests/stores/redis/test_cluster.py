@@ -32,6 +32,13 @@ def cluster(servers: Any) -> RedisCluster:
     return started
 
 
+@pytest.fixture
+def own_cluster() -> Any:
+    """Yield a cluster for one test alone, without failover, so that a node stays away."""
+    with RedisCluster("--cluster-replica-no-failover", "yes") as cluster:
+        yield cluster
+
+
 @pytest_asyncio.fixture
 async def store(cluster: RedisCluster, namespace: str) -> AsyncIterator[RedisStore]:
     async with RedisStore(cluster.url, namespace=namespace) as store:
@@ -125,6 +132,25 @@ async def test_data_of_another_program(cluster: RedisCluster, namespace: str) ->
         await client.delete(names[3])
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_client_of_the_user_is_used_and_not_closed(
+    own_cluster: RedisCluster, protocol: int
+) -> None:
+    host = redis.asyncio.cluster.ClusterNode("127.0.0.1", own_cluster.nodes[2].port)
+    async with redis.asyncio.RedisCluster(startup_nodes=[host], protocol=protocol) as client:
+        async with RedisStore(client=client) as store:
+            assert f"127.0.0.1:{host.port}" in store.location
+            await store.put_many(KEYS, KEYS)
+            assert await store.get_many(KEYS) == KEYS
+            assert await store.increment("n") == 1
+            assert sorted(await store.keys()) == sorted([*KEYS, "n"])
+        assert await client.get("kvwrap::n") is not None
+        async with RedisStore(client=client) as store:
+            own_cluster.nodes[0].kill()
+            with pytest.raises(StoreUnavailable, match=f":{own_cluster.nodes[0].port}"):
+                await store.put_many(KEYS, KEYS)
+
+
 class Move:
     """Moves the slot of a key from one node to another, step by step."""
 
@@ -205,13 +231,6 @@ async def test_a_listing_begins_again_when_slots_have_moved(
         await store.destroy()
 
 
-@pytest.fixture
-def own_cluster() -> Any:
-    """Yield a cluster for one test alone, without failover, so that a node stays away."""
-    with RedisCluster("--cluster-replica-no-failover", "yes") as cluster:
-        yield cluster
-
-
 async def test_a_node_that_is_gone_fails_its_keys_alone(own_cluster: RedisCluster) -> None:
     url = f"{own_cluster.url}?timeout=10"
     async with store_from_url(url) as store:
@@ -279,6 +298,16 @@ async def test_one_node_that_answers_is_enough_to_find_the_others(
         with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:2 .* refused") as caught:
             await store.get("a")
         assert "hunter2" not in str(caught.value)
+
+
+async def test_nothing_is_left_open_after_close(cluster: RedisCluster, namespace: str) -> None:
+    async with RedisStore(f"{cluster.url}?client_name={namespace}", namespace=namespace) as store:
+        await store.put_many(KEYS, KEYS)
+        await store.destroy()
+    async with asyncio.timeout(60):
+        for node in cluster.nodes:
+            while f"name={namespace} ".encode() in node.run("CLIENT LIST"):
+                await asyncio.sleep(0.01)  # until the server has noticed
 
 
 async def test_one_event_loop_after_another(cluster: RedisCluster, namespace: str) -> None:
