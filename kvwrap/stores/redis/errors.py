@@ -24,6 +24,25 @@ def driver(module: str) -> Any:
     return need(module, extra="redis", wanted_by="RedisStore")
 
 
+def recognized(error: Exception) -> Exception:
+    """Return an answer of a cluster as the driver's error for it.
+
+    Up to version 5 the driver recognizes these only in its cluster client.
+    """
+    known = driver("redis.exceptions")
+    if type(error) is not known.ResponseError:
+        return error
+    code, _, text = str(error).partition(" ")
+    classes = {
+        "ASK": known.AskError,
+        "MOVED": known.MovedError,
+        "CLUSTERDOWN": known.ClusterDownError,
+        "MASTERDOWN": known.MasterDownError,
+    }
+    typed: Exception = classes[code](text) if code in classes else error
+    return typed
+
+
 def require_driver(product: str) -> None:
     """Raise ConfigurationError, which names the extra of a product, if the driver is missing."""
     if product == "Valkey":

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from kvwrap.stores.redis.errors import driver
+from kvwrap.stores.redis.errors import driver, recognized
 from kvwrap.stores.redis.protocol import pack, read_answers
 from kvwrap.stores.shared.urls import Address
 
@@ -85,7 +85,7 @@ class OwnPool:
             connection._reader,
             len(commands),
             answers,
-            error_of=connection._parser.parse_error,
+            error_of=lambda text: recognized(connection._parser.parse_error(text)),
             broken=self._closed,
         )
 
@@ -130,7 +130,7 @@ class ClientPool:
             try:
                 answers.append(await connection.read_response())
             except self._response_error as error:
-                answers.append(error)
+                answers.append(recognized(error))
 
     def is_usable(self, connection: Any) -> bool:
         return not (
