@@ -33,6 +33,7 @@ MODULES = (
     "blocking",
     "file_tree",
     "nats",
+    "redis",
     "lmdb_store",
 )
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""

@@ -26,6 +26,7 @@ import hashlib
 import os
 import struct
 import zlib
+from functools import lru_cache
 
 import msgspec
 
@@ -98,7 +99,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         An entry with the version of a foreign value gets a new one in its header.
         """
         created = round(self.created_at * 1000)
-        expiry = expiry_ms(self.expires_at)
+        expiry = _NEVER if self.expires_at is None else expiry_ms(self.expires_at)
         codec = self.codec
         head = (
             _HEAD.pack(
@@ -226,7 +227,13 @@ def foreign_salt(collection: str | None, key: str) -> bytes:
 
 
 def _checksum(collection: str | None, key: str, head: bytes, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(_names(collection, key))))
+    start = _checksum_of_collection(collection)
+    return zlib.crc32(body, zlib.crc32(head, zlib.crc32(key.encode(), start)))
+
+
+@lru_cache(maxsize=256)
+def _checksum_of_collection(collection: str | None) -> int:
+    return zlib.crc32(_names(collection, ""))
 
 
 def _names(collection: str | None, key: str) -> bytes:

@@ -1,0 +1,46 @@
+"""`RedisStore` and `ValkeyStore`, compared with the commands of the driver that they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from benchmarks import round_trips
+from benchmarks.table import Row
+from kvwrap import RedisStore, ValkeyStore
+from kvwrap.testing.servers import RedisServer, ValkeyServer
+
+
+async def rows() -> AsyncIterator[Row]:
+    """Measure round trips to a server, beside the driver's GET, SET, MGET and pipeline of SET."""
+    for server_class, store_class in ((RedisServer, RedisStore), (ValkeyServer, ValkeyStore)):
+        with server_class() as server:
+            async with Redis(port=server.port) as client, store_class(server.url) as store:
+                title = f"`{store_class.__name__}`"
+                async for row in round_trips.rows(title, store, bare(client)):
+                    yield row
+
+
+def bare(client: Redis) -> round_trips.Bare:
+    """Return what users of the driver write."""
+
+    async def get(key: str) -> Any:
+        return orjson.loads(await client.get(key))
+
+    async def put(key: str, value: Any) -> None:
+        await client.set(key, orjson.dumps(value))
+
+    async def get_many(keys: list[str]) -> Any:
+        return [orjson.loads(value) for value in await client.mget(keys)]
+
+    async def put_many(keys: list[str], values: list[Any]) -> None:
+        # MSET is faster, and can give no value a ttl.
+        pipeline = client.pipeline(transaction=False)
+        for key, value in zip(keys, values):
+            pipeline.set(key, orjson.dumps(value))
+        await pipeline.execute()
+
+    return round_trips.Bare(get, put, get_many, put_many)
