@@ -32,6 +32,7 @@ MODULES = (
     "read_through",
     "blocking",
     "file_tree",
+    "mongodb",
     "nats",
     "redis",
     "lmdb_store",

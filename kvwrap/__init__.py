@@ -58,6 +58,7 @@ from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.stores.file_tree import FileTreeStore
 from kvwrap.stores.lmdb import LMDBStore
 from kvwrap.stores.memory import MemoryStore
+from kvwrap.stores.mongodb import MongoDBStore
 from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
 from kvwrap.stores.redis import RedisStore
@@ -91,6 +92,7 @@ __all__ = [
     "Layer",
     "LocalKEK",
     "MemoryStore",
+    "MongoDBStore",
     "NATSStore",
     "NullStore",
     "RateLimited",

@@ -23,6 +23,7 @@ from kvwrap import (
     Keyring,
     LMDBStore,
     MemoryStore,
+    MongoDBStore,
     NATSStore,
     Passthrough,
     SQLiteStore,
@@ -37,6 +38,7 @@ from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.testing.servers import (
     LocalServer,
+    MongoDBServer,
     NATSServer,
     RedisCluster,
     RedisSentinel,
@@ -47,8 +49,10 @@ from kvwrap.testing.servers import (
 
 __all__ = [
     "ALIASES",
+    "COMPARES_UTF16",
     "EMBEDDED",
     "LAYERS",
+    "LEAVES_SOCKETS",
     "STACKS",
     "STORES",
     "UNDER_EVERY_LAYER",
@@ -215,6 +219,11 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     ),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),
+    "mongodb": lambda resources: MongoDBStore(
+        f"{resources.url(MongoDBServer)}/kvwrap",
+        collection=resources.name,
+        clock=resources.clock,
+    ),
     "nats": lambda resources: NATSStore(
         resources.url(NATSServer), bucket=resources.name, clock=resources.clock
     ),
@@ -236,5 +245,9 @@ STORES: dict[str, Callable[[Resources], Store]] = {
 }
 # The name of a store's default collection, if another collection could have that name.
 ALIASES = {"py-key-value": "default_collection"}
+# Those whose driver leaves a socket, whose connection is cancelled, to the garbage collector.
+LEAVES_SOCKETS = {"mongodb"}
+# Those whose test server orders keys by UTF-16 code units, since it is written in Java.
+COMPARES_UTF16 = {"mongodb"}
 EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value")
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from kvwrap.testing import ManualClock, RedisServer
 from kvwrap.testing.servers import LocalServer, MissingServerError, SharedServers, base
-from tests.catalog import EMBEDDED
+from tests.catalog import EMBEDDED, LEAVES_SOCKETS
 
 # Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
 # uses the same examples every time, so only a change of the code changes its result. `make soak`
@@ -61,6 +63,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and needs_server(item):
             item.add_marker(pytest.mark.server)
+        if leaves_sockets(item):
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
+
+
+def leaves_sockets(item: pytest.Item) -> bool:
+    """Tell whether a test uses a driver that leaves sockets to the garbage collector."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(each in LEAVES_SOCKETS for each in parameters if isinstance(each, str)) or (
+        item.path.parent.name in LEAVES_SOCKETS
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Collect the sockets that a test left, before another test is blamed for them."""
+    if leaves_sockets(item):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @contextlib.contextmanager

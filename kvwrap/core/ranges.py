@@ -37,6 +37,18 @@ def matching(keys: Iterable[str], key_range: KeyRange) -> list[str]:
     return found
 
 
+def prefix_end(prefix: str) -> str | None:
+    """Return the first string that sorts after all strings with this prefix, None if none does."""
+    while prefix:
+        code = ord(prefix[-1]) + 1
+        prefix = prefix[:-1]
+        if code == 0xD800:
+            code = 0xE000  # the code points between are surrogates
+        if code <= 0x10FFFF:
+            return prefix + chr(code)
+    return None
+
+
 async def count_by_listing(part: ListsKeys, collection: Collection, key_range: KeyRange) -> int:
     """Do the primitive `count_range` by listing the keys, page by page."""
     count = 0

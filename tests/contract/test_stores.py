@@ -9,14 +9,16 @@ import pytest_asyncio
 
 from kvwrap import Keyring, Store, stack
 from kvwrap.testing import StoreContract
-from tests.catalog import ALIASES, STORES, Resources
+from tests.catalog import ALIASES, COMPARES_UTF16, STORES, Resources
 
 
 @pytest.mark.parametrize("store_name", STORES)
 class TestBare(StoreContract):
     @pytest.fixture(autouse=True)
     def _expectations(self, store_name: str) -> None:
-        self.__dict__.update(default_alias=ALIASES.get(store_name))
+        self.__dict__.update(
+            default_alias=ALIASES.get(store_name), compares_utf16=store_name in COMPARES_UTF16
+        )
 
     @pytest_asyncio.fixture
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:
@@ -28,7 +30,9 @@ class TestBare(StoreContract):
 class TestEncrypted(StoreContract):
     @pytest.fixture(autouse=True)
     def _expectations(self, store_name: str) -> None:
-        self.__dict__.update(default_alias=ALIASES.get(store_name))
+        self.__dict__.update(
+            default_alias=ALIASES.get(store_name), compares_utf16=store_name in COMPARES_UTF16
+        )
 
     @pytest_asyncio.fixture
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from kvwrap import StackWarning
-from kvwrap.testing.servers import LocalServer, NATSServer, RedisServer, SharedServers, ValkeyServer
+from kvwrap.testing.servers import (
+    LocalServer,
+    MongoDBServer,
+    NATSServer,
+    RedisServer,
+    SharedServers,
+    ValkeyServer,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -19,6 +26,7 @@ SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 SERVERS: dict[str, type[LocalServer]] = {
     "redis://localhost:6379/0": RedisServer,
     "valkey://localhost:6379/0": ValkeyServer,
+    "mongodb://localhost:27017": MongoDBServer,
     "nats://localhost:4222": NATSServer,
 }
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

@@ -15,6 +15,7 @@ INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", obje
 REQUIRED = {
     "file-tree": {"folder": "never-opened"},
     "lmdb": {"folder": "never-opened"},
+    "mongodb": {"url": "mongodb://localhost"},
     "nats": {"url": "nats://localhost"},
     "sqlite": {"path": "never-opened.db"},
 }

@@ -144,6 +144,8 @@ class Client(Generic[C]):
         collection: Collection,
         keys: Sequence[str],
         call: Callable[[C, int], Coroutine[Any, Any, T]],
+        *,
+        at_once: int = CHUNK_SIZE,
     ) -> list[T]:
         """Call the driver for each key concurrently, for a backend without batches.
 
@@ -151,6 +153,7 @@ class Client(Generic[C]):
             collection: Collection of the keys, for errors.
             keys: The keys. Calls for one that occurs twice are made one after another.
             call: Gets the client and the index of a key.
+            at_once: Maximum number of keys whose calls are in progress, and have one limit of time.
 
         Returns:
             The results for all keys. The first error among them is raised, and names what
@@ -161,8 +164,8 @@ class Client(Generic[C]):
                 await self.run(lambda client: call(client, 0), collection=collection, key=keys[0])
             ]
         outcomes: list[T | Exception] = []
-        for start in range(0, len(keys), CHUNK_SIZE):
-            indices = range(start, min(start + CHUNK_SIZE, len(keys)))
+        for start in range(0, len(keys), at_once):
+            indices = range(start, min(start + at_once, len(keys)))
             try:
                 outcomes += await self.run(
                     partial(_for_each, keys, indices, call), collection=collection

@@ -13,6 +13,7 @@ from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
+from kvwrap.core.ranges import prefix_end
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.sqlite.errors import DAMAGE, code_of
 from kvwrap.stores.sqlite.eviction import Eviction
@@ -361,15 +362,3 @@ def _bounds(key_range: KeyRange) -> tuple[str, str | bytes]:
     first = max(key_range.prefix, key_range.start or "")
     ends = [end for end in (key_range.end, prefix_end(key_range.prefix)) if end is not None]
     return first, min(ends) if ends else _AFTER_ALL_TEXTS
-
-
-def prefix_end(prefix: str) -> str | None:
-    """Return the first string that sorts after all strings with this prefix, None if none does."""
-    while prefix:
-        code = ord(prefix[-1]) + 1
-        prefix = prefix[:-1]
-        if code == 0xD800:
-            code = 0xE000  # the code points between are surrogates
-        if code <= 0x10FFFF:
-            return prefix + chr(code)
-    return None

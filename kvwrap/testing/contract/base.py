@@ -55,11 +55,14 @@ class Contract:
         longest_name: Maximum length, in characters, of a key or collection of the store.
         default_alias: The backend's own name of the default collection, if it has one. The
             collection of this name and the default collection are the same.
+        compares_utf16: True if the server of the tests, unlike the real one, orders texts by their
+            UTF-16 code units. U+E000 to U+FFFF are then behind the characters above U+FFFF.
     """
 
     pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_task_fails_unseen")]  # noqa: RUF012  # read by pytest
     longest_name: int = 1000
     default_alias: str | None = None
+    compares_utf16: bool = False
 
     @pytest.fixture
     def clock(self) -> ManualClock:

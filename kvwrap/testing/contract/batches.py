@@ -117,7 +117,9 @@ class Batches(Contract):
 
     @needs(Capability.KEYS)
     async def test_ranges_follow_code_point_order(self, store: Store) -> None:
-        keys = ["\ufffe", "\U0001f600", "b", "B", "é", "e", "z", "a\x00", "a"]
+        keys = ["\U0001f600", "b", "B", "é", "e", "z", "a\x00", "a"]
+        if not self.compares_utf16:
+            keys.append("\ufffe")
         await store.put_many(keys, keys)
         if Capability.RANGE in store.capabilities:
             assert await store.keys() == sorted(keys)

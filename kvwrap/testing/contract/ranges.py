@@ -34,9 +34,10 @@ class Ranges(Contract):
     @needs(Capability.KEYS)
     async def test_counting_and_deleting_between_bounds(self, store: Store) -> None:
         await store.put_many(KEYS, KEYS)
+        bounds = [each for each in BOUNDS if each != "\ufffe" or not self.compares_utf16]
         for prefix in ("a", ""):
-            for start in BOUNDS:
-                for end in (*BOUNDS, ""):
+            for start in bounds:
+                for end in (*bounds, ""):
                     listed = [k async for k in store.scan(prefix=prefix, start=start, end=end)]
                     key_range = KeyRange(prefix, start, end)
                     assert await store.count_range(None, key_range) == len(listed), key_range

@@ -1,0 +1,177 @@
+"""Clients of MongoDB, and the translation of the driver's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Any, Final, NamedTuple
+
+from kvwrap.core.optional import need
+from kvwrap.errors import (
+    AccessDenied,
+    ConfigurationError,
+    KvwrapError,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    ValueTooLarge,
+)
+from kvwrap.stores.mongodb.documents import EXPIRES
+from kvwrap.stores.shared.client import Driver
+from kvwrap.stores.shared.transports import end_transport
+
+_UNAUTHORIZED: Final = 13
+_AUTHENTICATION_FAILED: Final = 18
+_OUT_OF_DISK_SPACE: Final = frozenset({14031, 12501})
+_EXCEEDED_TIME: Final = 50
+DUPLICATE_KEY: Final = 11000
+
+
+def driver(module: str = "pymongo") -> Any:
+    """Import a module of the driver's package."""
+    return need(module, extra="mongodb", wanted_by="MongoDBStore")
+
+
+class Place(NamedTuple):
+    """A client, and the collection of MongoDB that has the entries."""
+
+    client: Any
+    documents: Any
+
+
+class MongoDB(Driver[Place]):
+    """Connects to MongoDB, or uses a client of the user's.
+
+    Args:
+        url: URL of the servers, with options of the driver; None with a client.
+        client: A `pymongo.AsyncMongoClient` of the user's, or None.
+        database: Name of the database.
+        collection: Name of the collection of MongoDB.
+        max_connections: Maximum number of connections.
+        timeout: Seconds within which a server must be found; None for the driver's 30.
+
+    Raises:
+        ConfigurationError: The driver refuses the URL or the names.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        client: Any,
+        *,
+        database: str,
+        collection: str,
+        max_connections: int,
+        timeout: float | None,
+    ) -> None:
+        self._url = url
+        self._client = client
+        self._database = database
+        self._collection = collection
+        self._options: dict[str, Any] = {"maxPoolSize": max_connections, "connect": False}
+        if timeout is not None:
+            self._options["serverSelectionTimeoutMS"] = round(timeout * 600)
+        if client is not None and not isinstance(client, driver().AsyncMongoClient):
+            raise ConfigurationError(
+                f"`client` must be a pymongo.AsyncMongoClient; got {type(client).__name__}"
+            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # for options that it does not know
+                made = client or self._make()
+                made[database][collection]
+                servers = driver("pymongo.uri_parser").parse_uri(url)["nodelist"] if url else []
+        except Exception as error:
+            if not isinstance(error, (*self._refusals(), TypeError, ValueError, Warning)):
+                raise
+            # Neither the URL nor the driver's text is shown: they may contain the password.
+            raise ConfigurationError(
+                "the URL, its options, `database` and `collection` must be what the driver "
+                f"accepts; it refused them ({type(error).__name__})"
+            ) from None
+        addresses = ",".join(f"{host}:{port}" for host, port in servers)
+        self.server = f"MongoDB at {addresses or 'the servers of the client'}"
+
+    @staticmethod
+    def _refusals() -> tuple[type[Exception], ...]:
+        known = driver("pymongo.errors")
+        return (known.PyMongoError, driver("bson.errors").BSONError)
+
+    def _make(self) -> Any:
+        return driver().AsyncMongoClient(self._url, **self._options)
+
+    async def connect(self) -> Place:
+        client = self._client or self._make()
+        options = driver("bson.codec_options")
+        documents = client[self._database].get_collection(
+            self._collection,
+            # Times that Python's datetime does not reach.
+            codec_options=options.CodecOptions(
+                datetime_conversion=options.DatetimeConversion.DATETIME_MS
+            ),
+        )
+        place = Place(client, documents)
+        try:
+            # The server looks for expired documents about once a minute.
+            await place.documents.create_index(EXPIRES, expireAfterSeconds=0, sparse=True)
+        except driver("pymongo.errors").OperationFailure as error:
+            if error.code != _UNAUTHORIZED:  # an account that may only read or write
+                await self._end(client)
+                raise
+        except BaseException:
+            await self._end(client)
+            raise
+        return place
+
+    async def _end(self, client: Any) -> None:
+        if self._client is None:
+            await client.close()
+
+    async def disconnect(self, client: Place) -> None:
+        await client.client.close()
+
+    def abandon(self, client: Place, loop: asyncio.AbstractEventLoop) -> None:
+        # The driver has no public names for its connections, and closes them only in their loop.
+        client.client._closed = True
+        for server in client.client._topology._servers.values():
+            for pool in (server.pool, server._monitor._pool):
+                for connection in (*pool.conns, *pool.active_contexts):
+                    transport = getattr(getattr(connection, "conn", None), "conn", None)
+                    if transport is not None:
+                        end_transport(transport[0], loop)
+
+    def translate(self, error: Exception) -> KvwrapError | None:
+        known = driver("pymongo.errors")
+        if not isinstance(error, self._refusals()):
+            return None
+        kind, code = type(error).__name__, getattr(error, "code", None)
+        if isinstance(error, known.DocumentTooLarge):
+            return ValueTooLarge(
+                f"an entry must fit into a document of {self.server}, 16 MiB. It was not written: "
+                "store smaller values"
+            )
+        if isinstance(error, known.NetworkTimeout) or code == _EXCEEDED_TIME:
+            return StoreTimeout(
+                f"{self.server} did not answer in time ({kind}): check the server's load and the "
+                "network, or give the store a longer timeout"
+            )
+        if code in _OUT_OF_DISK_SPACE:
+            return StoreFull(
+                f"{self.server} has no space left ({kind}): free some, or delete entries"
+            )
+        if code == _UNAUTHORIZED:
+            return AccessDenied(
+                f"{self.server} does not permit this user to use the collection "
+                f"{self._database}.{self._collection} so ({kind}): extend the user's roles"
+            )
+        if code == _AUTHENTICATION_FAILED:
+            return StoreUnavailable(
+                f"{self.server} refuses this username or password ({kind}): check the login, and "
+                "authSource"
+            )
+        if isinstance(error, known.OperationFailure):
+            return StoreUnavailable(f"{self.server} refused the command ({kind}, code {code})")
+        return StoreUnavailable(
+            f"{self.server} cannot be reached ({kind}): check that the server is running, its host "
+            "and port, TLS and, with a replica set, that it has a primary"
+        )
