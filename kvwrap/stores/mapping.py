@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from kvwrap.core import codec
 from kvwrap.core.capability import OPERATIONS
@@ -18,6 +18,8 @@ from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUn
 from kvwrap.stores.shared.escaping import escape, unescape
 
 _MISSING: Any = object()
+_BYTES: Final = (bytes, bytearray, memoryview)
+"""The types of entries: a mapping may return others than the `bytes` that were put into it."""
 _IN_MEMORY = (dict, OrderedDict)
 _METHODS = ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__len__", "get")
 
@@ -82,7 +84,7 @@ class MappingStore(Store):
 
     def _decode_value(self, value: Any, collection: Collection, key: str) -> Entry:
         now = self.clock.time()
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, _BYTES):
             data = bytes(value)
             if self._raw and not is_entry(data):
                 return foreign(data, collection, key, now, None)
@@ -119,7 +121,7 @@ class MappingStore(Store):
         return True
 
     def _has_expired(self, value: Any) -> bool:
-        return isinstance(value, bytes) and has_expired(value, self.clock.time())
+        return isinstance(value, _BYTES) and has_expired(bytes(value), self.clock.time())
 
     def _matches(self, collection: Collection, key: str, expected: Expected) -> bool:
         """Return True if the key has the version that a conditional write expects."""

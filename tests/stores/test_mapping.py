@@ -81,7 +81,8 @@ async def test_foreign_json_is_read_and_foreign_bytes_are_corrupt() -> None:
     got["x"].append(2)
     assert mapping["a"] == {"x": [1, None]}
     mapping |= {"bytes": b"foreign", "set": {1}, "cut": mapping["n"][:-1], 5: "no string", "": 1}
-    for key in ("bytes", "set", "cut"):
+    mapping |= {"digits": b"17", "view": memoryview(b"17"), "array": bytearray(b"17")}
+    for key in ("bytes", "set", "cut", "digits", "view", "array"):
         with pytest.raises(CorruptEntry):
             await store.get(key)
     mapping["moved"] = mapping["n"]
@@ -126,6 +127,35 @@ async def test_expiry_and_cull(clock: ManualClock) -> None:
     assert set(mapping) == {"c", "foreign"}
     assert await store.destroy() is True
     assert mapping == {}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+async def test_deleting_everything_tells_whether_there_was_an_entry(
+    count: int, clock: ManualClock
+) -> None:
+    store = MappingStore({}, clock=clock)
+    for delete in (store.destroy, lambda: store.destroy_collection(None)):
+        for number in range(count):
+            await store.put(str(number), number, ttl=5)
+        assert await delete() is (count > 0)
+        assert await store.keys() == []
+        for number in range(count):
+            await store.put(str(number), number, ttl=5)
+        clock.advance(5)
+        assert await delete() is False
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+async def test_bytes_of_every_kind_are_entries(kind: type, clock: ManualClock) -> None:
+    mapping: dict[str, Any] = {"raw": kind(b"text")}
+    store = MappingStore(mapping, clock=clock)
+    await store.put("k", 1, ttl=5)
+    mapping["k"] = kind(mapping["k"])
+    assert await store.get("k") == 1
+    assert await MappingStore(mapping, raw=True).get("raw") == b"text"
+    clock.advance(5)
+    assert await store.keys() == ["raw"]
+    assert await store.delete("k") is False
 
 
 async def test_tasks_share_a_counter_exactly() -> None:
@@ -199,6 +229,8 @@ async def test_adapt_passes_options_to_the_store() -> None:
 async def test_the_description_shows_no_values() -> None:
     store = adapt({"k": "hunter2"})
     assert "hunter2" not in repr(store) + store.explain()
+    assert repr(store) == "MappingStore(dict)"
+    assert repr(MappingStore(UserDict(), raw=True)) == "MappingStore(UserDict, raw=True)"
 
 
 class Evicting(dict[str, Any]):
