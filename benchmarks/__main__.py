@@ -36,6 +36,7 @@ MODULES = (
     "nats",
     "redis",
     "lmdb_store",
+    "sqlite",
 )
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""
 

@@ -50,8 +50,12 @@ class Eviction:
     def open(self, path: str | None) -> None:
         """Begin to count uses, for the processes that share the file, or for this one (None)."""
         expected = self._max_entries or (self.max_bytes or 0) // _EXPECTED_SIZE
-        shared = None if path is None else Path(f"{path}-{self._table}-uses")
-        self._uses = Uses(shared, expected)
+        if path is None:
+            self._uses = Uses(None, expected)
+        else:
+            # Those who may use the database may also count uses.
+            mode = Path(path).stat().st_mode & 0o777
+            self._uses = Uses(Path(f"{path}-{self._table}-uses"), expected, mode)
 
     def close(self) -> None:
         """End it."""

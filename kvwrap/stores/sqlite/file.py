@@ -64,8 +64,7 @@ class DatabaseFile:
         if free >= 2 * RESERVE + log:
             self._has_room = True
             return
-        copying = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        is_copied = copying[0] == 0 and copying[1] == copying[2]
+        is_copied = _copy_log(connection)
         free = _free(self._path)
         self._has_room = free >= RESERVE
         if not self._has_room and free + is_copied * log >= RESERVE // 2:
@@ -78,6 +77,15 @@ class DatabaseFile:
         """Raise `NoRoom` if the space that is left is for removals."""
         if not self._has_room:
             raise NoRoom
+
+
+def _copy_log(connection: sqlite3.Connection) -> bool:
+    """Copy the log into the file. Returns True if all of it is there, and no reader needs it."""
+    try:
+        busy, frames, copied = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    except sqlite3.Error:  # no space, for one; the transaction says what is wrong
+        return False
+    return bool(not busy and frames == copied)
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -35,14 +35,15 @@ class Uses:
     Args:
         path: The path of the file; None for memory of this process alone.
         entries: The number of entries to expect.
+        mode: Permissions of a new file.
     """
 
-    def __init__(self, path: Path | None, entries: int) -> None:
+    def __init__(self, path: Path | None, entries: int, mode: int = 0o600) -> None:
         entries = min(max(entries, _FEWEST), _MOST)
         shared = None
         if path is not None:
             with suppress(OSError, ValueError):
-                shared = _map(path, entries)
+                shared = _map(path, entries, mode)
         self._memory = shared or mmap.mmap(-1, entries * _SIZE)
         count = len(self._memory) // _SIZE
         self._view = memoryview(self._memory).cast("I")
@@ -98,7 +99,7 @@ def hash_name(name: bytes) -> int:
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "little")
 
 
-def _map(path: Path, entries: int) -> mmap.mmap:
+def _map(path: Path, entries: int, mode: int) -> mmap.mmap:
     """Map a file into memory. One that is made for far fewer or far more entries is replaced."""
     size = entries * _SIZE
     with suppress(FileNotFoundError):
@@ -106,8 +107,9 @@ def _map(path: Path, entries: int) -> mmap.mmap:
         if size // 4 <= there <= size * 4 and there % _SIZE == 0:
             return _map_file(os.open(path, os.O_RDWR | os.O_CLOEXEC), there)
     made = path.with_name(f"{path.name}.{os.getpid()}")
-    file = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    file = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
+        os.fchmod(file, mode)  # whatever the umask is
         # On a disk that is full, changing memory without space on the disk ends the process.
         os.posix_fallocate(file, 0, size)
         made.replace(path)

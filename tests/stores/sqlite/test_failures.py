@@ -164,3 +164,27 @@ async def test_text_in_the_schema_that_is_damaged_is_an_error_of_kvwrap(file: Pa
     with pytest.raises(StoreUnavailable):
         await store.get("k")
     await store.close()
+
+
+async def test_pages_that_were_overwritten_give_typed_errors_and_no_other_values(
+    file: Path,
+) -> None:
+    keys = [f"k{number:04}" for number in range(1000)]
+    value = "v" * 300
+    async with SQLiteStore(file) as store:
+        await store.put_many(keys, [value] * len(keys))
+    with file.open("r+b") as data:
+        data.seek(4096 * 20)
+        data.write(b"\xff" * 4096 * 30)
+    failed = 0
+    async with SQLiteStore(file) as store:
+        for key in keys[::3]:
+            try:
+                assert await store.get(key) == value
+            except (StoreUnavailable, CorruptEntry):
+                failed += 1
+        assert 0 < failed < len(keys[::3])
+        with pytest.raises((StoreUnavailable, CorruptEntry)):
+            await store.get_many(keys)
+        with pytest.raises(StoreUnavailable, match=r"entries\.db"):
+            await store.put_many(keys, [value] * len(keys))

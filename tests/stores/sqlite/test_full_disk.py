@@ -100,6 +100,24 @@ async def test_space_is_left_for_removals(file: Path, monkeypatch: pytest.Monkey
         await store.put("b", 1)
 
 
+async def test_a_log_that_cannot_be_copied_is_used_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch, connections: list[sqlite3.Connection]
+) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put_many(["a", "b"], ["x" * 5000] * 2)
+        monkeypatch.setattr(os, "statvfs", lambda path: Disk(RESERVE // 2))
+
+        def deny(action: int, name: str | None, *others: object) -> int:
+            is_copying = action == sqlite3.SQLITE_PRAGMA and name == "wal_checkpoint"
+            return sqlite3.SQLITE_DENY if is_copying else sqlite3.SQLITE_OK
+
+        connections[0].set_authorizer(deny)
+        assert await store.delete("a") is True
+        with pytest.raises(StoreFull):
+            await store.put("a", 1)
+        connections[0].set_authorizer(None)
+
+
 async def test_a_disk_whose_space_is_unknown_is_used(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,15 @@ async def test_reading_changes_no_file_of_the_database(file: Path) -> None:
         assert Path(f"{file}-wal").read_bytes() == log
 
 
+async def test_those_who_may_use_the_file_may_count_uses(file: Path) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+    file.chmod(0o660)
+    async with SQLiteStore(file, max_entries=10, table="kvwrap") as store:
+        await store.put("a", 1)
+    assert Path(f"{file}-kvwrap-uses").stat().st_mode & 0o777 == 0o660
+
+
 async def test_limits_in_memory_and_of_a_connection() -> None:
     async with SQLiteStore(":memory:", max_entries=5) as store:
         await store.put_many([f"k{number}" for number in range(20)], [0] * 20)

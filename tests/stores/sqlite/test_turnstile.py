@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kvwrap import Keyring, SQLiteStore, stack
+from kvwrap import Keyring, SQLiteStore, StoreTimeout, stack
 from kvwrap.stores.sqlite.turnstile import SUFFIX, Turnstile
 
 
@@ -69,13 +71,29 @@ async def test_a_store_waits_while_another_is_the_next(file: Path) -> None:
         other.close()
 
 
+async def test_waiting_for_another_ends_at_the_timeout(file: Path) -> None:
+    async with SQLiteStore(file, timeout=0.05) as store:
+        await store.put("a", 1)
+        other = Turnstile(str(file))  # a process that was stopped while it was the next
+        assert other.enter() is True
+        with pytest.raises(StoreTimeout):
+            await store.put("a", 2)
+        assert await store.get("a") == 1
+        other.close()
+        await store.put("a", 3)
+
+
 async def test_a_store_that_cannot_write_lets_others_be_the_next(file: Path) -> None:
     async with SQLiteStore(file, timeout=0) as store:
         other = Turnstile(str(file))
-        for number in range(3):
-            await store.put("a", number)
-            assert other.enter() is True
-            other.leave()
+        await store.put("a", 1)
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for number in range(3):
+                with pytest.raises(StoreTimeout):
+                    await store.put("a", number)
+                assert other.enter() is True
+                other.leave()
         other.close()
 
 

@@ -71,13 +71,13 @@ def test_a_file_of_another_size_is_replaced(tmp_path: Path, content: bytes) -> N
     path = tmp_path / "uses"
     path.write_bytes(content)
     small = Uses(path, 1000)
-    large = Uses(path, 100_000)
+    large = Uses(path, 100_000, 0o660)
     assert path.stat().st_size == 1_200_000
     small.note(NAMES[0])
     assert large.get(NAMES[0]) == 0
     small.close()
     large.close()
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o660
 
 
 def test_without_a_file_a_process_counts_alone(tmp_path: Path) -> None:
