@@ -189,7 +189,7 @@ with environment.begin(write=True):
 async def test_a_process_that_stops_within_a_write_delays_no_reader_and_no_writer_for_ever(
     folder: Path,
 ) -> None:
-    async with LMDBStore(folder, timeout=0.2) as store:
+    async with LMDBStore(folder, timeout=1.0) as store:
         await store.put("a", 1)
         with running(HOLDING, folder) as process:
             os.kill(process.pid, signal.SIGSTOP)
@@ -216,7 +216,7 @@ async def test_a_process_that_stops_within_a_write_delays_no_reader_and_no_write
 
 
 async def test_closing_does_not_wait_for_another_process_for_ever(folder: Path) -> None:
-    store = LMDBStore(folder, timeout=0.2)
+    store = LMDBStore(folder, timeout=1.0)
     await store.put("a", 1)
     with running(HOLDING, folder):
         with pytest.raises(StoreTimeout):
