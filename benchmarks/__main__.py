@@ -37,6 +37,7 @@ MODULES = (
     "redis",
     "lmdb_store",
     "sqlite",
+    "memcached",
 )
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""
 

@@ -57,6 +57,7 @@ from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the 
 from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.stores.file_tree import FileTreeStore
 from kvwrap.stores.lmdb import LMDBStore
+from kvwrap.stores.memcached import MemcachedStore
 from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.mongodb import MongoDBStore
 from kvwrap.stores.nats import NATSStore
@@ -91,6 +92,7 @@ __all__ = [
     "LMDBStore",
     "Layer",
     "LocalKEK",
+    "MemcachedStore",
     "MemoryStore",
     "MongoDBStore",
     "NATSStore",

@@ -22,6 +22,7 @@ from kvwrap import (
     FileTreeStore,
     Keyring,
     LMDBStore,
+    MemcachedStore,
     MemoryStore,
     MongoDBStore,
     NATSStore,
@@ -38,6 +39,7 @@ from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.testing.servers import (
     LocalServer,
+    MemcachedServer,
     MongoDBServer,
     NATSServer,
     RedisCluster,
@@ -219,6 +221,15 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     ),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),
+    "memcached": lambda resources: MemcachedStore(
+        resources.url(MemcachedServer),
+        namespace=resources.name,
+        enumerate=True,
+        clock=resources.clock,
+    ),
+    "memcached without listings": lambda resources: MemcachedStore(
+        resources.url(MemcachedServer), namespace=resources.name, clock=resources.clock
+    ),
     "mongodb": lambda resources: MongoDBStore(
         f"{resources.url(MongoDBServer)}/kvwrap",
         collection=resources.name,

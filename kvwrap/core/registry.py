@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STORES = {
     "file-tree": "kvwrap.stores.file_tree.store:FileTreeStore",
     "lmdb": "kvwrap.stores.lmdb.store:LMDBStore",
+    "memcached": "kvwrap.stores.memcached.store:MemcachedStore",
     "memory": "kvwrap.stores.memory.store:MemoryStore",
     "mongodb": "kvwrap.stores.mongodb.store:MongoDBStore",
     "mongodb+srv": "kvwrap.stores.mongodb.store:MongoDBStore",

@@ -12,6 +12,7 @@ import pytest
 from kvwrap import StackWarning
 from kvwrap.testing.servers import (
     LocalServer,
+    MemcachedServer,
     MongoDBServer,
     NATSServer,
     RedisServer,
@@ -26,6 +27,7 @@ SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 SERVERS: dict[str, type[LocalServer]] = {
     "redis://localhost:6379/0": RedisServer,
     "valkey://localhost:6379/0": ValkeyServer,
+    "memcached://localhost:11211": MemcachedServer,
     "mongodb://localhost:27017": MongoDBServer,
     "nats://localhost:4222": NATSServer,
 }

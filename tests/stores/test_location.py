@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from kvwrap import LMDBStore, MemoryStore, RedisStore, SQLiteStore, Store
+from kvwrap import LMDBStore, MemcachedStore, MemoryStore, RedisStore, SQLiteStore, Store
 
 
 def test_a_file_has_one_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +47,12 @@ def test_a_server_has_one_location() -> None:
         RedisStore("redis://h:7000/2", raw=True),
     ]
     assert len({location, *(store.location for store in others)}) == 6
+
+
+def test_servers_of_memcached_have_one_location() -> None:
+    store = MemcachedStore("memcached://me:secret@a,b:1", namespace="n")
+    assert store.location == MemcachedStore.from_url("memcached://a,b:1?namespace=n").location
+    assert store.location != MemcachedStore("memcached://a,b:1").location
 
 
 def test_memory_has_no_address() -> None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from kvwrap.core.entry import version_and_expiry
-from kvwrap.core.primitives import ABSENT, Expected
 from kvwrap.stores.lmdb import names
 from kvwrap.stores.lmdb.names import Value
+from kvwrap.stores.shared.heads import Head
 
 Record = tuple[bytes, memoryview]
 """A name and what is stored under it; the memory is valid up to the next change."""
@@ -25,33 +24,6 @@ class Databases(NamedTuple):
 
     entries: Any
     expiries: Any
-
-
-class Head(NamedTuple):
-    """What conditions and expiry need of a stored entry.
-
-    Attributes:
-        version: The version; None for an entry that is damaged.
-        expiry: The expiry time in Unix milliseconds; 0 for never.
-    """
-
-    version: int | None = None
-    expiry: int = 0
-
-    def is_live(self, now: float) -> bool:
-        """Return True if the entry has not expired at this time, in Unix milliseconds."""
-        return not self.expiry or self.expiry > now
-
-    def allows(self, expected: Expected, own: int, now: float) -> bool:
-        """Return True if a condition holds for this entry, or if it is the one to be written.
-
-        A call whose answer was lost is repeated: then its entry is stored already, and it
-        succeeds.
-        """
-        if expected is ABSENT:
-            return not self.is_live(now) or self.version == own
-        # A write that keeps the version must not find itself in an expired entry.
-        return (self.version == expected and self.is_live(now)) or self.version == own != expected
 
 
 class Records:
@@ -175,6 +147,6 @@ class Records:
 def head_of(name: bytes, value: memoryview) -> Head:
     """Return the head of what is stored under a name."""
     try:
-        return Head(*(version_and_expiry(names.unpack(name, value)[2]) or ()))
+        return Head.of(names.unpack(name, value)[2])
     except ValueError:
         return Head()

@@ -18,7 +18,8 @@ from kvwrap.errors import CorruptEntry, ValueTooLarge
 from kvwrap.stores.lmdb import names
 from kvwrap.stores.lmdb.environment import Later
 from kvwrap.stores.lmdb.names import Value
-from kvwrap.stores.lmdb.records import Head, Record, Records, head_of
+from kvwrap.stores.lmdb.records import Record, Records, head_of
+from kvwrap.stores.shared.heads import Head
 
 DELETED_AT_ONCE: Final = 1000
 """Maximum number of entries that a transaction of `drop_some` or `sweep_some` deletes.

@@ -4,6 +4,7 @@ from kvwrap.testing.servers.azurite import AzuriteServer
 from kvwrap.testing.servers.base import LocalServer
 from kvwrap.testing.servers.dynamodb import DynamoDBServer
 from kvwrap.testing.servers.etcd import EtcdServer
+from kvwrap.testing.servers.memcached import MemcachedServer
 from kvwrap.testing.servers.mongodb import MongoDBServer
 from kvwrap.testing.servers.moto import MotoServer
 from kvwrap.testing.servers.nats import NATSCluster, NATSServer
@@ -28,6 +29,7 @@ __all__ = [
     "DynamoDBServer",
     "EtcdServer",
     "LocalServer",
+    "MemcachedServer",
     "MissingServerError",
     "MongoDBServer",
     "MotoServer",

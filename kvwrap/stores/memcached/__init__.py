@@ -1,0 +1,5 @@
+"""Memcached."""
+
+from kvwrap.stores.memcached.store import MemcachedStore
+
+__all__ = ["MemcachedStore"]

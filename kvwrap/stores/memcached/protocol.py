@@ -1,0 +1,135 @@
+"""The meta commands of memcached, and their answers.
+
+A command is one line, that of a write followed by its value. Each gets one answer, in order, so
+any number of them can be sent together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from kvwrap.errors import StoreFull, StoreUnavailable
+
+STORED: Final = b"HD"
+TOO_LARGE: Final = b"SERVER_ERROR object too large for cache"
+_WITHOUT_VALUE: Final = frozenset({STORED, b"EN", b"EX", b"NF", b"NS", TOO_LARGE})
+_LONGEST_LINE: Final = 2048
+_CHUNK: Final = 1 << 18
+_LONGEST_RELATIVE: Final = 30 * 86_400
+"""Seconds beyond which memcached takes an expiry time for a Unix time."""
+_LAST_TIME: Final = 2**31 - 1
+
+
+class Reply(NamedTuple):
+    """The answer to a command.
+
+    Attributes:
+        status: Its first word; for an error, the whole line.
+        value: The value that was asked for; None without one.
+        cas: The unique number of the value's last change.
+    """
+
+    status: bytes
+    value: bytes | None = None
+    cas: int = 0
+
+
+def get(name: str) -> bytes:
+    """Return the command that reads a value and its number."""
+    return b"mg %b v c\r\n" % name.encode()
+
+
+def put(name: str, value: bytes, flags: bytes = b"", seconds: int = 0, now: float = 0) -> bytes:
+    """Return the command that stores a value.
+
+    Args:
+        name: The name.
+        value: The value.
+        flags: `if_absent()`, or `if_number()`; without it, the value is stored in any case.
+        seconds: The lifetime; 0 for no end.
+        now: The Unix time of the server.
+    """
+    if seconds > _LONGEST_RELATIVE:
+        end = int(now) + seconds
+        seconds = end if end <= _LAST_TIME else 0
+    return b"ms %b %d T%d%b\r\n%b\r\n" % (name.encode(), len(value), seconds, flags, value)
+
+
+def delete(name: str, flags: bytes = b"") -> bytes:
+    """Return the command that deletes a value, with `if_number()` or in any case."""
+    return b"md %b%b\r\n" % (name.encode(), flags)
+
+
+def if_absent() -> bytes:
+    """Return the flag of a write that happens only if there is no value."""
+    return b" ME"
+
+
+def if_number(cas: int) -> bytes:
+    """Return the flag of a change that happens only if the value has this number."""
+    return b" C%d" % cas
+
+
+async def read_replies(reader: asyncio.StreamReader, count: int) -> list[Reply]:
+    """Read the answers to this number of commands.
+
+    Raises:
+        StoreUnavailable: The server has sent something else.
+        StoreFull: It has no memory left.
+        IncompleteReadError: The server closed the connection.
+    """
+    received = bytearray()
+    start = 0
+    replies: list[Reply] = []
+    while len(replies) < count:
+        parsed = _parse(received, start)
+        if parsed is not None:
+            reply, start = parsed
+            replies.append(reply)
+            continue
+        del received[:start]
+        start = 0
+        more = await reader.read(_CHUNK)
+        if not more:
+            raise asyncio.IncompleteReadError(bytes(received[:100]), None)
+        received += more
+    return replies
+
+
+def _parse(received: bytearray, start: int) -> tuple[Reply, int] | None:
+    """Return the answer that begins here, and where the next one does.
+
+    Returns None if a part of it is missing.
+    """
+    end = received.find(b"\r\n", start)
+    if end < 0:
+        if len(received) - start > _LONGEST_LINE:
+            raise error_of(b"")
+        return None
+    line = bytes(received[start:end])
+    status = line[:2]
+    if status != b"VA":
+        if line in _WITHOUT_VALUE:
+            return Reply(line), end + 2
+        raise error_of(line)
+    try:
+        _, size, *flags = line.split()
+        last = end + 2 + int(size)
+        cas = next((int(flag[1:]) for flag in flags if flag[:1] == b"c"), 0)
+    except ValueError:
+        raise error_of(line) from None
+    if len(received) < last + 2:
+        return None
+    return Reply(status, bytes(received[end + 2 : last]), cas), last + 2
+
+
+def error_of(line: bytes) -> StoreUnavailable:
+    """Return the error to raise for a line that a server sends instead of an answer."""
+    if line.startswith(b"SERVER_ERROR out of memory"):
+        return StoreFull("has no memory left for this value: give it more (-m), or let it evict")
+    if line == b"ERROR":
+        return StoreUnavailable("must be memcached 1.6 or later, which has the meta commands")
+    if b"authenticat" in line:
+        return StoreUnavailable("refuses this login: check username and password in the URL")
+    return StoreUnavailable("has sent an answer that is not one of memcached's protocol")
