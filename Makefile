@@ -10,7 +10,7 @@ BENCH := $(VENV)/bench
 # Where every server is required, those that take minutes to compile are built too.
 SERVERS := $(if $(KVWRAP_REQUIRE_SERVERS),,--quick --optional)
 
-.PHONY: demo test test-fast check format docs bench soak servers clean
+.PHONY: demo test test-fast test-environments check format docs bench soak servers clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m scripts.servers --optional redis
@@ -22,6 +22,10 @@ test: $(INSTALLED)
 
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto -m "not server and not slow"
+
+# Other versions of Python and of py-key-value, in environments of their own outside the checkout.
+test-environments: $(INSTALLED)
+	$(BIN)/python -m scripts.environments
 
 soak: $(INSTALLED) servers
 	KVWRAP_SOAK=1 $(BIN)/python -m pytest -n auto

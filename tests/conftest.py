@@ -13,8 +13,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kvwrap.testing import ManualClock, RedisServer
-from kvwrap.testing.servers import LocalServer, MissingServerError, SharedServers, base
-from tests.catalog import EMBEDDED, LEAVES_SOCKETS
+from kvwrap.testing.servers import (
+    LocalServer,
+    MissingServerError,
+    SharedServers,
+    base,
+    require_server,
+)
+from tests.catalog import EMBEDDED, LEAVES_SOCKETS, STORES
 
 # Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
 # uses the same examples every time, so only a change of the code changes its result. `make soak`
@@ -29,26 +35,56 @@ settings.register_profile(
 )
 settings.load_profile("kvwrap")
 
+TESTS = Path(__file__).parent
+SLOW = frozenset(
+    {
+        # Every order of steps, and long random histories.
+        "layers/read_through/test_interleavings.py",
+        "layers/replication/test_interleavings.py",
+        "layers/sharding/test_interleavings.py",
+        "stacks/test_concurrency.py",
+        "stacks/test_hostile_bytes.py",
+        "stacks/test_model.py",
+        # Several processes, and pytest in a process of its own.
+        "layers/replication/test_processes.py",
+        "layers/sharding/test_processes.py",
+        "stacks/test_increment.py",
+        "testing/test_plugin.py",
+        "testing/test_server_marker.py",
+        # What `make check` runs too.
+        "docs/test_language.py",
+        "docs/test_reference.py",
+        "test_structure.py",
+    }
+)
+"""Modules of tests that `make test-fast` leaves out, since each takes several seconds."""
+
 SERVERS_ARE_REQUIRED = bool(os.environ.get("KVWRAP_REQUIRE_SERVERS"))
 
 
 def needs_server(item: pytest.Function) -> bool:
-    """Tell whether a test may start a server: by the fixture `servers`, or by a class of its own.
+    """Tell whether a test may start a server.
 
-    The classes are those that its module imports, whichever of its tests uses them.
+    It may if its module imports the class of one, if one of its parameters names a store that
+    needs one, or if it uses the fixture `servers` and no parameter names an embedded store.
     """
     for thing in vars(item.module).values():
         is_server = isinstance(thing, type) and issubclass(thing, LocalServer)
         if is_server and thing.__module__ not in (LocalServer.__module__, item.module.__name__):
             return True
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    embedded = any(isinstance(value, str) and value in EMBEDDED for value in parameters)
-    return "servers" in item.fixturenames and not embedded
+    stores = {value for value in parameters if isinstance(value, str) and value in STORES}
+    if "redis_url" in item.fixturenames or not stores.issubset(EMBEDDED):
+        return True
+    return "servers" in item.fixturenames and not stores
 
 
 def find_no_server(name: str) -> Path:
     """Fail a test that starts a server, for runs without such tests."""
-    pytest.fail(f"{name} was started by a test without the marker `server`")
+    program = require_server(name)
+    if not Path(name).is_absolute():
+        pytest.fail(f"{name} was started by a test without the marker `server`")
+    return program
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,6 +99,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and needs_server(item):
             item.add_marker(pytest.mark.server)
+        if item.path.is_relative_to(TESTS) and str(item.path.relative_to(TESTS)) in SLOW:
+            item.add_marker(pytest.mark.slow)
         if leaves_sockets(item):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
 
@@ -135,3 +173,9 @@ def servers() -> Iterator[SharedServers]:
 def redis_url(servers: SharedServers) -> str:
     """Return the URL of the shared Redis server."""
     return servers.url(RedisServer)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the collected tests out of garbage collections, which would take long with so many."""
+    gc.collect()
+    gc.freeze()

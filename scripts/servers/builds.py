@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -125,6 +126,8 @@ class CargoBuild(Build):
 
     def build(self, folder: Path) -> None:
         cargo = require("cargo", "install Rust 1.88 or later")
+        # What was compiled stays after a build that was interrupted, for the next one.
+        target = server_cache() / f"{self.program}.target"
         run(
             *(
                 cargo,
@@ -137,8 +140,9 @@ class CargoBuild(Build):
                 folder,
             ),
             *("--no-default-features", "--features", ",".join(self.features)),
-            environment={"CARGO_TARGET_DIR": str(folder.parent / "target")},
+            environment={"CARGO_TARGET_DIR": str(target)},
         )
+        shutil.rmtree(target, ignore_errors=True)
 
 
 @dataclass(frozen=True)

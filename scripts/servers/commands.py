@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-_TIMEOUT = 1800
+_TIMEOUT = 3600
 """Seconds that one command may take: a build on a busy machine."""
 
 

@@ -67,6 +67,7 @@ def test_a_server_that_no_marker_announces_is_not_started(tmp_path: Path) -> Non
     printed = run(
         *("-p", "tests.conftest", "-m", "not server", str(tmp_path / "test_it.py")),
         folder=tmp_path,
+        PATH=os.environ["PATH"],
         PYTHONPATH=str(ROOT),
     )
     assert "redis-server was started by a test without the marker `server`" in printed
