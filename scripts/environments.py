@@ -55,7 +55,7 @@ ENVIRONMENTS = (
 
 
 def find_python(version: str) -> str | None:
-    """Find a Python of this version, on the PATH or under pyenv. Returns None if there is none."""
+    """Find a Python of this version, on the PATH or under pyenv. Returns None if it is missing."""
     if not version:
         return sys.executable
     for candidate in _candidates(version):

@@ -176,6 +176,6 @@ def redis_url(servers: SharedServers) -> str:
 
 
 def pytest_collection_finish() -> None:
-    """Leave the collected tests out of garbage collections, which would take long with so many."""
+    """Leave the collected tests out of garbage collections: thousands would make each one slow."""
     gc.collect()
     gc.freeze()
