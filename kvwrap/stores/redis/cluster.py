@@ -52,6 +52,8 @@ class ClusterServer(Server):
         super().__init__(options, store=store, ensure_open=ensure_open)
 
     def _make_only_node(self) -> Node:
+        if self._options.client is None:
+            self._timeout = make_settings(self._options).timeout(self._timeout)
         return self._node_at(self._addresses[0])
 
     @property
@@ -131,6 +133,8 @@ class ClusterServer(Server):
         try:
             found = iter(await self._node_for(owner).run(commands, deadline))
         except KvwrapError as error:
+            if owner is not None:
+                self._topology.postpone(owner)
             for index in part:
                 answers[index] = [error] * len(units[index])
             return
@@ -217,5 +221,6 @@ class ClusterServer(Server):
                     self._by_address.pop(address, None)
 
     def _deadline(self) -> float | None:
-        timeout = self._options.timeout
-        return None if timeout is None else asyncio.get_running_loop().time() + timeout
+        if self._timeout is None:
+            return None
+        return asyncio.get_running_loop().time() + self._timeout

@@ -51,6 +51,11 @@ class Settings(NamedTuple):
         """Create a connection, which is not connected."""
         return self.cls(**{**self.arguments, **more})
 
+    def timeout(self, seconds: float | None) -> float | None:
+        """Return the timeout of a round trip: the store's, or the driver's if that is shorter."""
+        given = [each for each in (seconds, self.arguments["socket_timeout"]) if each]
+        return min(given, default=None)
+
 
 def make_settings(options: RedisOptions) -> Settings:
     """Return the driver's settings for a store without a client.

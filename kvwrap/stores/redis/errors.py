@@ -15,6 +15,7 @@ from kvwrap.errors import (
     StoreFull,
     StoreTimeout,
     StoreUnavailable,
+    UnsupportedOperation,
     ValueTooLarge,
 )
 
@@ -104,6 +105,12 @@ def translate_error(error: Exception, server: str, **context: Any) -> KvwrapErro
             "opened again, so a name is followed to another server",
             **context,
         )
+    if is_about_scripts(error):
+        return UnsupportedOperation(
+            f"{server} does not permit this username to run scripts ({kind}), which removals, "
+            "conditions, listings and `raw` need: grant it +@scripting",
+            **context,
+        )
     if isinstance(
         error, known.AuthenticationError | known.AuthorizationError | known.NoPermissionError
     ) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
@@ -121,6 +128,16 @@ def translate_error(error: Exception, server: str, **context: Any) -> KvwrapErro
     if isinstance(error, known.ConnectionError | OSError):
         return StoreUnavailable(f"{server} {_connection_problem(error)}", **context)
     return StoreUnavailable(f"{server} refused the command ({kind})", **context)
+
+
+def is_about_scripts(error: object) -> bool:
+    """Return True for an answer that the account may not run scripts."""
+    text = str(error)
+    return (
+        isinstance(error, driver("redis.exceptions").NoPermissionError)
+        and "permissions to run" in text
+        and ("'evalsha'" in text or "'eval'" in text)
+    )
 
 
 def wrong_type(kind: str, **context: Any) -> CorruptEntry:

@@ -18,6 +18,14 @@ from kvwrap.stores.redis.server import Server
 _NO_KEY: Final = -2
 """Answer to PTTL for a key that does not exist."""
 
+BY_SCRIPTS: Final = frozenset(
+    {
+        *(Capability.KEYS, Capability.COLLECTIONS, Capability.COMPARE_AND_PUT),
+        *(Capability.DESTROY, Capability.DESTROY_COLLECTION),
+    }
+)
+"""The capabilities that need the right to run scripts."""
+
 
 class Form(Protocol):
     """A form of the data in Redis.

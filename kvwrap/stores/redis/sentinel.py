@@ -42,7 +42,7 @@ class SentinelPool(OwnPool):
         address = await self._master()
         if address != self.place:
             self.place = address
-            for other in self._free:
+            for other in list(self._free):
                 await other.disconnect(nowait=True)
         connection.host, connection.port = address
         await connection.connect()

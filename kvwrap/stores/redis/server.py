@@ -9,7 +9,7 @@ from typing import Any, Final
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import KvwrapError, StoreUnavailable, ValueTooLarge
 from kvwrap.stores.redis.connections import address_of, checked_client, make_settings
-from kvwrap.stores.redis.errors import driver
+from kvwrap.stores.redis.errors import driver, is_about_scripts
 from kvwrap.stores.redis.node import Node
 from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.redis.pools import ClientPool, OwnPool, Pool
@@ -63,6 +63,7 @@ class Server:
         self._ensure_open = ensure_open
         self.is_open = False
         self._limit = 0
+        self._timeout = options.timeout
         self._node = self._make_only_node()
 
     def _make_only_node(self) -> Node:
@@ -72,6 +73,7 @@ class Server:
             address = address_of(pool.connection_kwargs, getattr(pool, "service_name", None))
             return self._make_node(lambda: ClientPool(pool), address)
         settings = make_settings(options)
+        self._timeout = settings.timeout(options.timeout)
         if options.scheme == "redis+sentinel":
             address = address_of(settings.arguments, options.sentinel[0])
             return self._make_node(lambda: SentinelPool(options, settings), address)
@@ -85,7 +87,7 @@ class Server:
             make_pool,
             address=address,
             limit=options.max_connections,
-            timeout=options.timeout,
+            timeout=self._timeout,
             is_shared=options.client is not None,
             is_node=is_node,
             store=self._store,
@@ -137,19 +139,28 @@ class Server:
         answers = iter(await self.run_each(names, [command for unit in units for command in unit]))
         return [[next(answers) for _ in unit] for unit in units]
 
-    async def run_at_all(self, *command: Any) -> list[Any]:
-        """Run one command at each server and return the answers.
+    async def run_at_all(self, *commands: Command) -> list[list[Any]]:
+        """Run commands at each server, and return the answers of each.
 
-        An error for a single server is returned in place of its answer.
+        Errors of Redis are returned in place of answers.
+
+        Raises:
+            KvwrapError: A server cannot be reached.
         """
-        return await asyncio.gather(
-            *(run_at(node, command) for node in await self.nodes()), return_exceptions=True
-        )
+        runs = (node.run(commands) for node in await self.nodes())
+        found = await asyncio.gather(*runs, return_exceptions=True)
+        for answers in found:
+            if isinstance(answers, BaseException):
+                raise answers
+        return [answers for answers in found if isinstance(answers, list)]
 
-    async def ping(self) -> None:
-        """Ask every server for an answer."""
-        for answer in await self.run_at_all("PING"):
+    async def ping(self) -> bool:
+        """Ask every server for an answer. Returns False if the account may not run scripts."""
+        # That there is no such script is said to those only who may run one.
+        answers = await self.run_at_all(("PING",), ("EVALSHA", "0" * 40, 0))
+        for answer, _ in answers:
             self.checked_answer(answer)
+        return not any(is_about_scripts(answer) for _, answer in answers)
 
     async def read_values(self, names: Sequence[str]) -> list[Any]:
         """Read the values of keys. An error for a single key is in place of its value."""
@@ -196,8 +207,8 @@ class Server:
         An account that may not ask gets the limit that is usual.
         """
         if size > self._limit:
-            answers = await self.run_at_all("CONFIG GET", "proto-max-bulk-len")
-            self._limit = min(map(_limit_in, answers), default=_USUAL_LIMIT)
+            answers = await self.run_at_all(("CONFIG GET", "proto-max-bulk-len"))
+            self._limit = min((_limit_in(answer) for (answer,) in answers), default=_USUAL_LIMIT)
         return self._limit
 
     async def check_sizes(
@@ -333,12 +344,6 @@ class Server:
 
     def _translate(self, error: Exception, **context: Any) -> KvwrapError:
         return self._node.translate(error, **context)
-
-
-async def run_at(node: Node, command: Command) -> Any:
-    """Run one command at one server and return the answer, which may be an error of Redis."""
-    (answer,) = await node.run([command])
-    return answer
 
 
 def _limit_in(answer: Any) -> int:

@@ -17,7 +17,7 @@ from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.stores.redis.cluster import ClusterServer
 from kvwrap.stores.redis.connections import is_cluster, location
 from kvwrap.stores.redis.errors import require_driver
-from kvwrap.stores.redis.forms import make_form
+from kvwrap.stores.redis.forms import BY_SCRIPTS, make_form
 from kvwrap.stores.redis.keys import as_text
 from kvwrap.stores.redis.options import STORE_OPTIONS, RedisOptions, schemes
 from kvwrap.stores.redis.scan import Scan
@@ -390,4 +390,6 @@ class RedisStore(Store):
             raise self._unsupported(refusal)
 
     async def ping(self) -> None:
-        await self._server.ping()
+        may_run_scripts = await self._server.ping()
+        possible = type(self).capabilities - self._form.unsupported
+        self.capabilities = possible if may_run_scripts else possible - BY_SCRIPTS

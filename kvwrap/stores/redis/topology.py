@@ -28,6 +28,7 @@ class Topology:
         self._slot_of = driver("redis.crc").key_slot
         self._seeds = tuple(addresses)
         self._nodes: list[Address] = []
+        self._failed: set[Address] = set()
         self._slots: list[Address | None] = [None] * SLOTS
         self.is_stale = True
         self.version = 0
@@ -44,17 +45,16 @@ class Topology:
 
     def to_ask(self) -> list[Address]:
         """Return the nodes to ask about the cluster, one after the other."""
-        return list(dict.fromkeys((*self._nodes, *self._seeds)))
+        known = dict.fromkeys((*self._nodes, *self._seeds))
+        return sorted(known, key=self._failed.__contains__)
 
     def contains(self, address: Address) -> bool:
         """Return True for a master or replica, and for a node that the store was given."""
         return address in self._nodes or address in self._seeds
 
     def postpone(self, address: Address) -> None:
-        """Ask a node that did not answer after the others the next time."""
-        if address in self._nodes:
-            self._nodes.remove(address)
-            self._nodes.append(address)
+        """Ask a node that did not answer after the others, until it has answered."""
+        self._failed.add(address)
 
     def move(self, slot: int, owner: Address) -> None:
         """Note that a slot belongs to another node, as a node has said."""
@@ -85,6 +85,7 @@ class Topology:
         if len(slots) != SLOTS:
             return False
         self._nodes = list(nodes)
+        self._failed &= {*nodes, *self._seeds} - {asked}
         self.is_stale = False
         if slots != self._slots:
             self._slots = slots

@@ -45,11 +45,12 @@ class RedisCluster(ServerGroup):
 
     program_name: ClassVar[str] = "redis-server"
     scheme: ClassVar[str] = "redis+cluster"
+    member_class: ClassVar[type[ClusterMember]] = ClusterMember
 
     def __init__(self, *arguments: str, program: str | None = None) -> None:
         super().__init__(*arguments, program=program)
         self.nodes = [
-            ClusterMember(*arguments, program=str(self.program)) for _ in range(2 * _MASTERS)
+            self.member_class(*arguments, program=str(self.program)) for _ in range(2 * _MASTERS)
         ]
 
     @property

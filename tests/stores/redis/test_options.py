@@ -13,6 +13,7 @@ import redis.asyncio
 from kvwrap import (
     ConfigurationError,
     InvalidKey,
+    StoreTimeout,
     StoreUnavailable,
     from_config,
     store_from_url,
@@ -166,6 +167,14 @@ async def test_a_client_of_either_protocol(own_server: RedisServer, protocol: in
             assert (await raw.ttl("k"))[0] == b"1"
             own_server.restart()
             await asyncio.sleep(0.01)  # the event loop sees that connections were closed
+
+
+async def test_a_timeout_of_the_driver_that_is_shorter(own_server: RedisServer) -> None:
+    async with RedisStore(f"{own_server.url}?socket_timeout=0.5", timeout=600) as store:
+        own_server.freeze()
+        with pytest.raises(StoreTimeout):
+            await store.get("a")
+        own_server.thaw()
 
 
 async def test_every_option_that_a_url_may_have(redis_url: str) -> None:

@@ -6,7 +6,16 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from kvwrap import AccessDenied, MemoryStore, RedisStore, Store, StoreUnavailable, stack
+from kvwrap import (
+    AccessDenied,
+    Capability,
+    MemoryStore,
+    RedisStore,
+    Store,
+    StoreUnavailable,
+    UnsupportedOperation,
+    stack,
+)
 from kvwrap.layers.fallback import Fallback
 from kvwrap.testing import RedisServer
 from kvwrap.testing.servers import RedisCluster, SharedServers
@@ -99,3 +108,35 @@ async def test_a_cluster_that_the_account_may_not_ask_about(
     async with RedisStore(url) as store:
         with pytest.raises(StoreUnavailable, match="check the login and its permissions"):
             await store.get("a")
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+async def test_an_account_that_may_run_no_scripts_says_so(
+    servers: SharedServers, own_server: RedisServer, cluster: bool
+) -> None:
+    rules = "on >pw ~kvwrap:* +@read +@write +@connection +cluster|slots -@scripting"
+    for node in servers.get(RedisCluster).nodes if cluster else [own_server]:
+        assert node.run(f"ACL SETUSER plain {rules}").startswith(b"+OK")
+    url = servers.url(RedisCluster) if cluster else own_server.url
+    async with RedisStore(url.replace("://", "://plain:pw@")) as store:
+        await store.check()
+        assert store.capabilities == {
+            Capability.NATIVE_TTL,
+            Capability.PERSISTENT,
+            Capability.SHARED,
+        }
+        await store.put_many(["a", "b"], [1, 2], ttl=50)
+        assert await store.get_many(["a", "b"]) == [1, 2]
+        for call in (
+            store.put_if_absent("a", 1),
+            store.increment("a"),
+            store.keys(),
+            store.count(),
+            store.destroy(),
+        ):
+            with pytest.raises(UnsupportedOperation, match=r"grant it \+@scripting"):
+                await call
+    async with RedisStore(servers.url(RedisCluster) if cluster else own_server.url) as store:
+        await store.check()
+        assert store.capabilities == RedisStore.capabilities
+        await store.destroy()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from kvwrap import ConfigurationError, RedisStore, StoreUnavailable, store_from_url
 from kvwrap.testing import RedisServer
+from kvwrap.testing.servers import RedisCluster
 from kvwrap.testing.servers.base import free_port
 from kvwrap.testing.servers.certificates import Certificates, make_certificates
+from kvwrap.testing.servers.redis_cluster import ClusterMember
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,38 @@ async def test_no_client_certificate_and_no_tls(files: Certificates, port: int) 
         async with RedisStore(url, timeout=30, **options) as store:
             with pytest.raises(StoreUnavailable, match=f"localhost:{port}"):
                 await store.check()
+
+
+class TLSMember(ClusterMember):
+    """A node with another port for TLS."""
+
+    def command(self, folder: Path) -> Sequence[str]:
+        self.tls_port = free_port()
+        return [
+            *(*super().command(folder), "--tls-port", str(self.tls_port)),
+            *("--tls-cluster", "yes", "--tls-replication", "yes"),
+        ]
+
+
+class TLSCluster(RedisCluster):
+    member_class = TLSMember
+
+
+async def test_a_cluster_over_tls(files: Certificates) -> None:
+    arguments = ("--tls-cert-file", str(files.server_cert), "--tls-key-file", str(files.server_key))
+    keys = [f"k{number}" for number in range(100)]
+    with TLSCluster(*arguments, "--tls-ca-cert-file", str(files.ca)) as cluster:
+        member = cluster.nodes[4]
+        assert isinstance(member, TLSMember)
+        login = f"ca={files.ca}&cert={files.client_cert}&key={files.client_key}"
+        url = f"redis+cluster://localhost:{member.tls_port}?tls=true&timeout=30"
+        async with store_from_url(f"{url}&{login}") as store:
+            await store.put_many(keys, keys)
+            assert await store.get_many(keys) == keys
+            assert await store.count() == 100
+        async with store_from_url(url) as store:
+            with pytest.raises(StoreUnavailable, match="certificate that is not trusted"):
+                await store.get("a")
 
 
 def test_options_of_tls_are_checked() -> None:

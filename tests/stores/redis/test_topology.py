@@ -70,4 +70,7 @@ def test_a_node_that_did_not_answer_is_asked_last() -> None:
     topology.update([[0, 5, server(B), server(C)]], A)
     assert topology.to_ask() == [B, C, A]
     topology.postpone(B)
-    assert topology.to_ask() == [C, B, A]
+    topology.update([[0, 5, server(B), server(C)]], C)
+    assert topology.to_ask() == [C, A, B]
+    topology.update([[0, 5, server(B), server(C)]], B)
+    assert topology.to_ask() == [B, C, A]
