@@ -242,3 +242,12 @@ def test_ghosts_of_hashes_with_equal_bits_are_told_apart() -> None:
         ghosts.add(hashed, 10)
         assert ghosts.take(hashed)
         assert not ghosts.take(hashed)
+
+
+def test_the_number_of_names_that_are_remembered_grows_with_what_is_held() -> None:
+    policy: S3FIFO[Item] = S3FIFO(lambda item: item.weight)
+    assert policy.ghosts == 0
+    for number in range(1_000):
+        policy.add(Item(str(number)))
+    policy.evict()
+    assert 100 < policy.ghosts <= 1_000

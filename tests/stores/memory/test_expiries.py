@@ -47,6 +47,26 @@ def test_records_are_popped_in_the_order_of_their_expiry(
     assert len(expiries) == 0
 
 
+def test_the_order_holds_while_the_heap_is_replaced() -> None:
+    for seed in range(10):
+        rng, expiries = random.Random(seed), Expiries()
+        live: list[Record] = []
+        for _ in range(1_500):
+            choice = rng.random()
+            if choice < 0.5 or not live:
+                live.append(Record(None, str(rng.random()), ENTRY))
+                expiries.add(live[-1], float(live[-1].key))
+            elif choice < 0.9:
+                remove(expiries, live.pop(rng.randrange(len(live))))
+            else:
+                first = min(live, key=lambda record: float(record.key))
+                live.remove(first)
+                record = expiries.pop(1.0)
+                while record is not None and record.entry is None:
+                    record = expiries.pop(1.0)
+                assert record is first
+
+
 def test_removed_records_never_outnumber_the_others_by_far() -> None:
     rng = random.Random(1)
     expiries = Expiries()

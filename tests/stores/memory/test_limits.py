@@ -140,3 +140,13 @@ async def test_nothing_refers_to_what_was_removed() -> None:
         await store.cull()
         assert len(store) == 0
         assert [sys.getrefcount(name) for name in names] == before
+
+
+async def test_a_write_frees_two_entries_that_have_expired(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    await store.put_many(["a", "b", "c"], [1, 2, 3], ttl=5)
+    clock.advance(5)
+    await store.put("d", 4)
+    assert len(store) == 2
+    await store.put("e", 5)
+    assert len(store) == 2
