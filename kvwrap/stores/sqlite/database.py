@@ -122,10 +122,9 @@ class Database:
         thread.file = self._file
 
     def _limit(self, thread: ConnectionThread) -> None:
-        eviction = self._table.eviction
-        if eviction is not None and not self.is_read_only:
-            eviction.open(None if self._path == MEMORY else self._path)
-            thread.finish = eviction.make_room
+        thread.finish = self._table.finish
+        if self._table.eviction is not None and not self.is_read_only:
+            self._table.eviction.open(None if self._path == MEMORY else self._path)
 
     def _adopt(self) -> None:
         """Create the table with the user's connection, or find it if that can only read."""

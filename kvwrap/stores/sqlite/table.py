@@ -67,6 +67,7 @@ class Table:
         self._clock = clock
         self._store = store
         self._sql = statements(name)
+        self._written = 0
         self.eviction: Eviction | None = None
         if max_entries is not None or max_bytes is not None:
             self.eviction = Eviction(name, clock, max_entries, max_bytes)
@@ -160,7 +161,7 @@ class Table:
         """
         now = self._now()
         rows = [self._row(connection, *row) for row in zip(repeat(collection), keys, entries)]
-        connection.execute(self._sql["sweep"], (now, 2 * len(rows)))
+        self._written += len(rows)
         there: set[str] = set()
         if self.eviction is not None:
             there = {key for (key,) in self._select(connection, "have", collection, keys)}
@@ -329,6 +330,17 @@ class Table:
         (had_entries,) = connection.execute(self._sql[query], (self._now(), *names)).fetchone()
         connection.execute(self._sql[deletion], names)
         return bool(had_entries)
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Delete some expired rows, and what is beyond the limits; for the end of a transaction.
+
+        A transaction that writes deletes more rows that have expired than it can have added.
+        """
+        if self._written:
+            connection.execute(self._sql["sweep"], (self._now(), 2 * self._written))
+            self._written = 0
+        if self.eviction is not None:
+            self.eviction.make_room(connection)
 
     def sweep(self, connection: sqlite3.Connection) -> bool:
         """Delete some of the expired entries. Returns True if there may be more."""

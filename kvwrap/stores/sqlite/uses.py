@@ -100,28 +100,24 @@ def hash_name(name: bytes) -> int:
 
 
 def _map(path: Path, entries: int, mode: int) -> mmap.mmap:
-    """Map a file into memory. One that is made for far fewer or far more entries is replaced."""
+    """Map the file into memory; one that is made for far fewer or far more entries is replaced."""
     size = entries * _SIZE
-    with suppress(FileNotFoundError):
-        there = path.stat().st_size
-        if size // 4 <= there <= size * 4 and there % _SIZE == 0:
-            return _map_file(os.open(path, os.O_RDWR | os.O_CLOEXEC), there)
-    made = path.with_name(f"{path.name}.{os.getpid()}")
-    file = os.open(made, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    there = path.stat().st_size if path.exists() else None
+    if there is not None and (not size // 4 <= there <= size * 4 or there % _SIZE):
+        path.unlink(missing_ok=True)
+        there = None
+    if there is None:
+        made = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
+        try:
+            # With space on the disk for all of it: changing memory without ends the process.
+            made.write_bytes(bytes(size))
+            made.chmod(mode)
+            with suppress(FileExistsError):  # another process was faster, and has the same limits
+                path.hardlink_to(made)
+        finally:
+            made.unlink(missing_ok=True)
+    file = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
     try:
-        os.fchmod(file, mode)  # whatever the umask is
-        # On a disk that is full, changing memory without space on the disk ends the process.
-        os.posix_fallocate(file, 0, size)
-        made.replace(path)
-    except BaseException:
-        os.close(file)
-        made.unlink(missing_ok=True)
-        raise
-    return _map_file(file, size)
-
-
-def _map_file(file: int, size: int) -> mmap.mmap:
-    try:
-        return mmap.mmap(file, size)
+        return mmap.mmap(file, path.stat().st_size // _SIZE * _SIZE)
     finally:
         os.close(file)

@@ -51,7 +51,7 @@ async def test_hit_rates(name: str, limit: str) -> None:
             else:
                 connection.execute("BEGIN")
                 table.write(connection, None, key, (ENTRY,), None)
-                eviction.make_room(connection)
+                table.finish(connection)
                 connection.execute("COMMIT")
         (count,) = connection.execute("SELECT count(*) FROM kvwrap").fetchone()
         eviction.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_a_file_of_another_size_is_replaced(tmp_path: Path, content: bytes) -> N
     small.close()
     large.close()
     assert path.stat().st_mode & 0o777 == 0o660
+
+
+def test_processes_that_start_at_once_share_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "uses"
+    with ThreadPoolExecutor(8) as threads:
+        all_uses = list(threads.map(lambda _: Uses(path, 1000), range(8)))
+    all_uses[0].note(NAMES[0])
+    assert [uses.get(NAMES[0]) for uses in all_uses] == [1] * 8
+    for uses in all_uses:
+        uses.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["uses"]
 
 
 def test_without_a_file_a_process_counts_alone(tmp_path: Path) -> None:
