@@ -14,7 +14,7 @@ from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_seriali
 from kvwrap.core.shared_value import SharedEntry
 from kvwrap.core.stale import UserView, is_stale, stale_part, user_expiry
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
-from kvwrap.core.turns import Turns, turn
+from kvwrap.core.turns import Turns, slices, turn
 from kvwrap.core.unimplemented import Unimplemented
 from kvwrap.core.validation import (
     RESERVED,
@@ -148,10 +148,18 @@ class BasicMethods(Unimplemented):
         if not keys:
             return []
         tag = self._tag
-        return [
-            None if entry is not None and entry.codec != tag and self._is_stale(entry) else entry
-            for entry in await self.read(collection, keys)
-        ]
+        found = await self.read(collection, keys)
+        entries: list[Entry | None] = []
+        for part in slices(len(found)):
+            if part.start:
+                await turn()
+            entries += [
+                None
+                if entry is not None and entry.codec != tag and self._is_stale(entry)
+                else entry
+                for entry in found[part]
+            ]
+        return entries
 
     # -- the eight methods of the AsyncKeyValue protocol -------------------------------
 

@@ -64,3 +64,13 @@ async def in_slices(work: Callable[..., T], *sequences: Sequence[Any]) -> list[T
             await turn()
         results += map(work, *(sequence[part] for sequence in sequences))
     return results
+
+
+async def first_of_equals(keys: Sequence[str]) -> list[str]:
+    """Return the keys, each once, in the order of their first occurrence."""
+    unique: dict[str, None] = {}
+    for part in slices(len(keys)):
+        if part.start:
+            await turn()
+        unique.update(dict.fromkeys(keys[part]))
+    return list(unique)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -195,7 +195,8 @@ class WriteBehind(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        await self.ready()
+        if not self.is_open:
+            await self.ready()
         if expected is not None:
             await self._sender.settle(collection, keys)
             return await self.inner.write(collection, keys, entries, expected)
@@ -259,10 +260,10 @@ class WriteBehind(Layer):
         await self.ready()
         await self._sender.settle_all()
 
-    async def _accept(
+    def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
-    ) -> None:
-        await self._sender.accept(
+    ) -> Coroutine[Any, Any, None]:
+        return self._sender.accept(
             collection,
             keys,
             entries,

@@ -8,12 +8,12 @@ import pytest
 
 from kvwrap.core.concurrency import (
     KeyedLocks,
-    Shared,
     gather,
     gather_outcomes,
     is_abandoned,
     wait_for,
 )
+from kvwrap.core.locks import Shared
 from kvwrap.errors import Deadlock
 from kvwrap.testing import ManualClock
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from kvwrap.core.concurrency import KeyedLocks
+from kvwrap.core.locks import Queue
 from kvwrap.core.turns import SLICE
 from kvwrap.errors import Deadlock
 from tests.turns import turns_during
@@ -26,6 +28,19 @@ async def test_a_large_batch_gives_turns_and_leaves_no_lock() -> None:
     locks = KeyedLocks()
     assert await turns_during(hold(locks, KEYS)) >= 2 * COUNT / SLICE - 2
     assert len(locks) == 0
+
+
+async def test_locks_that_nobody_waits_for_are_one_object_for_the_garbage_collector() -> None:
+    locks, until = KeyedLocks(), asyncio.Event()
+    holding = asyncio.create_task(hold(locks, KEYS, until))
+    while len(locks) < COUNT:
+        await asyncio.sleep(0)
+    waiting = [asyncio.create_task(hold(locks, [key])) for key in KEYS[:3]]
+    await asyncio.sleep(0)
+    assert sum(isinstance(each, Queue) for each in gc.get_objects()) <= 1 + len(waiting)
+    until.set()
+    await asyncio.gather(holding, *waiting)
+    assert not locks
 
 
 @pytest.mark.parametrize("turns", [0, 1, 5, 19, 20, 21, 25, 38])

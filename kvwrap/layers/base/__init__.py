@@ -59,7 +59,7 @@ from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_
 from kvwrap.core.stale import UserView, is_stale, stale_part
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
-from kvwrap.core.turns import Turns, in_slices, slices, turn
+from kvwrap.core.turns import Turns, first_of_equals, in_slices, slices, turn
 from kvwrap.core.validation import (
     checked_call,
     checked_collection,
@@ -166,6 +166,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     # Turns of the event loop during long work
     "Turns",
     "slices",
+    "first_of_equals",
     "in_slices",
     "turn",
     # Checks of constructor arguments

@@ -21,6 +21,7 @@ from kvwrap.layers.base import (
     StoreSource,
     checked_flag,
     checked_source,
+    first_of_equals,
     slices,
     turn,
 )
@@ -216,10 +217,16 @@ class ReadThrough(Layer):
 
     async def _read_many(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         pending = self._pending
-        unique = usable = list(dict.fromkeys(keys))
+        unique = usable = await first_of_equals(keys)
         if pending:
-            now = self.clock.time()
-            usable = [key for key in unique if not pending.is_pending(collection, key, now)]
+            usable = []
+            for part in slices(len(unique)):
+                if part.start:
+                    await turn()
+                now = self._time()
+                usable += [
+                    key for key in unique[part] if not pending.is_pending(collection, key, now)
+                ]
         near_entries = await self._read_near(collection, usable) if usable else {}
         return await self._answer(collection, keys, unique, near_entries)
 

@@ -24,6 +24,7 @@ from kvwrap.errors import (
 from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.flushes import Flushes
+from kvwrap.layers.shared.journal.inlet import Inlet
 from kvwrap.layers.shared.journal.journal import Journal
 from kvwrap.layers.shared.journal.room import Request, Room
 from kvwrap.layers.shared.journal.suspect import Suspect
@@ -122,7 +123,7 @@ class Sender:
         self._suspect = Suspect(self._batches)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = Worker(self._run, lambda: bool(journal.pending or journal.has_sent))
-        self._flushes, self._room = Flushes(), Room(journal)
+        self._flushes, self._room, self._inlet = Flushes(), Room(journal), Inlet()
 
     @property
     def idle(self) -> bool:
@@ -140,7 +141,7 @@ class Sender:
             # Another loop was stopped in the middle: its waiters will never be resumed.
             self._loop = loop
             self._retry_now = asyncio.Event()
-            self._flushes, self._room = Flushes(), Room(self._journal)
+            self._flushes, self._room, self._inlet = Flushes(), Room(self._journal), Inlet()
 
     async def flush(self, qualified_keys: Sequence[QualifiedKey] | None = None) -> None:
         """Send the changes that are pending now, without waiting for the end of a pause.
@@ -209,6 +210,8 @@ class Sender:
             StoreFull: There was no room within `max_wait`; nothing was accepted.
         """
         self._follow_loop()
+        if not self._inlet.enter():
+            await self._inlet.wait()
         request = Request(collection, keys, max_pending)
         has_room = self._journal.size + len(keys) <= max_pending or self._room.has_room(request)
         if not has_room and max_wait > 0:
