@@ -64,18 +64,19 @@ class Locks:
             Interrupted: The call was cancelled meanwhile.
             OSError: The lock cannot be made; FileNotFoundError if there is no tree.
         """
+        name = _lock_name(stripe)
         while True:
             if self.folder < 0:
                 self.folder = self._open()
             with suppress(FileNotFoundError):  # what has been opened was removed meanwhile
                 lock = self._opened.get(stripe)
                 if lock is None:
-                    lock = os.open(_lock_name(stripe), _LOCK, 0o600, dir_fd=self.folder)
+                    lock = os.open(name, _LOCK, 0o600, dir_fd=self.folder)
                     self._opened[stripe] = lock
                 _wait(lock, self._call)
                 self._held = lock
                 # A sweep removes locks. The one of this name may be another one by now.
-                found = os.lstat(f"{self._path}/{_lock_name(stripe)}")
+                found = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
                 if os.path.samestat(os.fstat(lock), found):
                     return
             self._close()
