@@ -58,7 +58,7 @@ KNOW_KEYS = {"layers/encryption/layer.py"}
 """The layers that know the keyring."""
 
 BEFORE_ITS_USERS = {
-    *("stores/shared/names.py", "stores/shared/tls.py"),
+    "stores/shared/tls.py",
     *("stores/shared/client.py", "stores/shared/transports.py"),
 }
 """Shared modules that may have one user, or none yet: the stores that use them follow."""
