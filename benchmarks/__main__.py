@@ -38,6 +38,7 @@ MODULES = (
     "lmdb_store",
     "sqlite",
     "memcached",
+    "postgresql",
 )
 """The modules with rows, in the order of the table. Each has an async generator `rows`."""
 

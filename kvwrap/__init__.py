@@ -62,6 +62,7 @@ from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.mongodb import MongoDBStore
 from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
+from kvwrap.stores.postgresql import PostgreSQLStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.stores.valkey import ValkeyStore
@@ -97,6 +98,7 @@ __all__ = [
     "MongoDBStore",
     "NATSStore",
     "NullStore",
+    "PostgreSQLStore",
     "RateLimited",
     "ReadOnlyViolation",
     "RedisStore",

@@ -35,6 +35,7 @@ from kvwrap import (
 from kvwrap.core.clock import Clock
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
+from kvwrap.stores.postgresql import PostgreSQLStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.testing.servers import (
@@ -42,6 +43,7 @@ from kvwrap.testing.servers import (
     MemcachedServer,
     MongoDBServer,
     NATSServer,
+    PostgreSQLServer,
     RedisCluster,
     RedisSentinel,
     RedisServer,
@@ -252,6 +254,9 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     ),
     "valkey+cluster": lambda resources: ValkeyStore(
         resources.url(ValkeyCluster), namespace=resources.name, clock=resources.clock
+    ),
+    "postgresql": lambda resources: PostgreSQLStore(
+        resources.url(PostgreSQLServer), table=resources.name, clock=resources.clock
     ),
 }
 # The name of a store's default collection, if another collection could have that name.

@@ -29,6 +29,7 @@ STORES = {
     "mongodb+srv": "kvwrap.stores.mongodb.store:MongoDBStore",
     "nats": "kvwrap.stores.nats.store:NATSStore",
     "null": "kvwrap.stores.null:NullStore",
+    "postgresql": "kvwrap.stores.postgresql.store:PostgreSQLStore",
     "redis": "kvwrap.stores.redis.store:RedisStore",
     "redis+cluster": "kvwrap.stores.redis.store:RedisStore",
     "redis+sentinel": "kvwrap.stores.redis.store:RedisStore",
@@ -51,6 +52,7 @@ They are called in this order."""
 
 CLIENTS = {
     "lmdb": "LMDBStore(client=...)",
+    "asyncpg": "PostgreSQLStore(client=...)",
     "redis.asyncio": "RedisStore(client=...)",
     "redis": "RedisStore(client=redis.asyncio.Redis(...)), as kvwrap needs the asyncio client",
     "pymongo": "MongoDBStore(client=AsyncMongoClient(...))",

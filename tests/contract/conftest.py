@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from kvwrap.testing import ManualClock
-from kvwrap.testing.servers import SharedServers
+from kvwrap.testing.servers import LocalServer, PostgreSQLServer, SharedServers
 from tests.catalog import Resources
 
 
 @pytest.fixture
-def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Resources:
-    """Provide what the stores of one test are created with."""
-    return Resources(clock, tmp_path, servers.url)
+def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Iterator[Resources]:
+    """Provide what the stores of one test are created with. A table is dropped at the end."""
+    used: list[type[LocalServer]] = []
+
+    def url(kind: type[LocalServer]) -> str:
+        used.append(kind)
+        return servers.url(kind)
+
+    resources = Resources(clock, tmp_path, url)
+    yield resources
+    if PostgreSQLServer in used:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(drop_table(servers.url(PostgreSQLServer), resources.name))
+        loop.close()
+
+
+async def drop_table(url: str, name: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+    await connection.close()

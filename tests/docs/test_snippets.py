@@ -15,6 +15,7 @@ from kvwrap.testing.servers import (
     MemcachedServer,
     MongoDBServer,
     NATSServer,
+    PostgreSQLServer,
     RedisServer,
     SharedServers,
     ValkeyServer,
@@ -29,6 +30,7 @@ SERVERS: dict[str, type[LocalServer]] = {
     "valkey://localhost:6379/0": ValkeyServer,
     "memcached://localhost:11211": MemcachedServer,
     "mongodb://localhost:27017": MongoDBServer,
+    "postgresql://app:secret@localhost:5432/shop": PostgreSQLServer,
     "nats://localhost:4222": NATSServer,
 }
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

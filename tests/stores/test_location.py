@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
 import redis.asyncio
 
-from kvwrap import LMDBStore, MemcachedStore, MemoryStore, RedisStore, SQLiteStore, Store
+from kvwrap import (
+    LMDBStore,
+    MemcachedStore,
+    MemoryStore,
+    PostgreSQLStore,
+    RedisStore,
+    SQLiteStore,
+    Store,
+)
 
 
 def test_a_file_has_one_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +62,28 @@ def test_servers_of_memcached_have_one_location() -> None:
     store = MemcachedStore("memcached://me:secret@a,b:1", namespace="n")
     assert store.location == MemcachedStore.from_url("memcached://a,b:1?namespace=n").location
     assert store.location != MemcachedStore("memcached://a,b:1").location
+
+
+async def test_a_table_has_one_location() -> None:
+    pool = asyncpg.create_pool("postgresql://user:secret@h/d", min_size=0)
+    split = asyncpg.create_pool(host="h", user="user", database="d", min_size=0)
+    same = [
+        PostgreSQLStore("postgresql://user:secret@h/d"),
+        PostgreSQLStore("postgresql://h:5432/d", timeout=None, notify=True),
+        PostgreSQLStore.from_url("postgresql://h/d?table=kvwrap&max_connections=3"),
+        PostgreSQLStore(client=pool),
+        PostgreSQLStore(client=split),
+    ]
+    (location,) = {store.location for store in same}
+    assert "secret" not in location
+    assert "user" not in location
+    others = [
+        PostgreSQLStore("postgresql://h/e"),
+        PostgreSQLStore("postgresql://h:5433/d"),
+        PostgreSQLStore("postgresql://g,h/d"),
+        PostgreSQLStore("postgresql://h/d", table="other"),
+    ]
+    assert len({location, *(store.location for store in others)}) == 5
 
 
 def test_memory_has_no_address() -> None:

@@ -12,11 +12,12 @@ from kvwrap import ConfigurationError, MemoryStore, RedisStore
 from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
-REQUIRED = {
+REQUIRED: dict[str, dict[str, str]] = {
     "file-tree": {"folder": "never-opened"},
     "lmdb": {"folder": "never-opened"},
     "mongodb": {"url": "mongodb://localhost"},
     "nats": {"url": "nats://localhost"},
+    "postgresql": {"url": "postgresql://localhost/d"},
     "sqlite": {"path": "never-opened.db"},
 }
 # Limits that nothing can reach are valid all the same.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from kvwrap.core.primitives import Collection
@@ -15,16 +15,10 @@ from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.redis.pools import ClientPool, OwnPool, Pool
 from kvwrap.stores.redis.scripts import Script
 from kvwrap.stores.redis.sentinel import SentinelPool
+from kvwrap.stores.shared.chunks import parts
 
 Command = Sequence[Any]
 """The words of a command; those of its name are separated by spaces."""
-
-CHUNK_SIZE: Final = 1000
-"""Maximum number of commands in a round trip, so that a large batch does not block others."""
-
-
-CHUNK_BYTES: Final = 64 * 1024 * 1024
-"""Maximum size of the values in a round trip, far below the limit of a server's query buffer."""
 
 _SMALLEST_LIMIT: Final = 1024 * 1024
 """The lowest limit of a value's size that a server can have (proto-max-bulk-len), in bytes."""
@@ -275,7 +269,7 @@ class Server:
         send: Callable[[slice], Awaitable[list[Any]]],
         sizes: Sequence[int] | None = None,
     ) -> list[Any]:
-        """Run the commands for many keys in round trips of `CHUNK_SIZE` keys and `CHUNK_BYTES`.
+        """Run the commands for many keys in round trips, one for each of `parts`.
 
         Args:
             collection: Collection of the keys, for errors.
@@ -287,7 +281,7 @@ class Server:
             The answers for all keys. The first error of Redis among them is raised.
         """
         answers: list[Any] = []
-        for part in _parts(len(keys), sizes):
+        for part in parts(len(keys), sizes):
             start = part.start
             try:
                 chunk = await send(part)
@@ -352,18 +346,3 @@ def _limit_in(answer: Any) -> int:
     if not isinstance(found, list | tuple) or len(found) != 2 or not isinstance(found[1], bytes):
         return _USUAL_LIMIT
     return int(found[1]) if found[1].isdigit() else _USUAL_LIMIT
-
-
-def _parts(count: int, sizes: Sequence[int] | None) -> Iterator[slice]:
-    """Divide a batch into parts for one round trip each. A value over the limit is alone."""
-    if sizes is None or sum(sizes) <= CHUNK_BYTES:
-        for start in range(0, count, CHUNK_SIZE):
-            yield slice(start, start + CHUNK_SIZE)
-        return
-    start = total = 0
-    for index, size in enumerate(sizes):
-        if index > start and (index - start == CHUNK_SIZE or total + size > CHUNK_BYTES):
-            yield slice(start, index)
-            start, total = index, 0
-        total += size
-    yield slice(start, count)

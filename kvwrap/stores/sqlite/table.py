@@ -15,6 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.core.ranges import prefix_end
 from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.stores.shared.versions import to_signed
 from kvwrap.stores.sqlite.errors import DAMAGE, code_of
 from kvwrap.stores.sqlite.eviction import Eviction
 from kvwrap.stores.sqlite.statements import is_table_name, statements
@@ -346,16 +347,6 @@ class Table:
         """Delete some of the expired entries. Returns True if there may be more."""
         deleted = connection.execute(self._sql["sweep"], (self._now(), _SWEEP_SIZE)).rowcount
         return deleted == _SWEEP_SIZE
-
-
-def to_signed(version: int) -> int | None:
-    """Convert a version to a signed 64-bit integer, the range of SQLite's integers.
-
-    Returns None, which equals nothing in SQL, for an integer that is not a version.
-    """
-    if not 0 <= version < 1 << 64:
-        return None
-    return version - (1 << 64) if version >> 63 else version
 
 
 def _texts(rows: Iterable[tuple[bytes]], most: int | None = None) -> list[str]:

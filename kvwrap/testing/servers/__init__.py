@@ -9,6 +9,8 @@ from kvwrap.testing.servers.mongodb import MongoDBServer
 from kvwrap.testing.servers.moto import MotoServer
 from kvwrap.testing.servers.nats import NATSCluster, NATSServer
 from kvwrap.testing.servers.opensearch import OpenSearchServer
+from kvwrap.testing.servers.pgbouncer import PgBouncerServer
+from kvwrap.testing.servers.postgresql import PostgreSQLServer
 from kvwrap.testing.servers.programs import (
     UNPACKED,
     MissingServerError,
@@ -36,6 +38,8 @@ __all__ = [
     "NATSCluster",
     "NATSServer",
     "OpenSearchServer",
+    "PgBouncerServer",
+    "PostgreSQLServer",
     "RedisCluster",
     "RedisSentinel",
     "RedisServer",

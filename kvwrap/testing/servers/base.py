@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,8 @@ START_TIMEOUT = 20.0
 class LocalServer:
     """A server started by this process, empty when it starts.
 
-    A subclass defines `program_name`, `url`, `command` and `answers`.
+    A subclass defines `program_name`, `url`, `command` and `answers`, and may define `prepare`
+    and `account`.
 
     Args:
         arguments: Additional arguments for the server's command line.
@@ -70,6 +72,20 @@ class LocalServer:
         """Ask the server whether it is ready. Returns False after `timeout` seconds, if not."""
         raise NotImplementedError
 
+    def prepare(self, folder: Path) -> None:
+        """Make the files that the server needs before it is started; called before every start."""
+
+    def account(self) -> str | None:
+        """Return the user to run the server as; None for the user of this process."""
+        return None
+
+    @property
+    def directory(self) -> Path:
+        """Folder of the server's files. Raises StoreUnavailable if it was not started."""
+        if self._folder is None:
+            raise StoreUnavailable(f"{self.program.name} has no files; call start() first")
+        return Path(self._folder.name)
+
     @property
     def pid(self) -> int:
         """Process id of the server. Raises StoreUnavailable if it is not running."""
@@ -90,9 +106,12 @@ class LocalServer:
             return self
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="kvwrap-server-")
+            if (account := self.account()) is not None:
+                shutil.chown(self.directory, account)
+        self.prepare(self.directory)
         for _ in range(5):
             self.port = self.port or free_port()
-            if self._start_once(Path(self._folder.name)):
+            if self._start_once(self.directory):
                 self._has_answered = True
                 return self
             # Another process may have taken the port before the server bound it: try another one.
@@ -110,6 +129,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 env=environment_of(self.program),
+                user=self.account(),
             )
         deadline = time.monotonic() + self.start_timeout
         while self._process.poll() is None and time.monotonic() < deadline:

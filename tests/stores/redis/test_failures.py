@@ -18,8 +18,9 @@ from kvwrap import (
     ValueTooLarge,
     stack,
 )
-from kvwrap.stores.redis import RedisStore, server
+from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.redis.errors import translate_error
+from kvwrap.stores.shared import chunks
 from kvwrap.testing import RedisServer
 
 
@@ -173,7 +174,7 @@ async def test_a_key_that_the_account_may_not_use_is_no_outage(own_server: Redis
 async def test_a_failure_in_a_later_part_of_a_batch_names_the_keys_that_succeeded(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CHUNK_SIZE", 10)
+    monkeypatch.setattr(chunks, "CHUNK_SIZE", 10)
     keys = [f"k{i}" for i in range(25)]
     async with RedisStore(own_server.url) as store:
         await store.put_many(keys, keys)
@@ -203,8 +204,8 @@ async def test_a_failure_in_a_later_part_of_a_batch_names_the_keys_that_succeede
 async def test_a_large_batch_is_divided_by_the_size_of_its_values(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch, ttl: float | None
 ) -> None:
-    monkeypatch.setattr(server, "CHUNK_SIZE", 4)
-    monkeypatch.setattr(server, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(chunks, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000)
     values = ["x" * size for size in (10, 700, 400, 2000, 1, 1, 1, 1, 1, 900, 10)]
     keys = [f"k{number}" for number in range(len(values))]
     async with (

@@ -1,0 +1,5 @@
+"""PostgreSQL."""
+
+from kvwrap.stores.postgresql.store import PostgreSQLStore
+
+__all__ = ["PostgreSQLStore"]

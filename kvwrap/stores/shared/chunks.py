@@ -1,0 +1,32 @@
+"""Large batches in parts: one round trip for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+CHUNK_SIZE: Final = 1000
+"""Maximum number of keys in a round trip, so that a large batch does not block others."""
+
+CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""Maximum size of the values in a round trip, far below what servers take at once."""
+
+
+def parts(count: int, sizes: Sequence[int] | None = None) -> Iterator[slice]:
+    """Divide a batch into parts for one round trip each. A value over the limit is alone.
+
+    Args:
+        count: Number of keys in the batch.
+        sizes: The sizes in bytes of the values that are sent for the keys; None for none.
+    """
+    if sizes is None or sum(sizes) <= CHUNK_BYTES:
+        for start in range(0, count, CHUNK_SIZE):
+            yield slice(start, start + CHUNK_SIZE)
+        return
+    start = total = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == CHUNK_SIZE or total + size > CHUNK_BYTES):
+            yield slice(start, index)
+            start, total = index, 0
+        total += size
+    yield slice(start, count)
