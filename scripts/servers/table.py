@@ -93,7 +93,6 @@ SERVERS = (
             crate="dynoxide-rs",
             features=("native-sqlite", "http-server", "cli"),
         ),
-        version="3.2",
     ),
     Server(
         "moto",
