@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shelve
-from collections import UserDict
+from collections import OrderedDict, UserDict
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +208,47 @@ def test_an_object_that_is_not_a_mapping_is_refused() -> None:
 
 def test_only_a_mapping_in_memory_is_known_to_stay_in_the_process() -> None:
     traits = MappingStore({}).traits
-    assert "raw" not in traits
+    assert traits == MappingStore(OrderedDict()).traits
+    assert not traits & {"raw", "adapted"}
     assert MappingStore(UserDict()).traits == traits | {"adapted"}
     assert MappingStore(UserDict(), raw=True).traits == traits | {"adapted", "raw"}
     assert MappingStore({}, raw=True).traits == traits | {"raw"}
+
+
+class Duck:
+    """Has the methods of a mapping, and derives from nothing."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.content[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.content[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.content[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.content)
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+
+class Getting(Duck):
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.content.get(name, default)
+
+
+async def test_an_object_with_the_methods_of_a_mapping_is_one() -> None:
+    store = adapt(Getting())
+    await store.put("k", 1)
+    assert (await store.get("k"), await store.keys()) == (1, ["k"])
+    for other in (Getting, Duck()):
+        with pytest.raises(ConfigurationError):
+            adapt(other)
 
 
 async def test_adapt_passes_options_to_the_store() -> None:
