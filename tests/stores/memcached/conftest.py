@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from kvwrap.testing.servers import MemcachedServer, SharedServers
 
-Talk = Callable[..., Awaitable[bytes]]
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def own_server() -> Iterator[MemcachedServer]:
 async def talk(url: str, command: bytes, end: bytes = b"\r\n") -> bytes:
     """Send a command of memcached's protocol, and return what comes up to `end`."""
     host, _, port = url.partition("://")[2].partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 26)
     writer.write(command + b"\r\n")
     answer = await reader.readuntil(end)
     writer.close()
