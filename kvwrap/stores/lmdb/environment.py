@@ -23,7 +23,6 @@ MIN_BYTES: Final = 4 << 20
 
 _MIN_RESERVE: Final = 256
 DATABASES: Final = (b"kvwrap.entries.1", b"kvwrap.expiries.1")
-_META_PAGES: Final = 2
 
 
 class Later(Exception):
@@ -61,6 +60,7 @@ class Environment:
         users: Number of stores that use it.
         is_read_only: True if nothing can be written.
         is_inherited: True in a process that was forked from the one that opened it.
+        page_size: Bytes of a page.
         reader: The thread for reads that take longer.
         writer: The thread for transactions that write.
     """
@@ -84,7 +84,7 @@ class Environment:
         status = os.fstat(self._descriptor)
         self.identity = (status.st_dev, status.st_ino)
         self._size = status.st_size
-        self._page = handle.stat()["psize"]
+        self.page_size = handle.stat()["psize"]
         try:
             self._cover()
         except BaseException:
@@ -96,7 +96,7 @@ class Environment:
 
         A process that reads a page of a map which the file does not have is ended by a signal.
         """
-        needed = (self.handle.info()["last_pgno"] + 1) * self._page
+        needed = (self.handle.info()["last_pgno"] + 1) * self.page_size
         if self._size >= needed:
             return
         if self.is_read_only:
@@ -252,20 +252,18 @@ class Environment:
             OutOfSpace: There is no room for the reserve, so this transaction must be aborted.
         """
         assert self.databases is not None
-        tables = (transaction.stat(), *map(transaction.stat, self.databases))
-        used = _META_PAGES + sum(
-            table["branch_pages"] + table["leaf_pages"] + table["overflow_pages"]
-            for table in tables
-        )
+        used = Records(self.databases, transaction).count_pages()
         reserve = max(_MIN_RESERVE, used // 32)
-        needed = (used + reserve) * self._page
+        needed = (used + reserve) * self.page_size
         limit = self.options.max_bytes
         if limit is not None and needed > limit:
             raise OutOfSpace
         size = os.fstat(self._descriptor).st_size
         if size < needed:
             more = (
-                reserve * self._page if limit is None else min(reserve * self._page, limit - needed)
+                reserve * self.page_size
+                if limit is None
+                else min(reserve * self.page_size, limit - needed)
             )
             # With some to spare, so that not every write allocates.
             if not self._allocate(size, needed + more) and not self._allocate(size, needed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kvwrap.stores.lmdb import names
 from kvwrap.stores.lmdb.names import Value
@@ -12,6 +12,11 @@ from kvwrap.stores.shared.heads import Head
 
 Record = tuple[bytes, memoryview]
 """A name and what is stored under it; the memory is valid up to the next change."""
+
+
+_META_PAGES: Final = 2
+_FILLER: Final = b"\xff" * 8
+"""A time after all times, in the index of expiries."""
 
 
 class Databases(NamedTuple):
@@ -97,6 +102,37 @@ class Records:
                 self._transaction.delete(name, db=self._databases.entries)
         return len(expired)
 
+    def put_fillers(self, numbers: Iterable[int], value: bytes) -> None:
+        """Store a value under numbers, as records of the index that are no entry's."""
+        rows = ((_FILLER + number.to_bytes(8, "big"), value) for number in numbers)
+        self._transaction.cursor(self._databases.expiries).putmulti(rows)
+
+    def delete_fillers(self, most: int) -> int:
+        """Delete what `put_fillers` has stored. Returns how many were deleted."""
+        cursor = self._transaction.cursor(self._databases.expiries)
+        if not cursor.set_range(_FILLER):
+            return 0
+        fillers = [bytes(name) for name, _ in islice(cursor, most)]
+        for name in fillers:
+            self._transaction.delete(name, db=self._databases.expiries)
+        return len(fillers)
+
+    def renew_entries(self, start: bytes, most: int) -> bytes | None:
+        """Write entries again as they are. Returns where to go on, None at the end."""
+        return self._renew(self._databases.entries, start, most)
+
+    def renew_expiries(self, start: bytes, most: int) -> bytes | None:
+        """Write the index again, as `renew_entries`."""
+        return self._renew(self._databases.expiries, start, most)
+
+    def _renew(self, database: Any, start: bytes, most: int) -> bytes | None:
+        cursor = self._transaction.cursor(database)
+        if not cursor.set_range(start):
+            return None
+        some = [(bytes(name), bytes(value)) for name, value in islice(cursor, most)]
+        self._transaction.cursor(database).putmulti(some)
+        return some[-1][0] + b"\0" if len(some) == most else None
+
     def _forget_expiry(self, expiry: int, name: bytes) -> None:
         self._transaction.delete(names.expiry_name(expiry, name), db=self._databases.expiries)
 
@@ -137,6 +173,12 @@ class Records:
             prefix = names.prefix_in(bytes(cursor.key()))
             yield prefix
             exists = cursor.set_range(names.after(prefix))
+
+    def count_pages(self) -> int:
+        """Return the number of pages in use, but for those that list unused ones."""
+        tables = (self._transaction.stat(), *map(self._transaction.stat, self._databases))
+        kinds = ("branch_pages", "leaf_pages", "overflow_pages")
+        return _META_PAGES + sum(int(table[kind]) for table in tables for kind in kinds)
 
     def check(self) -> None:
         """Read the databases' own records."""

@@ -23,9 +23,10 @@ from kvwrap.errors import (
     KvwrapError,
     ReadOnlyViolation,
     StoreFull,
+    StoreTimeout,
     StoreUnavailable,
 )
-from kvwrap.stores.lmdb import names, sharing
+from kvwrap.stores.lmdb import names, scrubbing, sharing
 from kvwrap.stores.lmdb.environment import MIN_BYTES, Environment, Later, Options
 from kvwrap.stores.lmdb.errors import OutOfSpace, driver, translate_error
 from kvwrap.stores.lmdb.records import Records
@@ -367,6 +368,24 @@ class LMDBStore(Store):
                 if some == 1:
                     raise
                 some = max(1, some // 10)  # expired entries are on as many pages
+
+    async def scrub(self) -> None:
+        """Erase what was overwritten and deleted, which is still in the file.
+
+        All entries are written again, and the unused pages are overwritten. Copies of the file
+        remain, and what the disk itself keeps.
+
+        Raises:
+            StoreTimeout: Another process kept the old pages in use by a long read, or did the
+                same; try again.
+        """
+        await self._check_usable()
+        if not await scrubbing.scrub(self._environment, self._write):
+            raise StoreTimeout(
+                "no other process must read during all of `scrub`; one did, so unused pages could "
+                "not be overwritten: try again",
+                store=self.name,
+            )
 
     async def ping(self) -> None:
         await self._read(self._table.ping)

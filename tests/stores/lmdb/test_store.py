@@ -224,8 +224,7 @@ async def test_a_cancelled_write_is_carried_out_before_its_call_ends_or_never(fo
             for _ in range(attempt * 3):
                 await asyncio.sleep(0)
             writing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await writing
+            await asyncio.gather(writing, return_exceptions=True)
             first = set(await store.get_many(keys))
             assert len(first) == 1
             await store.put("other", attempt)

@@ -11,7 +11,6 @@ import pytest
 from kvwrap.testing.servers import MemcachedServer, SharedServers
 
 
-
 @pytest.fixture
 def namespace() -> str:
     """Return a namespace that no other test uses."""
