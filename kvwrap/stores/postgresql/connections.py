@@ -24,7 +24,7 @@ class Connection:
         identity: The `application_name` of an own connection, else the process id of its server.
     """
 
-    __slots__ = ("_poll", "driver", "identity")
+    __slots__ = ("__weakref__", "_poll", "driver", "identity")
 
     def __init__(self, driver: Any, identity: str | int) -> None:
         self.driver = driver

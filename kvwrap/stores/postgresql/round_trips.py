@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any, Final
+from weakref import WeakSet
 
 from kvwrap.stores.postgresql.connections import ClientConnections, Connection, OwnConnections
 from kvwrap.stores.postgresql.errors import ELSEWHERE, driver, state_of
@@ -67,7 +68,7 @@ class RoundTrips:
         self._pid = os.getpid()
         self._turns = asyncio.Semaphore(limit)
         self._ending = asyncio.Lock()
-        self._open: set[Connection] = set()
+        self._open: WeakSet[Connection] = WeakSet()
         self._busy: dict[Connection, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._server_error = driver().PostgresError
@@ -140,7 +141,11 @@ class RoundTrips:
                 raise
 
     async def _connection(self) -> Connection:
-        return self.connections.take_idle() or await self.connections.connect()
+        connection = self.connections.take_idle()
+        if connection is None:
+            connection = await self.connections.connect()
+            self._open.add(connection)
+        return connection
 
     async def _exchange(
         self,
@@ -152,7 +157,6 @@ class RoundTrips:
         writes: bool = False,
         is_script: bool = False,
     ) -> list[Any]:
-        self._open.add(connection)
         self._busy[connection] = deadline
         if self._timer is None or self._timer.when() > deadline:
             self._set_timer(deadline)
@@ -167,7 +171,6 @@ class RoundTrips:
             if self._is_answer(error) and not connection.driver.is_closed():
                 await self.connections.release(connection)
             else:
-                self._open.discard(connection)
                 if writes and not self._is_answer(error):
                     self.given_up.append(connection.identity)
                 self.connections.drop(connection)
@@ -231,7 +234,6 @@ class RoundTrips:
             self.connections.drop(connection)
         if isinstance(self.connections, OwnConnections):
             await asyncio.gather(*(_close(each) for each in self._open))
-        self._open.clear()
         return self.given_up
 
     def leave(self) -> list[str | int]:

@@ -189,13 +189,17 @@ class PostgreSQLStore(Store):
         name, _ = encode_collection(collection)
         heads, digests, _, ids = divide(keys)
         found: dict[bytes, bytes] = {}
-        if len(keys) == 1:
-            for (data,) in await self._server.run("read", name, heads[0], digests[0]):
-                found[ids[0]] = data
-        else:
-            statement = "read_many" if ids is heads else "read_long_many"
-            for part in parts(len(keys)):
-                found.update(await self._server.run(statement, name, heads[part]))
+        try:
+            if len(keys) == 1:
+                for (data,) in await self._server.run("read", name, heads[0], digests[0]):
+                    found[ids[0]] = data
+            else:
+                statement = "read_many" if ids is heads else "read_long_many"
+                for part in parts(len(keys)):
+                    found.update(await self._server.run(statement, name, heads[part]))
+        except KvwrapError as error:
+            error.collection, error.key = collection, keys[0] if len(keys) == 1 else None
+            raise
         now, store = self.clock.time(), self.name
         return [
             live(Entry.from_bytes(found[id_], collection, key, store), now)
@@ -285,8 +289,7 @@ class PostgreSQLStore(Store):
                 try:
                     found = await self._server.run(statement, *arguments, writes=True)
                 except KvwrapError as error:
-                    error.collection = collection
-                    error.key = keys[0] if len(keys) == 1 else None
+                    error.collection, error.key = collection, keys[0] if len(keys) == 1 else None
                     error.succeeded = tuple(done) if done else None
                     raise
                 done += changed

@@ -46,9 +46,11 @@ async def test_a_server_that_stops_and_comes_back(own_server: PostgreSQLServer) 
         await store.put("a", 1)
         await asyncio.gather(*(store.get("a") for _ in range(10)))
         own_server.kill()
-        for call in (store.get("a"), store.put("a", 1), store.delete("a"), store.check()):
-            with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{own_server.port} "):
+        calls = (store.get("a"), store.put("a", 1), store.delete("a"), store.check())
+        for call in calls:
+            with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{own_server.port} ") as caught:
                 await call
+            assert caught.value.key == ("a" if call is not calls[-1] else None)
         own_server.start()
         assert await store.get("a") == 1
         own_server.restart()

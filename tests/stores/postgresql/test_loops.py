@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from kvwrap import ConfigurationError, PostgreSQLStore, StoreUnavailable
+from kvwrap.stores.postgresql.connections import Connection
 from kvwrap.testing.servers import PostgreSQLServer
 
 OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'kvwrap-%'"
@@ -147,6 +148,29 @@ async def test_a_ready_pool_is_used_and_never_closed(url: str, table: str, admin
         with pytest.raises(StoreUnavailable, match="`client` only in the event loop of its pool"):
             await asyncio.to_thread(elsewhere)
         await other.close()
+
+
+async def test_connections_that_ended_are_not_kept(
+    own_server: PostgreSQLServer, table: str
+) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, Connection) for each in gc.get_objects())
+
+    before = kept()
+    async with (
+        asyncpg.create_pool(own_server.url, min_size=1, max_size=1) as client,
+        PostgreSQLStore(client=client, table=table) as borrowing,
+        PostgreSQLStore(own_server.url, table=table) as store,
+    ):
+        for number in range(30):
+            await borrowing.put("k", number)
+            await asyncio.gather(*(store.get("k") for _ in range(3)))
+            await client.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'kvwrap-%'"
+            )
+        assert kept() - before <= 3
 
 
 @pytest.mark.parametrize("client", ["postgresql://u:hunter2@h/d", asyncpg, object()])
