@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -236,6 +237,27 @@ async def test_what_is_on_the_disk_before_a_call_returns(
     assert ("sync _default" in events[len(done) :]) == (durability == "full")
 
 
+# -- locks -------------------------------------------------------------------------------
+
+
+async def test_a_lock_that_was_removed_while_a_call_waited_is_not_held(folder: Path) -> None:
+    async with FileTreeStore(folder, timeout=60) as store:
+        await store.put("a", 1)
+        (path,) = (folder / ".kvwrap").glob("*.lock")
+        with path.open("r+") as removed:
+            fcntl.flock(removed, fcntl.LOCK_EX)
+            writing = asyncio.create_task(store.put("a", 2))
+            path.unlink()  # as a sweep does, which holds the lock
+            with path.open("w") as current:
+                fcntl.flock(current, fcntl.LOCK_EX)
+                fcntl.flock(removed, fcntl.LOCK_UN)
+                done, _ = await asyncio.wait([writing], timeout=0.2)
+                assert not done
+                assert await store.get("a") == 1
+        await writing
+        assert await store.get("a") == 2
+
+
 # -- cancellation ------------------------------------------------------------------------
 
 
@@ -259,7 +281,6 @@ async def test_a_cancelled_batch_ends_before_its_call(folder: Path) -> None:
 
 
 async def test_a_call_that_waits_for_a_lock_is_cancelled_at_once(folder: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
     async with FileTreeStore(folder, timeout=1000) as store:
         await store.put("a", 1)
         (lock,) = (folder / ".kvwrap").glob("*.lock")
