@@ -241,17 +241,25 @@ async def test_what_is_on_the_disk_before_a_call_returns(
 
 
 async def test_a_lock_that_was_removed_while_a_call_waited_is_not_held(folder: Path) -> None:
-    async with FileTreeStore(folder, timeout=60) as store:
+    async with FileTreeStore(folder, durability="off", timeout=60) as store:
         await store.put("a", 1)
         (path,) = (folder / ".kvwrap").glob("*.lock")
+
+        def opened() -> int:
+            fds = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
+            return fds.count(str(path))
+
         with path.open("r+") as removed:
             fcntl.flock(removed, fcntl.LOCK_EX)
             writing = asyncio.create_task(store.put("a", 2))
+            async with asyncio.timeout(30):
+                while opened() < 2:
+                    await asyncio.sleep(0.001)
             path.unlink()  # as a sweep does, which holds the lock
             with path.open("w") as current:
                 fcntl.flock(current, fcntl.LOCK_EX)
                 fcntl.flock(removed, fcntl.LOCK_UN)
-                done, _ = await asyncio.wait([writing], timeout=0.2)
+                done, _ = await asyncio.wait([writing], timeout=0.3)
                 assert not done
                 assert await store.get("a") == 1
         await writing
