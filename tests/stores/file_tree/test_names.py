@@ -113,7 +113,7 @@ def test_files_of_editors_and_systems_are_not_those_of_keys(name: str) -> None:
 async def test_hostile_names_work_and_stay_inside(folder: Path) -> None:
     outside = folder.parent / "outside"
     outside.write_text("mine")
-    long = [letter * 1024 for letter in ("a", "B", "é", "/", ".", "%")]
+    long = [letter * 1024 for letter in ("a", "B", "é", "/", ".", "%", "\0")]
     every = sorted({*HOSTILE, *long, "../outside"})
     async with FileTreeStore(folder, durability="off") as store:
         await store.put_many(every, every, collection="../outside")
