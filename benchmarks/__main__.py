@@ -32,6 +32,7 @@ MODULES = (
     "read_through",
     "blocking",
     "file_tree",
+    "dynamodb",
     "mongodb",
     "nats",
     "redis",

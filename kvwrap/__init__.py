@@ -55,6 +55,7 @@ from kvwrap.errors import (
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
+from kvwrap.stores.dynamodb import DynamoDBStore
 from kvwrap.stores.file_tree import FileTreeStore
 from kvwrap.stores.lmdb import LMDBStore
 from kvwrap.stores.memcached import MemcachedStore
@@ -80,6 +81,7 @@ __all__ = [
     "CorruptEntry",
     "Deadlock",
     "DecryptionError",
+    "DynamoDBStore",
     "EnvelopeKeyring",
     "FileTreeStore",
     "InvalidBatch",

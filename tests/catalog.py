@@ -19,6 +19,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
     Capability,
+    DynamoDBStore,
     FileTreeStore,
     Keyring,
     LMDBStore,
@@ -39,6 +40,7 @@ from kvwrap.stores.postgresql import PostgreSQLStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.testing.servers import (
+    DynamoDBServer,
     LocalServer,
     MemcachedServer,
     MongoDBServer,
@@ -210,6 +212,10 @@ def _key_value(clock: Clock) -> Store:
     return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
 
 
+PATIENCE = 60
+"""Seconds for a call to a server, on a machine that runs many tests at once."""
+
+
 # One line per store, by the scheme of its URL or the adapted object. Those in `EMBEDDED` need no
 # server. The contracts of layers run over those in `UNDER_EVERY_LAYER`, since a layer meets the
 # others only through the primitives that the store contract covers.
@@ -227,33 +233,63 @@ STORES: dict[str, Callable[[Resources], Store]] = {
         resources.url(MemcachedServer),
         namespace=resources.name,
         enumerate=True,
+        timeout=PATIENCE,
         clock=resources.clock,
     ),
     "memcached without listings": lambda resources: MemcachedStore(
-        resources.url(MemcachedServer), namespace=resources.name, clock=resources.clock
+        resources.url(MemcachedServer),
+        namespace=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
+    ),
+    "dynamodb": lambda resources: DynamoDBStore(
+        resources.name,
+        region="eu-1",
+        endpoint_url=resources.url(DynamoDBServer),
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "mongodb": lambda resources: MongoDBStore(
         f"{resources.url(MongoDBServer)}/kvwrap",
         collection=resources.name,
+        timeout=PATIENCE,
         clock=resources.clock,
     ),
     "nats": lambda resources: NATSStore(
-        resources.url(NATSServer), bucket=resources.name, clock=resources.clock
+        resources.url(NATSServer),
+        bucket=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "redis": lambda resources: RedisStore(
-        resources.url(RedisServer), namespace=resources.name, clock=resources.clock
+        resources.url(RedisServer),
+        namespace=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "redis+cluster": lambda resources: RedisStore(
-        resources.url(RedisCluster), namespace=resources.name, clock=resources.clock
+        resources.url(RedisCluster),
+        namespace=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "redis+sentinel": lambda resources: RedisStore(
-        resources.url(RedisSentinel), namespace=resources.name, clock=resources.clock
+        resources.url(RedisSentinel),
+        namespace=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "valkey": lambda resources: ValkeyStore(
-        resources.url(ValkeyServer), namespace=resources.name, clock=resources.clock
+        resources.url(ValkeyServer),
+        namespace=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "valkey+cluster": lambda resources: ValkeyStore(
-        resources.url(ValkeyCluster), namespace=resources.name, clock=resources.clock
+        resources.url(ValkeyCluster),
+        namespace=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
     ),
     "postgresql": lambda resources: PostgreSQLStore(
         resources.url(PostgreSQLServer), table=resources.name, clock=resources.clock

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 STORES = {
+    "dynamodb": "kvwrap.stores.dynamodb.store:DynamoDBStore",
     "file-tree": "kvwrap.stores.file_tree.store:FileTreeStore",
     "lmdb": "kvwrap.stores.lmdb.store:LMDBStore",
     "memcached": "kvwrap.stores.memcached.store:MemcachedStore",

@@ -9,6 +9,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
     Capability,
+    DynamoDBStore,
     FileTreeStore,
     LMDBStore,
     MemcachedStore,
@@ -40,6 +41,7 @@ def stores() -> dict[str, Store]:
         "`PostgreSQLStore`": PostgreSQLStore("postgresql://localhost/shop"),
         "`MemcachedStore`": MemcachedStore(),
         "`MemcachedStore`, `enumerate=True`": MemcachedStore(enumerate=True),
+        "`DynamoDBStore`": DynamoDBStore(),
         "`MongoDBStore`": MongoDBStore("mongodb://localhost"),
         "`NATSStore`": NATSStore("nats://localhost"),
         "`NullStore`": NullStore(),

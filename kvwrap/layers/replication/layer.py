@@ -28,16 +28,14 @@ from kvwrap.layers.base import (
     checked_flag,
     checked_seconds,
     checked_sources,
-    first_of_equals,
+    first_of_each,
     gather,
     holds_any,
     in_slices,
     indexes_of,
     new_version,
-    slices,
     take,
     touch_by_writing,
-    turn,
 )
 from kvwrap.layers.replication.dates import Dates
 from kvwrap.layers.replication.quorum import Quorum
@@ -258,19 +256,12 @@ class Replication(Layer):
             return removed
 
     async def _remove(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
-        names = await first_of_equals(keys)
+        names = list(dict.fromkeys(keys))
         tombstones = await in_slices(lambda _: self._dates.tombstone(self._tombstone_ttl), names)
         replaced = await self._writer.write(collection, names, tombstones)
-        found = iter(await in_slices(self._dates.visible, replaced))
-        removed: list[bool] = []
-        seen: set[str] = set()
-        for part in slices(len(keys)):
-            if part.start:
-                await turn()
-            for key in keys[part]:
-                removed.append(key not in seen and next(found) is not None)
-                seen.add(key)
-        return removed
+        found = await in_slices(self._dates.visible, replaced)
+        existed = {key: entry is not None for key, entry in zip(names, found, strict=True)}
+        return first_of_each(keys, [existed[key] for key in keys])
 
     async def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kvwrap.core.primitives import Collection, QualifiedKey
-from kvwrap.core.turns import first_of_equals, slices, turn
+from kvwrap.core.turns import slices, turn
 
 UNCHANGED: Final = object()
 """In place of an entry: the call did not change the key."""
@@ -17,9 +17,8 @@ class Change:
 
     Attributes:
         collection: The collection of the keys.
-        given_keys: The keys of the call.
-        keys: The keys, each once; empty until the call begins.
-        qualified_keys: The keys with their collection, as far as the call has begun with them.
+        keys: The keys, each once.
+        qualified_keys: The keys with their collection.
         outcomes: By key: the entry after the call, `None` if it was removed, or `UNCHANGED`.
             A key is missing while its outcome is uncertain.
         begun: Number of keys with which the call has begun.
@@ -27,9 +26,8 @@ class Change:
 
     def __init__(self, collection: Collection, keys: Sequence[str]) -> None:
         self.collection = collection
-        self.given_keys = keys
-        self.keys: list[str] = []
-        self.qualified_keys: list[QualifiedKey] = []
+        self.keys = list(dict.fromkeys(keys))
+        self.qualified_keys = [(collection, key) for key in self.keys]
         self.outcomes: dict[str, object] = {}
         self.begun = 0
         self._overlapped: set[str] = set()
@@ -37,8 +35,6 @@ class Change:
     @property
     def changed_nothing(self) -> bool:
         """True if the call is known to have changed no key."""
-        if self.begun < len(self.keys):
-            return True  # cancelled before it was made
         outcomes = self.outcomes.values()
         return len(outcomes) == len(self.keys) and all(outcome is UNCHANGED for outcome in outcomes)
 
@@ -71,11 +67,9 @@ class Changes:
     async def begin(self, change: Change) -> None:
         """Begin a change. The caller must pass it to `end`, also after an error of this call."""
         alone = (change,)
-        change.keys = await first_of_equals(change.given_keys)
         for part in slices(len(change.keys)):
             if part.start:
                 await turn()
-            change.qualified_keys += [(change.collection, key) for key in change.keys[part]]
             for qualified_key in change.qualified_keys[part]:
                 others = self._in_progress.get(qualified_key)
                 if others is None:

@@ -166,3 +166,15 @@ def _connect_by_uri(uri: str, timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def leave_open(connection: sqlite3.Connection) -> None:
+    """Keep a connection open until the end of the process, and not close it even then.
+
+    SQLite deletes the log beside the path when it closes the last connection to a file. If the
+    path leads to another file by now, the log is that one's.
+    """
+    # Not before: hardly any program comes here.
+    from ctypes import py_object, pythonapi
+
+    pythonapi.Py_IncRef(py_object(connection))  # a reference that nothing gives back

@@ -16,6 +16,7 @@ from kvwrap.stores.sqlite.connections import (
     check_usable,
     connect,
     connect_to_read,
+    leave_open,
     may_change,
 )
 from kvwrap.stores.sqlite.errors import FAILURES, busy_error, code_of, translate_error
@@ -146,8 +147,10 @@ class Database:
     def _close(self, thread: ConnectionThread) -> None:
         connection = thread.connection
         if connection is not None and connection is not self._client:
-            # SQLite leaves the log alone if the path leads to another file by now.
-            connection.close()
+            if self._file is not None and self._file.is_exchanged:
+                leave_open(connection)
+            else:
+                connection.close()
         if thread.turnstile is not None:
             thread.turnstile.close()
         if thread is self._writer and self._table.eviction is not None:

@@ -38,6 +38,12 @@ class DatabaseFile:
         if self._identify() != self._identity:
             raise FileReplaced
 
+    @property
+    def is_exchanged(self) -> bool:
+        """True if the path leads to another file."""
+        now = self._identify()
+        return now[0] is not None and now[0] != self._identity[0]
+
     def _identify(self) -> tuple[object, ...]:
         file = _stat(self._path)
         inode = file and (file.st_dev, file.st_ino)

@@ -93,20 +93,6 @@ async def test_expired_entries_are_removed_first(file: Path, clock: ManualClock)
         assert await store.count() == 3000
 
 
-async def test_nothing_is_evicted_while_expired_entries_are_there(
-    file: Path, clock: ManualClock
-) -> None:
-    async with SQLiteStore(file, clock=clock) as store:
-        await store.put_many([f"l{number}" for number in range(20)], [0] * 20)
-        await store.put_many([f"e{number}" for number in range(1500)], [0] * 1500, ttl=1)
-    clock.advance(1)
-    async with SQLiteStore(file, max_entries=10, clock=clock) as store:
-        await store.put("a", 1)  # removes 1,000 rows at most
-        assert await store.count() == 21
-        await store.put("a", 1)
-        assert await store.count() == 10
-
-
 async def test_a_large_batch_keeps_its_last_entries(file: Path) -> None:
     async with SQLiteStore(file, max_entries=10) as store:
         keys = [f"k{number:03}" for number in range(100)]

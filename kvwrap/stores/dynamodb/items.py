@@ -1,0 +1,202 @@
+"""Entries as items: collection and key, the entry's bytes, its version, and its end.
+
+The end is there twice: in milliseconds for conditions, and in seconds, as DynamoDB frees items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from kvwrap.core.entry import Entry, expiry_ms, live
+from kvwrap.core.primitives import Collection
+from kvwrap.errors import CorruptEntry
+from kvwrap.stores.shared.names import NameEncoding, frame, unframe
+
+Item = Mapping[str, Any]
+
+COLLECTION: Final = "c"
+KEY: Final = "k"
+FREED_AT: Final = "ttl"
+_ENTRY: Final = "entry"
+_VERSION: Final = "version"
+_EXPIRES: Final = "expires"
+
+_DEFAULT: Final = "%"
+"""The name of the default collection, which no encoding is."""
+
+_NAMES: Final = NameEncoding(None, limit=1024)
+"""A sort key has at most 1,024 bytes. A partition key may have 2,048."""
+
+LARGEST: Final = 400 * 1024
+"""Bytes of an item: the names of its attributes, and their values."""
+_OVERHEAD: Final = 100
+"""Bytes of an item beyond its names and its entry."""
+
+
+class Names(NamedTuple):
+    """Collection and key, as an item has them."""
+
+    collection: str
+    key: str
+
+
+class Condition(NamedTuple):
+    """A condition on an item, with the values in it."""
+
+    expression: str
+    values: Mapping[str, Any]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of a call with this condition, which then returns the item."""
+        return {
+            "ConditionExpression": self.expression,
+            "ExpressionAttributeValues": self.values,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+
+def names(collection: Collection, key: str) -> Names:
+    """Return the names of an item."""
+    return Names(partition(collection), _NAMES.encode(key))
+
+
+def partition(collection: Collection) -> str:
+    """Return the partition key of a collection."""
+    return _DEFAULT if collection is None else _NAMES.encode(collection)
+
+
+def prefix_of(prefix: str) -> str:
+    """Return what the sort keys of all keys with a prefix begin with."""
+    encoded = _NAMES.encode(prefix) if prefix else ""
+    return encoded if len(encoded.encode()) <= _NAMES.kept else ""
+
+
+def key_of(names: Names) -> dict[str, Any]:
+    """Return the primary key of an item."""
+    return {COLLECTION: {"S": names.collection}, KEY: {"S": names.key}}
+
+
+def names_of(item: Item) -> Names:
+    """Return the names that an item has."""
+    return Names(item[COLLECTION]["S"], item[KEY]["S"])
+
+
+def item(names: Names, collection: Collection, key: str, entry: Entry) -> dict[str, Any]:
+    """Return the item for an entry."""
+    data = entry.to_bytes(collection, key)
+    if _NAMES.is_hashed(names.key):
+        data = frame(key, data)
+    if _is_hashed_collection(names):
+        data = frame(collection or "", data)
+    made: dict[str, Any] = {
+        **key_of(names),
+        _ENTRY: {"B": data},
+        _VERSION: {"N": str(entry.version)},
+    }
+    expiry = expiry_ms(entry.expires_at)
+    if expiry:
+        made[_EXPIRES] = {"N": str(expiry)}
+        made[FREED_AT] = {"N": str(-(-expiry // 1000))}
+    return made
+
+
+def size(item: Item) -> int:
+    """Return about how many bytes an item has, as DynamoDB counts them; never too few."""
+    found = names_of(item)
+    return len(item[_ENTRY]["B"]) + 4 * (len(found.collection) + len(found.key)) + _OVERHEAD
+
+
+def parse(item: Item, store: str) -> tuple[Collection, str, bytes]:
+    """Return collection, key and the bytes of the entry of an item.
+
+    Raises:
+        CorruptEntry: The item is not one of this store.
+    """
+    found = names_of(item)
+    collection = key = None
+    data = b""
+    with suppress(KeyError, ValueError, TypeError):
+        data = item[_ENTRY]["B"]
+        collection, data = _name(found.collection, data)
+        key, data = _name(found.key, data)
+    if not key or names(collection, key) != found:
+        raise CorruptEntry(
+            "the item must be one that this store wrote; it has other attributes: give the store a "
+            "table of its own",
+            store=store,
+        )
+    return collection, key, data
+
+
+def _name(encoded: str, data: bytes) -> tuple[str | None, bytes]:
+    """Return the name of an encoding, and the data without it; None for the default collection."""
+    if encoded == _DEFAULT:
+        return None, data
+    if _NAMES.is_hashed(encoded):
+        return unframe(data)
+    name = _NAMES.decode(encoded)
+    if name is None:
+        raise ValueError(encoded)
+    return name, data
+
+
+def entry(item: Item | None, store: str, now: float) -> Entry | None:
+    """Return the unexpired entry of an item, or None."""
+    if item is None:
+        return None
+    collection, key, data = parse(item, store)
+    return live(Entry.from_bytes(data, collection, key, store), now)
+
+
+def is_live(item: Item, now: float) -> bool:
+    """Return True if an item has not expired."""
+    return _EXPIRES not in item or int(item[_EXPIRES]["N"]) > now * 1000
+
+
+def is_same(held: Item, item: Item, now: float) -> bool:
+    """Return True if an unexpired item is of the same write as another one."""
+    return held.get(_VERSION) == item[_VERSION] and is_live(held, now)
+
+
+def if_live(now: float, version: int | None = None) -> Condition:
+    """Return the condition that there is an unexpired item, with this version if one is given."""
+    expression = (
+        f"attribute_exists({COLLECTION}) AND "
+        f"(attribute_not_exists({_EXPIRES}) OR {_EXPIRES} > :now)"
+    )
+    values = {":now": {"N": _milliseconds(now)}}
+    if version is not None:
+        expression += f" AND {_VERSION} = :version"
+        values[":version"] = {"N": str(version)}
+    return Condition(expression, values)
+
+
+def if_absent(now: float) -> Condition:
+    """Return the condition that there is no unexpired item."""
+    expression = f"attribute_not_exists({COLLECTION}) OR {_EXPIRES} <= :now"
+    return Condition(expression, {":now": {"N": _milliseconds(now)}})
+
+
+def if_expired(now: float) -> Condition:
+    """Return the condition that an item has expired."""
+    return Condition(f"{_EXPIRES} <= :now", {":now": {"N": _milliseconds(now)}})
+
+
+LISTED: Final = f"{COLLECTION}, {KEY}, {_EXPIRES}"
+"""The attributes that a listing reads. Names that are hashed are read with the entry."""
+WITH_ENTRY: Final = f"{LISTED}, {_ENTRY}"
+
+
+def is_hashed(names: Names) -> bool:
+    """Return True if a name lies under a hash."""
+    return _NAMES.is_hashed(names.key) or _is_hashed_collection(names)
+
+
+def _is_hashed_collection(names: Names) -> bool:
+    return names.collection != _DEFAULT and _NAMES.is_hashed(names.collection)
+
+
+def _milliseconds(now: float) -> str:
+    return str(int(now * 1000))
