@@ -39,6 +39,11 @@ async def test_without_collections_only_a_layer_that_has_records_cannot_destroy(
         assert await store.get("k") is None
 
 
+def test_a_layer_keeps_no_records_unless_it_says_so() -> None:
+    assert not Keeping.keeps_records
+    assert Capability.DESTROY in Keeping().over(MemoryStore()).capabilities
+
+
 @pytest.mark.parametrize("keeps_records", [True, False])
 @pytest.mark.parametrize("has_records", [True, False])
 async def test_everything_but_the_records_is_destroyed(
