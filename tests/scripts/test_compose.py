@@ -41,7 +41,7 @@ def single_servers() -> list[type[LocalServer]]:
 
 
 def test_every_server_has_a_service_and_a_variable() -> None:
-    assert {kind.url_variable() for kind in single_servers()} <= set(EXPORTS)
+    assert {kind.url_variable() for kind in single_servers()} == set(EXPORTS)
 
 
 @pytest.mark.parametrize("kind", single_servers(), ids=lambda kind: kind.__name__)
