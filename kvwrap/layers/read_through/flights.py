@@ -130,7 +130,16 @@ class Flights:
         self._in_flight[collection, key] = flight
         cancelling = self._begin(flight)
         try:
-            (entry,) = self._shared(await self._ask(flight))
+            self.counts.far_reads += 1
+            self.counts.far_keys += 1
+            try:
+                found = await self._far.read(collection, flight.keys)
+            except Exception as error:
+                self._failed(flight, error)
+                raise
+            if self._freshness.copy_may_exist:
+                self.cooldown.end(((collection, key),))
+            (entry,) = self._shared(found) if self._freshness.decoded else found
             entries = {key: entry}
             flight.resolve(entries)
             if not self._fills.fill_one(flight, key, entry, self._in_flight):
@@ -184,7 +193,15 @@ class Flights:
 
     async def _read(self, flight: SingleFlight) -> dict[str, Entry | None]:
         keys = flight.keys
-        found = await self._ask(flight)
+        self.counts.far_reads += 1
+        self.counts.far_keys += len(keys)
+        try:
+            found = await self._far.read(flight.collection, keys)
+        except Exception as error:
+            self._failed(flight, error)
+            raise
+        if self._freshness.copy_may_exist:
+            self.cooldown.end((flight.collection, key) for key in keys)
         entries: dict[str, Entry | None] = {}
         for part in slices(len(keys)):
             if part.start:
@@ -194,21 +211,11 @@ class Flights:
         await self._fill_and_wait(flight, entries)
         return entries
 
-    async def _ask(self, flight: SingleFlight) -> Sequence[Entry | None]:
-        """Return what the far store has for a flight's keys. Its error is for all that joined."""
-        collection, keys = flight.collection, flight.keys
-        self.counts.far_reads += 1
-        self.counts.far_keys += len(keys)
-        try:
-            found = await self._far.read(collection, keys)
-        except Exception as error:
-            if isinstance(error, StoreUnavailable) and self._freshness.copy_may_exist:
-                self.cooldown.start((collection, key) for key in keys)
-            flight.fail(error)
-            raise
-        if self._freshness.copy_may_exist:
-            self.cooldown.end((collection, key) for key in keys)
-        return found
+    def _failed(self, flight: SingleFlight, error: Exception) -> None:
+        """Note that the far store did not answer. The error is for all that joined."""
+        if isinstance(error, StoreUnavailable) and self._freshness.copy_may_exist:
+            self.cooldown.start((flight.collection, key) for key in flight.keys)
+        flight.fail(error)
 
     def _shared(self, entries: Sequence[Entry | None]) -> Sequence[Entry | None]:
         """Return the entries as callers get them: with shared values, if that was chosen."""
