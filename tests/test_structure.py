@@ -57,12 +57,6 @@ LATE = {
 KNOW_KEYS = {"layers/encryption/layer.py"}
 """The layers that know the keyring."""
 
-BEFORE_ITS_USERS = {
-    "stores/shared/tls.py",
-    *("stores/shared/client.py", "stores/shared/transports.py"),
-}
-"""Shared modules that may have one user, or none yet: the stores that use them follow."""
-
 SUBCLASSES: set[tuple[str, str]] = {("stores/valkey", "stores/redis")}
 """Layers and stores that may import another one."""
 
@@ -233,8 +227,7 @@ def test_what_is_shared_has_two_users(folder: str, trees: dict[str, ast.Module])
             }
         else:
             found = users.get(name, set())
-        enough = len(found) > 1 or name in BEFORE_ITS_USERS
-        assert enough, f"kvwrap/{name} is used by {found}: move it there"
+        assert len(found) > 1, f"kvwrap/{name} is used by {found}: move it there"
 
 
 def test_an_authors_import_is_enough(trees: dict[str, ast.Module]) -> None:

@@ -11,12 +11,10 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
+from kvwrap.stores.shared.chunks import CHUNK_SIZE
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-CHUNK_SIZE: Final = 1000
-"""Maximum number of keys whose calls are in progress for one batch."""
 
 _INHERITED: Final[list[object]] = []
 """Clients of a parent process, kept so that they are never closed in this one."""
