@@ -21,6 +21,7 @@ from kvwrap.testing.servers import (
     require_server,
 )
 from tests.catalog import EMBEDDED, LEAVES_SOCKETS, STORES
+from tests.slow import is_slow
 
 # Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
 # uses the same examples every time, so only a change of the code changes its result. `make soak`
@@ -38,30 +39,6 @@ settings.load_profile("kvwrap")
 # DynamoDB's driver looks for credentials there. The servers of the tests take any.
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "tests")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "tests")
-
-TESTS = Path(__file__).parent
-SLOW = frozenset(
-    {
-        # Every order of steps, and long random histories.
-        "layers/read_through/test_interleavings.py",
-        "layers/replication/test_interleavings.py",
-        "layers/sharding/test_interleavings.py",
-        "stacks/test_concurrency.py",
-        "stacks/test_hostile_bytes.py",
-        "stacks/test_model.py",
-        # Several processes, and pytest in a process of its own.
-        "layers/replication/test_processes.py",
-        "layers/sharding/test_processes.py",
-        "stacks/test_increment.py",
-        "testing/test_plugin.py",
-        "testing/test_server_marker.py",
-        # What `make check` runs too.
-        "docs/test_language.py",
-        "docs/test_reference.py",
-        "test_structure.py",
-    }
-)
-"""Modules of tests that `make test-fast` leaves out, since each takes several seconds."""
 
 SERVERS_ARE_REQUIRED = bool(os.environ.get("KVWRAP_REQUIRE_SERVERS"))
 
@@ -103,7 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and needs_server(item):
             item.add_marker(pytest.mark.server)
-        if item.path.is_relative_to(TESTS) and str(item.path.relative_to(TESTS)) in SLOW:
+        if is_slow(item):
             item.add_marker(pytest.mark.slow)
         if leaves_sockets(item):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.slow import SLOW, TESTS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -72,3 +74,7 @@ def test_a_server_that_no_marker_announces_is_not_started(tmp_path: Path) -> Non
     )
     assert "redis-server was started by a test without the marker `server`" in printed
     assert "1 failed" in printed
+
+
+def test_the_slow_modules_exist() -> None:
+    assert [name for name in SLOW if not (TESTS / name).is_file()] == []
