@@ -46,8 +46,8 @@ class Environment:
 
 
 ENVIRONMENTS = (
-    Environment("python3.12", "3.12", "test", FAST),
-    Environment("python3.13", "3.13", "test", FAST),
+    Environment("python3.12", "3.12", "dev", FAST),
+    Environment("python3.13", "3.13", "dev", FAST),
     Environment(
         "key-value-0.5", "", "key-value-next", (*KEY_VALUE, "-k", "key_value or key-value")
     ),

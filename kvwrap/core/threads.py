@@ -56,7 +56,9 @@ class ThreadPerCall(ThreadPoolExecutor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
         call = partial(fn, *args, **kwargs)
-        threading.Thread(target=_work, args=(future, call), name="kvwrap", daemon=True).start()
+        thread = threading.Thread(target=_work, args=(future, call), name="kvwrap", daemon=True)
+        if not has_started(thread):
+            _work(future, call)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -77,6 +79,7 @@ class SingleThread(Executor):
         self._name = name
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        self._without_thread = threading.RLock()
         self._thread: threading.Thread | None = None
         self._is_shut_down = False
         self._process = os.getpid()
@@ -103,9 +106,13 @@ class SingleThread(Executor):
                 thread = threading.Thread(
                     target=_work_off, args=(self._calls,), name=self._name, daemon=True
                 )
-                thread.start()
-                self._thread = thread
-            self._calls.put((answer, call))
+                if has_started(thread):
+                    self._thread = thread
+            if self._thread is not None:
+                self._calls.put((answer, call))
+                return
+        with self._without_thread:
+            _work(answer, call)
 
     async def run(self, fn: Callable[[], T], cancel: Callable[[], object]) -> T:
         """Call a function on the thread, and return its result.
@@ -163,10 +170,14 @@ class BoundedThreads(Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
         with self._lock:
+            call = (future, partial(fn, *args, **kwargs))
             if self._running < self._limit:
-                threading.Thread(target=self._work_off, name="kvwrap-compute", daemon=True).start()
-                self._running += 1
-            self._calls.append((future, partial(fn, *args, **kwargs)))
+                thread = threading.Thread(target=self._work_off, name="kvwrap-compute", daemon=True)
+                self._running += has_started(thread)
+            if self._running:
+                self._calls.append(call)
+                return future
+        _work(*call)
         return future
 
     def _work_off(self) -> None:
@@ -248,6 +259,20 @@ _Call = tuple[Future[Any] | _Answer, Callable[[], Any]]
 
 _EACH = ThreadPerCall()
 _COMPUTING = BoundedThreads(os.cpu_count() or 1)
+
+
+def has_started(thread: threading.Thread) -> bool:
+    """Start a thread. Returns False if there can be none now, and its caller does its work.
+
+    From Python 3.12 on, a program that ends starts no thread. Neither does one at its limit.
+    """
+    try:
+        thread.start()
+    except RecursionError:
+        raise
+    except RuntimeError:
+        return False
+    return True
 
 
 def _work_off(calls: queue.SimpleQueue[_Call | None]) -> None:

@@ -301,10 +301,16 @@ def _run_loop(loop: asyncio.AbstractEventLoop, starter: int, begun: Future[bool]
         begun.set_result(False)
         return
     loop.set_default_executor(ThreadPerCall())
-    # At its end, a Runner cancels the remaining tasks, closes the async generators and the loop.
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        begun.set_result(True)
-        runner.get_loop().run_forever()
+    try:
+        # At its end, a Runner cancels the remaining tasks, and closes async generators and loop.
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            begun.set_result(True)
+            runner.get_loop().run_forever()
+    except RuntimeError as error:
+        # Before it closes the loop, it starts a thread that waits for the executor, which has
+        # nothing to wait for. From Python 3.12 on, a program that ends starts none.
+        if "interpreter shutdown" not in str(error):
+            raise
 
 
 def _stop(loop: asyncio.AbstractEventLoop, pid: int) -> None:

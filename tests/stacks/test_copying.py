@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,9 @@ def test_a_store_is_not_copied(store: Store, way: str) -> None:
         WAYS[way](store)
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="the limit of Python's frames is not that of readers in C"
+)
 async def test_a_value_nested_too_deeply_for_the_reader_is_not_reported_as_damaged() -> None:
     store, value = MemoryStore(), 1
     for _ in range(800):
