@@ -7,6 +7,7 @@ import enum
 import functools
 import inspect
 import math
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -291,6 +292,8 @@ async def test_class_methods(name):
     method = getattr(User, name)
     assert await method(1) == await getattr(User("ada"), name)(1) == "User 1"
     assert await getattr(Admin, name)(1) == "Admin 1"
+    if name == "of_class_too" and sys.version_info >= (3, 13):
+        return  # a classmethod outside does not bind what is inside
     assert method.key(1) != getattr(Admin, name).key(1)
     assert await method.invalidate(1)
     assert await getattr(Admin, name).invalidate(number=1)

@@ -72,7 +72,8 @@ async def test_calls_to_several_stores_may_be_cancelled_before_they_begin(
 ) -> None:
     store = _sharded(layers)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left
         task = asyncio.create_task(CALLS[call](store))
         await asyncio.sleep(0)
         task.cancel()
@@ -92,7 +93,8 @@ async def test_one_of_several_stores_may_refuse_at_once(call: str) -> None:
     )
     arguments = [KEYS, KEYS] if call == "put_many" else [KEYS]
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left
         with pytest.raises(InvalidKey):
             await getattr(store, call)(*arguments, collection=RESERVED)
         gc.collect()

@@ -33,11 +33,18 @@ def run(code: str, *arguments: str, status: int = 0) -> str:
     program = [sys.executable, "-X", "dev", "-c", f"import kvwrap\n{code}", *arguments]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     # Development mode also reports steps of a loop that take long, as all do on a busy machine,
-    # and from Python 3.12 on that a process with threads is forked, which some programs here do.
+    # from Python 3.12 on that a process with threads is forked, which some programs here do, and
+    # from 3.13 on that a database was left to the garbage collector.
+    reports = (
+        "Executing <",
+        "use of fork() may lead to",
+        "unclosed database",
+        "Enable tracemalloc",
+    )
     errors = [
         line
         for line in done.stderr.splitlines()
-        if not line.startswith("Executing <") and "use of fork() may lead to" not in line
+        if not any(report in line for report in reports) and not line.startswith("  ")
     ]
     assert (done.returncode, errors) == (status, [])
     return done.stdout.strip()
@@ -86,6 +93,8 @@ def test_a_finalizer_that_uses_the_view_after_the_end_gets_an_error() -> None:
 
 @pytest.mark.parametrize("kind", STORES)
 def test_a_view_works_in_atexit_and_after_the_main_thread(kind: str, tmp_path: Path) -> None:
+    # Python 3.12 starts no thread in a program that ends, and a new view needs one.
+    again = not ((3, 12) <= sys.version_info < (3, 13))
     code = f"""
         import atexit, sys, threading
         path = sys.argv[1]
@@ -98,14 +107,14 @@ def test_a_view_works_in_atexit_and_after_the_main_thread(kind: str, tmp_path: P
         def at_exit():
             store.put("d", store.get("b") + 1)
             store.close()
-            if path:
+            if path and {again}:
                 with kvwrap.sync(new()) as again:
                     print(again.get_many(["a", "b", "c", "d"]))
         threading.Thread(target=later).start()
         atexit.register(at_exit)
     """
     path = "" if kind == "memory" else str(tmp_path / "file")
-    assert run(f"if True:{code}", path) == ("[1, 2, 2, 3]" if path else "")
+    assert run(f"if True:{code}", path) == ("[1, 2, 2, 3]" if path and again else "")
 
 
 def test_a_factory_that_blocks_delays_neither_close_nor_the_end() -> None:

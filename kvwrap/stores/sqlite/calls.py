@@ -99,14 +99,25 @@ class Calls:
         """
         call = Call(function, args, changes, asyncio.get_running_loop().create_future())
         with self._lock:
-            if not self._is_working:
-                self._executor.submit(self._work)
-                self._is_working = True
             self._waiting.append(call)
+            begins = not self._is_working
+            self._is_working = True
+        if begins:
+            self._begin_work(call)
         try:
             return await call.answer  # type: ignore[no-any-return]
         except asyncio.CancelledError:
             await self._give_up(call)
+            raise
+
+    def _begin_work(self, call: Call) -> None:
+        # Without the lock: where no thread can be started any more, the work is done here.
+        try:
+            self._executor.submit(self._work)
+        except BaseException:
+            with self._lock:
+                self._is_working = False
+                self._waiting.remove(call)
             raise
 
     async def _give_up(self, call: Call) -> None:

@@ -93,7 +93,7 @@ async def test_a_store_that_cannot_write_lets_others_be_the_next(file: Path) -> 
                 with pytest.raises(StoreTimeout):
                     await store.put("a", number)
                 while not other.enter():  # the store's thread leaves after its answer
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.01)
                 other.leave()
         other.close()
 
