@@ -234,6 +234,17 @@ def unprotected_pickle(
         )
 
 
+def _check_second_stores(layer: Layer, under: Store) -> None:
+    for _, second in layer.second_stores:
+        if second in (under, under.base):
+            raise ConfigurationError(
+                f"a second store must be another one than the store that the layer is put over; "
+                f"{layer.name} has the same {second.name} twice, and what it does to one it would "
+                "do to the other",
+                store=layer.name,
+            )
+
+
 class LayeredStore(Store):
     """The store that `layer.over(store)` and `stack.over(store)` return.
 
@@ -251,6 +262,7 @@ class LayeredStore(Store):
             for layer in reversed(layers):
                 part = running = layer.bind(part)
                 own.insert(0, running)
+                _check_second_stores(running, under)
             self._under = under
             self._base = under.base
             self._own = tuple(own)

@@ -109,6 +109,13 @@ class Node:
         return _Connection(reader, writer)
 
     async def _log_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A server that asks for no login would store it like a value, which anybody could read.
+        writer.write(b"mn\r\n")
+        if (await reader.readuntil(b"\r\n"))[:-2] == b"MN":
+            raise StoreUnavailable(
+                "asks for no login, and the one in the URL was not sent to it: start it with -Y, "
+                "or leave out the login"
+            )
         login = f"{self._servers.username} {self._servers.password or ''}".encode()
         writer.write(b"set login 0 0 %d\r\n%b\r\n" % (len(login), login))
         answer = (await reader.readuntil(b"\r\n"))[:-2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -98,20 +98,44 @@ class NATS(Driver[Bucket]):
             if (denied := _DENIED.search(str(error))) and len(self._denied) < _MOST_DENIED:
                 self._denied.add(denied[1].lower())
 
+        def login(text: str | None) -> Callable[[], str | None]:
+            def give() -> str | None:
+                check()  # before the login is sent, and again after each reconnection
+                return text
+
+            return give
+
+        def check() -> None:
+            # The driver goes on without TLS if the server does not ask for it.
+            writer = client._transport._io_writer
+            if options.tls is not None and writer.get_extra_info("ssl_object") is None:
+                raise StoreUnavailable(
+                    f"{self.server} does not offer TLS, which was asked for; nothing was sent to "
+                    "it: check the server and what is between"
+                )
+
+        async def check_again() -> None:
+            try:
+                check()
+            except StoreUnavailable:
+                await client.close()
+
         scheme = "nats" if options.tls is None else "tls"
         client = driver("nats.aio.client").Client()
         try:
             await client.connect(
                 [f"{scheme}://{address}" for address in options.addresses],
-                user=options.username,
-                password=options.password,
+                user=None if options.username is None else login(options.username),
+                password=None if options.password is None else login(options.password),
                 tls=None if options.tls is None else options.tls.context(),
                 connect_timeout=_CONNECT_TIMEOUT,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0.1,
                 error_cb=note,
+                reconnected_cb=check_again,
                 name="kvwrap",
             )
+            check()
         except driver("nats.errors").NoServersError as error:
             raise (errors[0] if errors else error) from None
         except BaseException:

@@ -65,6 +65,21 @@ async def test_a_port_without_a_server_and_a_host_without_an_address() -> None:
                 await store.get("a")
 
 
+async def test_a_login_is_not_sent_to_a_server_that_asks_for_none(tmp_path: Path) -> None:
+    with MemcachedServer() as server:
+        address = server.url.removeprefix("memcached://")
+        async with MemcachedStore(f"memcached://me:secret@{address}") as store:
+            with pytest.raises(StoreUnavailable, match="asks for no login") as caught:
+                await store.get("a")
+            assert "secret" not in str(caught.value)
+        host, port = address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"get login\r\n")
+        assert await reader.readline() == b"END\r\n"
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_logins(tmp_path: Path) -> None:
     logins = tmp_path / "logins"
     logins.write_text("me:secret\n")

@@ -135,6 +135,19 @@ async def test_tls_with_an_authority_of_its_own(tmp_path: Path, own_server: NATS
             await store.close()
 
 
+async def test_a_server_without_tls_gets_neither_login_nor_values(
+    tmp_path: Path, own_server: NATSServer
+) -> None:
+    for url in (own_server.url, own_server.url.replace("//", "//ada:secret@")):
+        store = NATSStore(url, tls=True)
+        with pytest.raises(StoreUnavailable, match="does not offer TLS") as caught:
+            await store.put("a", 1)
+        assert "secret" not in str(caught.value)
+        await store.close()
+    async with NATSStore(own_server.url) as store:
+        assert await store.get("a") is None
+
+
 async def test_a_full_bucket_can_be_emptied(tmp_path: Path, own_server: NATSServer) -> None:
     with configured(tmp_path, "jetstream { max_file_store: 3MB }") as server:
         async with NATSStore(server.url) as store:
