@@ -114,7 +114,7 @@ class DynamoDB(Driver[Any]):
         table = self._options.table
         while True:
             try:
-                found = (await client.describe_table(TableName=table))["Table"]
+                found = (await client.describe_table(TableName=table)).get("Table", {})
             except known.ClientError as error:
                 if code_of(error) in _DENIED:
                     return  # an account for items only
@@ -122,7 +122,7 @@ class DynamoDB(Driver[Any]):
                     raise
                 await self._create(client)
                 continue
-            schema = {part["AttributeName"]: part["KeyType"] for part in found["KeySchema"]}
+            schema = {part["AttributeName"]: part["KeyType"] for part in found.get("KeySchema", ())}
             if schema != {COLLECTION: "HASH", KEY: "RANGE"}:
                 raise ConfigurationError(
                     f"the table {table!r} must be one that kvwrap created, with the keys "

@@ -152,7 +152,9 @@ def entry(item: Item | None, store: str, now: float) -> Entry | None:
 
 def is_live(item: Item, now: float) -> bool:
     """Return True if an item has not expired."""
-    return _EXPIRES not in item or int(item[_EXPIRES]["N"]) > now * 1000
+    expires = item.get(_EXPIRES)
+    # Another program's attribute of this name may be a text.
+    return expires is None or ("N" in expires and float(expires["N"]) > now * 1000)
 
 
 def is_same(held: Item, item: Item, now: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Self
 
 from kvwrap.core.capability import Capability
@@ -14,7 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
-from kvwrap.errors import ConfigurationError, KvwrapError, ValueTooLarge
+from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, ValueTooLarge
 from kvwrap.stores.dynamodb import items
 from kvwrap.stores.dynamodb.connections import (
     CONDITION_FAILED,
@@ -211,10 +212,11 @@ class DynamoDBStore(Store):
         for item in alive:
             found = items.names_of(item)
             if found in whole or not items.is_hashed(found):
-                collection, key, _ = items.parse(
-                    whole.get(found, {**_ENTRYLESS, **item}), self.name
-                )
-                named.append((collection, key))
+                with suppress(CorruptEntry):  # of another program
+                    collection, key, _ = items.parse(
+                        whole.get(found, {**_ENTRYLESS, **item}), self.name
+                    )
+                    named.append((collection, key))
         return named
 
     async def list_collections(self) -> list[Collection]:

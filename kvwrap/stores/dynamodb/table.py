@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from kvwrap.core.concurrency import gather
+from kvwrap.errors import StoreUnavailable
 from kvwrap.stores.dynamodb import items
 from kvwrap.stores.dynamodb.connections import CONDITION_FAILED, CONNECTIONS, code_of, driver
 from kvwrap.stores.dynamodb.items import Condition, Item, Names
 from kvwrap.stores.shared.client import Client
+
+T = TypeVar("T")
 
 _KEYS_PER_READ: Final = 100
 _ITEMS_PER_WRITE: Final = 25
@@ -20,6 +23,8 @@ _BYTES_PER_WRITE: Final = 700_000
 the driver sends up to 1 MiB in one step."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.02, 1.0
 """Seconds before what a batch left unprocessed is sent again; each wait is up to twice as long."""
+_MOST_IN_VAIN: Final = 8
+"""Answers without progress after which a batch is given up; they take about 3 seconds."""
 
 
 class Table:
@@ -50,20 +55,21 @@ class Table:
                     "ConsistentRead": True,
                 }
             }
-            waits = _waits()
+            waits = _Waits()
             while left:
                 answer = await self.call("batch_get_item", RequestItems=left)
-                found += answer["Responses"].get(self.name, ())
+                some = answer.get("Responses", {}).get(self.name, ())
+                found += some
                 left = answer.get("UnprocessedKeys")
                 if left:  # those beyond 16 MB, or what it is asked too much of
-                    await asyncio.sleep(next(waits))
+                    await waits.wait(has_progressed=len(some) > 0)
             return found
 
         parts = [
             wanted[start : start + _KEYS_PER_READ]
             for start in range(0, len(wanted), _KEYS_PER_READ)
         ]
-        found = await gather([read_part(part) for part in parts])
+        found = await _some_at_once([read_part(part) for part in parts])
         return {items.names_of(item): item for part in found for item in part}
 
     async def scan(self, **arguments: Any) -> AsyncIterator[Sequence[Item]]:
@@ -88,18 +94,19 @@ class Table:
 
         async def send_part(part: Sequence[Names]) -> None:
             left = list(part)
-            waits = _waits()
+            waits = _Waits()
             while left:
                 request = {self.name: [requests[names] for names in left]}
                 answer = await self.call("batch_write_item", RequestItems=request)
                 rest = answer.get("UnprocessedItems", {}).get(self.name, ())
                 unprocessed = {_names_in(each) for each in rest}
                 done.update(names for names in left if names not in unprocessed)
+                sent = len(left)
                 left = [names for names in left if names in unprocessed]
                 if left:
-                    await asyncio.sleep(next(waits))
+                    await waits.wait(has_progressed=len(left) < sent)
 
-        await gather([send_part(part) for part in _parts(requests)])
+        await _some_at_once([send_part(part) for part in _parts(requests)])
 
     async def delete_if(self, client: Any, names: Names, condition: Condition) -> bool:
         """Delete an item if a condition holds. Returns True if it was deleted."""
@@ -150,9 +157,36 @@ def _names_in(request: Mapping[str, Any]) -> Names:
     return items.names_of(request["DeleteRequest"]["Key"] if put is None else put["Item"])
 
 
-def _waits() -> Iterator[float]:
-    """Yield how long to wait, with jitter, each time up to twice as long."""
-    longest = _FIRST_WAIT
-    while True:
-        yield random.uniform(longest / 2, longest)
-        longest = min(2 * longest, _LONGEST_WAIT)
+async def _some_at_once(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await calls, as many at once as have connections: the time of each has a limit."""
+    results: list[T] = []
+    try:
+        for start in range(0, len(calls), CONNECTIONS):
+            results += await gather(calls[start : start + CONNECTIONS])
+    finally:
+        for call in calls:
+            call.close()  # those that were not begun
+    return results
+
+
+class _Waits:
+    """The waits before what a batch left unprocessed is sent again, each up to twice as long."""
+
+    def __init__(self) -> None:
+        self._longest = _FIRST_WAIT
+        self._in_vain = 0
+
+    async def wait(self, *, has_progressed: bool) -> None:
+        """Wait.
+
+        Raises:
+            StoreUnavailable: Nothing was processed for several times.
+        """
+        self._in_vain = 0 if has_progressed else self._in_vain + 1
+        if self._in_vain == _MOST_IN_VAIN:
+            raise StoreUnavailable(
+                "DynamoDB leaves a batch unprocessed again and again: it is asked too much of. Try "
+                "again, for which Retry is made, or raise the table's capacity"
+            )
+        await asyncio.sleep(random.uniform(self._longest / 2, self._longest))
+        self._longest = min(2 * self._longest, _LONGEST_WAIT)

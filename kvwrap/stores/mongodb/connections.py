@@ -79,7 +79,7 @@ class MongoDB(Driver[Place]):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # for options that it does not know
                 made = client or self._make()
-                made[database][collection]
+                acknowledged = made[database][collection].write_concern.acknowledged
                 servers = driver("pymongo.uri_parser").parse_uri(url)["nodelist"] if url else []
         except Exception as error:
             if not isinstance(error, (*self._refusals(), TypeError, ValueError, Warning)):
@@ -89,6 +89,11 @@ class MongoDB(Driver[Place]):
                 "the URL, its options, `database` and `collection` must be what the driver "
                 f"accepts; it refused them ({type(error).__name__})"
             ) from None
+        if not acknowledged:
+            raise ConfigurationError(
+                "the write concern must have answers (w=1 or more), which conditional writes need; "
+                "got w=0"
+            )
         addresses = ",".join(f"{host}:{port}" for host, port in servers)
         self.server = f"MongoDB at {addresses or 'the servers of the client'}"
 

@@ -25,14 +25,15 @@ Filter = dict[str, Any]
 
 _BYTES: Final = "entry"
 _VALUE: Final = "value"
-_VERSION: Final = "version"
-EXPIRES: Final = "expires"
+_VERSION: Final = "kvwrap_version"
+EXPIRES: Final = "kvwrap_expires"
 """Field with the end of a document, which has an index."""
-_CREATED: Final = "created"
+_CREATED: Final = "kvwrap_created"
 
 
 def driver(module: str) -> Any:
-    """Import a module of the driver's package."""
+    """Import a module of the driver's package, which has two top-level modules."""
+    need("pymongo", extra="mongodb", wanted_by="MongoDBStore")
     return need(module, extra="mongodb", wanted_by="MongoDBStore")
 
 
@@ -83,9 +84,9 @@ class Documents:
         """Return True if BSON keeps a value as it is: it has no integers of more than 64 bits."""
         try:
             again = driver("bson").decode(self._encode({_VALUE: value}))[_VALUE]
+            return bool(orjson.dumps(again) == text)
         except (OverflowError, ValueError, TypeError, driver("bson.errors").BSONError):
             return False
-        return bool(orjson.dumps(again) == text)
 
     def version(self, version: int) -> Any:
         """Return a version as MongoDB's 64-bit integer, which has a sign."""
@@ -122,7 +123,10 @@ class Documents:
     # -- filters -------------------------------------------------------------------------
 
     def live(self, now: float) -> Filter:
-        """Return the filter of documents that have not expired."""
+        """Return the filter of documents of this store that have not expired."""
+        return {_VERSION: {"$exists": True}, **self._unexpired(now)}
+
+    def _unexpired(self, now: float) -> Filter:
         return {"$or": [{EXPIRES: None}, {EXPIRES: {"$gt": self._date(int(now * 1000))}}]}
 
     def expired(self, now: float) -> Filter:
@@ -131,11 +135,11 @@ class Documents:
 
     def with_version(self, document_id: str, version: int, now: float) -> Filter:
         """Return the filter of an unexpired document that has this version."""
-        return {"_id": document_id, _VERSION: self.version(version), **self.live(now)}
+        return {"_id": document_id, _VERSION: self.version(version), **self._unexpired(now)}
 
     def same(self, document: Document, now: float) -> Filter:
         """Return the filter of a document of the same write."""
-        return {"_id": document["_id"], _VERSION: document[_VERSION], **self.live(now)}
+        return {"_id": document["_id"], _VERSION: document[_VERSION], **self._unexpired(now)}
 
     @staticmethod
     def between(first: str, end: str | None) -> Filter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.mongodb.connections import DUPLICATE_KEY, MongoDB, Place, driver
 from kvwrap.stores.mongodb.documents import Document, Documents, Filter
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.chunks import parts
 from kvwrap.stores.shared.client import Client
 
 if TYPE_CHECKING:
@@ -149,15 +151,20 @@ class MongoDBStore(Store):
         if not keys:
             return []
         ids = self._ids(collection, keys)
+        found: dict[str, Document] = {}
 
-        async def find(place: Place) -> dict[str, Document]:
-            if len(ids) == 1:
-                document = await place.documents.find_one({"_id": ids[0]})
-                return {} if document is None else {ids[0]: document}
-            cursor = place.documents.find({"_id": {"$in": ids}}, batch_size=len(ids))
-            return {document["_id"]: document async for document in cursor}
+        async def find(place: Place, part: Sequence[str]) -> None:
+            if len(part) == 1:
+                document = await place.documents.find_one({"_id": part[0]})
+                if document is not None:
+                    found[part[0]] = document
+                return
+            cursor = place.documents.find({"_id": {"$in": part}}, batch_size=len(part))
+            async for document in cursor:
+                found[document["_id"]] = document
 
-        found = await self._client.run(find, collection=collection)
+        for part in parts(len(ids)):
+            await self._client.run(partial(find, part=ids[part]), collection=collection)
         now = self.clock.time()
         entry = self._documents.entry
         return [
@@ -178,10 +185,9 @@ class MongoDBStore(Store):
         found: list[Collection] = []
         first = ""
         while ids := await self._find_ids(self._documents.between(first, None), 1):
-            collection = self._documents.collection_of(ids[0])
-            found.append(collection)
+            found.append(self._documents.collection_of(ids[0]))
             # The first `_id` behind all of this collection.
-            first = prefix_end(self._documents.prefix(collection)) or ""
+            first = prefix_end(f"{ids[0].partition(':')[0]}:") or ""
         return sorted(found, key=lambda name: name or "")
 
     async def _find_ids(self, bounds: Filter, most: int) -> list[str]:

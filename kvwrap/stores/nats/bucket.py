@@ -119,10 +119,11 @@ class Bucket:
                 },
             )
         config = found.get("config", {})
-        if config.get("subjects") != subjects or config.get("max_msgs_per_subject", -1) < 1:
+        if config.get("subjects") != subjects or config.get("max_msgs_per_subject") != 1:
+            # With a longer history, an earlier value would be back when the last one expires.
             raise ConfigurationError(
-                f"the stream {self._stream!r} must be a key-value bucket; it has other subjects or "
-                "keeps all messages: give the store another bucket"
+                f"the stream {self._stream!r} must be a key-value bucket with a history of 1; it "
+                "has other subjects or keeps more messages: give the store another bucket"
             )
         self.expires = config.get("allow_msg_ttl", False) is True
 
@@ -210,34 +211,43 @@ class Bucket:
     async def _exchange(
         self, subject: str, payload: bytes, headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        """Send a request. While the stream has no leader, wait until another one is elected."""
+        """Send a request. Without a connection, or a leader of the stream, wait for one."""
         deadline = None
         while True:
-            try:
-                reply = await self.connection.request(
-                    subject, payload, timeout=self._patience, headers=headers
-                )
-                answer: dict[str, Any] = orjson.loads(reply.data)
-                if "error" not in answer or answer["error"].get("err_code") != _NO_LEADER:
-                    return answer
-            except TimeoutError:
-                if subject.lower() not in self._denied:  # the driver tells it so
-                    raise
-                self._denied.discard(subject.lower())
-                raise AccessDenied(
-                    f"the server does not permit this username to use {subject!r}: extend its "
-                    "permissions"
-                ) from None
-            except self._no_responders:
-                # Nobody got the request, so it can be sent again.
-                answer = {}
+            answer = await self._send(subject, payload, headers)
+            if answer and ("error" not in answer or answer["error"].get("err_code") != _NO_LEADER):
+                return answer
             now = asyncio.get_running_loop().time()
             deadline = deadline or now + self._patience
             if now >= deadline:
                 if answer:
                     return answer
-                raise self._no_responders
+                raise self._no_responders if self.connection.is_connected else ConnectionError
             await asyncio.sleep(_ELECTION_POLL)
+
+    async def _send(
+        self, subject: str, payload: bytes, headers: dict[str, str] | None
+    ) -> dict[str, Any]:
+        """Send a request once. Returns the answer, empty if nobody got the request."""
+        if not self.connection.is_connected:
+            # The driver would send it later, when others may have written.
+            return {}
+        try:
+            reply = await self.connection.request(
+                subject, payload, timeout=self._patience, headers=headers
+            )
+        except self._no_responders:
+            return {}
+        except TimeoutError:
+            if subject.lower() not in self._denied:  # the driver tells it so
+                raise
+            self._denied.discard(subject.lower())
+            raise AccessDenied(
+                f"the server does not permit this username to use {subject!r}: extend its "
+                "permissions"
+            ) from None
+        answer: dict[str, Any] = orjson.loads(reply.data)
+        return answer
 
 
 def _refused(answer: Mapping[str, Any]) -> Refused:

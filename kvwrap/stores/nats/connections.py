@@ -114,6 +114,11 @@ class NATS(Driver[Bucket]):
                     "it: check the server and what is between"
                 )
 
+        async def forget() -> None:
+            # What was not sent would be when the connection is back, after the writes of others.
+            client._pending.clear()
+            client._pending_data_size = 0
+
         async def check_again() -> None:
             try:
                 check()
@@ -132,6 +137,7 @@ class NATS(Driver[Bucket]):
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0.1,
                 error_cb=note,
+                disconnected_cb=forget,
                 reconnected_cb=check_again,
                 name="kvwrap",
             )

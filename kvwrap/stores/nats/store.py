@@ -128,6 +128,7 @@ class NATSStore(Store):
         super().__init__(clock=clock, serializer=serializer)
         if (url is None) == (client is None):
             raise ConfigurationError("either `url` or `client` must be given")
+        driver()
         if client is not None and not isinstance(client, driver("nats.aio.client").Client):
             raise ConfigurationError(
                 "`client` must be a connected nats.aio.client.Client, as nats.connect returns it; "
@@ -303,7 +304,10 @@ class NATSStore(Store):
         subjects = await self._client.run(lambda bucket: bucket.subjects(self._subjects.all))
 
         async def free(bucket: Bucket, subject: str) -> None:
-            held = await self._get(bucket, subject)
+            try:
+                held = await self._get(bucket, subject)
+            except CorruptEntry:  # of another program
+                return
             if held.is_freeable:
                 # Messages up to this one: an entry that was written meanwhile stays.
                 await bucket.purge(subject, held.revision + 1)

@@ -67,6 +67,42 @@ async def test_an_item_of_another_program_is_an_error(
     assert await store.get("b") == 1
 
 
+async def test_listings_pass_by_items_of_other_programs(
+    store: DynamoDBStore, client: Any, table: str
+) -> None:
+    await store.put("a", 1, collection="c")
+    for key, others in (("x", {"expires": {"S": "soon"}}), ("%zz", {}), ("y", {})):
+        await client.put_item(TableName=table, Item={"c": {"S": "%zz"}, "k": {"S": key}, **others})
+    assert await store.collections() == ["c"]
+    assert await store.keys("c") == ["a"]
+
+
+async def test_a_batch_that_is_never_processed_ends() -> None:
+    class Throttled:
+        async def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803  # as the driver's
+            return {"Responses": {}, "UnprocessedKeys": RequestItems}
+
+        async def batch_write_item(self, RequestItems: Any) -> Any:  # noqa: N803
+            return {"UnprocessedItems": RequestItems}
+
+        async def describe_table(self, TableName: str) -> Any:  # noqa: N803
+            schema = [
+                {"AttributeName": "c", "KeyType": "HASH"},
+                {"AttributeName": "k", "KeyType": "RANGE"},
+            ]
+            return {"Table": {"TableStatus": "ACTIVE", "KeySchema": schema}}
+
+        async def update_time_to_live(self, **arguments: Any) -> None:
+            pass
+
+    async with DynamoDBStore("table", client=Throttled()) as throttled:
+        with pytest.raises(StoreUnavailable, match="asked too much of"):
+            await throttled.get_many(["a", "b"])
+        with pytest.raises(StoreUnavailable, match="asked too much of") as caught:
+            await throttled.put_many(["a", "b"], [1, 2])
+        assert caught.value.succeeded == ()
+
+
 async def test_batches_beyond_the_limits_of_a_request(store: DynamoDBStore) -> None:
     keys = [f"k{number:03}" for number in range(260)]
     await store.put_many([*keys, "k000"], [*range(260), "last"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -33,7 +34,7 @@ VALUES: list[Any] = [
     0.1,
     -0.0,
 ]
-NOT_NATIVE: list[Any] = [2**63, {"n": 2**70}, {"a\0b": 1}]
+NOT_NATIVE: list[Any] = [2**63, {"n": 2**70}, {"a\0b": 1}, {"$ref": "x", "$id": 1}]
 
 
 class TestNative(StoreContract):
@@ -80,7 +81,7 @@ async def test_native_and_other_documents_are_read_side_by_side(url: str, name: 
 
 
 @pytest.mark.parametrize(
-    "document", [{"x": 1}, {"value": 1}, {"entry": "text"}, {"entry": b"x", "version": 1}]
+    "document", [{"x": 1}, {"value": 1}, {"entry": "text"}, {"entry": b"x", "kvwrap_version": 1}]
 )
 async def test_a_document_of_another_program_is_an_error(
     store: MongoDBStore, client: Any, name: str, document: dict[str, Any]
@@ -98,7 +99,7 @@ async def test_an_index_frees_expired_documents(
 ) -> None:
     await store.put("a", 1, ttl=10)
     indexes = await client.kvwrap[name].index_information()
-    (index,) = [each for each in indexes.values() if each["key"] == [("expires", 1)]]
+    (index,) = [each for each in indexes.values() if each["key"] == [("kvwrap_expires", 1)]]
     assert index["expireAfterSeconds"] == 0
 
 
@@ -116,6 +117,30 @@ async def test_expired_documents_are_hidden_and_freed(
     clock.advance(1)
     await store.cull()
     assert await client.kvwrap[name].count_documents({}) == 2
+
+
+async def test_documents_of_an_application_are_left_alone(
+    store: MongoDBStore, client: Any, name: str
+) -> None:
+    past = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+    theirs = [
+        {"_id": "order-1", "expires": past},
+        {"_id": 7, "version": 1},
+        {"_id": "100%:x"},
+        {"_id": "%3a:x"},
+    ]
+    await client.kvwrap[name].insert_many(theirs)
+    await store.put("a", 1, collection="c")
+    assert await store.collections() == ["c"]
+    assert await store.keys() == []
+    await store.cull()
+    assert await store.destroy()
+    assert await client.kvwrap[name].count_documents({}) == len(theirs)
+
+
+async def test_a_batch_of_many_long_keys(store: MongoDBStore) -> None:
+    keys = [f"{number:05}" + "k" * 1000 for number in range(20_000)]
+    assert await store.get_many(keys) == [None] * len(keys)
 
 
 async def test_destroying_leaves_other_collections_alone(url: str, name: str) -> None:
@@ -178,6 +203,7 @@ def test_urls() -> None:
         ({"url": "mongodb://h/a.b"}, "driver"),
         ({"url": "mongodb://h:p@x@y/a"}, "driver"),
         ({"url": "mongodb://h/a?w=-3"}, "driver"),
+        ({"url": "mongodb://h/a?w=0"}, "got w=0"),
         ({"url": "mongodb://h/a#b"}, "'#'"),
         ({"url": "mongodb://h", "collection": "$x"}, "driver"),
         ({"url": "mongodb://h", "timeout": math.nan}, "timeout"),

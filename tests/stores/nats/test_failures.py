@@ -71,6 +71,28 @@ async def test_a_write_that_was_given_up_does_not_replace_a_later_one(
             assert await store.get("a") == "after"
 
 
+async def test_a_write_without_a_connection_is_not_sent_later(own_server: NATSServer) -> None:
+    async with (
+        NATSStore(own_server.url, timeout=1) as store,
+        NATSStore(own_server.url, timeout=60) as other,
+    ):
+        await store.put("a", "before")
+        await other.get("a")
+        own_server.kill()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.put("a", "failed")
+        own_server.start()
+        await other.put("a", "after")
+        while True:
+            try:
+                assert await store.get("a") == "after"
+                break
+            except StoreUnavailable:  # not connected again yet
+                continue
+        assert await other.get("a") == "after"
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -44,7 +44,7 @@ async def test_the_bucket_is_one_that_other_clients_can_use(
 
 
 async def test_a_bucket_of_another_program_is_used(client: Any, url: str, bucket: str) -> None:
-    theirs = await client.jetstream().create_key_value(KeyValueConfig(bucket=bucket, history=5))
+    theirs = await client.jetstream().create_key_value(KeyValueConfig(bucket=bucket))
     async with NATSStore(url, bucket=bucket) as store:
         for number in range(3):
             await store.put("a", number)
@@ -59,7 +59,16 @@ async def test_a_bucket_of_another_program_is_used(client: Any, url: str, bucket
         await theirs.put("other.b", b"theirs")
         assert await store.collections() == ["other"]
         assert await store.delete("a")
+        await store.cull()
         assert (await theirs.get("theirs")).value == b"theirs"
+
+
+async def test_a_bucket_with_a_history_is_refused(client: Any, url: str, bucket: str) -> None:
+    await client.jetstream().create_key_value(KeyValueConfig(bucket=bucket, history=5))
+    store = NATSStore(url, bucket=bucket)
+    with pytest.raises(ConfigurationError, match="a history of 1"):
+        await store.get("a")
+    await store.close()
 
 
 async def test_a_stream_that_is_no_bucket_is_left_alone(client: Any, url: str, bucket: str) -> None:
