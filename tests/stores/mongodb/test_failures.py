@@ -51,7 +51,8 @@ async def test_a_server_that_does_not_answer(own_server: MongoDBServer) -> None:
         own_server.freeze()
         results = await asyncio.gather(*(store.get("a") for _ in range(10)), return_exceptions=True)
         own_server.thaw()
-        assert {type(result) for result in results} == {StoreTimeout}
+        # A driver may find out first that the server is gone: an outage either way.
+        assert all(isinstance(result, StoreUnavailable) for result in results)
         while True:
             try:
                 assert await store.get("a") == 1
