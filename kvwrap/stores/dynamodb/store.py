@@ -13,7 +13,6 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
-from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, ValueTooLarge
 from kvwrap.stores.dynamodb import items
@@ -28,7 +27,7 @@ from kvwrap.stores.dynamodb.connections import (
 from kvwrap.stores.dynamodb.items import Item, Names
 from kvwrap.stores.dynamodb.table import Table
 from kvwrap.stores.shared import urls
-from kvwrap.stores.shared.client import Client
+from kvwrap.stores.shared.client import Client, ClientStore
 
 _TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _OPTIONS: Final = {
@@ -40,7 +39,7 @@ _OPTIONS: Final = {
 }
 
 
-class DynamoDBStore(Store):
+class DynamoDBStore(ClientStore):
     """Keeps entries as items of a DynamoDB table.
 
     The table is created if it is missing, with on-demand capacity and with the expiry of items.
@@ -158,17 +157,6 @@ class DynamoDBStore(Store):
     @property
     def location(self) -> str:
         return self._location
-
-    @property
-    def idle(self) -> bool:
-        """True while no call is in progress or waits for its turn."""
-        return super().idle and self._client.idle
-
-    async def setup(self) -> None:
-        self._client.open()
-
-    async def teardown(self) -> None:
-        await self._client.close()
 
     # -- reading -------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from kvwrap.core.paging import PAGE_SIZE, Snapshot, pages
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, Serializer
-from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, CorruptEntry, UnsupportedOperation
 from kvwrap.stores.memcached import protocol
@@ -25,7 +24,7 @@ from kvwrap.stores.memcached.nodes import Cluster, Memcached, Servers
 from kvwrap.stores.memcached.protocol import STORED
 from kvwrap.stores.memcached.round_trips import Command, RoundTrips
 from kvwrap.stores.shared import urls
-from kvwrap.stores.shared.client import Client
+from kvwrap.stores.shared.client import Client, ClientStore
 from kvwrap.stores.shared.heads import Head
 from kvwrap.stores.shared.tls import TLS_OPTIONS, make_tls
 
@@ -40,7 +39,7 @@ _OPTIONS: Final = {
 }
 
 
-class MemcachedStore(Store):
+class MemcachedStore(ClientStore):
     """Keeps entries in memcached (1.6 or later), on one server or several.
 
     Memcached forgets entries when it has no room, and all of them when it is restarted: use it
@@ -155,17 +154,6 @@ class MemcachedStore(Store):
     @property
     def location(self) -> str:
         return f"namespace {self._namespace!r} of {self._address}"
-
-    @property
-    def idle(self) -> bool:
-        """True while no call is in progress or waits for its turn."""
-        return super().idle and self._client.idle
-
-    async def setup(self) -> None:
-        self._client.open()
-
-    async def teardown(self) -> None:
-        await self._client.close()
 
     # -- the primitives ----------------------------------------------------------------
 

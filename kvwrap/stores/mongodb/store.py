@@ -14,14 +14,13 @@ from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.ranges import prefix_end
 from kvwrap.core.serializer import JSON, Serializer
-from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.mongodb.connections import DUPLICATE_KEY, MongoDB, Place, driver
 from kvwrap.stores.mongodb.documents import Document, Documents, Filter
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.chunks import parts
-from kvwrap.stores.shared.client import Client
+from kvwrap.stores.shared.client import Client, ClientStore
 
 if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
@@ -41,7 +40,7 @@ _MARGIN: Final = 16 * 1024
 """Bytes of a document beyond its value: names of up to 4,096 characters, and the other fields."""
 
 
-class MongoDBStore(Store):
+class MongoDBStore(ClientStore):
     """Keeps entries as documents of MongoDB (4.2 or later).
 
     Each entry is a document whose `_id` is `collection:key`. Conditional writes are operations on
@@ -133,17 +132,6 @@ class MongoDBStore(Store):
     @property
     def location(self) -> str:
         return self._location
-
-    @property
-    def idle(self) -> bool:
-        """True while no call is in progress or waits for its turn."""
-        return super().idle and self._client.idle
-
-    async def setup(self) -> None:
-        self._client.open()
-
-    async def teardown(self) -> None:
-        await self._client.close()
 
     # -- reading -------------------------------------------------------------------------
 

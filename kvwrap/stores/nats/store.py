@@ -14,14 +14,13 @@ from kvwrap.core.entry import Entry, live
 from kvwrap.core.paging import PAGE_SIZE, Snapshot, holds_any
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
-from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, CorruptEntry, ValueTooLarge
 from kvwrap.stores.nats.bucket import Bucket, Message
 from kvwrap.stores.nats.connections import NATS, NATSOptions, driver
 from kvwrap.stores.nats.subjects import Subjects
 from kvwrap.stores.shared import urls
-from kvwrap.stores.shared.client import Client
+from kvwrap.stores.shared.client import Client, ClientStore
 from kvwrap.stores.shared.tls import TLS_OPTIONS, make_tls
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class _Held(NamedTuple):
     is_freeable: bool
 
 
-class NATSStore(Store):
+class NATSStore(ClientStore):
     """Keeps entries in a key-value bucket of NATS JetStream (server 2.9 or later).
 
     The bucket is created if it is missing. Reads are answered by the leader of its stream, so
@@ -183,17 +182,6 @@ class NATSStore(Store):
     @property
     def location(self) -> str:
         return f"bucket {self._bucket!r} of {self._server.server}"
-
-    @property
-    def idle(self) -> bool:
-        """True while no call is in progress or waits for its turn."""
-        return super().idle and self._client.idle
-
-    async def setup(self) -> None:
-        self._client.open()
-
-    async def teardown(self) -> None:
-        await self._client.close()
 
     # -- the primitives ----------------------------------------------------------------
 

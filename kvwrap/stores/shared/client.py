@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
 from kvwrap.core.primitives import Collection
+from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 from kvwrap.stores.shared.chunks import CHUNK_SIZE
 
@@ -257,6 +258,23 @@ async def _for_each(
 
     await gather([call_in_order(own) for own in by_key.values()])
     return [outcomes[index] for index in indices]
+
+
+class ClientStore(Store):
+    """A store whose calls all go through a `Client`, which its constructor assigns."""
+
+    _client: Client[Any]
+
+    @property
+    def idle(self) -> bool:
+        """True while no call is in progress or waits for its turn."""
+        return super().idle and self._client.idle
+
+    async def setup(self) -> None:
+        self._client.open()
+
+    async def teardown(self) -> None:
+        await self._client.close()
 
 
 class _Held(Generic[C]):
