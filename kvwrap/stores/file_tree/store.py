@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Concatenate, Final, Literal, ParamSpec, Self, TypeVar, get_args
-from urllib.parse import unquote
 
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.clock import Clock
@@ -124,13 +123,7 @@ class FileTreeStore(Store):
             ConfigurationError: The URL has a host or no path, or an option is unknown or invalid.
         """
         parts = urls.split_url(url, "file-tree")
-        path = unquote(parts.path)
-        if parts.netloc or len(path) < 2:
-            # A host with a user and password is not shown.
-            raise ConfigurationError(
-                "the URL of a FileTreeStore must have the absolute path of a folder and no host, "
-                "as in file-tree:///var/lib/app; got one without a path, or with a host"
-            )
+        path = urls.folder_of(parts, "a FileTreeStore")
         known = {
             "durability": urls.TEXT,
             "raw": urls.FLAG,

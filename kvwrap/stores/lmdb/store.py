@@ -7,7 +7,6 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
-from urllib.parse import unquote
 
 from kvwrap.core.batch import add_succeeded
 from kvwrap.core.capability import OPERATIONS, Capability
@@ -153,13 +152,7 @@ class LMDBStore(Store):
             ConfigurationError: The URL has a host or no path, or an option is unknown or invalid.
         """
         parts = urls.split_url(url, "lmdb")
-        path = unquote(parts.path)
-        if parts.netloc or len(path) < 2:
-            # A host with a user and password is not shown.
-            raise ConfigurationError(
-                "the URL of an LMDBStore must have the absolute path of a folder and no host, as "
-                "in lmdb:///var/lib/app; got one without a path, or with a host"
-            )
+        path = urls.folder_of(parts, "an LMDBStore")
         known = {
             "max_bytes": urls.INTEGER,
             "synchronous": urls.TEXT,

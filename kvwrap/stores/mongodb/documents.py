@@ -19,6 +19,7 @@ from kvwrap.core.ranges import prefix_end
 from kvwrap.core.validation import RESERVED, RESERVED_END
 from kvwrap.errors import CorruptEntry
 from kvwrap.stores.shared.escaping import escape, unescape
+from kvwrap.stores.shared.versions import to_signed
 
 Document = Mapping[str, Any]
 Filter = dict[str, Any]
@@ -90,7 +91,7 @@ class Documents:
 
     def version(self, version: int) -> Any:
         """Return a version as MongoDB's 64-bit integer, which has a sign."""
-        return self._int64(version - (1 << 64) if version >> 63 else version)
+        return self._int64(to_signed(version))
 
     def entry(self, document: Document, collection: Collection, key: str) -> Entry:
         """Return the entry of a document.

@@ -13,7 +13,6 @@ happen:
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
@@ -22,6 +21,7 @@ from weakref import WeakSet
 
 from kvwrap.stores.postgresql.connections import ClientConnections, Connection, OwnConnections
 from kvwrap.stores.postgresql.errors import ELSEWHERE, driver, state_of
+from kvwrap.stores.shared.home import Home
 from kvwrap.stores.shared.transports import end_transport
 
 _CLOSE_TIMEOUT: Final = 1.0
@@ -39,7 +39,7 @@ _LONGEST_END: Final = 5000
 """Milliseconds for the server to end connections."""
 
 
-class RoundTrips:
+class RoundTrips(Home):
     """Runs statements over connections.
 
     Args:
@@ -62,10 +62,9 @@ class RoundTrips:
         timeout: float | None,
         given_up: Sequence[str | int],
     ) -> None:
+        super().__init__()
         self.connections = connections
         self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
         self._turns = asyncio.Semaphore(limit)
         self._ending = asyncio.Lock()
         self._open: WeakSet[Connection] = WeakSet()
@@ -75,21 +74,6 @@ class RoundTrips:
         self.given_up = list(given_up)
         self.in_progress = 0
         self.preparing = asyncio.Lock()
-
-    @property
-    def is_inherited(self) -> bool:
-        """True in a process that was forked from the one whose connections these are."""
-        return os.getpid() != self._pid
-
-    @property
-    def is_here(self) -> bool:
-        """True in the event loop and the process whose connections these are."""
-        return asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
-
-    @property
-    def is_in_use(self) -> bool:
-        """True while the event loop of these connections runs, in another thread."""
-        return self._loop.is_running()
 
     async def run(
         self,
@@ -111,7 +95,7 @@ class RoundTrips:
         """
         self.in_progress += 1
         try:
-            deadline = inf if self._timeout is None else self._loop.time() + self._timeout
+            deadline = inf if self._timeout is None else self.loop.time() + self._timeout
             connection = None
             if not self.given_up and not self._turns.locked():
                 connection = self.connections.take_idle()
@@ -187,11 +171,11 @@ class RoundTrips:
         """End late round trips from then on: one timer for all costs less than one for each."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if deadline == inf else self._loop.call_at(deadline, self._end_late)
+        self._timer = None if deadline == inf else self.loop.call_at(deadline, self._end_late)
 
     def _end_late(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self.loop.time()
         for connection in [each for each, deadline in self._busy.items() if deadline <= now]:
             del self._busy[connection]
             self.connections.drop(connection)
@@ -247,7 +231,7 @@ class RoundTrips:
             transport = connection.transport
             with suppress(RuntimeError):  # the loop is closed
                 connection.driver.terminate()
-            end_transport(transport, self._loop)
+            end_transport(transport, self.loop)
         return [*self.given_up, *(connection.identity for connection in self._busy)]
 
 

@@ -29,9 +29,6 @@ from kvwrap.stores.postgresql.statements import COLUMNS, RIGHTS, statements
 _ATTEMPTS: Final = range(1, 10)
 """The numbers of the further attempts at a statement that loses against others."""
 
-_INHERITED: Final[list[RoundTrips]] = []
-"""Connections of a parent process, kept so that they are never closed in this one."""
-
 
 class Server:
     """Runs statements on the table of a store, which is created before the first one.
@@ -89,7 +86,7 @@ class Server:
         if round_trips is None:
             return
         if round_trips.is_inherited:
-            _INHERITED.append(round_trips)
+            round_trips.keep()
         elif round_trips.is_here:
             self._given_up = await round_trips.close()
         else:
@@ -182,8 +179,7 @@ class Server:
             if previous.is_inherited:
                 if options.client is not None:
                     raise self._not_usable("process")
-                # Its connections are the parent's, and to close one would close it there too.
-                _INHERITED.append(previous)
+                previous.keep()
                 self._given_up = ()
             elif previous.is_in_use or options.client is not None:
                 raise self._not_usable("event loop")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.stores.redis.errors import translate_error
 from kvwrap.stores.redis.pools import Pool
 from kvwrap.stores.redis.round_trips import Identity, RoundTrips
-
-_INHERITED: Final[list[RoundTrips]] = []
-"""Connections of a parent process, kept so that they are never closed in this one."""
 
 
 class Node:
@@ -82,7 +79,7 @@ class Node:
         # At once: others may begin with a new one while this waits.
         self._given_up = round_trips.given_up
         if round_trips.is_inherited:
-            _INHERITED.append(round_trips)
+            round_trips.keep()
         elif not self._is_shared:
             if round_trips.is_here:
                 await round_trips.close()
@@ -124,8 +121,7 @@ class Node:
             if previous.is_inherited:
                 if self._is_shared:
                     raise self._not_usable("process")
-                # Its connections are the parent's, and to close one would close it there too.
-                _INHERITED.append(previous)
+                previous.keep()
                 self._given_up = ()
             elif previous.is_in_use:
                 raise self._not_usable("event loop")

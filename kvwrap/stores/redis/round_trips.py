@@ -13,7 +13,6 @@ happen:
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
 import struct
@@ -24,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.pools import Pool
+from kvwrap.stores.shared.home import Home
 from kvwrap.stores.shared.transports import end_transport
 
 _READING: Final = frozenset(
@@ -55,7 +55,7 @@ class Identity(NamedTuple):
     address: bytes
 
 
-class RoundTrips:
+class RoundTrips(Home):
     """Sends commands over the connections of a pool.
 
     Args:
@@ -79,10 +79,9 @@ class RoundTrips:
         given_up: Sequence[Identity],
         is_node: bool = False,
     ) -> None:
+        super().__init__()
         self._pool = pool
         self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
         self._turns = asyncio.Semaphore(limit)
         self._killing = asyncio.Lock()
         self.given_up = list(given_up)
@@ -98,21 +97,6 @@ class RoundTrips:
             *(() if is_node else (known.AskError,)),  # also the class of MOVED
         )
         self.in_progress = 0
-
-    @property
-    def is_inherited(self) -> bool:
-        """True in a process that was forked from the one whose connections these are."""
-        return os.getpid() != self._pid
-
-    @property
-    def is_here(self) -> bool:
-        """True in the event loop and the process whose connections these are."""
-        return asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
-
-    @property
-    def is_in_use(self) -> bool:
-        """True while the event loop of these connections runs, in another thread."""
-        return self._loop.is_running()
 
     @property
     def has_open_connections(self) -> bool:
@@ -250,7 +234,7 @@ class RoundTrips:
         Returns those that are to be killed: their buffers may contain commands.
         """
         for transport, connection in self._connections.items():
-            end_transport(transport, self._loop)
+            end_transport(transport, self.loop)
             connection._close()
         known = [identity for identity in self._identities.values() if identity is not None]
         return list(dict.fromkeys((*self.given_up, *known)))

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 from kvwrap.stores.shared.chunks import CHUNK_SIZE
+from kvwrap.stores.shared.home import Home
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-_INHERITED: Final[list[object]] = []
-"""Clients of a parent process, kept so that they are never closed in this one."""
 
 
 class Driver(Generic[C]):
@@ -100,8 +97,8 @@ class Client(Generic[C]):
         held, self._held = self._held, None
         if held is None or held.client is None or not self._is_own:
             return
-        if held.pid != os.getpid():
-            _INHERITED.append(held)
+        if held.is_inherited:
+            held.keep()
         elif held.is_here:
             await self._driver.disconnect(held.client)
         else:
@@ -216,11 +213,10 @@ class Client(Generic[C]):
         """Start to use the running event loop, or a process that was forked."""
         if previous is not None:
             if not self._is_own:
-                raise self._not_usable("process" if previous.pid != os.getpid() else "event loop")
-            if previous.pid != os.getpid():
-                # Its connections are the parent's, and to close one would close it there too.
-                _INHERITED.append(previous)
-            elif previous.loop.is_running():
+                raise self._not_usable("process" if previous.is_inherited else "event loop")
+            if previous.is_inherited:
+                previous.keep()
+            elif previous.is_in_use:
                 raise self._not_usable("event loop")
             elif previous.client is not None:
                 self._driver.abandon(previous.client, previous.loop)
@@ -277,16 +273,11 @@ class ClientStore(Store):
         await self._client.close()
 
 
-class _Held(Generic[C]):
-    """A client and the event loop and process that it belongs to."""
+class _Held(Home, Generic[C]):
+    """A client in its event loop and process."""
 
     def __init__(self, limit: int) -> None:
+        super().__init__()
         self.client: C | None = None
-        self.loop = asyncio.get_running_loop()
-        self.pid = os.getpid()
         self.turns = asyncio.Semaphore(limit)
         self.connecting = KeyedLocks()
-
-    @property
-    def is_here(self) -> bool:
-        return self.loop is asyncio.get_running_loop() and self.pid == os.getpid()

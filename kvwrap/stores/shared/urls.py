@@ -231,6 +231,26 @@ def take_options(query: str, known: Mapping[str, OptionType]) -> tuple[dict[str,
         ) from None
 
 
+def folder_of(parts: SplitResult, store: str) -> str:
+    """Return the absolute path of a folder that a URL has.
+
+    Args:
+        parts: The parts of the URL.
+        store: The store with its article, for the error.
+
+    Raises:
+        ConfigurationError: The URL has a host or no path.
+    """
+    path = unquote(parts.path)
+    if parts.netloc or len(path) < 2:
+        # A host with a user and password is not shown.
+        raise ConfigurationError(
+            f"the URL of {store} must have the absolute path of a folder and no host, as in "
+            f"{parts.scheme}:///var/lib/app; got one without a path, or with a host"
+        )
+    return path
+
+
 def path_of(parts: SplitResult) -> str:
     """Return what follows the third slash of a URL, as a path."""
     return unquote(parts.path[1:])

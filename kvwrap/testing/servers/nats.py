@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 from kvwrap.testing.servers.base import LocalServer, free_port
+from kvwrap.testing.servers.group import ServerGroup, wait_until
 
 _ASK: Final = b"CONNECT {}\r\nSUB kvwrap.ready 1\r\nPUB $JS.API.INFO kvwrap.ready 0\r\n\r\n"
 
@@ -57,18 +56,33 @@ class NATSServer(LocalServer):
             return False
 
 
-class NATSCluster:
+class ClusterMember(NATSServer):
+    """A server of a cluster, whose JetStream has a leader once most of the members run."""
+
+    def answers(self, timeout: float = 1.0) -> bool:
+        """Tell whether the server listens."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+                return connection.recv(5) == b"INFO "
+        except OSError:
+            return False
+
+
+class NATSCluster(ServerGroup):
     """Three servers of NATS that keep a bucket together.
 
     Attributes:
         nodes: The servers, named `n1` to `n3`.
     """
 
+    program_name: ClassVar[str] = "nats-server"
+
     def __init__(self) -> None:
+        super().__init__()
         ports = [free_port() for _ in range(3)]
         routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
         self.nodes = [
-            NATSServer(
+            ClusterMember(
                 *("-n", f"n{number}", "--cluster_name", "kvwrap", "--routes", routes),
                 *("--cluster", f"nats://127.0.0.1:{port}"),
             )
@@ -76,46 +90,16 @@ class NATSCluster:
         ]
 
     @property
+    def members(self) -> Sequence[ClusterMember]:
+        return self.nodes
+
+    @property
     def url(self) -> str:
         """The URL of all servers, without a bucket."""
         return f"nats://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes)}"
 
-    def start(self) -> Self:
-        """Start the servers together, since none is ready before most of them run.
-
-        Raises:
-            StoreUnavailable: One did not start.
-        """
-        errors: list[Exception] = []
-
-        def start(node: NATSServer) -> None:
-            try:
-                node.start()
-            except Exception as error:  # raised below, in the caller's thread
-                errors.append(error)
-
-        threads = [threading.Thread(target=start, args=(node,)) for node in self.nodes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if errors:
-            self.stop()
-            raise errors[0]
-        return self
-
-    def stop(self) -> None:
-        """Kill the servers and remove their folders."""
-        for node in self.nodes:
-            node.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+    def join(self) -> None:
+        wait_until(
+            lambda: all(NATSServer.answers(node) for node in self.nodes),
+            "the servers of NATS did not elect a leader",
+        )
