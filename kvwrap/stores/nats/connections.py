@@ -24,6 +24,8 @@ from kvwrap.stores.shared.transports import end_transport
 from kvwrap.stores.shared.urls import Address
 
 _CONNECT_TIMEOUT: Final = 2
+_ATTEMPTS: Final = 3
+"""Further attempts to connect to a server, before it counts as unreachable."""
 _PATIENCE: Final = 86_400.0
 """Seconds to wait for an answer, for a store without a limit of time."""
 _DENIED: Final = re.compile(r'permissions violation for publish to "(.+?)"', re.IGNORECASE)
@@ -93,8 +95,10 @@ class NATS(Driver[Bucket]):
         errors: list[Exception] = []
 
         async def note(error: Exception) -> None:
-            # The connection is made again by itself, and each call raises its own error.
-            errors[:] = [error]
+            # The connection is made again by itself, and each call raises its own error. A refusal
+            # of the login may be lost, as the server closes the connection: one says more.
+            if not any(map(_is_refused_login, errors)):
+                errors[:] = [error]
             if (denied := _DENIED.search(str(error))) and len(self._denied) < _MOST_DENIED:
                 self._denied.add(denied[1].lower())
 
@@ -134,7 +138,7 @@ class NATS(Driver[Bucket]):
                 password=None if options.password is None else login(options.password),
                 tls=None if options.tls is None else options.tls.context(),
                 connect_timeout=_CONNECT_TIMEOUT,
-                max_reconnect_attempts=1,
+                max_reconnect_attempts=_ATTEMPTS,
                 reconnect_time_wait=0.1,
                 error_cb=note,
                 disconnected_cb=forget,
@@ -167,8 +171,8 @@ class NATS(Driver[Bucket]):
         if isinstance(error, Refused):
             return self._translate_refusal(error)
         known = driver("nats.errors")
-        kind, text = type(error).__name__, str(error).lower()
-        if isinstance(error, known.AuthorizationError) or "authorization" in text:
+        kind = type(error).__name__
+        if isinstance(error, known.AuthorizationError) or _is_refused_login(error):
             return StoreUnavailable(
                 f"{self.server} refuses this username or password ({kind}): check the login"
             )
@@ -212,3 +216,7 @@ class NATS(Driver[Bucket]):
                 "-js, or enable it for this account"
             )
         return StoreUnavailable(f"{self.server} refused the request ({error.description})")
+
+
+def _is_refused_login(error: Exception) -> bool:
+    return "authorization" in str(error).lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def test_it_starts_answers_freezes_restarts_and_stops(kind: type[LocalServer]) -
 def listening(pid: int) -> set[str]:
     """Return the IPv4 addresses that a process listens at, as hexadecimal numbers."""
     process = Path(f"/proc/{pid}")
-    sockets = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
+    sockets = set()
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            sockets.add(str(descriptor.readlink()))
     lines = [
         line
         for name in ("tcp", "tcp6")
