@@ -6,13 +6,12 @@ The end is there twice: in milliseconds for conditions, and in seconds, as Dynam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import CorruptEntry
-from kvwrap.stores.shared.names import NameEncoding, frame, unframe
+from kvwrap.stores.shared.names import NameEncoding
 
 Item = Mapping[str, Any]
 
@@ -85,11 +84,8 @@ def names_of(item: Item) -> Names:
 
 def item(names: Names, collection: Collection, key: str, entry: Entry) -> dict[str, Any]:
     """Return the item for an entry."""
-    data = entry.to_bytes(collection, key)
-    if _NAMES.is_hashed(names.key):
-        data = frame(key, data)
-    if _is_hashed_collection(names):
-        data = frame(collection or "", data)
+    data = _NAMES.pack(names.key, key, entry.to_bytes(collection, key))
+    data = _NAMES.pack(names.collection, collection or "", data)
     made: dict[str, Any] = {
         **key_of(names),
         _ENTRY: {"B": data},
@@ -115,31 +111,19 @@ def parse(item: Item, store: str) -> tuple[Collection, str, bytes]:
         CorruptEntry: The item is not one of this store.
     """
     found = names_of(item)
-    collection = key = None
-    data = b""
-    with suppress(KeyError, ValueError, TypeError):
+    collection: Collection = None
+    try:
         data = item[_ENTRY]["B"]
-        collection, data = _name(found.collection, data)
-        key, data = _name(found.key, data)
-    if not key or names(collection, key) != found:
+        if found.collection != _DEFAULT:
+            collection, data = _NAMES.unpack(found.collection, data)
+        key, data = _NAMES.unpack(found.key, data)
+    except (KeyError, ValueError, TypeError) as error:
         raise CorruptEntry(
             "the item must be one that this store wrote; it has other attributes: give the store a "
             "table of its own",
             store=store,
-        )
+        ) from error
     return collection, key, data
-
-
-def _name(encoded: str, data: bytes) -> tuple[str | None, bytes]:
-    """Return the name of an encoding, and the data without it; None for the default collection."""
-    if encoded == _DEFAULT:
-        return None, data
-    if _NAMES.is_hashed(encoded):
-        return unframe(data)
-    name = _NAMES.decode(encoded)
-    if name is None:
-        raise ValueError(encoded)
-    return name, data
 
 
 def entry(item: Item | None, store: str, now: float) -> Entry | None:
@@ -193,11 +177,7 @@ WITH_ENTRY: Final = f"{LISTED}, {_ENTRY}"
 
 def is_hashed(names: Names) -> bool:
     """Return True if a name lies under a hash."""
-    return _NAMES.is_hashed(names.key) or _is_hashed_collection(names)
-
-
-def _is_hashed_collection(names: Names) -> bool:
-    return names.collection != _DEFAULT and _NAMES.is_hashed(names.collection)
+    return any(map(_NAMES.is_hashed, names))
 
 
 def _milliseconds(now: float) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from kvwrap.core.primitives import Collection
 from kvwrap.stores.shared.heads import Head
-from kvwrap.stores.shared.names import NameEncoding, frame, unframe
+from kvwrap.stores.shared.names import NameEncoding, unframe
 
 LONGEST_NAMESPACE: Final = 40
 _ALLOWED: Final = "".join(
@@ -50,9 +50,7 @@ class Names:
     def pack(self, suffix: str, collection: Collection, key: str, entry: bytes) -> bytes:
         """Return the value for an entry: its bytes, behind the names that are hashed."""
         token, _, rest = suffix.partition(":")
-        if _KEYS.is_hashed(rest):
-            entry = frame(key, entry)
-        return frame(collection or "", entry) if _COLLECTIONS.is_hashed(token) else entry
+        return _COLLECTIONS.pack(token, collection or "", _KEYS.pack(rest, key, entry))
 
     def unpack(self, suffix: str, value: bytes) -> tuple[Collection, str | None, bytes]:
         """Return collection, key and entry of a value. There is no key if it is damaged.

@@ -6,7 +6,7 @@ import string
 from typing import Final
 
 from kvwrap.core.primitives import Collection
-from kvwrap.stores.shared.names import NameEncoding, frame, unframe
+from kvwrap.stores.shared.names import NameEncoding
 
 _DEFAULT: Final = "_"
 """The token of the default collection, which no collection's name has."""
@@ -45,12 +45,8 @@ class Subjects:
 
     def frame(self, subject: str, collection: Collection, key: str, data: bytes) -> bytes:
         """Return what to store for an entry: its bytes, behind the names that are hashed."""
-        if "==" not in subject:
-            return data
         token, _, rest = subject.removeprefix(self._root).partition(".")
-        if _NAMES.is_hashed(rest):
-            data = frame(key, data)
-        return frame(collection or "", data) if _NAMES.is_hashed(token) else data
+        return _NAMES.pack(token, collection or "", _NAMES.pack(rest, key, data))
 
     def parse(self, subject: str, data: bytes) -> tuple[Collection, str, bytes] | None:
         """Return collection, key and the bytes of the entry, or None for one of another form.
@@ -60,22 +56,14 @@ class Subjects:
             data: What `frame` returned for it.
         """
         token, _, rest = subject.removeprefix(self._root).partition(".")
-        collection: str | None = None
-        key: str | None
+        collection: Collection = None
         try:
-            if _NAMES.is_hashed(token):
-                collection, data = unframe(data)
-            elif token != _DEFAULT:
-                collection = _NAMES.decode(token)
-                if collection is None:
-                    return None
-            if _NAMES.is_hashed(rest):
-                key, data = unframe(data)
-            else:
-                key = _NAMES.decode(rest)
+            if token != _DEFAULT:
+                collection, data = _NAMES.unpack(token, data)
+            key, data = _NAMES.unpack(rest, data)
         except ValueError:
             return None
-        if not key or self.subject(self.prefix(collection), key) != subject:
+        if not key:
             return None
         return collection, key, data
 

@@ -100,6 +100,26 @@ class NameEncoding:
         """Return True if an encoding has a hash, so that `decode` cannot return its name."""
         return self._mark in encoded
 
+    def pack(self, encoded: str, name: str, data: bytes) -> bytes:
+        """Return data to store under an encoding: with the name in front if it was hashed."""
+        return frame(name, data) if self.is_hashed(encoded) else data
+
+    def unpack(self, encoded: str, data: bytes) -> tuple[str, bytes]:
+        """Return the name of an encoding, and the data that `pack` was called with.
+
+        Raises:
+            ValueError: The text encodes no name, or the data has another name in front, or none.
+        """
+        if not self.is_hashed(encoded):
+            name = self.decode(encoded)
+        else:
+            name, data = unframe(data)
+            if self.encode(name) != encoded:
+                name = None
+        if name is None:
+            raise ValueError(f"{encoded!r} must encode the name that is kept with it")
+        return name, data
+
     def _escape_match(self, match: re.Match[str]) -> str:
         return self._escape_text(match.group())
 

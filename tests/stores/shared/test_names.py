@@ -130,3 +130,20 @@ def test_a_truncated_name_is_an_error(name: str) -> None:
     for end in range(len(framed)):
         with pytest.raises(ValueError, match="expected a name"):
             unframe(framed[:end])
+
+
+@given(names, st.binary(max_size=20))
+def test_a_name_that_is_hashed_is_kept_in_front_of_the_data(name: str, data: bytes) -> None:
+    encoding = NameEncoding("abc", limit=64)
+    encoded = encoding.encode(name)
+    packed = encoding.pack(encoded, name, data)
+    assert (packed == data) == (not encoding.is_hashed(encoded))
+    assert encoding.unpack(encoded, packed) == (name, data)
+
+
+def test_what_encodes_no_name_or_has_another_one_is_not_unpacked() -> None:
+    encoding = NameEncoding("abc", limit=64)
+    encoded = encoding.encode("a" * 100)
+    for wrong, data in (("x", b""), ("%zz", b""), (encoded, frame("b", b"")), (encoded, b"")):
+        with pytest.raises(ValueError, match="name"):
+            encoding.unpack(wrong, data)
