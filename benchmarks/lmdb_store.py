@@ -13,7 +13,7 @@ import lmdb
 import msgspec
 
 from benchmarks.table import Row, ratio
-from benchmarks.timing import Work, pair
+from benchmarks.timing import pair, repeated
 from kvwrap import LMDBStore
 from kvwrap.core.threads import SingleThread
 
@@ -50,16 +50,6 @@ class Driver:
         """Close the environment and end the thread."""
         self._thread.shutdown()
         self._environment.close()
-
-
-def repeated(call: Callable[[], Awaitable[object]]) -> Work:
-    """Return the work that awaits a call as often as it is told."""
-
-    async def work(count: int) -> None:
-        for _ in range(count):
-            await call()
-
-    return work
 
 
 def together(put: Callable[[str], Awaitable[None]]) -> Callable[[], Awaitable[object]]:

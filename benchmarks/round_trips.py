@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
-from benchmarks.table import Row
-from benchmarks.timing import ROUNDS
+from benchmarks.table import Row, ratio
+from benchmarks.timing import pair, repeated, timed
 from kvwrap import Store
 
 VALUE = {"name": "Ada", "visits": 12, "tags": ["a", "b"], "score": 0.5}
@@ -63,30 +62,7 @@ async def _row(
     theirs: Callable[[], Awaitable[object]],
     most: float,
 ) -> Row:
-    count = max(1, round(_SECONDS / await _elapsed(theirs, 3)))
-    await _elapsed(ours, count)
-    rounds: list[tuple[float, float]] = []
-    for number in range(2 * ROUNDS):
-        if number % 2:
-            their_time = await _elapsed(theirs, count)
-            our_time = await _elapsed(ours, count)
-        else:
-            our_time = await _elapsed(ours, count)
-            their_time = await _elapsed(theirs, count)
-        rounds.append((our_time, their_time))
-    ratio = statistics.median(our / their for our, their in rounds)
-    return Row(
-        title,
-        f"{statistics.median(our for our, _ in rounds) * 1e6:,.0f} us",
-        f"{statistics.median(their for _, their in rounds) * 1e6:,.0f} us",
-        f"{ratio:.2f}",
-        f"at most {most}",
-        ratio <= most,
-    )
-
-
-async def _elapsed(call: Callable[[], Awaitable[object]], count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        await call()
-    return (time.perf_counter() - start) / count
+    took = await timed(repeated(theirs), 3, time.perf_counter)
+    count = max(1, round(_SECONDS * 1e6 / took))
+    measured = await pair(repeated(ours), repeated(theirs), count, count, clock=time.perf_counter)
+    return ratio(title, measured, most, str(most))

@@ -21,7 +21,7 @@ import keyvalue_sqlite
 import msgspec
 
 from benchmarks.table import Row, ratio
-from benchmarks.timing import Pair, Work, pair
+from benchmarks.timing import Pair, Work, pair, repeated
 from kvwrap import SQLiteStore
 from kvwrap.core.threads import SingleThread
 
@@ -111,16 +111,6 @@ class Aiosqlite:
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
-
-
-def repeated(call: Callable[[], Awaitable[object]]) -> Work:
-    """Return the work that awaits a call as often as it is told."""
-
-    async def work(count: int) -> None:
-        for _ in range(count):
-            await call()
-
-    return work
 
 
 def by_tasks(put: Callable[[str, Any], Awaitable[object]]) -> Work:

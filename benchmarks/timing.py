@@ -29,6 +29,16 @@ class Pair(NamedTuple):
     difference: float
 
 
+def repeated(call: Callable[[], Awaitable[object]]) -> Work:
+    """Return the work that awaits a call as often as it is told."""
+
+    async def work(count: int) -> None:
+        for _ in range(count):
+            await call()
+
+    return work
+
+
 async def timed(work: Work, count: int, clock: Callable[[], float] = time.process_time) -> float:
     """Return the microseconds of CPU time per operation, with the garbage collector disabled.
 
