@@ -13,7 +13,7 @@ from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.stale import UserView, like
 from kvwrap.core.ttl import TTL, expiry
-from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.core.validation import checked_key
 from kvwrap.core.whole import WholeMethods
 from kvwrap.errors import Deadlock, InvalidValue, KeyNotFound
 
@@ -40,13 +40,13 @@ class AtomicMethods(WholeMethods):
 
     async def exists(self, key: str, *, collection: str | None = None) -> bool:
         """Return True if the key has a value, including `None`."""
-        collection = checked_collection(collection)
+        collection = self._collection_of(collection)
         with peeking():
             return await self._read_one(collection, checked_key(key)) is not None
 
     async def require(self, key: str, *, collection: str | None = None) -> Any:
         """Return the value; raises `KeyNotFound` if there is no value."""
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         entry = await self._read_one(collection, key)
         if entry is None:
             raise KeyNotFound(
@@ -60,7 +60,7 @@ class AtomicMethods(WholeMethods):
         With `Capability.COMPARE_AND_PUT`, exactly one of several callers gets a value, and a
         value put meanwhile is not lost. Without it, neither is guaranteed.
         """
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         for attempt in ATTEMPTS:
             await backoff(attempt)
             if self._computing:
@@ -80,7 +80,7 @@ class AtomicMethods(WholeMethods):
         self, key: str, value: Any, *, collection: str | None = None, ttl: TTL | None = None
     ) -> bool:
         """Put the value if the key has none, atomically. Returns True if it was put."""
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         now = self.clock.time()
         entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
         # What refuses the write may be stale. Only then this reads, so it may always look.
@@ -89,7 +89,7 @@ class AtomicMethods(WholeMethods):
 
     async def get_versioned(self, key: str, *, collection: str | None = None) -> Versioned | None:
         """Return the value with its version, or `None` if there is no value."""
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         entry = await self._read_one(collection, key)
         if entry is None:
             return None
@@ -110,7 +110,7 @@ class AtomicMethods(WholeMethods):
             version: From `get_versioned`, of the same key.
         """
         _check_version(version)
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         now = self.clock.time()
         entry = self._to_entry(value, expiry(now, ttl), now, collection, key)
         return (await self._changes.write(collection, (key,), (entry,), (version,)))[0]
@@ -126,7 +126,7 @@ class AtomicMethods(WholeMethods):
             collection: Its collection.
         """
         _check_version(version)
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         return (await self._changes.remove(collection, (key,), (version,)))[0]
 
     async def increment(
@@ -146,7 +146,7 @@ class AtomicMethods(WholeMethods):
         Raises:
             InvalidValue: The stored value is not an integer.
         """
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         for name, number in (("delta", delta), ("initial", initial)):
             if type(number) is not int:
                 raise InvalidValue(
@@ -188,7 +188,7 @@ class AtomicMethods(WholeMethods):
 
     async def expire(self, key: str, ttl: TTL | None, *, collection: str | None = None) -> bool:
         """Set a new ttl, from now; `None` means no expiry. Returns True if an entry existed."""
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         expires_at = expiry(self.clock.time(), ttl)
         return (await self._changes.touch(collection, (key,), (expires_at,)))[0]
 
@@ -206,11 +206,11 @@ class AtomicMethods(WholeMethods):
         leaves both, never neither. If omitted, `target_collection` is `collection`. Returns
         True if the source existed.
         """
-        collection = checked_collection(collection)
+        collection = self._collection_of(collection)
         if target_collection is None:
             target_collection = collection
         else:
-            target_collection = checked_collection(target_collection)
+            target_collection = self._collection_of(target_collection)
         source, target = checked_key(source), checked_key(target)
         if (source, collection) == (target, target_collection):
             return await self._read_one(collection, source) is not None

@@ -35,6 +35,8 @@ class BasicMethods(Unimplemented):
 
     _on_put: tuple[ValueHook, ...] = ()
     _on_get: tuple[ValueHook, ...] = ()
+    default_collection: Collection = None
+    """The collection of calls that name none; a stack has that of its backend."""
 
     def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
         self.clock: Clock = checked_clock(clock)
@@ -49,6 +51,10 @@ class BasicMethods(Unimplemented):
     def serializer(self) -> Serializer:
         """The serializer of this store's values, unless a layer over it has another."""
         return self._values.serializer
+
+    def _collection_of(self, collection: object) -> Collection:
+        """Return the collection of a call, checked, or the default one if it names none."""
+        return self.default_collection if collection is None else checked_collection(collection)
 
     # -- values and entries ------------------------------------------------------------
 
@@ -167,7 +173,9 @@ class BasicMethods(Unimplemented):
         """Return the value, or `None` if there is no value."""
         if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
-        if collection is not None and (
+        if collection is None:
+            collection = self.default_collection
+        elif (
             type(collection) is not str
             or not collection
             or not collection.isascii()
@@ -183,12 +191,12 @@ class BasicMethods(Unimplemented):
         self, keys: Sequence[str], *, collection: str | None = None
     ) -> list[Any | None]:
         """Return the values in the order of the keys, in one round trip if the backend can."""
-        keys, collection = checked_keys(keys), checked_collection(collection)
+        keys, collection = checked_keys(keys), self._collection_of(collection)
         return await self._to_values(await self._read_many(collection, keys), collection, keys)
 
     async def _get_existing(self, keys: Sequence[str], collection: str | None) -> dict[str, Any]:
         """Return the values of the keys that have one, `None` included, in one round trip."""
-        keys, collection = checked_keys(keys), checked_collection(collection)
+        keys, collection = checked_keys(keys), self._collection_of(collection)
         entries = await self._read_many(collection, keys)
         values = await self._to_values(entries, collection, keys)
         return {key: value for key, value, entry in zip(keys, values, entries) if entry is not None}
@@ -203,7 +211,7 @@ class BasicMethods(Unimplemented):
         self, keys: Sequence[str], *, collection: str | None = None
     ) -> list[tuple[Any | None, float | None]]:
         """Return what `ttl` returns, for many keys at once."""
-        keys, collection = checked_keys(keys), checked_collection(collection)
+        keys, collection = checked_keys(keys), self._collection_of(collection)
         entries = await self._read_many(collection, keys)
         now = self.clock.time()
         values = await self._to_values(entries, collection, keys)
@@ -226,7 +234,9 @@ class BasicMethods(Unimplemented):
         """
         if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
-        if collection is not None and (
+        if collection is None:
+            collection = self.default_collection
+        elif (
             type(collection) is not str
             or not collection
             or not collection.isascii()
@@ -265,7 +275,7 @@ class BasicMethods(Unimplemented):
             InvalidBatch: `keys`, `values` and a sequence of ttls are not of equal length.
             InvalidTTL: As for `put`. In both cases nothing is written.
         """
-        keys, collection = checked_keys(keys), checked_collection(collection)
+        keys, collection = checked_keys(keys), self._collection_of(collection)
         values = checked_values(values, len(keys))
         now = self.clock.time()
         expires = expiries(now, ttl, keys)
@@ -279,12 +289,12 @@ class BasicMethods(Unimplemented):
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
         """Delete the entry. Returns True if it existed."""
-        collection, key = checked_collection(collection), checked_key(key)
+        collection, key = self._collection_of(collection), checked_key(key)
         return (await self._changes.remove(collection, (key,)))[0]
 
     async def delete_many(self, keys: Sequence[str], *, collection: str | None = None) -> int:
         """Delete many entries at once. Returns the number that existed."""
-        keys, collection = checked_keys(keys), checked_collection(collection)
+        keys, collection = checked_keys(keys), self._collection_of(collection)
         return sum(await self._changes.remove(collection, keys)) if keys else 0
 
     async def check(self) -> None:

@@ -13,7 +13,7 @@ from kvwrap.core.options import ComputeOptions, checked_options, checked_plain
 from kvwrap.core.primitives import Collection
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import TypedStore
-from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.core.validation import checked_key
 from kvwrap.errors import ConfigurationError
 
 P = ParamSpec("P")
@@ -102,7 +102,7 @@ class Caching:
         stale_ttl: TTL | None,
         soft_timeout: float | None,
     ) -> None:
-        self.collection = checked_collection(collection)
+        self.collection = store._collection_of(collection)
         options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
         if model is not None:
             view = TypedStore(store, model)

@@ -19,7 +19,7 @@ from kvwrap.core.primitives import Collection
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.stale import with_stale_part
 from kvwrap.core.ttl import TTL, expiry
-from kvwrap.core.validation import RESERVED, RESERVED_END, checked_collection, checked_key
+from kvwrap.core.validation import RESERVED, RESERVED_END, checked_key
 from kvwrap.errors import ConfigurationError, KvwrapError
 
 TTLOf = TTL | Callable[[Any], TTL | None]
@@ -97,8 +97,7 @@ class ComputedMethods(AtomicMethods):
         """
         if type(key) is not str or not key or not key.isascii() or RESERVED <= key < RESERVED_END:
             key = checked_key(key)
-        if collection is not None:
-            collection = checked_collection(collection)
+        collection = self._collection_of(collection)
         if (
             keep is None
             and on_error == "raise"

@@ -268,6 +268,7 @@ class LayeredStore(Store):
             self._own = tuple(own)
             self._layers = (*own, *existing)
             super().__init__(clock=under.clock, serializer=self._choose(under.serializer))
+            self.default_collection = under.default_collection
             self.silenced = frozenset(silenced) | under.silenced
             self._findings = tuple(self._find_mistakes(self.silenced))
         except BaseException:

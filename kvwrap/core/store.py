@@ -21,6 +21,7 @@ from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid, TypedStore
+from kvwrap.core.validation import checked_place
 from kvwrap.errors import ConfigurationError
 
 _L = TypeVar("_L", bound=Part)
@@ -42,12 +43,22 @@ class Store(ComputedMethods, Hints):
     this stack.
 
     Args:
+        default_collection: Name of the collection of calls that name none, in a stack over this
+            store too. If omitted, that collection has no name, and no other one is the same.
         clock: The time source; the machine's clock if omitted.
         serializer: The serializer of values, unless a layer has another.
     """
 
-    def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
+    def __init__(
+        self,
+        *,
+        default_collection: str | None = None,
+        clock: Clock | None = None,
+        serializer: Serializer = JSON,
+    ) -> None:
         super().__init__(clock=clock, serializer=serializer)
+        if default_collection is not None:
+            self.default_collection = checked_place(default_collection, "default_collection")
         self._locks = KeyedLocks()
         self._refreshes = Refreshes(self.clock, self._computing)
         self._claimed = False

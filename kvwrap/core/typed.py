@@ -243,7 +243,7 @@ class TypedStore(Generic[T]):
         self.store._allow(options)
         instance: T = await self.store._get_or_compute(
             checked_key(key),
-            checked_collection(self._in(collection)),
+            self.store._collection_of(self._in(collection)),
             factory,
             options.converted(self._dump, self._loaded),
         )

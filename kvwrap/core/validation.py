@@ -280,6 +280,14 @@ def checked_name(text: object, name: str) -> str:
         ) from None
 
 
+def checked_place(collection: object, name: str) -> str:
+    """Return the collection that a layer or store is made with; raises `ConfigurationError`."""
+    try:
+        return _not_reserved(checked_name(collection, name), "collection")
+    except InvalidKey as error:  # reserved for the records of layers, and hidden
+        raise ConfigurationError(error.message) from None
+
+
 def checked_prefix(text: object, name: str) -> str:
     """Return what a layer puts before names, as a plain `str`; raises `ConfigurationError`.
 

@@ -10,7 +10,6 @@ from kvwrap.core.paging import pages
 from kvwrap.core.primitives import KeyRange
 from kvwrap.core.validation import (
     checked_bound,
-    checked_collection,
     checked_limit,
     is_reserved,
 )
@@ -27,7 +26,7 @@ class WholeMethods(BasicMethods):
 
         They are in order if the store has `Capability.RANGE`.
         """
-        collection, limit = checked_collection(collection), checked_limit(limit)
+        collection, limit = self._collection_of(collection), checked_limit(limit)
         keys: list[str] = []
         if limit == 0:
             return keys
@@ -60,7 +59,7 @@ class WholeMethods(BasicMethods):
         Keys compare by code points. Keys put or deleted meanwhile may or may not be included.
         No key occurs twice.
         """
-        collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
+        collection, key_range = self._collection_of(collection), _key_range(prefix, start, end)
         async for page in pages(self._view, collection, key_range):
             for key in page.keys:
                 yield key
@@ -77,7 +76,7 @@ class WholeMethods(BasicMethods):
 
         Values are read one page of keys at a time.
         """
-        collection, key_range = checked_collection(collection), _key_range(prefix, start, end)
+        collection, key_range = self._collection_of(collection), _key_range(prefix, start, end)
         async for page in pages(self, collection, key_range):
             entries = await self._read_many(collection, page.keys)
             for key, entry in zip(page.keys, entries, strict=True):
@@ -92,7 +91,7 @@ class WholeMethods(BasicMethods):
         The backend counts them itself where it can. Entries put or deleted meanwhile may or may
         not be counted.
         """
-        collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
+        collection, key_range = self._collection_of(collection), _key_range(prefix, None, None)
         return await self._view.count_range(collection, key_range)
 
     async def delete_where(self, *, collection: str | None = None, prefix: str = "") -> int:
@@ -104,7 +103,7 @@ class WholeMethods(BasicMethods):
         An entry put meanwhile is deleted or not. If the call fails, some entries may have been
         deleted: repeat it. Its result then counts only what it has deleted itself.
         """
-        collection, key_range = checked_collection(collection), _key_range(prefix, None, None)
+        collection, key_range = self._collection_of(collection), _key_range(prefix, None, None)
         try:
             return await self._changes.drop_range(collection, key_range)
         except KvwrapError as error:
@@ -113,7 +112,7 @@ class WholeMethods(BasicMethods):
 
     async def destroy_collection(self, collection: str | None) -> bool:
         """Delete every entry of a collection. Returns True if there was one."""
-        return await self._changes.drop(checked_collection(collection))
+        return await self._changes.drop(self._collection_of(collection))
 
     async def destroy(self) -> bool:
         """Delete every entry of this store, and nothing else. Returns True if there was one."""

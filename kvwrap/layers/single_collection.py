@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
-from kvwrap.errors import ConfigurationError, InvalidKey
+from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     Capabilities,
     Capability,
@@ -15,8 +15,8 @@ from kvwrap.layers.base import (
     Layer,
     Renaming,
     Store,
-    checked_collection,
     checked_name,
+    checked_place,
     is_reserved,
     key_prefix_outside_hashed_keys,
     may_be_reserved,
@@ -46,11 +46,7 @@ class SingleCollection(Renaming):
     is_fixed = True
 
     def __init__(self, collection: str | None, separator: str = "__") -> None:
-        self.collection = None if collection is None else checked_name(collection, "collection")
-        try:
-            checked_collection(self.collection)
-        except InvalidKey as error:  # reserved for the records of layers, and hidden
-            raise ConfigurationError(error.message) from None
+        self.collection = None if collection is None else checked_place(collection, "collection")
         self.separator = checked_name(separator, "separator")
         if separator[0] in "%0123456789ABCDEF":
             raise ConfigurationError(

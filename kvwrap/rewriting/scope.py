@@ -59,6 +59,8 @@ def scopes_of(
     Raises:
         ConfigurationError: The stack has no transform, or hides the names that are to be chosen.
     """
+    if collections is not None:
+        collections = [store.default_collection if c is None else c for c in collections]
     layers = layers_of(store)
     depths = [depth for depth, layer in enumerate(layers) if isinstance(layer, Transform)]
     if not depths:

@@ -21,7 +21,7 @@ from kvwrap.core.store import Store
 from kvwrap.core.threads import run_in_thread
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid
-from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.core.validation import checked_key
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.views.portal import Caller, Portal
 from kvwrap.views.sync_typed import SyncTypedStore
@@ -169,7 +169,7 @@ class SyncStore:
             raise not_a_factory(factory)
         options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
         self._store._allow(options)
-        name = checked_collection(collection)
+        name = self._store._collection_of(collection)
         return self._get_or_compute(checked_key(key), name, factory, options)
 
     def _get_or_compute(

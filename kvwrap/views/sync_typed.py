@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from kvwrap.core.options import ComputeOptions
+from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.core.typed import OnInvalid, TypedStore
 
@@ -42,6 +43,10 @@ class _Inline:
 
     def _allow(self, options: ComputeOptions) -> None:
         self._view._store._allow(options)
+
+    def _collection_of(self, collection: object) -> Collection:
+        name: Collection = self._view._store._collection_of(collection)
+        return name
 
 
 def _at_once(coroutine: Coroutine[Any, Any, R]) -> R:

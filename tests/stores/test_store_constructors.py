@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import ConfigurationError, MemoryStore, RedisStore
+from kvwrap import ConfigurationError, MemoryStore, RedisStore, store_from_url
 from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
@@ -48,6 +48,32 @@ def test_invalid_arguments_are_refused(name: str, parameter: str) -> None:
             continue
         assert isinstance(value, int | str), f"{parameter} accepts {value!r}"
         assert (parameter, value) in ACCEPTED, f"{parameter} accepts {value!r}"
+
+
+@pytest.mark.parametrize("name", sorted({*STORES} - {"mongodb+srv"}))
+def test_every_store_takes_the_name_of_its_default_collection(name: str) -> None:
+    arguments: dict[str, Any] = {**REQUIRED.get(name, {}), "default_collection": "home"}
+    assert store_class(name)(**arguments).default_collection == "home"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dynamodb://table?region=eu-1",
+        "file-tree:///never-opened?",
+        "lmdb:///never-opened?",
+        "memcached://localhost?",
+        "memory://?",
+        "mongodb://localhost?",
+        "nats://localhost?",
+        "postgresql://localhost/d?",
+        "redis://localhost?",
+        "sqlite:///never-opened.db?",
+        "valkey://localhost?",
+    ],
+)
+def test_the_default_collection_is_an_option_of_urls(url: str) -> None:
+    assert store_from_url(f"{url}&default_collection=home").default_collection == "home"
 
 
 def test_a_serializer_may_be_given_by_name() -> None:

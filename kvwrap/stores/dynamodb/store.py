@@ -36,6 +36,7 @@ _OPTIONS: Final = {
     "create": urls.FLAG,
     "timeout": urls.NUMBER_OR_NONE,
     "max_concurrency": urls.INTEGER,
+    "default_collection": urls.TEXT,
 }
 
 
@@ -60,6 +61,7 @@ class DynamoDBStore(ClientStore):
         create: False to fail if the table is missing.
         timeout: Seconds for one request, including the connection; None for no limit.
         max_concurrency: Maximum number of calls in progress; further ones wait.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -95,10 +97,11 @@ class DynamoDBStore(ClientStore):
         create: bool = True,
         timeout: float | None = 5.0,
         max_concurrency: int = 256,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         if not _TABLE.fullmatch(checked_name(table, "table")):
             raise ConfigurationError(
                 f"`table` must have 3 to 255 letters, digits, _, - and .; got {table!r}"

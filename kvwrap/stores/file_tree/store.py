@@ -62,6 +62,7 @@ class FileTreeStore(Store):
         read_only: True to refuse all changes. So does a store whose folder this process may not
             write to.
         timeout: Seconds to wait for others that change the same file.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
             unchanged.
@@ -86,13 +87,14 @@ class FileTreeStore(Store):
         raw: bool = False,
         read_only: bool = False,
         timeout: float = 5.0,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer | None = None,
     ) -> None:
         raw = checked_flag(raw, "raw")
         if serializer is None:
             serializer = BytesSerializer() if raw else JSON
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         self._root = _checked_folder(folder)
         self._timeout = checked_seconds(timeout, "timeout")
         if durability not in get_args(Durability):
@@ -129,6 +131,7 @@ class FileTreeStore(Store):
             "raw": urls.FLAG,
             "read_only": urls.FLAG,
             "timeout": urls.NUMBER,
+            "default_collection": urls.TEXT,
         }
         return cls(path, **urls.parse_options(parts.query, known))
 

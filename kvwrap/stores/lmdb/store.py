@@ -77,6 +77,7 @@ class LMDBStore(Store):
         timeout: Seconds to wait for transactions of other processes.
         read_only: True to open an existing environment for reads only.
         threaded_reads: True to make all reads on a thread, for files larger than the memory.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -100,10 +101,11 @@ class LMDBStore(Store):
         timeout: float = 5.0,
         read_only: bool = False,
         threaded_reads: bool = False,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         self._driver = driver()
         self._client = client
         self._folder = self._checked_folder(folder, client)
@@ -159,6 +161,7 @@ class LMDBStore(Store):
             "timeout": urls.NUMBER,
             "read_only": urls.FLAG,
             "threaded_reads": urls.FLAG,
+            "default_collection": urls.TEXT,
         }
         return cls(path, **urls.parse_options(parts.query, known))
 

@@ -35,6 +35,7 @@ _OPTIONS: Final = {
     "enumerate": urls.FLAG,
     "timeout": urls.NUMBER_OR_NONE,
     "max_connections": urls.INTEGER,
+    "default_collection": urls.TEXT,
     **TLS_OPTIONS,
 }
 
@@ -65,6 +66,7 @@ class MemcachedStore(ClientStore):
         ca: File with the certificates that the server's is checked against.
         cert: File with this client's certificate.
         key: File with its private key, if not in `cert`.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -97,10 +99,11 @@ class MemcachedStore(ClientStore):
         ca: str | None = None,
         cert: str | None = None,
         key: str | None = None,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         parts = urls.split_server_url(url, "memcached", port=_PORT)
         if parts.query or parts.path:
             raise ConfigurationError(

@@ -16,7 +16,7 @@ from kvwrap.core.ranges import matching
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.turns import SLICE, slices, turn
-from kvwrap.core.validation import checked_collection, checked_count, checked_key
+from kvwrap.core.validation import checked_count, checked_key
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.memory.quotas import CollectionTables
 from kvwrap.stores.memory.record import entry_size, is_live
@@ -45,6 +45,7 @@ class MemoryStore(Store):
             evicts another's; instead of the two limits before.
         seed: Values that the store has from the start, by collection and key, without expiry; the
             default collection is `None`. They are put into this store, beneath all layers.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -66,10 +67,11 @@ class MemoryStore(Store):
         max_bytes: int | None = None,
         max_entries_per_collection: int | None = None,
         seed: Seed | None = None,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         limits = {
             "max_entries": max_entries,
             "max_bytes": max_bytes,
@@ -95,7 +97,7 @@ class MemoryStore(Store):
             self._plant(collection, values)
 
     def _plant(self, collection: Collection, values: Mapping[str, Any]) -> None:
-        collection = checked_collection(collection)
+        collection = self._collection_of(collection)
         now = self.clock.time()
         for key, value in values.items():
             entry = self._to_entry(value, None, now, collection, checked_key(key))
@@ -107,7 +109,7 @@ class MemoryStore(Store):
     def from_url(cls, url: str) -> Self:
         """Create the store of `memory://`.
 
-        Options: `max_entries`, `max_bytes`, `max_entries_per_collection`.
+        Options: `max_entries`, `max_bytes`, `max_entries_per_collection`, `default_collection`.
 
         Raises:
             ConfigurationError: The URL has a host or a path, or an option is unknown or invalid.
@@ -118,9 +120,8 @@ class MemoryStore(Store):
                 "the URL of a MemoryStore must have no host and no path, as in "
                 "memory://?max_entries=1000"
             )
-        known = dict.fromkeys(
-            ("max_entries", "max_bytes", "max_entries_per_collection"), urls.INTEGER
-        )
+        limits = ("max_entries", "max_bytes", "max_entries_per_collection")
+        known = dict.fromkeys(limits, urls.INTEGER) | {"default_collection": urls.TEXT}
         return cls(**urls.parse_options(parts.query, known))
 
     def __len__(self) -> int:

@@ -31,6 +31,7 @@ _OPTIONS: Final = {
     "native": urls.FLAG,
     "timeout": urls.NUMBER_OR_NONE,
     "max_connections": urls.INTEGER,
+    "default_collection": urls.TEXT,
 }
 _LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a document."""
@@ -60,6 +61,7 @@ class MongoDBStore(ClientStore):
             query. Integers of more than 64 bits are kept as bytes all the same.
         timeout: Seconds for one call, including the connection; None for no limit.
         max_connections: Maximum number of connections, and of calls in progress.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -84,10 +86,11 @@ class MongoDBStore(ClientStore):
         native: bool = False,
         timeout: float | None = 5.0,
         max_connections: int = 100,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         if (url is None) == (client is None):
             raise ConfigurationError("either `url` or `client` must be given")
         named = "" if url is None else _database_of(url)

@@ -32,6 +32,7 @@ _OPTIONS: Final = {
     "replicas": urls.INTEGER,
     "timeout": urls.NUMBER_OR_NONE,
     "max_concurrency": urls.INTEGER,
+    "default_collection": urls.TEXT,
     **TLS_OPTIONS,
 }
 _DELETION_SECONDS: Final = 86_400
@@ -83,6 +84,7 @@ class NATSStore(ClientStore):
         ca: File with the certificates that the server's is checked against.
         cert: File with this client's certificate.
         key: File with its private key, if not in `cert`.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -121,10 +123,11 @@ class NATSStore(ClientStore):
         ca: str | None = None,
         cert: str | None = None,
         key: str | None = None,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         if (url is None) == (client is None):
             raise ConfigurationError("either `url` or `client` must be given")
         driver()

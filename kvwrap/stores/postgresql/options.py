@@ -26,6 +26,7 @@ URL_OPTIONS: Final = {
     "notify": urls.FLAG,
     "prepared": urls.FLAG,
     "target": urls.TEXT,
+    "default_collection": urls.TEXT,
     **TLS_OPTIONS,
 }
 """The options that a URL may have, by name."""

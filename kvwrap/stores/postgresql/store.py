@@ -82,6 +82,7 @@ class PostgreSQLStore(Store):
         ca: File with the certificates to check the server's against.
         cert: File with the certificate of this client.
         key: File with its private key.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -112,10 +113,11 @@ class PostgreSQLStore(Store):
         ca: str | None = None,
         cert: str | None = None,
         key: str | None = None,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         self._options = PostgreSQLOptions(
             url=url,
             client=client,

@@ -17,6 +17,7 @@ STORE_OPTIONS: Final = {
     "raw": urls.FLAG,
     "timeout": urls.NUMBER_OR_NONE,
     "max_connections": urls.INTEGER,
+    "default_collection": urls.TEXT,
     "sentinel_username": urls.TEXT,
     "sentinel_password": urls.TEXT,
     **TLS_OPTIONS,

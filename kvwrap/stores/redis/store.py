@@ -73,6 +73,7 @@ class RedisStore(Store):
             limit.
         max_connections: Maximum number of connections in use, for each node of a cluster; further
             calls wait.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
             unchanged.
@@ -123,6 +124,7 @@ class RedisStore(Store):
         raw: bool = False,
         timeout: float | None = 5.0,
         max_connections: int = 32,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer | None = None,
         tls: bool | None = None,
@@ -157,7 +159,7 @@ class RedisStore(Store):
         chosen = self._form.serializer if serializer is None else serializer
         # These write integers as Redis does.
         self._has_counters = raw and (chosen is JSON or isinstance(chosen, BytesSerializer))
-        super().__init__(clock=clock, serializer=chosen)
+        super().__init__(clock=clock, serializer=chosen, default_collection=default_collection)
         require_driver(self.product)
         cls = ClusterServer if is_cluster(options) else Server
         self._server = cls(options, store=self.name, ensure_open=self.ready)

@@ -44,6 +44,7 @@ _OPTIONS: Final = {
     "timeout": urls.NUMBER,
     "synchronous": urls.TEXT,
     "read_only": urls.FLAG,
+    "default_collection": urls.TEXT,
 }
 
 
@@ -83,6 +84,7 @@ class SQLiteStore(Store):
             faster ones, of which the latest are lost if the power fails, though not if the process
             is killed.
         read_only: True to open the file for reading only.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -108,10 +110,11 @@ class SQLiteStore(Store):
         timeout: float = 5.0,
         synchronous: Synchronous = "full",
         read_only: bool = False,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         if (path is None) == (client is None):
             raise ConfigurationError(
                 "an SQLiteStore must have either the path of a file or a `client`; got "
