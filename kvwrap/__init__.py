@@ -70,6 +70,7 @@ from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.views.mapping import mapping
 from kvwrap.views.sync import SyncStore, sync
 from kvwrap.views.sync_typed import SyncTypedStore
+from kvwrap.views.tuples import SyncTupleStore, TupleStore, tuples
 
 __all__ = [
     "AccessDenied",
@@ -115,7 +116,9 @@ __all__ = [
     "StoreUnavailable",
     "SyncCachedFunction",
     "SyncStore",
+    "SyncTupleStore",
     "SyncTypedStore",
+    "TupleStore",
     "TypedStore",
     "UnsupportedOperation",
     "ValkeyStore",
@@ -130,6 +133,7 @@ __all__ = [
     "store_from_url",
     "sync",
     "to_config",
+    "tuples",
 ]
 __all__ += layers.__all__
 

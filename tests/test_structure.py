@@ -32,12 +32,12 @@ KNOWS: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
     "keyring": {"core"},
-    "views": {"core"},
     "stores": {"core"},
     "layers": {"core", "keyring"},
     "builder": {"core", "layers"},
     "rewriting": {"core", "layers"},
     "config": {"core", "keyring", "builder"},
+    "views": {"core", "config"},
     "integrations": {"core", "layers"},
     "cli": {"core", "keyring", "config", "rewriting"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from kvwrap.builder import LAYERS, Stack
@@ -98,6 +99,8 @@ def _dump_value(name: str, value: Any, path: str, store: bool = False) -> Any:
         value = value()  # a factory: the store that it creates is not opened
     if isinstance(value, Store):
         return to_config(value) if value.layers else _dump_store(value)
+    if isinstance(value, PurePath):
+        return str(value)
     if hasattr(value, "total_seconds"):
         return value.total_seconds()
     if hasattr(value, "dumps"):

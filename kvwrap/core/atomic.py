@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.stale import UserView, like
-from kvwrap.core.ttl import TTL, expiry
-from kvwrap.core.validation import checked_key
+from kvwrap.core.ttl import TTL, expiries, expiry
+from kvwrap.core.validation import checked_key, checked_keys
 from kvwrap.core.whole import WholeMethods
 from kvwrap.errors import Deadlock, InvalidValue, KeyNotFound
 
@@ -86,6 +87,16 @@ class AtomicMethods(WholeMethods):
         # What refuses the write may be stale. Only then this reads, so it may always look.
         part = self._overtaking(UserView(self))
         return (await part.write(collection, (key,), (entry,), (ABSENT,)))[0]
+
+    async def _put_absent(
+        self, keys: Sequence[str], values: Sequence[Any], collection: str | None, ttl: TTL | None
+    ) -> list[bool]:
+        """Do `put_if_absent` for several keys in one batch."""
+        keys, collection = checked_keys(keys), self._collection_of(collection)
+        now = self.clock.time()
+        entries = await self._to_entries(keys, values, expiries(now, ttl, keys), now, collection)
+        part = self._overtaking(UserView(self))
+        return await part.write(collection, keys, entries, [ABSENT] * len(keys)) if keys else []
 
     async def get_versioned(self, key: str, *, collection: str | None = None) -> Versioned | None:
         """Return the value with its version, or `None` if there is no value."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -161,6 +162,70 @@ class StoreMapping(MutableMapping[str, Any]):
         else:
             self.store.delete_where(collection=self.collection)
 
+    # -- what keyvalue-sqlite's dict has, under its names -----------------------------------
+
+    def set_default(self, key: str, value: Any) -> None:
+        """Put the value if the key has none; `setdefault` without the returned value."""
+        self.insert_or_ignore({key: value})
+
+    def insert_or_ignore(self, values: Mapping[str, Any]) -> None:
+        """Put the values whose keys have none, in one batch; the others stay as they are.
+
+        Each key is decided atomically if the store has `Capability.COMPARE_AND_PUT`.
+        """
+        _check_types(values)
+        if Capability.COMPARE_AND_PUT in self.store.capabilities:
+            self.store._put_absent(list(values), list(values.values()), self.collection, self._ttl)
+        else:
+            existing = self.get_many(values)
+            self.update({key: value for key, value in values.items() if key not in existing})
+
+    def atomic_add(self, key: str, number: int) -> int:
+        """Add a number to the integer under a key, atomically, and return the sum.
+
+        A missing key counts as 0.
+
+        Raises:
+            InvalidValue: The value is not an integer.
+            UnsupportedOperation: The store lacks `Capability.COMPARE_AND_PUT`.
+        """
+        _check_types([key])
+        return self.store.increment(key, number, collection=self.collection, ttl=self._ttl)
+
+    def remove(self, key: str, ignore_missing_key: bool = False) -> None:
+        """Delete a key.
+
+        Raises:
+            KeyNotFound: The key does not exist, and `ignore_missing_key` is False.
+        """
+        try:
+            del self[key]
+        except KeyNotFound:
+            if not ignore_missing_key:
+                raise
+
+    def key_range(self, low: str, high: str) -> list[str]:
+        """Return the keys from `low` to `high`, both included, in order."""
+        return sorted(self.store.scan(collection=self.collection, **_range(low, high)))
+
+    def get_range(self, low: str, high: str) -> list[tuple[str, Any]]:
+        """Return the pairs of key and value from `low` to `high`, both included, in order.
+
+        Keys compare by code points.
+        """
+        pairs = self.store.items(collection=self.collection, **_range(low, high))
+        return sorted(pairs, key=itemgetter(0))
+
+    def dict_range(self, low: str, high: str) -> dict[str, Any]:
+        """Return what `get_range` returns, as a dict."""
+        return dict(self.get_range(low, high))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole collection as a dict."""
+        return dict(self.items())
+
+    # -- errors, opening and closing ---------------------------------------------------------
+
     def _missing(self, key: object) -> KeyNotFound:
         is_text = isinstance(key, str)
         return KeyNotFound(
@@ -202,6 +267,13 @@ def _check_types(keys: Iterable[object]) -> None:
     for key in keys:
         if not isinstance(key, str):
             raise _WrongType(f"{_KEYS_ARE_TEXT}; got {type(key).__name__}")
+
+
+def _range(low: str, high: str) -> dict[str, str]:
+    """Return the bounds of the keys between these two, which belong to them."""
+    _check_types([low, high])
+    # The end of a scan is excluded, and nothing sorts between a key and the key with a NUL.
+    return {"start": low, "end": high + "\0"}
 
 
 class _StoreMappingView(Protocol):

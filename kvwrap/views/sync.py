@@ -127,6 +127,7 @@ class SyncStore:
     require = _blocking(Store.require)
     pop = _blocking(Store.pop)
     put_if_absent = _blocking(Store.put_if_absent)
+    _put_absent = _blocking(Store._put_absent)
     increment = _blocking(Store.increment)
     get_versioned = _blocking(Store.get_versioned)
     compare_and_put = _blocking(Store.compare_and_put)

@@ -9,8 +9,11 @@ import pytest
 import kvwrap
 from kvwrap import (
     ConfigurationError,
+    FileTreeStore,
     Keyring,
+    LMDBStore,
     MemoryStore,
+    SQLiteStore,
     StoreUnavailable,
     from_config,
     stack,
@@ -100,6 +103,13 @@ def test_bytes_are_written_as_text_if_they_are_text(keys):
     assert to_config(built)["layers"][0]["context"] == "é"
     with pytest.raises(ConfigurationError, match=r"layers\[0\]\.context: .* not UTF-8"):
         to_config(stack().encrypt(Keyring.from_env("TEST_KEYS"), context=b"\xff"))
+
+
+@pytest.mark.parametrize("kind", [SQLiteStore, FileTreeStore, LMDBStore])
+def test_a_path_is_written_as_text(kind, tmp_path):
+    config = to_config(kind(tmp_path / "a"))
+    assert str(tmp_path / "a") in config["store"].values()
+    assert from_config(config).location == kind(tmp_path / "a").location
 
 
 def test_a_factory_is_written_as_the_store_it_creates():

@@ -13,6 +13,7 @@ import kvwrap
 from kvwrap import (
     InvalidKey,
     InvalidTTL,
+    InvalidValue,
     KeyNotFound,
     MemoryStore,
     SerializationError,
@@ -266,3 +267,71 @@ class AsADict(RuleBasedStateMachine):
 
 TestAsADict = AsADict.TestCase
 TestAsADict.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
+
+
+# -- what keyvalue-sqlite's dict has -----------------------------------------------------
+
+
+def test_ranges_include_both_ends(users):
+    users.update({key: ord(key) for key in "edcba"})
+    users["c\0"] = 0
+    assert users.key_range("b", "c") == ["b", "c"]
+    assert users.get_range("b", "d") == [("b", 98), ("c", 99), ("c\0", 0), ("d", 100)]
+    assert list(users.dict_range("d", "z").items()) == [("d", 100), ("e", 101)]
+    assert users.get_range("d", "b") == []
+    assert users.get_range("", "a") == [("a", 97)]
+    with pytest.raises(TypeError):
+        users.get_range("a", 5)
+
+
+def test_values_of_any_kind_are_in_a_range(users):
+    users.update(a={"x": 1}, b=[1], c=None)
+    assert users.get_range("a", "c") == [("a", {"x": 1}), ("b", [1]), ("c", None)]
+
+
+def test_insert_or_ignore(users):
+    users["a"] = None
+    users.insert_or_ignore({"a": 1, "b": 2})
+    assert users.to_dict() == {"a": None, "b": 2}
+    users.insert_or_ignore({})
+    users.set_default("b", 3)
+    users.set_default("c", 4)
+    assert users.to_dict() == {"a": None, "b": 2, "c": 4}
+    with pytest.raises(TypeError):
+        users.insert_or_ignore({"d": 1, 5: 2})
+    assert "d" not in users
+
+
+def test_insert_or_ignore_is_one_batch():
+    with kvwrap.mapping(stack().statistics().over(MemoryStore())) as mapping:
+        statistics = mapping.store.find(Statistics)
+        mapping.insert_or_ignore({str(number): number for number in range(50)})
+        assert statistics.snapshot().writes.calls == 1
+        assert len(mapping) == 50
+
+
+def test_atomic_add():
+    with kvwrap.mapping(MemoryStore()) as mapping:
+        assert mapping.atomic_add("n", 2) == 2
+        assert mapping.atomic_add("n", -3) == -1
+        mapping["text"] = "x"
+        with pytest.raises(InvalidValue):
+            mapping.atomic_add("text", 1)
+        with pytest.raises(TypeError):
+            mapping.atomic_add(5, 1)
+
+
+def test_remove(users):
+    users["a"] = 1
+    users.remove("a")
+    with pytest.raises(KeyError):
+        users.remove("a")
+    users.remove("a", ignore_missing_key=True)
+
+
+def test_what_it_inserts_has_the_ttl(clock):
+    with kvwrap.mapping(MemoryStore(clock=clock), ttl=5) as mapping:
+        mapping.insert_or_ignore({"a": 1})
+        mapping.atomic_add("n", 1)
+        clock.advance(6)
+        assert not mapping
