@@ -20,6 +20,8 @@ from kvwrap.builder import Stack, stack
 from kvwrap.config.dump import to_config
 from kvwrap.config.load import from_config, stack_from_config
 from kvwrap.config.reader import store_from_url
+from kvwrap.copying.copy import copy
+from kvwrap.copying.report import CopyReport
 from kvwrap.core.atomic import Versioned
 from kvwrap.core.cached import CachedFunction, SyncCachedFunction
 from kvwrap.core.capability import Capability
@@ -79,6 +81,7 @@ __all__ = [
     "CircuitOpen",
     "ComputationCounts",
     "ConfigurationError",
+    "CopyReport",
     "CorruptEntry",
     "Deadlock",
     "DecryptionError",
@@ -125,6 +128,7 @@ __all__ = [
     "ValueTooLarge",
     "Versioned",
     "adapt",
+    "copy",
     "from_config",
     "mapping",
     "rewrite",

@@ -36,6 +36,7 @@ KNOWS: dict[str, set[str]] = {
     "layers": {"core", "keyring"},
     "builder": {"core", "layers"},
     "rewriting": {"core", "layers"},
+    "copying": {"core", "rewriting"},
     "config": {"core", "keyring", "builder"},
     "views": {"core", "config"},
     "integrations": {"core", "layers"},

@@ -82,7 +82,7 @@ class _ProgressLine:
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress[Report]) -> None:
         now = time.monotonic()
         if now - self._last < _PROGRESS_INTERVAL:
             return

@@ -13,7 +13,7 @@ from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.stale import UserView, like
-from kvwrap.core.ttl import TTL, expiries, expiry
+from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.validation import checked_key, checked_keys
 from kvwrap.core.whole import WholeMethods
 from kvwrap.errors import Deadlock, InvalidValue, KeyNotFound
@@ -89,7 +89,7 @@ class AtomicMethods(WholeMethods):
         return (await part.write(collection, (key,), (entry,), (ABSENT,)))[0]
 
     async def _put_absent(
-        self, keys: Sequence[str], values: Sequence[Any], collection: str | None, ttl: TTL | None
+        self, keys: Sequence[str], values: Sequence[Any], collection: str | None, ttl: TTLs
     ) -> list[bool]:
         """Do `put_if_absent` for several keys in one batch."""
         keys, collection = checked_keys(keys), self._collection_of(collection)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Protocol, Self
 
+from msgspec.structs import replace
+
+from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.primitives import Collection, KeyRange, Page
 
 PAGE_SIZE = 500
@@ -19,6 +22,14 @@ class ListsKeys(Protocol):
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         """Return one page, as in `Primitives`."""
+
+
+class ListsKeysOf(ListsKeys, Protocol):
+    """A part that also tells its capabilities."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As in `Primitives`."""
 
 
 def pages(
@@ -54,6 +65,33 @@ class _Pages:
         self._cursor = page.cursor
         self._ended = page.cursor is None
         return page
+
+
+async def ordered_batches(
+    part: ListsKeysOf, collection: Collection, key_range: KeyRange, size: int
+) -> AsyncGenerator[Sequence[str], None]:
+    """Yield the keys of a range after its start, which is excluded, in their order, in batches.
+
+    A part that lists in no order is listed first and sorted, with all names in memory. Use it
+    within `contextlib.aclosing`.
+    """
+    start, ordered = key_range.start, Capability.RANGE in part.capabilities
+    unsorted: list[str] = []
+    listed = key_range if ordered else replace(key_range, start=None)
+    async for page in pages(part, collection, listed):
+        keys = [key for key in page.keys if start is None or key > start]
+        if ordered:
+            for batch in _split(keys, size):
+                yield batch
+        else:
+            unsorted += keys
+    for batch in _split(sorted(unsorted), size):
+        yield batch
+
+
+def _split(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
 
 
 class Snapshot:

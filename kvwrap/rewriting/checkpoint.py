@@ -1,4 +1,4 @@
-"""The position of a rewrite, as JSON, to resume from."""
+"""The position of a rewrite or a copy, as JSON, to resume from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from kvwrap.core.primitives import Collection
 from kvwrap.core.text import printable
 from kvwrap.errors import ConfigurationError
-from kvwrap.rewriting.report import Report
+
+R = TypeVar("R", bound=msgspec.Struct)
 
 FORMAT = 2
 """The version of the format of a state."""
@@ -27,28 +28,28 @@ Resume = str | os.PathLike[str] | Mapping[str, Any]
 """The path of a checkpoint file, or a state from `Progress.state`."""
 
 
-class Checkpoint(msgspec.Struct):
-    """The position of a rewrite.
+class Checkpoint(msgspec.Struct, Generic[R]):
+    """The position of a rewrite or a copy.
 
     Attributes:
         store: Where the entries are.
-        target: What is rewritten to which form; another target starts over.
+        target: What is done with them in which form; another target starts over.
+        report: The report so far.
         done: The finished collections, each with the name of its scope.
         scope: The name of the current scope.
         collection: The current collection of that scope.
         last_key: The last finished key of that collection.
-        report: The report so far.
         format: The version of this format.
     """
 
     store: str
     target: list[str]
+    report: R
     done: list[tuple[str, Collection]] = msgspec.field(default_factory=list)
     # The JSON has these two under the names "place" and "after".
     scope: str | None = msgspec.field(default=None, name="place")
     collection: Collection = None
     last_key: str | None = msgspec.field(default=None, name="after")
-    report: Report = msgspec.field(default_factory=Report)
     format: int = FORMAT
 
     def encode(self) -> bytes:
@@ -66,26 +67,30 @@ class Checkpoint(msgspec.Struct):
         self.scope = self.collection = self.last_key = None
 
 
-class CheckpointFile:
+class CheckpointFile(Generic[R]):
     """Loads the checkpoint of an earlier run, and saves new ones if it has a path.
 
     Args:
         resume: The path of the file, a state that was stored elsewhere, or `None`.
+        report: The class of the reports.
+        work: What is done: "rewrite" or "copy".
 
     Raises:
         ConfigurationError: It is not such a thing.
     """
 
-    def __init__(self, resume: Resume | None) -> None:
+    def __init__(self, resume: Resume | None, report: type[R], work: str) -> None:
+        self._kind = Checkpoint[report]  # type: ignore[valid-type]  # a class at run time
+        self._work = work
         self._state = resume if isinstance(resume, Mapping) else None
         self._path = None if resume is None or isinstance(resume, Mapping) else _path_of(resume)
         self._saved_at = -_INTERVAL
 
-    def load(self, initial: Checkpoint) -> Checkpoint:
-        """Return the earlier checkpoint if it is of the same rewrite, else the initial one.
+    def load(self, initial: Checkpoint[R]) -> Checkpoint[R]:
+        """Return the earlier checkpoint if it is of the same work, else the initial one.
 
         Raises:
-            ConfigurationError: There is one, and it is not the state of a rewrite of this store,
+            ConfigurationError: There is one, and it is not the state of such work on this store,
                 or the file cannot be read or written.
         """
         state: Any = _NONE if self._state is None else self._state
@@ -99,15 +104,14 @@ class CheckpointFile:
             except OSError as error:
                 raise self._failure("read", error) from error
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                raise _no_state(source) from None
-        earlier = initial if state is _NONE else _parse(state, source)
+                raise self._no_state(source) from None
+        earlier = initial if state is _NONE else self._parse(state, source)
         if earlier.store != initial.store:
             raise ConfigurationError(
-                f"`resume` must be a state of a rewrite of {initial.store}; {source} is that of "
-                f"{printable(earlier.store)}: pass another path, or delete the file"
+                f"`resume` must be a state of a {self._work} of {initial.store}; {source} is that "
+                f"of {printable(earlier.store)}: pass another path, or delete the file"
             )
-        same = (earlier.target, earlier.report.dry_run) == (initial.target, initial.report.dry_run)
-        checkpoint = earlier if same else initial
+        checkpoint = earlier if earlier.target == initial.target else initial
         self.save(checkpoint.encode())
         return checkpoint
 
@@ -146,6 +150,21 @@ class CheckpointFile:
             except OSError as error:
                 raise self._failure("deleted", error) from error
 
+    def _parse(self, state: Any, source: str) -> Checkpoint[R]:
+        try:
+            checkpoint: Checkpoint[R] = msgspec.convert(state, self._kind)
+        except msgspec.ValidationError:
+            raise self._no_state(source) from None
+        if checkpoint.format != FORMAT:
+            raise self._no_state(source)
+        return checkpoint
+
+    def _no_state(self, source: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{source} is not the state of a {self._work}, or it is damaged: to start over, pass "
+            "another path as `resume`, or delete the file"
+        )
+
     def _failure(self, action: str, error: OSError) -> ConfigurationError:
         return ConfigurationError(
             f"the state file {str(self._path)!r} cannot be {action} "
@@ -161,22 +180,3 @@ def _path_of(resume: object) -> Path:
             f"{type(resume).__name__}"
         )
     return Path(text)
-
-
-def _parse(state: Any, source: str) -> Checkpoint:
-    try:
-        checkpoint = msgspec.convert(state, Checkpoint)
-        for form in checkpoint.report.forms:
-            bytes.fromhex(form)
-    except (msgspec.ValidationError, ValueError):
-        raise _no_state(source) from None
-    if checkpoint.format != FORMAT:
-        raise _no_state(source)
-    return checkpoint
-
-
-def _no_state(source: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{source} is not the state of a rewrite, or it is damaged: to start over, pass another "
-        "path as `resume`, or delete the file"
-    )

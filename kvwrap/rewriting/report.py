@@ -35,7 +35,43 @@ class CollectionCounts(msgspec.Struct):
     rewritten: int = 0
 
 
-class Report(msgspec.Struct):
+class Failures(msgspec.Struct):
+    """The entries that could not be handled.
+
+    Attributes:
+        failed: Their number.
+        failures: The first 1,000 of them, with collection, key and reason.
+        reasons: Their number for each reason; after 1,000 reasons, for the others.
+    """
+
+    failed: int = 0
+    failures: list[Failure] = msgspec.field(default_factory=list)
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def count_failure(self, collection: Collection, key: str, reason: str) -> None:
+        """Count an entry as failed."""
+        self.failed += 1
+        if reason not in self.reasons and len(self.reasons) >= _MAX_FAILURES:
+            reason = "other reasons"
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if len(self.failures) < _MAX_FAILURES:
+            self.failures.append(Failure(collection, key, reason))
+
+    def failed_lines(self) -> list[str]:
+        """Return a line for each reason, with examples."""
+        return shown("failed", [self._failure_line(reason) for reason in self.reasons])
+
+    def _failure_line(self, reason: str) -> str:
+        """Return one line for all failures of a reason."""
+        count = self.reasons[reason]
+        examples = [each for each in self.failures if each.reason == reason][:_EXAMPLES]
+        names = [f"{each.key!r} in {title_of(each.collection)}" for each in examples]
+        more = [f"{count - len(names):,} more"] if names and count > len(names) else []
+        title = ", ".join((*names, *more)) or f"{count:,}"
+        return f"{count:,}: {reason} ({title})" if count > 1 else f"{title}: {reason}"
+
+
+class Report(Failures):
     """The results of a rewrite so far, and the forms that the entries have at present.
 
     Attributes:
@@ -44,9 +80,6 @@ class Report(msgspec.Struct):
             entries that would be.
         current: Number of entries that already had their current form.
         gone: Number of entries that were deleted, or expired, in the meantime.
-        failed: Number of entries that could not be rewritten.
-        failures: The first 1,000 of these, with collection, key and reason.
-        reasons: Number of failed entries for each reason; after 1,000 reasons, for the others.
         foreign: Number of rewritten values that another program wrote, and can no longer read.
         counts: The results for each collection, with "" for the default one.
         forms: Number of entries in each form; a form is a codec in hexadecimal.
@@ -60,9 +93,6 @@ class Report(msgspec.Struct):
     rewritten: int = 0
     current: int = 0
     gone: int = 0
-    failed: int = 0
-    failures: list[Failure] = msgspec.field(default_factory=list)
-    reasons: dict[str, int] = msgspec.field(default_factory=dict)
     foreign: int = 0
     counts: dict[str, CollectionCounts] = msgspec.field(default_factory=dict)
     forms: dict[str, int] = msgspec.field(default_factory=dict)
@@ -70,6 +100,10 @@ class Report(msgspec.Struct):
     primary: list[str] = msgspec.field(default_factory=list)
     dry_run: bool = False
     complete: bool = False
+
+    def __post_init__(self) -> None:
+        for form in self.forms:
+            bytes.fromhex(form)  # of a state that was read: its ValueError refuses it
 
     @property
     def collections(self) -> dict[Collection, CollectionCounts]:
@@ -118,15 +152,6 @@ class Report(msgspec.Struct):
         """Return the counts of a collection, which are zero at first."""
         return self.counts.setdefault(collection or "", CollectionCounts())
 
-    def count_failure(self, collection: Collection, key: str, reason: str) -> None:
-        """Count an entry as failed."""
-        self.failed += 1
-        if reason not in self.reasons and len(self.reasons) >= _MAX_FAILURES:
-            reason = "other reasons"
-        self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        if len(self.failures) < _MAX_FAILURES:
-            self.failures.append(Failure(collection, key, reason))
-
     def count_form(self, entry_codec: bytes) -> None:
         """Count an entry with this codec at rest. Annotations are not part of a form."""
         steps = [step for step in codec.steps(entry_codec) if step[0] != codec.ANNOTATION]
@@ -164,36 +189,28 @@ class Report(msgspec.Struct):
             lines.append(f"not needed    {', '.join(self.retirable)}")
         if self.foreign:
             lines.append(f"foreign       {self.foreign:,} values of other programs {rewritten}")
-        lines += _shown(
+        lines += shown(
             "in", [_collection_line(*item, rewritten) for item in self.collections.items()]
         )
-        lines += _shown("failed", [self._failure_line(reason) for reason in self.reasons])
+        lines += self.failed_lines()
         if not self.complete:
             lines.append("not complete  part of the store was not examined")
         return printable("\n".join(lines))
 
-    def _failure_line(self, reason: str) -> str:
-        """Return one line for all failures of a reason."""
-        count = self.reasons[reason]
-        examples = [each for each in self.failures if each.reason == reason][:_EXAMPLES]
-        names = [f"{each.key!r} in {_title(each.collection)}" for each in examples]
-        more = [f"{count - len(names):,} more"] if names and count > len(names) else []
-        title = ", ".join((*names, *more)) or f"{count:,}"
-        return f"{count:,}: {reason} ({title})" if count > 1 else f"{title}: {reason}"
-
 
 def _collection_line(collection: Collection, counts: CollectionCounts, rewritten: str) -> str:
-    title = _title(collection)
+    title = title_of(collection)
     if not counts.seen:
         return f"{title}: nothing found"
     return f"{title}: {counts.seen:,} seen, {counts.rewritten:,} {rewritten}"
 
 
-def _title(collection: Collection) -> str:
+def title_of(collection: Collection) -> str:
+    """Return how a collection is called in reports."""
     return "the default collection" if collection is None else repr(collection)
 
 
-def _shown(title: str, lines: list[str]) -> list[str]:
+def shown(title: str, lines: list[str]) -> list[str]:
     """Return the first lines with their title, and how many there are besides."""
     shown = [f"{title:<13} {line}" for line in lines[:_MAX_SHOWN]]
     more = len(lines) - len(shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kvwrap.core.capability import Capability
@@ -153,3 +153,17 @@ def check_is_limited(scope: Scope, base: Store, collections: Sequence[Collection
                 "program uses this backend (kvwrap rewrite: --prefix, --collection, --everything)",
                 store=base.name,
             )
+
+
+def check_names(prefix: object, collections: object) -> None:
+    """Raise `ConfigurationError` if a choice of names is not one."""
+    if not isinstance(prefix, str):
+        raise ConfigurationError(f"`prefix` must be a str; got {type(prefix).__name__}")
+    names = collections if isinstance(collections, Iterable) else [collections]
+    if isinstance(collections, str) or not all(
+        name is None or (isinstance(name, str) and name) for name in names
+    ):
+        raise ConfigurationError(
+            "`collections` must be a list of names such as ['users'], with None for the default "
+            f"collection; got {collections!r}"
+        )

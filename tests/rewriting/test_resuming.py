@@ -117,4 +117,4 @@ async def test_the_fields_of_a_state_stay() -> None:
         "format": 2,
     }
     assert (report["seen"], report["current"]) == (1, 1)
-    assert target[-2:] == ["collections=None", "prefix=''"]
+    assert target[-3:] == ["collections=None", "prefix=''", "dry_run=False"]

@@ -165,8 +165,9 @@ class SQLiteStore(Store):
 
     @property
     def location(self) -> str:
-        path = self._path if self._path == MEMORY else str(Path(self._path).resolve())
-        return f"table {self._table.name!r} of the SQLite file {path!r}"
+        if self._path == MEMORY:
+            return self.name
+        return f"table {self._table.name!r} of the SQLite file {str(Path(self._path).resolve())!r}"
 
     # -- opening and closing -----------------------------------------------------------
 
