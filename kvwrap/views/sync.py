@@ -334,7 +334,13 @@ class SyncStore:
             self._portal.close()
 
     def __enter__(self) -> Self:
-        self.open()
+        try:
+            self.open()
+        except BaseException:
+            # `__exit__` is not called then. A store that others of its users hold open stays so.
+            if not self._store.users:
+                self._portal.close()
+            raise
         return self
 
     def __exit__(

@@ -21,6 +21,7 @@ from kvwrap import (
     KeyNotFound,
     MemoryStore,
     Passthrough,
+    SQLiteStore,
     Statistics,
     Store,
     StoreUnavailable,
@@ -274,6 +275,18 @@ def test_closing_closes_the_store_and_opening_again_works():
         assert view.get("a") == 1
     assert log == ["open", "close"] * 2
     view.close()
+    assert threads() == []
+
+
+def test_a_view_that_cannot_be_opened_leaves_no_thread(tmp_path):
+    folder = tmp_path / "later"
+    view = kvwrap.sync(SQLiteStore(folder / "entries.db"))
+    with pytest.raises(StoreUnavailable, match="existing folder"), view:
+        pass
+    assert threads() == []
+    folder.mkdir()
+    with view:
+        view.put("a", 1)
     assert threads() == []
 
 

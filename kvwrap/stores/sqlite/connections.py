@@ -60,10 +60,12 @@ def check_usable(client: sqlite3.Connection) -> None:
     """
     try:
         (row,) = client.execute("SELECT 'text', 1").fetchall()
-        is_usual = tuple(row) == ("text", 1) and not client.in_transaction
     except sqlite3.ProgrammingError as error:
         raise _unusable() from error
-    if not is_usual:
+    except Exception:  # of a factory of the user's
+        row = None
+    is_usual = isinstance(row, tuple | sqlite3.Row) and tuple(row) == ("text", 1)
+    if not is_usual or client.in_transaction:
         raise ConfigurationError(
             "`client` must return rows as tuples or sqlite3.Row and texts as str, and must have no "
             "transaction: leave row_factory, text_factory and autocommit as they are by default"
@@ -93,8 +95,8 @@ def _unusable() -> ConfigurationError:
     )
 
 
-def connect(path: str, timeout: float, synchronous: Synchronous = "full") -> sqlite3.Connection:
-    """Open a connection that waits up to `timeout` seconds for transactions of others.
+def connect(path: str, synchronous: Synchronous = "full") -> sqlite3.Connection:
+    """Open a connection that does not wait for transactions of others.
 
     A file that does not exist is created for this user alone. SQLite gives the files beside it
     the same permissions.
@@ -103,9 +105,7 @@ def connect(path: str, timeout: float, synchronous: Synchronous = "full") -> sql
         # Errors are SQLite's to tell, with its own names.
         with suppress(OSError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    connection = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     pragmas = (
         # FULL: a commit is on the disk before it returns. The next two do the same on macOS, where
         # syncing alone does not reach the disk.
@@ -138,8 +138,10 @@ def may_change(path: str) -> bool:
     )
 
 
-def connect_to_read(path: str, timeout: float) -> tuple[sqlite3.Connection, bool]:
+def connect_to_read(path: str) -> tuple[sqlite3.Connection, bool]:
     """Open a connection that changes nothing, and creates no file if it cannot.
+
+    It does not wait for transactions of others.
 
     Returns:
         The connection, and False if SQLite must not look for changes of others, because it
@@ -147,18 +149,18 @@ def connect_to_read(path: str, timeout: float) -> tuple[sqlite3.Connection, bool
     """
     address = f"file:{quote(path)}?mode=ro"
     try:
-        return _connect_by_uri(address, timeout), True
+        return _connect_by_uri(address), True
     except sqlite3.OperationalError as error:
         log = Path(f"{path}-wal")
         is_locked_out = code_of(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         if not is_locked_out or (log.exists() and log.stat().st_size):
             raise
-    return _connect_by_uri(f"{address}&immutable=1", timeout), False
+    return _connect_by_uri(f"{address}&immutable=1"), False
 
 
-def _connect_by_uri(uri: str, timeout: float) -> sqlite3.Connection:
+def _connect_by_uri(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, timeout=timeout, isolation_level=None, check_same_thread=False, uri=True
+        uri, timeout=0, isolation_level=None, check_same_thread=False, uri=True
     )
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()

@@ -106,13 +106,14 @@ class Database:
                 store=self._store,
             )
         if self._wants_to_read or not may_change(self._path):
-            thread.connection, sees_changes = connect_to_read(self._path, self._timeout)
+            thread.connect(self._connect_to_read, waits=True)
+            assert thread.connection is not None
             self._table.check(thread.connection)
-            self._file = DatabaseFile(self._path, has_log=False, is_frozen=not sees_changes)
             self.is_read_only = True
         else:
-            thread.connection = connection = self._connect()
-            connection.execute("PRAGMA busy_timeout = 0")  # the thread waits by itself
+            thread.connect(self._connect, waits=False)  # the thread does
+            connection = thread.connection
+            assert connection is not None
             thread.retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
             thread.create(self._table.create)
             if self._path != MEMORY:
@@ -138,11 +139,16 @@ class Database:
             self.is_read_only = True
 
     def _open_second(self) -> None:
-        self._reader.connection = self._connect()
+        self._reader.connect(self._connect, waits=True)
         self._reader.file = self._file
 
     def _connect(self) -> sqlite3.Connection:
-        return connect(self._path, self._timeout, self._synchronous)
+        return connect(self._path, self._synchronous)
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        connection, sees_changes = connect_to_read(self._path)
+        self._file = DatabaseFile(self._path, has_log=False, is_frozen=not sees_changes)
+        return connection
 
     def _close(self, thread: ConnectionThread) -> None:
         connection = thread.connection

@@ -20,6 +20,8 @@ _SQL: Final = {
     "PRIMARY KEY (collection, key))",
     "index": "CREATE INDEX IF NOT EXISTS {t}_expires_at ON {t} (expires_at) "
     "WHERE expires_at IS NOT NULL",
+    "alike": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '{t}' COLLATE NOCASE "
+    "AND name <> '{t}'",
     "no_change": "DELETE FROM {t} WHERE 0",
     "probe": "SELECT collection, key, expires_at, version, entry FROM {t} LIMIT 0",
     # CAST, since reading text that is not UTF-8 would fail.

@@ -77,7 +77,8 @@ class Table:
         """Create the table if it is missing, and fail if the connection cannot write.
 
         Raises:
-            ConfigurationError: There is a table of this name with other columns.
+            ConfigurationError: There is a table of this name with other columns, or with a name
+                that differs in case only.
         """
         connection.execute(self._sql["table"])
         self.check(connection)
@@ -88,6 +89,12 @@ class Table:
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Raise `ConfigurationError` if there is no table of this name, or one of other columns."""
+        if (alike := connection.execute(self._sql["alike"]).fetchone()) is not None:
+            raise ConfigurationError(
+                f"`table` must be {alike[0]!r}, since the file has this table, and SQLite does not "
+                f"tell names apart by their case; got {self.name!r}",
+                store=self._store,
+            )
         try:
             self.probe(connection)
         except sqlite3.OperationalError as error:

@@ -91,6 +91,21 @@ class ConnectionThread:
             self._calls.check()
             time.sleep(_PAUSE * (0.5 + random.random()))
 
+    def connect(self, connect: Callable[[], sqlite3.Connection], *, waits: bool) -> None:
+        """Open the connection, within a function passed to `run`.
+
+        Args:
+            connect: Opens a connection that does not wait for transactions of others.
+            waits: True if its statements are to wait for them by SQLite's own means.
+        """
+
+        def open_() -> None:
+            self.connection = connect()
+
+        self.retry_while_busy(open_)
+        if waits:
+            self._connection().execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+
     def create(self, function: Callable[[sqlite3.Connection], None]) -> None:
         """Run a function in a transaction of its own, within a function passed to `run`."""
         connection = self._connection()

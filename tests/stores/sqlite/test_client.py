@@ -108,6 +108,8 @@ async def test_reads_in_the_queue_of_a_locked_file(client: sqlite3.Connection, f
         ({}, "check_same_thread=False"),
         ({"check_same_thread": False, "text_factory": bytes}, "text_factory"),
         ({"check_same_thread": False, "row_factory": lambda cursor, row: {"a": 1}}, "row_factory"),
+        ({"check_same_thread": False, "row_factory": lambda cursor, row: 1}, "row_factory"),
+        ({"check_same_thread": False, "row_factory": lambda cursor, row: 1 / 0}, "row_factory"),
     ],
 )
 async def test_connections_that_cannot_be_used(

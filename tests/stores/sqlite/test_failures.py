@@ -188,3 +188,15 @@ async def test_pages_that_were_overwritten_give_typed_errors_and_no_other_values
             await store.get_many(keys)
         with pytest.raises(StoreUnavailable, match=r"entries\.db"):
             await store.put_many(keys, [value] * len(keys))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_table_whose_name_differs_in_case_only_is_refused(
+    file: Path, read_only: bool
+) -> None:
+    async with SQLiteStore(file, table="Sessions") as store:
+        await store.put("a", 1)
+        with pytest.raises(ConfigurationError, match=r"must be 'Sessions'.*got 'sessions'"):
+            await SQLiteStore(file, table="sessions", read_only=read_only).get("a")
+        async with SQLiteStore(file, table="Sessions", read_only=read_only) as again:
+            assert await again.get("a") == 1
