@@ -288,7 +288,7 @@ def test_no_test_file_is_too_long(name: str) -> None:
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LONGEST_TEST
 
 
-WHOLE = {"contract", "docs", "plugin_package", "scripts", "stacks", "typing"}
+WHOLE = {"parity", "contract", "docs", "plugin_package", "scripts", "stacks", "typing"}
 """Folders of tests that are about no one room."""
 
 
