@@ -231,6 +231,7 @@ class Plan(enum.Enum):
         ({"score": math.nan}, "`value['score']` is NaN or infinite"),
         ({"text": ["\ud800"]}, "`value['text'][0]` has a lone surrogate, which JSON cannot store"),
         ({"text": {"\ud800": 1}}, "`value['text']` has a lone surrogate"),
+        ({"text": ["a", "a\udfff"]}, "`value['text'][1]` has a lone surrogate"),
     ],
     ids=repr,
 )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ from kvwrap import (
     adapt,
     stack,
 )
+from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.testing import ManualClock
 
@@ -84,6 +85,14 @@ async def test_the_wrapped_store_is_never_closed_and_layers_work_over_it() -> No
         assert await store.get("k", collection="c") == {"b": b"bytes"}
         assert set((await wrapped.get("k", collection="pc")) or ()) == {"kvwrap"}
     assert await wrapped.get("k", collection="pc") is not None
+
+
+async def test_bytes_of_another_codec_that_begin_like_an_object_are_no_object() -> None:
+    wrapped = MemoryStore()
+    store = stack().serialize("msgpack").over(wrapped)
+    await store.put("k", ord("{"))
+    assert await store.get("k") == ord("{")
+    assert set(await wrapped.get("k") or ()) == {"kvwrap"}
 
 
 async def test_exact_expiry_without_native_entries(clock: ManualClock) -> None:
@@ -177,6 +186,40 @@ class Limited(MemoryStore):
 class ManyCollections(MemoryStore):
     async def collections(self, *, limit: int | None = None) -> list[str]:
         return [str(number) for number in range(10_000)]
+
+
+def test_only_a_store_of_theirs_in_memory_is_known_to_stay_in_the_process() -> None:
+    traits = adapt(MemoryStore()).traits
+    assert "adapted" not in traits
+    for elsewhere in (Limited(), PrefixKeysWrapper(MemoryStore(), prefix="p")):
+        assert adapt(elsewhere).traits == traits | {"adapted"}
+
+
+class CountsKeys(MemoryStore):
+    """Keeps the largest number of keys that one call was given."""
+
+    most = 0
+
+    async def ttl_many(self, keys: Sequence[str], **more: Any) -> Any:
+        self.most = max(self.most, len(keys))
+        return await super().ttl_many(keys, **more)
+
+    async def delete_many(self, keys: Sequence[str], **more: Any) -> int:
+        self.most = max(self.most, len(keys))
+        return await super().delete_many(keys, **more)
+
+
+async def test_a_large_collection_is_asked_for_a_page_at_a_time(clock: ManualClock) -> None:
+    wrapped = CountsKeys()
+    store = KeyValueStore(wrapped, native=False, clock=clock)
+    names = [str(number) for number in range(3 * PAGE_SIZE)]
+    await store.put_many(names, names, ttl=5, collection="c")
+    assert len(await store.keys("c")) == len(names)
+    clock.advance(5)
+    assert await store.collections() == []
+    assert await store.destroy_collection("c") is False
+    assert await wrapped.keys("c") == []
+    assert wrapped.most == PAGE_SIZE
 
 
 async def test_the_limit_of_a_listing_is_that_of_the_class_that_lists() -> None:
@@ -420,7 +463,7 @@ async def test_a_ttl_that_is_no_number_of_seconds_is_an_outage(ttl: Any) -> None
         await adapt(BreaksItsProtocol(({"a": 1}, ttl), [])).get("k")
 
 
-@pytest.mark.parametrize("name", ["", "\ud800", 5, None, b"a"])
+@pytest.mark.parametrize("name", ["", "\ud800", "a\udfff", 5, None, b"a"])
 async def test_a_name_that_is_none_is_an_outage(name: Any) -> None:
     store = adapt(BreaksItsProtocol(({"a": 1}, None), ["a", name]))
     with pytest.raises(StoreUnavailable, match="a list of names from `keys`"):

@@ -76,6 +76,20 @@ async def test_the_log_is_kept_short_and_the_schema_of_a_file_is_not_trusted(
     assert Path(f"{path}-wal").stat().st_size < 5_000_000
 
 
+async def test_a_log_that_something_removed_does_not_stop_the_journal(
+    path: Path, backend: FaultyStore
+) -> None:
+    backend.down = True
+    async with WriteBehind(path, shutdown_timeout=0).over(backend) as store:
+        await store.put("a", 1)
+        Path(f"{path}-wal").unlink()
+        await store.put("b", 2)
+    backend.down = False
+    async with WriteBehind(path).over(backend) as store:
+        await store.find(WriteBehind).flush()
+    assert await backend.keys() == ["a", "b"]
+
+
 async def test_only_one_stack_can_open_a_journal(path: Path, store: Store) -> None:
     await store.put("k", 1)
     with pytest.raises(ConfigurationError, match="has it open"):
@@ -110,8 +124,14 @@ async def test_other_files_are_not_taken_for_journals(tmp_path: Path) -> None:
     with sqlite3.connect(database) as db:
         db.execute("CREATE TABLE mine (x)")
     db.close()
-    for path in (text, database, tmp_path / "no" / "folder", tmp_path):
-        with pytest.raises(ConfigurationError, match="cannot be used"):
+    reasons = {
+        text: "it is not a journal",
+        database: "another program's database",
+        tmp_path / "no" / "folder": "SQLite cannot open it",
+        tmp_path: "SQLite cannot open it",
+    }
+    for path, reason in reasons.items():
+        with pytest.raises(ConfigurationError, match=f"cannot be used: .*{reason}"):
             await WriteBehind(path).over(MemoryStore()).open()
     assert text.read_text().startswith("not a database")
 

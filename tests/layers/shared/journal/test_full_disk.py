@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kvwrap import MemoryStore, Store, StoreFull, StoreUnavailable, ValueTooLarge
+from kvwrap import ConfigurationError, MemoryStore, Store, StoreFull, StoreUnavailable, ValueTooLarge
 from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.shared.journal import journal as journal_module
 from kvwrap.layers.write_behind import WriteBehind
@@ -104,6 +104,21 @@ async def test_what_was_sent_is_sent_once_and_deleted_when_there_is_room(
     await store.close()
     async with WriteBehind(path).over(MemoryStore()) as again:
         assert again.find(WriteBehind).pending == 0
+
+
+async def test_a_disk_without_room_for_a_journal_is_named_on_opening(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def connect_without_room(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        db = connect(*args, **kwargs)
+        db.execute("PRAGMA max_page_count=1")
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", connect_without_room)
+    with pytest.raises(ConfigurationError, match=r"disk is full or fails \(SQLITE_FULL\)"):
+        await WriteBehind(path).over(MemoryStore()).open()
 
 
 async def test_a_write_that_an_old_change_could_undo_after_a_restart_is_refused(
