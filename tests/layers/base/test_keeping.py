@@ -39,6 +39,15 @@ async def test_without_collections_only_a_layer_that_has_records_cannot_destroy(
         assert await store.get("k") is None
 
 
+async def test_where_nobody_has_records_everything_is_destroyed_in_one_call() -> None:
+    base = MemoryStore()
+    store = Recording(False).over(WithoutCapabilities(Capability.DESTROY_COLLECTION).over(base))
+    await store.put("k", 1)
+    await store.put("k", 1, collection="c")
+    assert await store.destroy() is True
+    assert len(base) == 0
+
+
 def test_a_layer_keeps_no_records_unless_it_says_so() -> None:
     assert not Keeping.keeps_records
     assert Capability.DESTROY in Keeping().over(MemoryStore()).capabilities

@@ -315,6 +315,9 @@ async def test_single_entries_are_read_and_written_without_waiting(clock: Manual
         store.write_one("c", "a", entry.with_body(bytes(11), b""))
     clock.advance(5)
     assert store.look_up("c", "a") is None
+    unlimited = MemoryStore(clock=clock)
+    unlimited.write_one("c", "a", entry.with_expiry(None))
+    assert unlimited.look_up("c", "a") == entry.with_expiry(None)
 
 
 @pytest.mark.parametrize("primitive", ["read", "write", "remove"])

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kvwrap import ConfigurationError, MemoryStore, Store, StoreFull, StoreUnavailable, ValueTooLarge
+from kvwrap import (
+    ConfigurationError,
+    MemoryStore,
+    Store,
+    StoreFull,
+    StoreUnavailable,
+    ValueTooLarge,
+)
 from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.shared.journal import journal as journal_module
 from kvwrap.layers.write_behind import WriteBehind

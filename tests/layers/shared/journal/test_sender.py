@@ -330,6 +330,24 @@ async def test_what_a_failed_batch_has_carried_out_is_not_sent_again(
     assert store.find(WriteBehind).snapshot().sent == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "logged"), [(OSError("bug"), ["OSError: bug"]), (StoreUnavailable("down"), [])]
+)
+async def test_only_an_error_that_no_store_should_raise_is_logged_with_its_traceback(
+    store: Store,
+    backend: FaultyStore,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    logged: list[str],
+) -> None:
+    backend.down = error
+    await store.put("k", 1)
+    with pytest.raises(type(error)):
+        await store.find(WriteBehind).flush()
+    texts = [record.exc_text for record in caplog.records if "sending failed" in record.message]
+    assert [text.splitlines()[-1] for text in texts if text] == logged
+
+
 async def test_a_refused_change_tells_its_collection(store: Store, backend: FaultyStore) -> None:
     backend.write_errors = {"k": KvwrapError("no")}
     await store.put("k", 1, collection="c")
