@@ -17,6 +17,7 @@ from kvwrap import (
     adapt,
     stack,
 )
+from kvwrap.core.computations import Computations
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
 from tests.layers.interleaving import GatedStore, World, every_order, settle, some_orders
@@ -407,3 +408,15 @@ async def test_a_result_is_stored_without_a_condition_while_only_a_journal_takes
     async with stack().write_behind(tmp_path / "j").over(Down()) as store:
         assert await store.get_or_put("k", lambda: 1) == 1
         assert await store.get("k") == 1
+
+
+def test_a_computation_that_ended_is_not_kept_and_ends_no_later_one() -> None:
+    computations = Computations(ManualClock())
+    name = ("c", "k")
+    stopped = computations.begin(name)  # in a loop that was stopped
+    later = computations.begin(name)
+    computations.end(name, stopped)
+    assert computations == {name: later}
+    computations.end(name, later)
+    assert computations == {}
+    assert computations.ended == 2

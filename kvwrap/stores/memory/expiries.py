@@ -8,7 +8,7 @@ from math import inf
 from kvwrap.stores.memory.record import Record
 
 _STEPS = 4
-"""Records of the old heap that each change moves to the new one."""
+"""Records of the old heap that each removal moves to the new one."""
 
 _TOLERATED = 64
 """Removed records that a heap may always have."""
@@ -18,7 +18,7 @@ class Expiries:
     """A heap of records by `due`. Every change takes a bounded time.
 
     A removed record stays in the heap. Once more than half are of that kind, the heap is
-    replaced step by step: each later change moves some records from the end of the old heap to
+    replaced step by step: each later removal moves some records from the end of the old heap to
     a new one, and drops the removed ones.
 
     Attributes:
@@ -41,8 +41,6 @@ class Expiries:
         heappush(self._heap, record)
         if due < self.first:
             self.first = due
-        if self._old:
-            self._tidy()
 
     def discard(self, record: Record) -> None:
         """Note that the entry of a record was removed."""

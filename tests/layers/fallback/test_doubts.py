@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 import pytest
 
-from kvwrap import MemoryStore, Store, StoreTimeout, StoreUnavailable, ValueTooLarge
+from kvwrap import (
+    MemoryStore,
+    ReadOnlyViolation,
+    Store,
+    StoreTimeout,
+    StoreUnavailable,
+    ValueTooLarge,
+)
 from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.fallback.doubts import Doubts
 from kvwrap.testing import ManualClock
@@ -160,8 +167,16 @@ async def test_a_read_in_the_outage_waits_for_the_write_in_progress(
         await write
 
 
+OF_ONE_KEY = {
+    "put": lambda store: store.put("k", 2),
+    "delete": lambda store: store.delete("k"),
+    "expire": lambda store: store.expire("k", 5),
+}
+
+
+@pytest.mark.parametrize("change", OF_ONE_KEY)
 async def test_what_the_inner_store_was_not_asked_is_not_in_doubt(
-    backend: FaultyStore, other: FaultyStore
+    backend: FaultyStore, other: FaultyStore, change: str
 ) -> None:
     async with Fallback(other, writes="both", failures=1).over(backend) as store:
         await store.put("k", 1)
@@ -169,8 +184,23 @@ async def test_what_the_inner_store_was_not_asked_is_not_in_doubt(
         assert await store.get("k") == 1
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
-                await store.put("k", 2)
+                await OF_ONE_KEY[change](store)
         assert await store.get("k") == 1
+        assert store.find(Fallback).snapshot().in_doubt == 0
+
+
+@pytest.mark.parametrize("change", OF_ONE_KEY)
+async def test_a_refused_change_is_not_in_doubt(
+    backend: FaultyStore, other: FaultyStore, change: str
+) -> None:
+    async with Fallback(other, writes="both", failures=1).over(backend) as store:
+        await store.put("k", 1)
+        backend.down = ReadOnlyViolation("refused")
+        with pytest.raises(ReadOnlyViolation):
+            await OF_ONE_KEY[change](store)
+        backend.down = True
+        assert await store.get("k") == 1
+        assert store.find(Fallback).snapshot().in_doubt == 0
 
 
 async def test_a_doubt_costs_no_read_while_the_other_store_is_down(

@@ -86,6 +86,22 @@ async def test_the_written_keys_of_a_failed_batch_are_copied(
         await store.put_many(["a1", "b1", "a2"], [1, 2, 3])
     assert caught.value.succeeded == ("a1", "a2")
     assert await other.keys() == ["a1", "a2"]
+    await other.put("b1", 0)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.delete_many(["a1", "b1", "a2"])
+    assert caught.value.succeeded == ("a1", "a2")
+    assert await other.keys() == ["b1"]
+
+
+async def test_a_removal_without_a_condition_removes_what_only_the_other_store_has(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    store = Fallback(other, writes="both").over(backend)
+    await other.put_many(["a", "b", "kept"], [1, 2, 3])
+    assert await store.delete("a") is False
+    assert await store.delete_many(["b", "none"]) == 0
+    assert await store.compare_and_delete("kept", 5) is False
+    assert await other.keys() == ["kept"]
 
 
 async def test_a_cancelled_write_is_not_copied(backend: FaultyStore, other: FaultyStore) -> None:

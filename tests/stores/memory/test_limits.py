@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kvwrap import MemoryStore
 from kvwrap.testing import ManualClock
 
-KEYS = [f"key{number}" for number in range(12)]
+KEYS = [f"key{number}" for number in range(6)]
 COLLECTIONS = [None, "c"]
 
 places = st.tuples(st.sampled_from(COLLECTIONS), st.sampled_from(KEYS))
@@ -121,6 +121,17 @@ def test_limits_hold_after_every_change(
             assert len(checked.store) == len(live)
 
     asyncio.run(run())
+
+
+async def test_entries_whose_expiry_moved_nearer_count_and_are_evicted(clock: ManualClock) -> None:
+    for limits in ({"max_entries": 4}, {"max_bytes": 100}):
+        store = MemoryStore(clock=clock, **limits)
+        for number in range(20):
+            for ttl in (None, 20, 10):
+                await store.put(f"k{number}", "x" * 20, ttl=ttl)
+            assert len(store) <= 4
+        assert len(store) == 4
+        assert store.size in (0, 4 * len(b'j"xxxxxxxxxxxxxxxxxxxx"'))
 
 
 async def test_nothing_refers_to_what_was_removed() -> None:
