@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Node:
 
     generation: str | None = None
     is_used = False
+    _longest = sys.maxsize  # bytes of a command that the server takes
 
     def __init__(self, servers: Servers, address: Address) -> None:
         self._servers = servers
@@ -65,6 +67,7 @@ class Node:
     async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
         """Send commands together, and return their answers.
 
+        A value over the item limit is not sent: the server would delete the one that it replaces.
         A connection whose call fails or is cancelled is aborted, with what is not sent yet.
 
         Raises:
@@ -73,8 +76,9 @@ class Node:
         connection: _Connection | None = None
         try:
             connection = self._take() or await self._connect()
-            connection.writer.write(b"".join(commands))
-            replies = await protocol.read_replies(connection.reader, len(commands))
+            fitting = [command for command in commands if len(command) <= self._longest]
+            connection.writer.write(b"".join(fitting))
+            replies = await protocol.read_replies(connection.reader, len(fitting))
         except BaseException as error:
             if connection is not None:
                 connection.writer.transport.abort()
@@ -83,7 +87,13 @@ class Node:
             connection.writer.transport.abort()
         else:
             self._idle.append(connection)
-        return replies
+        if len(fitting) == len(commands):
+            return replies
+        answers = iter(replies)
+        return [
+            next(answers) if len(command) <= self._longest else Reply(protocol.TOO_LARGE)
+            for command in commands
+        ]
 
     def _take(self) -> _Connection | None:
         while self._idle:
@@ -103,6 +113,11 @@ class Node:
         try:
             if self._servers.username is not None:
                 await self._log_in(reader, writer)
+            # Of each connection: a server that was started again may have another limit.
+            writer.write(protocol.SETTINGS)
+            limit = await protocol.read_item_limit(reader)
+            if limit is not None:
+                self._longest = protocol.largest_command(limit)
         except BaseException:
             writer.transport.abort()
             raise

@@ -13,6 +13,8 @@ from kvwrap.errors import StoreFull, StoreUnavailable
 
 STORED: Final = b"HD"
 TOO_LARGE: Final = b"SERVER_ERROR object too large for cache"
+SETTINGS: Final = b"stats settings\r\n"
+_ITEM_LIMIT: Final = b"STAT item_size_max "
 _WITHOUT_VALUE: Final = frozenset({STORED, b"EN", b"EX", b"NF", b"NS", TOO_LARGE})
 _LONGEST_LINE: Final = 2048
 _CHUNK: Final = 1 << 18
@@ -33,6 +35,23 @@ class Reply(NamedTuple):
     status: bytes
     value: bytes | None = None
     cas: int = 0
+
+
+def largest_command(item_limit: int) -> int:
+    """Return how long a command may be whose item the server takes, given its item limit.
+
+    Beside its name and its value an item takes 59 bytes, and a command 12 at least.
+    """
+    return item_limit - 48
+
+
+async def read_item_limit(reader: asyncio.StreamReader) -> int | None:
+    """Read the answer to `SETTINGS`. Returns the item limit, or None if it is not told."""
+    limit = None
+    while (line := await reader.readuntil(b"\r\n")).startswith(b"STAT "):
+        if line.startswith(_ITEM_LIMIT):
+            limit = int(line[len(_ITEM_LIMIT) :])
+    return limit
 
 
 def get(name: str) -> bytes:

@@ -138,6 +138,7 @@ async def test_connections_at_their_maximum(own_server: MemcachedServer) -> None
         assert store.idle
 
 
+@pytest.mark.parametrize("settings", [b"END\r\n", b"ERROR\r\n"])
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -149,8 +150,12 @@ async def test_connections_at_their_maximum(own_server: MemcachedServer) -> None
         (b"", "closed the connection"),
     ],
 )
-async def test_a_server_that_is_not_memcached(answer: bytes, expected: str) -> None:
+async def test_a_server_that_is_not_memcached(
+    settings: bytes, answer: bytes, expected: str
+) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"stats settings\r\n"
+        writer.write(settings)
         await reader.readline()
         writer.write(answer)
         with contextlib.suppress(OSError):

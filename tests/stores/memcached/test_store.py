@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from typing import Any
@@ -17,6 +18,7 @@ from kvwrap import (
     CorruptEntry,
     KvwrapError,
     MemcachedStore,
+    StoreUnavailable,
     UnsupportedOperation,
     ValueTooLarge,
 )
@@ -121,6 +123,40 @@ async def test_a_value_over_the_item_limit_names_what_was_stored(url: str, names
             await store.put_if_absent("b", "x" * 1_100_000)
         await store.put("b", "x" * 900_000)
         assert await store.get("b") == "x" * 900_000
+
+
+@pytest.mark.parametrize("ttl", [None, 10_000_000])
+async def test_a_refused_value_leaves_the_earlier_one(ttl: float | None) -> None:
+    sizes = range(2**20 - 160, 2**20 + 1, 4)
+    stored = []
+    with MemcachedServer() as server:
+        async with MemcachedStore(server.url) as store:
+            for size in sizes:
+                await store.put("k", "earlier")
+                try:
+                    await store.put("k", "x" * size, ttl=ttl)
+                except ValueTooLarge:
+                    assert await store.get("k") == "earlier"
+                    with pytest.raises(ValueTooLarge):
+                        await store.put_if_absent("new", "x" * size, ttl=ttl)
+                else:
+                    stored.append(size)
+    assert stored == list(sizes[: len(stored)])
+    assert stored
+
+
+async def test_the_item_limit_of_a_server_that_was_started_again() -> None:
+    with MemcachedServer("-I", "2m") as server:
+        async with MemcachedStore(server.url) as store:
+            await store.put("k", "x" * 1_500_000)
+            server.arguments = ()
+            server.restart()
+            with contextlib.suppress(StoreUnavailable):  # the connection to the one before
+                await store.get("k")
+            await store.put("k", "earlier")
+            with pytest.raises(ValueTooLarge):
+                await store.put("k", "x" * 1_500_000)
+            assert await store.get("k") == "earlier"
 
 
 async def test_another_store_sees_that_a_namespace_was_destroyed(url: str, namespace: str) -> None:
