@@ -13,7 +13,9 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
@@ -31,9 +33,11 @@ from kvwrap import (
     SQLiteStore,
     Stack,
     Store,
+    adapt,
     stack,
 )
 from kvwrap.core.clock import Clock
+from kvwrap.stores.adapted import AdaptedStore
 from kvwrap.stores.key_value import KeyValueStore
 from kvwrap.stores.mapping import MappingStore
 from kvwrap.stores.postgresql import PostgreSQLStore
@@ -52,6 +56,7 @@ from kvwrap.testing.servers import (
     ValkeyCluster,
     ValkeyServer,
 )
+from tests.stores.adapted.objects import OBJECTS
 
 __all__ = [
     "ALIASES",
@@ -207,6 +212,15 @@ class Resources:
     """A name for a namespace, table or folder that no other test uses."""
 
 
+def _adapted(make: Callable[[Path], Any], resources: Resources) -> Store:
+    """Return a store over an object that another library makes."""
+    obj = make(resources.folder)
+    store = adapt(obj, clock=resources.clock)
+    if isinstance(store, AdaptedStore):
+        return AdaptedStore(obj, timeout=PATIENCE, clock=resources.clock)
+    return store
+
+
 def _key_value(clock: Clock) -> Store:
     """Return a store without native values, whose expiry only the other library's clock knows."""
     return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
@@ -295,11 +309,13 @@ STORES: dict[str, Callable[[Resources], Store]] = {
         resources.url(PostgreSQLServer), table=resources.name, clock=resources.clock
     ),
 }
+# An existing object of each kind that `kvwrap.adapt` knows.
+STORES |= {name: partial(_adapted, make) for name, make in OBJECTS.items()}
 # The name of a store's default collection, if another collection could have that name.
 ALIASES = {"py-key-value": "default_collection"}
 # Those whose driver leaves a socket, whose connection is cancelled, to the garbage collector.
 LEAVES_SOCKETS = {"mongodb"}
 # Those whose test server orders keys by UTF-16 code units, since it is written in Java.
 COMPARES_UTF16 = {"mongodb"}
-EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value")
+EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value", *OBJECTS)
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

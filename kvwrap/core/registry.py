@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvwrap.core.store import Store
-from kvwrap.core.validation import suggest
+from kvwrap.core.validation import has_method, suggest
 from kvwrap.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ STORES = {
 ADAPTERS = (
     "kvwrap.stores.key_value.store:adapted",
     "kvwrap.stores.mapping:adapted",
+    "kvwrap.stores.adapted.store:adapted",
 )
 """Functions that return a store for an object of their kind, with the given options, or None.
 They are called in this order."""
@@ -88,11 +89,21 @@ def as_store(obj: Any, **options: Any) -> Store:
                 "which is a store: pass them to its constructor"
             )
         return obj
-    for path in ADAPTERS:
-        store: Store | None = _load(path)(obj, **options)
-        if store is not None:
-            return store
+    if _client_store(obj) is None and not has_method(obj, "over"):
+        for path in ADAPTERS:
+            store: Store | None = _load(path)(obj, **options)
+            if store is not None:
+                return store
     raise ConfigurationError(f"expected a store, got {_describe(obj)}")
+
+
+def _client_store(obj: Any) -> str | None:
+    """Return what to use instead of a driver's client, which may have `get` and `set` too."""
+    for cls in type(obj).__mro__:
+        for known, store in CLIENTS.items():
+            if cls.__module__ == known or cls.__module__.startswith(f"{known}."):
+                return f"a {cls.__module__}.{cls.__qualname__}: use {store}"
+    return None
 
 
 def _describe(obj: Any) -> str:
@@ -105,18 +116,14 @@ def _describe(obj: Any) -> str:
         scheme, separator, _ = obj.partition("://")
         url = f"{scheme}://..." if separator and scheme in STORES else "sqlite:///app.db"
         return f"a str: for a URL, use store_from_url({url!r})"
-    if callable(getattr(obj, "over", None)):
+    if has_method(obj, "over"):
         return f"a {name}: put it over a store first, with .over(MemoryStore())"
     if inspect.isroutine(obj):
         return "a function: call it, and pass the store that it returns"
-    for cls in type(obj).__mro__:
-        module = cls.__module__
-        for known, store in CLIENTS.items():
-            if module == known or module.startswith(f"{known}."):
-                return f"a {module}.{cls.__qualname__}: use {store}"
-    return (
+    return _client_store(obj) or (
         f"{name}: it must be a store of kvwrap, an object with the methods of the AsyncKeyValue "
-        "protocol, or a mutable mapping"
+        "protocol, a mutable mapping, a cache or store of a library that kvwrap.adapt knows, or "
+        "an object with the methods get(key) and set(key, value)"
     )
 
 

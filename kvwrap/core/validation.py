@@ -259,6 +259,14 @@ def checked_call(function: Any, name: str) -> Any:
     return function
 
 
+def has_method(obj: object, name: str) -> bool:
+    """Return True if an object has a method, whatever it raises if asked for one that it lacks."""
+    try:
+        return callable(getattr(obj, name, None))
+    except Exception:  # of a foreign object
+        return False
+
+
 def checked_names(names: object, name: str, *, default: bool = False) -> tuple[Any, ...]:
     """Return several names as a tuple, with `default` also None; raises `ConfigurationError`."""
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 from kvwrap.core import codec
-from kvwrap.core.capability import OPERATIONS
+from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, foreign, has_expired, is_entry
 from kvwrap.core.paging import Snapshot
@@ -15,12 +15,14 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUnavailable
-from kvwrap.stores.shared.escaping import escape, unescape
+from kvwrap.stores.shared.flat_names import format_name, parse_name
 
 _MISSING: Any = object()
 _BYTES: Final = (bytes, bytearray, memoryview)
 """The types of entries: a mapping may return others than the `bytes` that were put into it."""
-_IN_MEMORY = (dict, OrderedDict)
+_OWN: Final = (dict, OrderedDict)
+"""The types that hold nothing outside of this process."""
+_CACHETOOLS: Final = "cachetools"
 _METHODS = ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__len__", "get")
 
 
@@ -33,8 +35,10 @@ class MappingStore(Store):
     that key. The mapping stays the caller's: it is never closed.
 
     The mapping's methods are called on the event loop's thread, so a mapping that waits for a
-    disk blocks the loop. Conditional writes are atomic among the tasks of one event loop. They
-    are not atomic if other threads or processes write to the mapping too.
+    disk blocks the loop; `kvwrap.adapt` makes another store of such a one. Conditional writes are
+    atomic among the tasks of one event loop. They are not atomic if other threads write to the
+    mapping too. They are supported only for mappings that are known to be in memory: a dict, a
+    `UserDict`, a cache of cachetools, and what derives from these.
 
     Args:
         mapping: The mapping that holds the entries.
@@ -66,7 +70,9 @@ class MappingStore(Store):
             )
         self._mapping = mapping
         self._raw = bool(raw)
-        if type(mapping) not in _IN_MEMORY:
+        if not _is_in_memory(mapping):
+            self.capabilities -= {Capability.COMPARE_AND_PUT}
+        if type(mapping) not in _OWN:
             self.traits = self.traits | {"adapted"}  # type: ignore[misc]  # of this instance
         if self._raw:
             self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
@@ -249,41 +255,18 @@ class _ErrorTranslator:
             ) from error
 
 
-def format_name(collection: Collection, key: str) -> str:
-    """Return the name of a key in the mapping."""
-    if collection is None:
-        return f"@:{key}" if key.startswith("@") else key
-    return f"@{escape(collection)}:{key}"
-
-
-def parse_name(name: object) -> tuple[Collection, str] | None:
-    """Return the arguments that `format_name` has this result for, or None if there are none."""
-    if not isinstance(name, str) or not name or not _is_text(name):
-        return None
-    if not name.startswith("@"):
-        return None, name
-    escaped, colon, key = name[1:].partition(":")
-    collection = unescape(escaped) or None
-    if colon and key and format_name(collection, key) == name:
-        return collection, key
-    return None
-
-
-def _is_text(name: str) -> bool:
-    """Return True if the name is valid Unicode, as keys are: `os.listdir` makes others."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _is_mapping(obj: object) -> bool:
     return isinstance(obj, MutableMapping) or (
         not isinstance(obj, type) and all(hasattr(type(obj), name) for name in _METHODS)
     )
 
 
+def _is_in_memory(obj: object) -> bool:
+    """Return True if no process but this one has the mapping, and no call of it waits."""
+    modules = {cls.__module__.partition(".")[0] for cls in type(obj).__mro__}
+    return isinstance(obj, dict | UserDict) or _CACHETOOLS in modules
+
+
 def adapted(obj: Any, **options: Any) -> Store | None:
-    """Return a store over this object if it is a mutable mapping, else None."""
-    return MappingStore(obj, **options) if _is_mapping(obj) else None
+    """Return a store over this object if it is a mutable mapping in memory, else None."""
+    return MappingStore(obj, **options) if _is_mapping(obj) and _is_in_memory(obj) else None

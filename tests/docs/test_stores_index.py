@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shelve import Shelf
 
+from diskcache import Cache as DiskCache
+from django.core.cache.backends.locmem import LocMemCache
 from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
@@ -47,6 +50,9 @@ def stores() -> dict[str, Store]:
         "`NullStore`": NullStore(),
         "a mapping": adapt({}),
         "py-key-value's `MemoryStore`": adapt(TheirMemoryStore()),
+        "a shelf": adapt(Shelf({})),
+        "a cache of Django": adapt(LocMemCache("name", {})),
+        "a cache of diskcache": adapt(DiskCache.__new__(DiskCache)),
     }
 
 

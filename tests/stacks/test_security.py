@@ -33,7 +33,7 @@ from kvwrap import (
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry, expiry_ms
 from kvwrap.core.primitives import Collection
-from kvwrap.stores.mapping import format_name
+from kvwrap.stores.shared.flat_names import format_name
 from kvwrap.testing import ManualClock
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")

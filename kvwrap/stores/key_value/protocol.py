@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from kvwrap import errors
+from kvwrap.core.validation import has_method
 
 METHODS: Final = (
     *("get", "get_many", "ttl", "ttl_many"),
@@ -38,7 +39,7 @@ _ERRORS: Final[dict[str, type[errors.KvwrapError]]] = {
 
 def has_methods(obj: object) -> bool:
     """Return True if this object has the methods of the `AsyncKeyValue` protocol."""
-    return not isinstance(obj, type) and all(callable(getattr(obj, m, None)) for m in METHODS)
+    return not isinstance(obj, type) and all(has_method(obj, name) for name in METHODS)
 
 
 def page_limit(wrapped: object) -> int | None:

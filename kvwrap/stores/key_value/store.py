@@ -15,7 +15,6 @@ from kvwrap.core.paging import PAGE_SIZE, Snapshot
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-from kvwrap.stores.key_value.envelope import is_wrapped, unwrap, wrap
 from kvwrap.stores.key_value.protocol import (
     MAX_TTL,
     METHODS,
@@ -25,6 +24,7 @@ from kvwrap.stores.key_value.protocol import (
     page_limit,
     translate_error,
 )
+from kvwrap.stores.shared.envelope import is_wrapped, unwrap, wrap
 
 
 class KeyValueStore(Store):

@@ -1,0 +1,42 @@
+"""Store backends of Great Expectations, whose keys are tuples of texts."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kvwrap.stores.adapted.adapter import FILE_NAMES, Adapter
+from kvwrap.stores.adapted.forms import TEXT
+
+_STORE_ID: Final = ".ge_store_backend_id"
+
+
+class GreatExpectationsAdapter(Adapter):
+    """Adapts a store backend. Names are the last part of its keys, behind the namespace."""
+
+    kind = "store backend of Great Expectations"
+    classes = ("great_expectations.data_context.store._store_backend:StoreBackend",)
+    package = "great_expectations"
+    needs = ("get", "set", "has_key", "list_keys", "remove_key")
+    form = TEXT
+    names = FILE_NAMES
+    has_namespace = True
+
+    def _key(self, name: str) -> tuple[str, ...]:
+        return (*(self._namespace or ()), name)
+
+    def get(self, name: str) -> Any:
+        key = self._key(name)
+        return self._obj.get(key) if self._obj.has_key(key) else None
+
+    def set(self, name: str, value: Any, ttl: int | None) -> None:
+        self._obj.set(self._key(name), value)
+
+    def delete(self, name: str) -> None:
+        key = self._key(name)
+        if self._obj.has_key(key):
+            self._obj.remove_key(key)
+
+    def list_names(self) -> list[str]:
+        prefix = self._namespace or ()
+        keys = self._obj.list_keys(prefix)
+        return [key[-1] for key in keys if key[:-1] == prefix and key[-1] != _STORE_ID]
