@@ -48,8 +48,8 @@ class Adapter:
         deletes: False if nothing can be removed from the object, but only replaced.
         properties: What is known of the entries in all objects of this kind.
         transaction: Returns a context manager within which no other process and no other thread
-            changes the object, so that conditional writes are atomic; None if there is none.
-        release: Ends what the thread of the store has opened; None if there is nothing.
+            changes the object, so that conditional writes are atomic; None without such means.
+        release: Ends what the thread of the store has opened; None for nothing.
     """
 
     kind: ClassVar[str]

@@ -17,7 +17,7 @@ from kvwrap.stores.adapted.mappings import MappingAdapter, is_mapping
 def adapter_for(
     obj: Any, namespace: Sequence[str] | None = None, form: str | None = None
 ) -> Adapter | None:
-    """Return the adapter of an object, or None if it is none that is known.
+    """Return the adapter of an object, or None if its kind is not known.
 
     Args:
         obj: The object.

@@ -10,7 +10,7 @@ from kvwrap.stores.adapted.forms import OBJECTS
 
 
 class CachelibAdapter(Adapter):
-    """Adapts a cache of cachelib. There, a timeout of 0 is none."""
+    """Adapts a cache of cachelib. There, a timeout of 0 means no expiry."""
 
     kind = "cache of cachelib"
     classes = ("cachelib.base:BaseCache",)
