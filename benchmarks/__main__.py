@@ -33,6 +33,7 @@ MODULES = (
     "blocking",
     "file_tree",
     "dynamodb",
+    "etcd",
     "mongodb",
     "nats",
     "redis",

@@ -58,6 +58,7 @@ from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.stores.dynamodb import DynamoDBStore
+from kvwrap.stores.etcd import EtcdStore
 from kvwrap.stores.file_tree import FileTreeStore
 from kvwrap.stores.lmdb import LMDBStore
 from kvwrap.stores.memcached import MemcachedStore
@@ -87,6 +88,7 @@ __all__ = [
     "DecryptionError",
     "DynamoDBStore",
     "EnvelopeKeyring",
+    "EtcdStore",
     "FileTreeStore",
     "InvalidBatch",
     "InvalidKey",

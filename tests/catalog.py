@@ -22,6 +22,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 from kvwrap import (
     Capability,
     DynamoDBStore,
+    EtcdStore,
     FileTreeStore,
     Keyring,
     LMDBStore,
@@ -45,6 +46,7 @@ from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.testing.servers import (
     DynamoDBServer,
+    EtcdServer,
     LocalServer,
     MemcachedServer,
     MongoDBServer,
@@ -272,6 +274,12 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     "nats": lambda resources: NATSStore(
         resources.url(NATSServer),
         bucket=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
+    ),
+    "etcd": lambda resources: EtcdStore(
+        resources.url(EtcdServer),
+        prefix=resources.name,
         timeout=PATIENCE,
         clock=resources.clock,
     ),

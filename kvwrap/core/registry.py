@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STORES = {
     "dynamodb": "kvwrap.stores.dynamodb.store:DynamoDBStore",
+    "etcd": "kvwrap.stores.etcd.store:EtcdStore",
     "file-tree": "kvwrap.stores.file_tree.store:FileTreeStore",
     "lmdb": "kvwrap.stores.lmdb.store:LMDBStore",
     "memcached": "kvwrap.stores.memcached.store:MemcachedStore",
@@ -59,6 +60,7 @@ CLIENTS = {
     "redis": "RedisStore(client=redis.asyncio.Redis(...)), as kvwrap needs the asyncio client",
     "pymongo": "MongoDBStore(client=AsyncMongoClient(...))",
     "nats.aio": "NATSStore(client=...)",
+    "grpclib": "EtcdStore(client=...)",
     "sqlite3": "SQLiteStore(path)",
     "pathlib": "SQLiteStore(path) or FileTreeStore(folder)",
 }

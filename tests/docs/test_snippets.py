@@ -11,6 +11,7 @@ import pytest
 
 from kvwrap import StackWarning
 from kvwrap.testing.servers import (
+    EtcdServer,
     LocalServer,
     MemcachedServer,
     MongoDBServer,
@@ -32,6 +33,7 @@ SERVERS: dict[str, type[LocalServer]] = {
     "mongodb://localhost:27017": MongoDBServer,
     "postgresql://app:secret@localhost:5432/shop": PostgreSQLServer,
     "nats://localhost:4222": NATSServer,
+    "etcd://localhost:2379": EtcdServer,
 }
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 

@@ -13,6 +13,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 from kvwrap import (
     Capability,
     DynamoDBStore,
+    EtcdStore,
     FileTreeStore,
     LMDBStore,
     MemcachedStore,
@@ -47,6 +48,7 @@ def stores() -> dict[str, Store]:
         "`DynamoDBStore`": DynamoDBStore(),
         "`MongoDBStore`": MongoDBStore("mongodb://localhost"),
         "`NATSStore`": NATSStore("nats://localhost"),
+        "`EtcdStore`": EtcdStore("etcd://localhost"),
         "`NullStore`": NullStore(),
         "a mapping": adapt({}),
         "py-key-value's `MemoryStore`": adapt(TheirMemoryStore()),

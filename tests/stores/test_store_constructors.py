@@ -13,6 +13,7 @@ from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
 REQUIRED: dict[str, dict[str, str]] = {
+    "etcd": {"url": "etcd://localhost"},
     "file-tree": {"folder": "never-opened"},
     "lmdb": {"folder": "never-opened"},
     "mongodb": {"url": "mongodb://localhost"},
@@ -60,6 +61,7 @@ def test_every_store_takes_the_name_of_its_default_collection(name: str) -> None
     "url",
     [
         "dynamodb://table?region=eu-1",
+        "etcd://localhost?",
         "file-tree:///never-opened?",
         "lmdb:///never-opened?",
         "memcached://localhost?",

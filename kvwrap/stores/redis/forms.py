@@ -11,9 +11,10 @@ from kvwrap.core.entry import Entry, foreign, foreign_salt, is_entry
 from kvwrap.core.primitives import Collection
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.stores.redis.errors import wrong_type
-from kvwrap.stores.redis.keys import KeyNames, RawKeyNames, as_text
+from kvwrap.stores.redis.keys import RawKeyNames, as_text
 from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.redis.server import Server
+from kvwrap.stores.shared.escaping import KeyNames
 
 _NO_KEY: Final = -2
 """Answer to PTTL for a key that does not exist."""

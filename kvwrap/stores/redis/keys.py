@@ -5,30 +5,7 @@ from __future__ import annotations
 import re
 
 from kvwrap.core.primitives import Collection
-from kvwrap.stores.shared.escaping import escape, unescape
-
-
-class KeyNames:
-    """Keys of Redis as `namespace:collection:key`.
-
-    `%` and `:` in the first two are escaped, so that neither two collections nor two namespaces
-    share a key, and a name can be parsed.
-
-    Attributes:
-        root: What every name begins with.
-    """
-
-    def __init__(self, namespace: str) -> None:
-        self.root = escape(namespace) + ":"
-
-    def prefix(self, collection: Collection) -> str:
-        """Return the prefix that the names of a collection have."""
-        return f"{self.root}{'' if collection is None else escape(collection)}:"
-
-    @staticmethod
-    def collection_of(name: str) -> Collection:
-        """Return the collection of a name, which is given without `root`."""
-        return unescape(name.partition(":")[0]) or None
+from kvwrap.stores.shared.escaping import KeyNames
 
 
 class RawKeyNames(KeyNames):

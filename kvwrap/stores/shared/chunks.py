@@ -12,20 +12,28 @@ CHUNK_BYTES: Final = 64 * 1024 * 1024
 """Maximum size of the values in a round trip, far below what servers take at once."""
 
 
-def parts(count: int, sizes: Sequence[int] | None = None) -> Iterator[slice]:
+def parts(
+    count: int,
+    sizes: Sequence[int] | None = None,
+    *,
+    most: int = CHUNK_SIZE,
+    most_bytes: int = CHUNK_BYTES,
+) -> Iterator[slice]:
     """Divide a batch into parts for one round trip each. A value over the limit is alone.
 
     Args:
         count: Number of keys in the batch.
         sizes: The sizes in bytes of the values that are sent for the keys; None for none.
+        most: Maximum number of keys in a part.
+        most_bytes: Maximum size of the values of a part.
     """
-    if sizes is None or sum(sizes) <= CHUNK_BYTES:
-        for start in range(0, count, CHUNK_SIZE):
-            yield slice(start, start + CHUNK_SIZE)
+    if sizes is None or sum(sizes) <= most_bytes:
+        for start in range(0, count, most):
+            yield slice(start, min(start + most, count))
         return
     start = total = 0
     for index, size in enumerate(sizes):
-        if index > start and (index - start == CHUNK_SIZE or total + size > CHUNK_BYTES):
+        if index > start and (index - start == most or total + size > most_bytes):
             yield slice(start, index)
             start, total = index, 0
         total += size

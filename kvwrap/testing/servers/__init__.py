@@ -3,7 +3,7 @@
 from kvwrap.testing.servers.azurite import AzuriteServer
 from kvwrap.testing.servers.base import LocalServer
 from kvwrap.testing.servers.dynamodb import DynamoDBServer
-from kvwrap.testing.servers.etcd import EtcdServer
+from kvwrap.testing.servers.etcd import EtcdCluster, EtcdServer
 from kvwrap.testing.servers.memcached import MemcachedServer
 from kvwrap.testing.servers.mongodb import MongoDBServer
 from kvwrap.testing.servers.moto import MotoServer
@@ -29,6 +29,7 @@ __all__ = [
     "UNPACKED",
     "AzuriteServer",
     "DynamoDBServer",
+    "EtcdCluster",
     "EtcdServer",
     "LocalServer",
     "MemcachedServer",

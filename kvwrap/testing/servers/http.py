@@ -16,9 +16,13 @@ class HTTPServer(LocalServer):
     def answers(self, timeout: float = 1.0) -> bool:
         return self.status("/", timeout) is not None
 
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
+        """Return a connection to the server, which is opened by its first request."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
     def status(self, path: str, timeout: float) -> int | None:
         """Request a path. Returns the status of the answer, or None without one in time."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = self.connection(timeout)
         try:
             connection.request("GET", path)
             return connection.getresponse().status

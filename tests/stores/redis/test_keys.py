@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from kvwrap.stores.redis import RedisStore
-from kvwrap.stores.redis.keys import KeyNames, pattern
+from kvwrap.stores.redis.keys import pattern
 
 NAMES = ["a", "a:b", "a%3Ab", "%", ":", "::", "*", "a*", "[a]", "a?", "\\", "\0", "ä", "𐀀", "a\n"]
 
@@ -27,24 +24,6 @@ async def test_different_keys_have_different_names(store: RedisStore) -> None:
     assert await store.destroy_collection("a*") is True
     assert await store.destroy_collection("a*") is False
     assert await store.collections() == sorted(set(NAMES) - {"a*"})
-
-
-@given(st.text(min_size=1), st.none() | st.text(min_size=1), st.text(min_size=1))
-def test_names_can_be_parsed(namespace: str, collection: str | None, key: str) -> None:
-    names = KeyNames(namespace)
-    name = names.prefix(collection) + key
-    assert names.collection_of(name[len(names.root) :]) == collection
-    assert name.startswith(names.root)
-    assert name[len(names.prefix(collection)) :] == key
-
-
-@given(*[st.tuples(st.text(":%3Aa", min_size=1), st.none() | st.text(":%3Aa", min_size=1))] * 2)
-def test_no_two_collections_share_a_name(
-    one: tuple[str, str | None], other: tuple[str, str | None]
-) -> None:
-    first, second = (KeyNames(space).prefix(name) for space, name in (one, other))
-    assert (first == second) == (one == other)
-    assert one == other or not first.startswith(second)
 
 
 async def test_namespaces_do_not_touch_one_another(redis_url: str, namespace: str) -> None:
