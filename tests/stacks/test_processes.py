@@ -17,12 +17,15 @@ from kvwrap import Capability, Keyring, Stack, Store, stack
 from kvwrap.core.clock import SystemClock
 from kvwrap.testing.servers import LocalServer, SharedServers
 from tests.catalog import STORES, Resources
+from tests.stores.adapted.objects import OBJECTS
 
 TASKS, PROCESSES, EACH = 8, 2, 250
 STARTING = 8
 # Those that keep their entries in this process.
 OWN = {"memory", "dict", "py-key-value"}
-SHARED = [name for name in STORES if name not in OWN]
+# Of the objects of other libraries, one makes conditional writes atomic for all processes.
+ADAPTED = {*OBJECTS} - {"diskcache"}
+SHARED = [name for name in STORES if name not in OWN | ADAPTED]
 
 
 def layers() -> Stack:

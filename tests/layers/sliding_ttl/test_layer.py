@@ -27,6 +27,7 @@ from kvwrap.testing import ManualClock, Tap
 from kvwrap.testing.servers import SharedServers
 from tests.catalog import EMBEDDED, LAYERS, STORES, Resources
 from tests.layers.sliding_ttl.writes import EVERY, TTL, Writes, left, renewed, sliding
+from tests.stores.adapted.objects import OBJECTS
 
 RENEWING: dict[str, Callable[[Store], Awaitable[object]]] = {
     "get": lambda s: s.get("a"),
@@ -193,7 +194,7 @@ async def test_what_was_changed_meanwhile_stays(change: str, clock: ManualClock)
     assert store.find(SlidingTTL).snapshot().superseded == 1
 
 
-@pytest.mark.parametrize("kind", [*EMBEDDED, "redis"])
+@pytest.mark.parametrize("kind", [*(name for name in EMBEDDED if name not in OBJECTS), "redis"])
 async def test_an_expired_entry_is_not_revived(
     kind: str, clock: ManualClock, tmp_path: Path, servers: SharedServers
 ) -> None:

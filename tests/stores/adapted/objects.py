@@ -5,6 +5,7 @@ Packages are imported where they are used, since some take seconds to load.
 
 from __future__ import annotations
 
+import dbm.dumb
 import shelve
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,8 @@ MANY = 100_000
 
 
 def make_shelf(folder: Path) -> Any:
-    return shelve.open(str(folder / "shelf"))
+    # Not the default module, which is another one in Python 3.13.
+    return shelve.Shelf(dbm.dumb.open(str(folder / "shelf")))
 
 
 def make_diskcache(folder: Path) -> Any:

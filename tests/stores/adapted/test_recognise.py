@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import shelve
 import subprocess
 import sys
 from collections import UserDict
@@ -156,6 +157,16 @@ async def test_a_mapping_of_unknown_kind_is_called_on_a_thread() -> None:
         await store.put_many(["a", "b"], [1, 2])
         assert set(own.content) == {"a", "b"}
         assert await store.keys() == ["a", "b"]
+
+
+def test_a_file_that_one_thread_may_use_is_called_on_the_event_loop() -> None:
+    class _Database(Own):
+        """Stands for the class of a dbm file in Python 3.13."""
+
+    _Database.__module__, _Database.__qualname__ = "dbm.sqlite3", "_Database"
+    for obj in (_Database(), shelve.Shelf(_Database())):
+        assert "called on the event loop" in adapt(obj).explain()
+    assert "called on a thread" in adapt(shelve.Shelf(Own())).explain()
 
 
 @pytest.mark.parametrize(
