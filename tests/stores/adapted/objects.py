@@ -24,7 +24,9 @@ def make_shelf(folder: Path) -> Any:
 def make_diskcache(folder: Path) -> Any:
     import diskcache
 
-    return diskcache.Cache(str(folder / "diskcache"))
+    cache = diskcache.Cache(str(folder / "diskcache"))
+    cache.close()  # the connection of this thread; the next use opens one
+    return cache
 
 
 def make_zict(folder: Path) -> Any:
