@@ -8,13 +8,15 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kvwrap.errors import StoreUnavailable
 from kvwrap.testing.servers.base import free_port
-from kvwrap.testing.servers.certificates import Certificates
 from kvwrap.testing.servers.group import ServerGroup, wait_until
 from kvwrap.testing.servers.http import HTTPServer
+
+if TYPE_CHECKING:  # cryptography is loaded by tests that make certificates
+    from kvwrap.testing.servers.certificates import Certificates
 
 
 class EtcdServer(HTTPServer):
