@@ -16,17 +16,19 @@ def parts(
     count: int,
     sizes: Sequence[int] | None = None,
     *,
-    most: int = CHUNK_SIZE,
-    most_bytes: int = CHUNK_BYTES,
+    most: int | None = None,
+    most_bytes: int | None = None,
 ) -> Iterator[slice]:
     """Divide a batch into parts for one round trip each. A value over the limit is alone.
 
     Args:
         count: Number of keys in the batch.
         sizes: The sizes in bytes of the values that are sent for the keys; None for none.
-        most: Maximum number of keys in a part.
-        most_bytes: Maximum size of the values of a part.
+        most: Maximum number of keys in a part; `CHUNK_SIZE` if left out.
+        most_bytes: Maximum size of the values of a part; `CHUNK_BYTES` if left out.
     """
+    most = CHUNK_SIZE if most is None else most
+    most_bytes = CHUNK_BYTES if most_bytes is None else most_bytes
     if sizes is None or sum(sizes) <= most_bytes:
         for start in range(0, count, most):
             yield slice(start, min(start + most, count))
