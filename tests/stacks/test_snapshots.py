@@ -48,8 +48,14 @@ async def test_nothing_was_counted_before_anything_was_called(tmp_path: Path, op
         (layer,) = store.layers
         if opens:
             await store.open()
-        counts = list(integers(layer.snapshot()))  # type: ignore[attr-defined]
+        before = layer.snapshot()  # type: ignore[attr-defined]
+        counts = list(integers(before))
         assert counts == [0] * len(counts), layer
+        if opens:
+            await store.put("k", 1)
+            await store.get_many(["k", "missing"])
+            await store.delete("k")
+            assert list(integers(before)) == counts, "later calls do not change it"
         seen[layer.name] = len(counts)
         await store.close()
     assert {"WriteBehind", "Fallback", "ReadThrough", "Shadow"} <= {n for n in seen if seen[n]}

@@ -65,6 +65,7 @@ async def test_a_repair_does_not_replace_what_was_written_meanwhile(
     for replica in replicas:
         assert await Replication([MemoryStore]).over(connect(replica, clock)).get("a") == "newest"
     assert store.find(Replication).snapshot() == before
+    assert all(keys for primitive, _, keys in behind.calls if primitive == "write")
 
 
 async def test_a_replica_that_fails_half_way_counts_for_the_keys_that_it_has(
