@@ -22,6 +22,7 @@ from kvwrap import (
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import needs, remaining
 from kvwrap.testing.contract.layer_fixtures import VALUE, LayerFixtures
+from kvwrap.testing.tap import Tap
 
 
 @dataclass
@@ -159,6 +160,20 @@ class Operations(LayerFixtures):
         await store.cull()
         await store.check()
         assert await points.get("point") == _Point(1, 2)
+
+    async def test_culling_through_it_culls_the_backend(
+        self, layers: Stack, backend: Store
+    ) -> None:
+        if not self.writable or Capability.CULL not in backend.capabilities:
+            return
+        called = []
+
+        async def record(operation: str) -> None:
+            called.append(operation)
+
+        async with (layers + stack(Tap(before=record))).over(backend) as store:
+            await store.cull()
+        assert "sweep" in called
 
     async def test_expire_and_move_pass_through_it(self, store: Store, clock: ManualClock) -> None:
         if not self.writable:
