@@ -45,7 +45,7 @@ def stores() -> dict[str, Store]:
         "`PostgreSQLStore`": PostgreSQLStore("postgresql://localhost/shop"),
         "`MemcachedStore`": MemcachedStore(),
         "`MemcachedStore`, `enumerate=True`": MemcachedStore(enumerate=True),
-        "`DynamoDBStore`": DynamoDBStore(),
+        "`DynamoDBStore`": DynamoDBStore(region="eu-1"),
         "`MongoDBStore`": MongoDBStore("mongodb://localhost"),
         "`NATSStore`": NATSStore("nats://localhost"),
         "`EtcdStore`": EtcdStore("etcd://localhost"),

@@ -82,9 +82,15 @@ class DynamoDB(Driver[Any]):
         # Its description of the service is read from a file once, and not in an event loop.
         self._session = driver("aiobotocore.session").get_session()
         self._session.get_component("data_loader").load_service_model("dynamodb", "service-2")
-        self.server = f"DynamoDB at {options.endpoint_url or options.region or 'AWS'}"
+        region = options.region or self._session.get_config_variable("region")
+        self.server = f"DynamoDB at {options.endpoint_url or region}"
         if client is not None:
             self.server = "DynamoDB at the endpoint of the client"
+        elif region is None:
+            raise ConfigurationError(
+                "a DynamoDBStore must have a region: give it as region='eu-central-1', in a URL as "
+                "?region=eu-central-1, or set AWS_DEFAULT_REGION; a local server takes any"
+            )
 
     async def connect(self) -> Any:
         options = self._options
@@ -205,10 +211,6 @@ class DynamoDB(Driver[Any]):
             return ValueTooLarge(
                 f"an entry must fit into an item of {self.server}, 400 KB. It was not written: "
                 "store smaller values"
-            )
-        if isinstance(error, known.NoRegionError):
-            return ConfigurationError(
-                "the region must be given, as ?region=eu-central-1 or as AWS's tools take it"
             )
         if code:
             return StoreUnavailable(f"{self.server} refused the request ({reason})")

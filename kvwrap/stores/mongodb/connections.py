@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import warnings
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 from kvwrap.core.optional import need
+from kvwrap.core.validation import suggest
 from kvwrap.errors import (
     AccessDenied,
     ConfigurationError,
@@ -17,6 +19,7 @@ from kvwrap.errors import (
     ValueTooLarge,
 )
 from kvwrap.stores.mongodb.documents import EXPIRES
+from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Driver
 from kvwrap.stores.shared.transports import end_transport
 
@@ -25,6 +28,15 @@ _AUTHENTICATION_FAILED: Final = 18
 _OUT_OF_DISK_SPACE: Final = frozenset({14031, 12501})
 _EXCEEDED_TIME: Final = 50
 DUPLICATE_KEY: Final = 11000
+SRV: Final = "mongodb+srv://"
+OWN_OPTIONS: Final = {
+    "collection": urls.TEXT,
+    "native": urls.FLAG,
+    "timeout": urls.NUMBER_OR_NONE,
+    "max_connections": urls.INTEGER,
+    "default_collection": urls.TEXT,
+}
+"""The options of a URL that are the store's, and not the driver's."""
 
 
 def driver(module: str = "pymongo") -> Any:
@@ -68,6 +80,7 @@ class MongoDB(Driver[Place]):
         self._client = client
         self._database = database
         self._collection = collection
+        _check_options(url)
         self._options: dict[str, Any] = {"maxPoolSize": max_connections, "connect": False}
         if timeout is not None:
             self._options["serverSelectionTimeoutMS"] = round(timeout * 600)
@@ -80,9 +93,9 @@ class MongoDB(Driver[Place]):
                 warnings.simplefilter("error")  # for options that it does not know
                 made = client or self._make()
                 acknowledged = made[database][collection].write_concern.acknowledged
-                servers = driver("pymongo.uri_parser").parse_uri(url)["nodelist"] if url else []
+                servers = _servers_of(url)
         except Exception as error:
-            if not isinstance(error, (*self._refusals(), TypeError, ValueError, Warning)):
+            if not isinstance(error, (*self._refusals(), TypeError, ValueError, OSError, Warning)):
                 raise
             # Neither the URL nor the driver's text is shown: they may contain the password.
             raise ConfigurationError(
@@ -94,8 +107,7 @@ class MongoDB(Driver[Place]):
                 "the write concern must have answers (w=1 or more), which conditional writes need; "
                 "got w=0"
             )
-        addresses = ",".join(f"{host}:{port}" for host, port in servers)
-        self.server = f"MongoDB at {addresses or 'the servers of the client'}"
+        self.server = f"MongoDB at {servers or 'the servers of the client'}"
 
     @staticmethod
     def _refusals() -> tuple[type[Exception], ...]:
@@ -180,3 +192,27 @@ class MongoDB(Driver[Place]):
             f"{self.server} cannot be reached ({kind}): check that the server is running, its host "
             "and port, TLS and, with a replica set, that it has a primary"
         )
+
+
+def _servers_of(url: str | None) -> str:
+    """Return the hosts and ports in a URL, as errors name them."""
+    if url is None:
+        return ""
+    if url.startswith(SRV):  # the driver asks for the servers behind this name when it connects
+        return url.removeprefix(SRV).partition("?")[0].partition("/")[0].rpartition("@")[2]
+    nodes = driver("pymongo.uri_parser").parse_uri(url)["nodelist"]
+    return ",".join(f"{host}:{port}" for host, port in nodes)
+
+
+def _check_options(url: str | None) -> None:
+    """Raise `ConfigurationError` for an option of a URL that the driver does not know."""
+    query = "" if url is None else url.partition("?")[2]
+    known = driver("pymongo.common").VALIDATORS
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        if name.lower() not in known:
+            # With a typo in the URL, it may be part of a password.
+            shown = f" {name!r}" if name.isidentifier() and f"{name}=" in query else ""
+            raise ConfigurationError(
+                f"unknown URL option{shown}: {suggest(name.lower(), {*OWN_OPTIONS, *known})} (the "
+                "driver's options are written in any case)"
+            )

@@ -16,7 +16,7 @@ from kvwrap.core.ranges import prefix_end
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, ValueTooLarge
-from kvwrap.stores.mongodb.connections import DUPLICATE_KEY, MongoDB, Place, driver
+from kvwrap.stores.mongodb.connections import DUPLICATE_KEY, OWN_OPTIONS, MongoDB, Place, driver
 from kvwrap.stores.mongodb.documents import Document, Documents, Filter
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.chunks import parts
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
 
 _SCHEMES: Final = ("mongodb", "mongodb+srv")
-_OPTIONS: Final = {
-    "collection": urls.TEXT,
-    "native": urls.FLAG,
-    "timeout": urls.NUMBER_OR_NONE,
-    "max_connections": urls.INTEGER,
-    "default_collection": urls.TEXT,
-}
 _LARGEST: Final = 16 * 1024 * 1024
 """Bytes of a document."""
 _AT_ONCE: Final = 100
@@ -129,7 +122,7 @@ class MongoDBStore(ClientStore):
             ConfigurationError: The URL is not one of MongoDB, or an option is invalid.
         """
         server, _, query = url.partition("?")
-        options, others = urls.take_options(query, _OPTIONS)
+        options, others = urls.take_options(query, OWN_OPTIONS)
         return cls(f"{server}?{others}" if others else server, **options)
 
     @property

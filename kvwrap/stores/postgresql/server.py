@@ -145,6 +145,8 @@ class Server:
         async with round_trips.preparing:
             if self._has_table:
                 return
+            if self._options.client is not None:
+                await self._check_codecs(round_trips)
             columns = self._statements["columns"]
             rows = await round_trips.run(columns)
             if not rows:
@@ -155,6 +157,22 @@ class Server:
                 raise other_shape(self._name, self._options.table, store=self._store)
             self._has_table = True
             self._learn(frozenset(right for right, has in zip(RIGHTS, rows[0][2:]) if has))
+
+    async def _check_codecs(self, round_trips: RoundTrips) -> None:
+        """Raise `ConfigurationError` if a pool converts the types that the store uses."""
+        usual = (b"\x00\xff", 1, "a", True)
+        try:
+            rows = await round_trips.run(self._statements["types"], usual[:2])
+            is_usual = len(rows) == 1 and tuple(rows[0]) == usual
+        except (TypeError, ValueError, driver().DataError):  # of an encoder that takes other values
+            is_usual = False
+        if not is_usual:
+            raise ConfigurationError(
+                "the connections of `client` must return bytea, bigint, text and boolean as the "
+                "driver does by itself; they convert one of them: leave out set_type_codec for "
+                "these types, in a pool for the store alone",
+                store=self._store,
+            )
 
     async def _create(self, round_trips: RoundTrips) -> None:
         try:

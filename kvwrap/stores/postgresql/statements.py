@@ -58,6 +58,7 @@ _SQL: Final = {
     # transaction, which is that of the whole text.
     "create": "SELECT pg_advisory_xact_lock(hashtext('kvwrap'), hashtext('{channel}')); "
     "{table}; {make_index}",
+    "types": "SELECT $1::bytea, $2::bigint, 'a'::text, true",
     "columns": "SELECT attname::text, format_type(atttypid, NULL), "
     "{rights} FROM pg_attribute WHERE attrelid = to_regclass('{t}') AND attnum > 0 "
     "AND NOT attisdropped",

@@ -16,7 +16,7 @@ class DynamoDBServer(HTTPServer):
     DynamoDB.
 
     >>> with DynamoDBServer() as server:  # doctest: +SKIP
-    ...     store = DynamoDBStore(f"dynamodb://table?endpoint_url={server.url}")
+    ...     store = DynamoDBStore(f"dynamodb://table?region=eu-1&endpoint_url={server.url}")
 
     Args:
         arguments: Additional arguments for the server's command line.

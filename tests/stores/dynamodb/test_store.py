@@ -218,6 +218,17 @@ def test_urls_that_cannot_work(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_region_must_be_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    for make in (DynamoDBStore, lambda: store_from_url("dynamodb://table")):
+        with pytest.raises(ConfigurationError, match=r"must have a region.*AWS_DEFAULT_REGION"):
+            make()
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-2")
+    assert DynamoDBStore("table").location == "table 'table' of DynamoDB at eu-2"
+
+
 def test_a_client_excludes_a_region() -> None:
     made: Any = type("Client", (), {"batch_get_item": None})()
     with pytest.raises(ConfigurationError, match="`region` must not be given with a client"):

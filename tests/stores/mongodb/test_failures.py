@@ -66,6 +66,7 @@ async def test_a_server_that_does_not_answer(own_server: MongoDBServer) -> None:
     [
         ("mongodb://user:hunter2@127.0.0.1:1/b", r"MongoDB at 127\.0\.0\.1:1 cannot be reached"),
         ("mongodb://user:hunter2@host.invalid/b", r"MongoDB at host\.invalid:27017 cannot be"),
+        ("mongodb+srv://user:hunter2@host.invalid/b?w=1", r"MongoDB at host\.invalid "),
     ],
 )
 async def test_the_error_of_an_unreachable_server_names_it(url: str, message: str) -> None:

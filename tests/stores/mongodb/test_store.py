@@ -217,3 +217,19 @@ def test_options_that_cannot_work(arguments: dict[str, Any], message: str) -> No
 
 def test_the_server_is_a_stand_in(servers: SharedServers) -> None:
     assert servers.url(MongoDBServer).startswith("mongodb://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("nonsense=3", "unknown URL option 'nonsense'"),
+        ("maxPolSize=3", "unknown URL option 'maxPolSize': did you mean 'maxpoolsize'"),
+        ("colection=x", "unknown URL option 'colection': did you mean 'collection'"),
+        ("a%20b=secret", "unknown URL option: choose"),
+        ("tls=true&tlsCAFile=/none", "refused them"),
+    ],
+)
+def test_options_that_the_driver_does_not_take(options: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        store_from_url(f"mongodb://localhost/d?{options}")
+    assert "secret" not in str(caught.value)
