@@ -117,16 +117,26 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return b"".join((head, _CRC.pack(_checksum(collection, key, head, self.body)), self.body))
 
     @classmethod
-    def from_bytes(cls, data: bytes, collection: str | None, key: str, store: str) -> Entry:
+    def from_bytes(
+        cls, data: bytes, collection: str | None, key: str, store: str, *, has_raw: bool = False
+    ) -> Entry:
         """Parse the bytes that `to_bytes` returned for this collection and key.
+
+        Args:
+            data: The bytes.
+            collection: The collection.
+            key: The key.
+            store: Name of the store, for errors.
+            has_raw: True if the store has an argument `raw`, which the error then suggests.
 
         Raises:
             CorruptEntry: The bytes are not a whole entry of this collection and key.
         """
         if not is_entry(data) or len(data) < _HEAD.size:
             raise CorruptEntry(
-                "the stored bytes must be an entry of kvwrap: to read what another program "
-                "wrote, open the store with raw=True",
+                "the stored bytes must be an entry of kvwrap; they are another program's, or were "
+                "altered: "
+                + ("open the store with raw=True to read such" if has_raw else "replace them"),
                 store=store,
                 collection=collection,
                 key=key,

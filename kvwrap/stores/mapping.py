@@ -94,7 +94,7 @@ class MappingStore(Store):
             data = bytes(value)
             if self._raw and not is_entry(data):
                 return foreign(data, collection, key, now, None)
-            return Entry.from_bytes(data, collection, key, self.name)
+            return Entry.from_bytes(data, collection, key, self.name, has_raw=True)
         try:
             return foreign(JSON.dumps(value), collection, key, now, None, codec.JSON)
         except KvwrapError:

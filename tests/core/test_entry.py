@@ -100,6 +100,14 @@ def test_foreign_bytes_are_not_an_entry(data: bytes) -> None:
         Entry.from_bytes(data, None, "key", "store")
 
 
+def test_raw_is_suggested_only_where_there_is_one() -> None:
+    with pytest.raises(CorruptEntry, match="raw=True"):
+        Entry.from_bytes(b"theirs", None, "k", "Store", has_raw=True)
+    with pytest.raises(CorruptEntry) as caught:
+        Entry.from_bytes(b"theirs", None, "k", "Store")
+    assert "raw" not in str(caught.value)
+
+
 def test_the_header_is_as_documented() -> None:
     entry = Entry(b"body", b"\x10\x01", 1_700_000_000.123, 1_700_000_060.5, 0x0102030405060708)
     data = entry.to_bytes("there", "key")

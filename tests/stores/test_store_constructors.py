@@ -13,6 +13,7 @@ from kvwrap.core.registry import STORES, store_class
 
 INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
 REQUIRED: dict[str, dict[str, str]] = {
+    "dynamodb": {"region": "eu-1"},
     "etcd": {"url": "etcd://localhost"},
     "file-tree": {"folder": "never-opened"},
     "lmdb": {"folder": "never-opened"},

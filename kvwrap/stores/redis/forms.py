@@ -86,7 +86,7 @@ class FramedForm:
         return await server.read_values(names)
 
     def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
-        return Entry.from_bytes(value, collection, key, store)
+        return Entry.from_bytes(value, collection, key, store, has_raw=True)
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
         return entry.to_bytes(collection, key)

@@ -197,17 +197,17 @@ def test_urls() -> None:
     store = store_from_url("dynamodb://Sessions?region=eu-central-1&create=false&timeout=none")
     assert isinstance(store, DynamoDBStore)
     assert store.location == "table 'Sessions' of DynamoDB at eu-central-1"
-    store = store_from_url("dynamodb://t-1?endpoint_url=http://127.0.0.1:1")
+    store = store_from_url("dynamodb://t-1?region=eu-1&endpoint_url=http://127.0.0.1:1")
     assert "http://127.0.0.1:1" in store.location
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "dynamodb://ab",
-        "dynamodb://table/path",
+        "dynamodb://ab?region=eu-1",
+        "dynamodb://table/path?region=eu-1",
         "dynamodb://key:secret@table",
-        "dynamodb://table?endpoint_url=ftp://x",
+        "dynamodb://table?region=eu-1&endpoint_url=ftp://x",
         "dynamodb://table?region=",
         "dynamodb://table?regio=x",
     ],
