@@ -8,11 +8,12 @@ from typing import Any, Literal
 from kvwrap.copying.batch import Copier
 from kvwrap.copying.report import CopyReport
 from kvwrap.core.capability import Capability
+from kvwrap.core.paging import check_listing
 from kvwrap.core.primitives import Collection, KeyRange
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, is_reserved
-from kvwrap.errors import ConfigurationError, UnsupportedOperation
+from kvwrap.errors import ConfigurationError
 from kvwrap.rewriting.checkpoint import Checkpoint, CheckpointFile, Resume
 from kvwrap.rewriting.scope import check_names
 from kvwrap.rewriting.walk import Handle, Progress, Walk
@@ -73,11 +74,7 @@ async def copy(
         raise ConfigurationError(f"`existing` must be 'keep' or 'replace'; got {existing!r}")
     origin, destination = as_store(source), as_store(target)
     _check_apart(origin, destination)
-    if Capability.KEYS not in origin.capabilities:
-        raise UnsupportedOperation(
-            "a copy needs a source that can enumerate its keys, and this one cannot",
-            store=origin.name,
-        )
+    await check_listing(origin, origin.base, "a copy needs a source", origin.name)
     places = f"{origin.base.location} to {destination.base.location}"
     file = CheckpointFile(resume, CopyReport, "copy")
     chosen = [f"collections={collections!r}", f"prefix={prefix!r}", f"existing={existing}"]

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.primitives import Collection, KeyRange, Page
+from kvwrap.errors import UnsupportedOperation
 
 PAGE_SIZE = 500
 """Number of keys in a page; also the number of values that `items` reads at once."""
@@ -30,6 +31,31 @@ class ListsKeysOf(ListsKeys, Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """As in `Primitives`."""
+
+
+async def check_listing(part: ListsKeysOf, base: ListsKeysOf, what: str, name: str) -> None:
+    """Check that a part of a stack can list keys, for what needs that.
+
+    Args:
+        part: The part.
+        base: The backend of its stack, whose own error says what it can do about it.
+        what: What needs it, with its article.
+        name: Name of the store, for the error.
+
+    Raises:
+        UnsupportedOperation: It cannot.
+    """
+    if Capability.KEYS in part.capabilities:
+        return
+    reason = "this one cannot"
+    try:
+        if Capability.KEYS not in base.capabilities:
+            await base.list_keys(None, EVERY_KEY, None)
+    except UnsupportedOperation as error:
+        reason = error.message
+    raise UnsupportedOperation(
+        f"{what} that can enumerate its keys: {reason}", store=name
+    ) from None
 
 
 def pages(

@@ -65,7 +65,8 @@ async def rewrite(
             them; `None` among them is the default one. If omitted: all, or the default one if
             the store cannot enumerate them.
         everything: States that no other program uses a backend that was opened with `raw=True`.
-            Needed to rewrite its default collection without a prefix.
+            Needed to rewrite it without a prefix or collections, or its default collection without
+            a prefix.
         batch: Number of keys in one round trip.
         progress: Called after each batch, with a `Progress`.
         resume: The path of a file that holds the state while this runs, and is removed at
@@ -85,7 +86,7 @@ async def rewrite(
     check_names(prefix, collections)
     scopes = list(scopes_of(store, collections, prefix))
     for scope in scopes:
-        check(scope, writes=not dry_run, exclusive=exclusive)
+        await check(scope, store.base, writes=not dry_run, exclusive=exclusive)
     if not dry_run and not checked_flag(everything, "everything"):
         check_is_limited(scopes[0], store.base, await scopes[0].list_collections())
     transforms = scopes[0].chain.transforms

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.layer import Layer, layers_of
+from kvwrap.core.paging import check_listing
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
@@ -115,40 +116,38 @@ def _hidden(argument: str, names: str, layer: Layer) -> ConfigurationError:
     )
 
 
-def check(scope: Scope, *, writes: bool, exclusive: bool) -> None:
+async def check(scope: Scope, base: Store, *, writes: bool, exclusive: bool) -> None:
     """Raise an error for a scope whose part lacks a needed capability.
 
     Raises:
         UnsupportedOperation: Its keys cannot be enumerated, or its versions not compared.
     """
-    capabilities, name = scope.part.capabilities, scope.part.name
-    if Capability.KEYS not in capabilities:
-        raise UnsupportedOperation(
-            "a rewrite needs a store that can enumerate its keys, and this one cannot", store=name
-        )
-    if writes and not exclusive and Capability.COMPARE_AND_PUT not in capabilities:
+    part = scope.part
+    await check_listing(part, base, "a rewrite needs a store", part.name)
+    if writes and not exclusive and Capability.COMPARE_AND_PUT not in part.capabilities:
         raise UnsupportedOperation(
             "a rewrite needs a store that can compare versions, and this one cannot, so "
             "concurrent writes could be lost: set exclusive=True if there is no other writer",
-            store=name,
+            store=part.name,
         )
 
 
 def check_is_limited(scope: Scope, base: Store, collections: Sequence[Collection]) -> None:
-    """Raise an error if a rewrite would change every key of a store that others share.
+    """Raise an error if a rewrite would change whatever is in a store that others share.
 
     Raises:
-        ConfigurationError: The default collection of a store with `raw=True` would be
-            rewritten as a whole.
+        ConfigurationError: A store with `raw=True` would be rewritten as a whole: its default
+            collection, which may have every key, or a collection that nobody has named.
     """
     if "raw" not in base.traits:
         return
     for collection in collections:
         place = scope.chain.place_in_backend(Place(collection, [scope.prefix]))
-        if place == (None, [""]):
+        is_named = scope.collections is not None or place.collection != collection
+        if list(place.keys) == [""] and (place.collection is None or not is_named):
             raise ConfigurationError(
-                "with raw=True the default collection has every key of the backend, also those "
-                "of other programs, which cannot read what a rewrite seals: limit it with "
+                "with raw=True the store has every key of the backend, also those of other "
+                "programs, which cannot read what a rewrite seals: limit it with "
                 "prefix='user:' or collections=['user'], or set everything=True if no other "
                 "program uses this backend (kvwrap rewrite: --prefix, --collection, --everything)",
                 store=base.name,

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
 
-from kvwrap import ConfigurationError, MemoryStore, RedisStore, Store, adapt, rewrite, stack
+import kvwrap
+from kvwrap import (
+    ConfigurationError,
+    FileTreeStore,
+    MemcachedStore,
+    MemoryStore,
+    RedisStore,
+    Store,
+    UnsupportedOperation,
+    adapt,
+    rewrite,
+    stack,
+)
 from tests.rewriting.entries import NEW, OLD, fill
 
 pytestmark = pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
@@ -108,6 +121,33 @@ async def test_a_raw_mapping_is_limited_likewise() -> None:
     assert (await rewrite(store, collections=["users"])).foreign == 1
     assert (await rewrite(store, prefix="user:")).foreign == 1
     assert mapping["other"] == b"2"
+
+
+async def test_raw_files_are_limited_likewise(tmp_path: Path) -> None:
+    for name in ("users/ada", "others/bob"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text('{"n": 1}')
+    async with (
+        FileTreeStore(tmp_path, raw=True) as base,
+        SEALING.over(base) as store,
+        SEALING.prefix_collection("us").over(base) as prefixed,
+    ):
+        for arguments in ({}, {"collections": [None]}):
+            with pytest.raises(ConfigurationError, match="everything=True"):
+                await rewrite(store, **arguments)
+        assert (await rewrite(store, dry_run=True)).foreign == 2
+        assert (await rewrite(prefixed, dry_run=True)).foreign == 1
+        assert (await rewrite(prefixed)).foreign == 1
+        assert (await rewrite(store, collections=["others"], prefix="x")).foreign == 0
+        assert (await rewrite(store, collections=["others"])).foreign == 1
+
+
+async def test_a_store_that_lists_keys_on_request_says_so() -> None:
+    store = SEALING.over(MemcachedStore("memcached://127.0.0.1:1"))
+    with pytest.raises(UnsupportedOperation, match=r"enumerate its keys: .*enumerate=True"):
+        await rewrite(store)
+    with pytest.raises(UnsupportedOperation, match=r"enumerate its keys: .*enumerate=True"):
+        await kvwrap.copy(store, MemoryStore())
 
 
 async def test_what_is_sealed_has_a_version_that_tells_nothing(redis_url: str) -> None:
