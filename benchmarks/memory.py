@@ -19,6 +19,7 @@ from kvwrap.core.ttl import LATEST
 
 VALUE = {"user_id": 12345, "name": "Ada Lovelace", "roles": ["admin", "dev"], "active": True}
 COUNT = 4000
+NAMES = [f"user:{number}" for number in range(COUNT)]
 
 
 def getting(store: Any, **arguments: Any) -> Work:
@@ -41,6 +42,44 @@ def putting(store: Any, value: Any = VALUE, **arguments: Any) -> Work:
             await put("user:12345", value, ttl=300, **arguments)
 
     return work
+
+
+def getting_or_putting(store: MemoryStore) -> Work:
+    """Return work that gets one key of a collection repeatedly, which would be computed."""
+
+    async def work(count: int) -> None:
+        get_or_put = store.get_or_put
+        for _ in range(count):
+            await get_or_put("user:12345", compute, collection="c", ttl=300)
+
+    return work
+
+
+def missing(store: MemoryStore) -> Work:
+    """Return work that gets other keys each time, which are computed."""
+
+    async def work(count: int) -> None:
+        get_or_put = store.get_or_put
+        for name in NAMES[:count]:
+            await get_or_put(name, compute, collection="c", ttl=300)
+
+    return work
+
+
+def composed(store: MemoryStore) -> Work:
+    """Return work that does the same without single flight: it gets, computes and puts."""
+
+    async def work(count: int) -> None:
+        for name in NAMES[:count]:
+            if await store.get(name, collection="c") is None:
+                await store.put(name, compute(), collection="c", ttl=300)
+
+    return work
+
+
+def compute() -> Any:
+    """Return a value, at no cost."""
+    return VALUE
 
 
 async def rows() -> AsyncIterator[Row]:
@@ -81,6 +120,17 @@ async def rows() -> AsyncIterator[Row]:
     yield ratio(
         "four layers over it: put, compared with the same four wrappers", put, 1 / 25, "1/25"
     )
+
+    get = await pair(getting_or_putting(ours), getting(ours, **in_c), COUNT, COUNT)
+    yield ratio("`get_or_put`: a hit, compared with `get`", get, 1.7, "1.70")
+    computing, composing = MemoryStore(), MemoryStore()
+
+    async def clear() -> None:
+        await computing.destroy()
+        await composing.destroy()
+
+    miss = await pair(missing(computing), composed(composing), COUNT, COUNT, clear)
+    yield difference("`get_or_put`: a miss, beyond `get`, the function and `put`", miss, 20)
 
     bare = MemoryStore()
     await putting(bare)(1)

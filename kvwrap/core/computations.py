@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry
+from kvwrap.core.entry import Entry, live
+from kvwrap.core.outcomes import Failed, Missing, Product
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Primitives, QualifiedKey
 
 LOG_INTERVAL = 60.0
@@ -108,6 +109,34 @@ class Computations(dict[QualifiedKey, Computation]):
         self.ended += 1
         if self.get(name) is computation:
             del self[name]
+
+    def judge(
+        self, computation: Computation, product: Product | Failed, missing: Missing, owner: str
+    ) -> Product | Failed:
+        """Count a call of a factory. Returns the product, or the failure with the stale entry.
+
+        Raises the factory's exception if there is no such entry, or the key was changed.
+
+        Args:
+            computation: The call.
+            product: What became of it.
+            missing: The reason for the call.
+            owner: The name of the store, for the log.
+        """
+        if isinstance(product, Product):
+            self.counts.computed += 1
+            return product
+        self.counts.failed += 1
+        stale = live(missing.stale, self._clock.time())
+        if stale is None or computation.is_overtaken:
+            raise product.error
+        self.warn(
+            "factory",
+            "%s: a factory failed, and callers with `stale_ttl` get the value from before: %s",
+            owner,
+            type(product.error).__name__,
+        )
+        return Failed(product.error, stale)
 
     async def overtake(self, collection: Collection, keys: Iterable[str]) -> None:
         """Mark the computations of these keys, and wait for their writes in progress."""

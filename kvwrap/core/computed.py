@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
 from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_result
 from kvwrap.core.part import Part
 from kvwrap.core.peeking import begin_peeking, end_peeking, peeking
-from kvwrap.core.primitives import Collection
+from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.stale import with_stale_part
 from kvwrap.core.ttl import TTL, expiry
@@ -31,6 +31,7 @@ OnFailure = Literal["raise", "compute"]
 class ComputedMethods(AtomicMethods):
     """`get_or_put`, and what cached functions and the other views need for it."""
 
+    _peeks = False  # True if a layer may distinguish reads that use an entry from those that do not
     _condition_costs = False  # True if conditional writes need more of the backend than others
     _refreshes: Refreshes
 
@@ -149,28 +150,38 @@ class ComputedMethods(AtomicMethods):
         ended = self._computing.ended
         entry = None
         try:
-            token = begin_peeking(True)  # inline, since every hit pays for it
-            try:
+            if self._peeks:
+                token = begin_peeking(True)  # inline, since every hit pays for it
+                try:
+                    entry = (await self.read(collection, (key,)))[0]
+                finally:
+                    end_peeking(token)
+            else:
                 entry = (await self.read(collection, (key,)))[0]
-            finally:
-                end_peeking(token)
             if entry is not None and (entry.codec == self._tag or not self._is_stale(entry)):
                 value = self._to_value(entry, collection, key)
                 return value if options.load is None else options.load(value, key, collection)
             missing = Missing(ended) if entry is None else Missing(ended, entry.version, entry)
         except KvwrapError as error:
             missing = self._missing_after(error, entry, ended, options)
-
-        async def produce() -> Product | Failed:
-            try:
-                result = factory()
-                value = await result if isinstance(result, Awaitable) else result
-            except Exception as error:  # whatever it is, callers get it, or a stale value
-                return Failed(error)
-            return self._product(value, collection, key, options)
-
+        produce = partial(self._produce, factory, collection, key, options)
         outcome = await self._outcome(collection, key, produce, options, missing)
         return self._value_of(outcome, collection, key, options)
+
+    async def _produce(
+        self,
+        factory: Callable[[], Awaitable[Any] | Any],
+        collection: Collection,
+        key: str,
+        options: ComputeOptions,
+    ) -> Product | Failed:
+        """Call the factory, and return what becomes of it."""
+        try:
+            result = factory()
+            value = await result if isinstance(result, Awaitable) else result
+        except Exception as error:  # whatever it is, callers get it, or a stale value
+            return Failed(error)
+        return self._product(value, collection, key, options)
 
     # -- finding -----------------------------------------------------------------------
 
@@ -260,25 +271,35 @@ class ComputedMethods(AtomicMethods):
             entry = with_stale_part(entry, options.stale_ttl)
         return Product(value, entry)
 
-    async def _outcome(
+    def _outcome(
         self,
         collection: Collection,
         key: str,
         produce: Callable[[], Awaitable[Product | Failed]],
         options: ComputeOptions,
         missing: Missing,
-    ) -> Entry | Product | Failed:
+    ) -> Coroutine[Any, Any, Entry | Product | Failed]:
         """Compute a missing value, or return the stale entry if that fails or takes too long."""
+        stale, seconds = missing.stale, options.soft_timeout
         compute = partial(self._compute, collection, key, produce, options, missing)
-        if missing.stale is None or options.soft_timeout is None:
-            return await compute()
-        name = (collection, key)
+        if stale is None or seconds is None:
+            return compute()
+        return self._outcome_by(seconds, stale, (collection, key), compute)
+
+    async def _outcome_by(
+        self,
+        seconds: float,
+        stale: Entry,
+        name: QualifiedKey,
+        compute: Callable[[], Coroutine[Any, Any, Entry | Product | Failed]],
+    ) -> Entry | Product | Failed:
+        """Compute a value in the background, or return the stale entry if that takes too long."""
         refresh = self._refreshes.begin(name, compute, joins=not self._is_contextual)
-        if not await refresh.ends_by(options.soft_timeout):
+        if not await refresh.ends_by(seconds):
             computation = self._computing.get(name)
             is_changed = computation is not None and computation.is_overtaken
-            if not is_changed and live(missing.stale, self.clock.time()) is not None:
-                return missing.stale
+            if not is_changed and live(stale, self.clock.time()) is not None:
+                return stale
         outcome: Entry | Product | Failed = await refresh.outcome()
         return outcome
 
@@ -305,7 +326,7 @@ class ComputedMethods(AtomicMethods):
                 missing = found
             computation = computing.begin(name)
             try:
-                outcome = await self._produce(computation, produce, missing)
+                outcome = computing.judge(computation, await produce(), missing, self.name)
                 if isinstance(outcome, Product):
                     await self._store(computation, outcome, name, options, missing)
             finally:
@@ -316,35 +337,11 @@ class ComputedMethods(AtomicMethods):
                 hold.share(outcome)
             return outcome
 
-    async def _produce(
-        self,
-        computation: Computation,
-        produce: Callable[[], Awaitable[Product | Failed]],
-        missing: Missing,
-    ) -> Entry | Product | Failed:
-        """Return the product, or the failure if there is a stale entry for those who allow it."""
-        computing = self._computing
-        product = await produce()
-        if isinstance(product, Product):
-            computing.counts.computed += 1
-            return product
-        computing.counts.failed += 1
-        stale = live(missing.stale, self.clock.time())
-        if stale is None or computation.is_overtaken:
-            raise product.error
-        computing.warn(
-            "factory",
-            "%s: a factory failed, and callers with `stale_ttl` get the value from before: %s",
-            self.name,
-            type(product.error).__name__,
-        )
-        return Failed(product.error, stale)
-
     async def _store(
         self,
         computation: Computation,
         product: Product,
-        name: tuple[Collection, str],
+        name: QualifiedKey,
         options: ComputeOptions,
         missing: Missing,
     ) -> None:

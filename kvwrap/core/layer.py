@@ -254,6 +254,8 @@ class LayeredStore(Store):
         silenced: Codes of findings to ignore.
     """
 
+    _peeks = True
+
     def __init__(self, under: Store, layers: Sequence[Layer], *, silenced: Names[str] = ()) -> None:
         existing = layers_of(under)
         part: Primitives = existing[0] if existing else under

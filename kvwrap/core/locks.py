@@ -113,8 +113,10 @@ class Hold:
 
     async def __aenter__(self) -> Shared | None:
         tells = self._tells_deadlocks
-        outer = tuple(turn for turn in current_turns.get() if not turn.is_over) if tells else ()
-        result = await self.acquire(outer)
+        outer = current_turns.get() if tells else ()
+        if outer:
+            outer = tuple(turn for turn in outer if not turn.is_over)
+        result = None if self._take() else await self.acquire(outer)
         if tells and result is None:
             current_turns.set((*outer, self._turn))
         return result
@@ -124,15 +126,21 @@ class Hold:
 
         Returns what another block shared instead, if that happened.
         """
-        loop = asyncio.get_running_loop()
-        queue = self._queues.get(self._name)
-        if queue is None or queue.loop is not loop:
-            self._queues[self._name] = Queue(loop, self._turn)
+        if self._take():
             return None
         self.has_waited = True
-        result = await self._wait(queue, waiting)
+        result = await self._wait(self._queues[self._name], waiting)
         self._holds = result is None
         return result
+
+    def _take(self) -> bool:
+        """Acquire the lock if that needs no waiting. Returns False if another block holds it."""
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(self._name)
+        if queue is not None and queue.loop is loop:
+            return False
+        self._queues[self._name] = Queue(loop, self._turn)
+        return True
 
     async def _wait(self, queue: Queue, outer: Sequence[Turn]) -> Shared | None:
         waiters = queue.waiters

@@ -18,6 +18,9 @@ TTLs = TTL | None | Sequence[TTL | None]
 LATEST = (2**48 - 1) / 1000
 """The latest expiry time that an entry's header can hold, in the year 10889."""
 
+_LONG = 2**38
+"""Seconds about as long as `LATEST`: an integer, since most ttls are compared with it at once."""
+
 
 def checked_ttl(ttl: object) -> float:
     """Return a ttl in seconds.
@@ -54,9 +57,12 @@ def expiry(now: float, ttl: TTL | None) -> float | None:
     """Return the expiry time of an entry written `now` with this ttl; `None` is never."""
     if ttl is None:
         return None
-    valid = (type(ttl) is float or type(ttl) is int) and 0 < ttl <= LATEST
-    expires_at = now + (ttl if valid else checked_ttl(ttl))  # type: ignore[operator]  # a number
-    return min(LATEST, expires_at)
+    kind = type(ttl)
+    if (kind is int or kind is float) and 0 < ttl < _LONG:  # type: ignore[operator]  # a number
+        expires_at: float = now + ttl  # type: ignore[operator]
+        if expires_at <= LATEST:
+            return expires_at
+    return min(LATEST, now + checked_ttl(ttl))
 
 
 def expiries(now: float, ttl: TTLs, keys: Sequence[str]) -> list[float | None]:

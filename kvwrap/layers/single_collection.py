@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from urllib.parse import unquote
 
 from kvwrap.errors import ConfigurationError
@@ -22,8 +21,6 @@ from kvwrap.layers.base import (
     may_be_reserved,
     pages,
 )
-
-_CACHED_PREFIXES = 1024
 
 
 class SingleCollection(Renaming):
@@ -58,9 +55,6 @@ class SingleCollection(Renaming):
                 "`separator` must not make keys that begin with 'kvwrap.', which are reserved for "
                 f"the records of layers; got {separator!r}: choose another, such as '__'"
             )
-        # Shadows the method, so that a name that is in the cache costs no call in Python.
-        cached = lru_cache(_CACHED_PREFIXES)(self.map_collection)
-        self.map_collection = cached  # type: ignore[method-assign]  # called in the same way
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         # The separator must not occur before the position where it is put. So the first one in

@@ -77,11 +77,10 @@ class TTLClamp(Layer):
             raise ConfigurationError(
                 "`jitter` must be below 1; got 1, which could shorten a TTL to nothing"
             )
-        # A TTL between these stays as it is. With jitter, none does.
-        self._least = self.minimum
-        self._most = math.inf if self.maximum is None else self.maximum
-        if self.jitter:
-            self._most = -math.inf
+        # A TTL between these stays as it is, and one above becomes the higher. With jitter, all
+        # are below the lower.
+        self._least = math.inf if self.jitter else self.minimum
+        self._most = math.inf if self.jitter or self.maximum is None else self.maximum
         self._random = checked_rng(rng).random
 
     def clamped(self, ttl: float | None) -> float | None:
@@ -94,17 +93,26 @@ class TTLClamp(Layer):
             ttl = self.maximum
         if self.jitter:
             ttl *= 1 - self.jitter * self._random()
-        return max(ttl, self.minimum)
+        return max(self.minimum, ttl)
 
     def _clamp_expiry(self, now: float, expires_at: float | None) -> float | None:
         if expires_at is not None and self._least <= expires_at - now <= self._most:
             return expires_at
-        return self._new_expiry(now, expires_at)
-
-    def _new_expiry(self, now: float, expires_at: float | None) -> float | None:
-        """Return the expiry to use instead of one that is not within the bounds."""
         ttl = self.clamped(None if expires_at is None else expires_at - now)
         return None if ttl is None else min(now + ttl, LATEST)
+
+    def _clamp(self, now: float, entry: Entry) -> Entry:
+        """Return the entry with the expiry to use instead of its own."""
+        end = entry.expires_at
+        if len(entry.codec) > 1 and (part := stale_part(entry.codec)):
+            # The bounds are those of the user's ttl.
+            end = self._clamp_expiry(now, None if end is None else end - part)
+            return entry.with_expiry(None if end is None else min(end + part, LATEST))
+        clamped = self._clamp_expiry(now, end)
+        return entry if clamped is end else entry.with_expiry(clamped)
+
+    def _clamp_all(self, now: float, entries: Sequence[Entry]) -> list[Entry]:
+        return [self._clamp(now, entry) for entry in entries]
 
     def on_bind(self) -> None:
         self._time = self.clock.time
@@ -119,30 +127,30 @@ class TTLClamp(Layer):
     ) -> Coroutine[Any, Any, list[bool]]:
         # The time left now counts, not the time since the entry was made: an entry that is
         # written to a near store may be old.
-        now = self._time()
-        clamped = []
-        for entry in entries:
-            end = entry.expires_at
-            if len(entry.codec) > 1 and (part := stale_part(entry.codec)):
-                # The bounds are those of the user's ttl.
-                end = self._clamp_expiry(now, None if end is None else end - part)
-                clamped.append(entry.with_expiry(None if end is None else min(end + part, LATEST)))
-            elif end is not None and self._least <= end - now <= self._most:
-                clamped.append(entry)
-            else:
-                clamped.append(entry.with_expiry(self._new_expiry(now, end)))
-        if expected is None:
-            return self._write(collection, keys, clamped)
-        return self._write_conditionally(collection, keys, entries, clamped, expected)
+        read_clock, write = self._time, self._write
+        now = read_clock()
+        if expected is not None:
+            return self._write_conditionally(collection, keys, entries, now, expected)
+        if len(entries) > 1:
+            return write(collection, keys, self._clamp_all(now, entries))
+        # The common case, in which a call of `_clamp` would cost as much as the rest.
+        entry = entries[0]
+        end = entry.expires_at
+        if end is None or len(entry.codec) > 1 or (left := end - now) < self._least:
+            entries = (self._clamp(now, entry),)
+        elif left > self._most:
+            entries = (entry.with_expiry(now + self._most),)
+        return write(collection, keys, entries)
 
     async def _write_conditionally(
         self,
         collection: Collection,
         keys: Sequence[str],
         entries: Sequence[Entry],
-        clamped: list[Entry],
+        now: float,
         expected: Sequence[Expected],
     ) -> list[bool]:
+        clamped = self._clamp_all(now, entries)
         await self._keep_existing_expiry(collection, keys, entries, clamped, expected)
         return await self.inner.write(collection, keys, clamped, expected)
 

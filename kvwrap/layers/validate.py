@@ -13,6 +13,7 @@ from kvwrap.layers.base import (
     Layer,
     Mismatch,
     Store,
+    ValueHook,
     checked_flag,
     converter,
 )
@@ -62,9 +63,12 @@ class Validate(Layer):
         self._run(self._check, value, key, collection)
         return value
 
+    @property
+    def get_hook(self) -> ValueHook | None:
+        """`on_get`, unless values are not checked when read."""
+        return None if self._on_read == "ignore" else super().get_hook
+
     def on_get(self, value: Any, key: str, collection: Collection) -> Any:
-        if self._on_read == "ignore":
-            return value
         try:
             self._run(self._check, value, key, collection)
         except InvalidValue:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, Final, Self
 
 from kvwrap.core.batch import with_callers_names
@@ -14,8 +13,34 @@ from kvwrap.core.layer import Layer
 from kvwrap.core.paging import pages
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
 
-_REMEMBERED: Final = 1024
-"""Collections whose places are remembered, for each layer."""
+_Place = tuple[Collection, str]
+"""The collection that holds the entries of another, and the prefix of their keys."""
+
+
+class _Places(dict[Collection, _Place]):
+    """The places of collections, which a function finds.
+
+    Looking up a place that is remembered takes half the time of a call in Python.
+
+    Args:
+        find: Returns the place of a collection.
+        remembers: False to call the function for every look-up.
+    """
+
+    _MOST: Final = 1024
+
+    def __init__(self, find: Callable[[Collection], _Place], *, remembers: bool) -> None:
+        super().__init__()
+        self._find = find
+        self._remembers = remembers
+
+    def __missing__(self, collection: Collection) -> _Place:
+        place = self._find(collection)
+        if self._remembers:
+            if len(self) >= self._MOST:
+                self.clear()
+            self[collection] = place
+        return place
 
 
 class Renaming(Layer):
@@ -27,8 +52,8 @@ class Renaming(Layer):
     Attributes:
         prefixes_keys: Whether `map_collection` can return a prefix.
         is_fixed: Whether `map_collection` depends on nothing but its argument, not on a context
-            variable for example. Then neighbours of this kind map a call in one step, and
-            remember the result.
+            variable for example. Then the result is remembered, and neighbours of this kind map
+            a call in one step.
     """
 
     traits = frozenset({"renames"})
@@ -36,25 +61,26 @@ class Renaming(Layer):
     is_fixed: ClassVar[bool] = False
 
     _end: Primitives
-    _place: Callable[[Collection], tuple[Collection, str]]
+    _places: _Places
 
     def bind(self, inner: Primitives) -> Self:
         part = super().bind(inner)
-        part._end, part._place = inner, part.map_collection
+        part._end, find = inner, part.map_collection
         if (
             isinstance(inner, Renaming)
             and part.is_fixed
             and inner.is_fixed
             and _only_renames(inner)
         ):
-            part._end, part._place = inner._end, lru_cache(_REMEMBERED)(part._find_place)
+            part._end, find = inner._end, part._find_place
+        part._places = _Places(find, remembers=part.is_fixed)
         return part
 
-    def _find_place(self, collection: Collection) -> tuple[Collection, str]:
-        """Return the collection of `_end` that holds the entries, and the prefix of its keys."""
+    def _find_place(self, collection: Collection) -> _Place:
+        """Return the place of a collection in `_end`."""
         assert isinstance(self.inner, Renaming)
         target, prefix = self.map_collection(collection)
-        target, first = self.inner._place(target)
+        target, first = self.inner._places[target]
         return target, first + prefix
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
@@ -81,7 +107,7 @@ class Renaming(Layer):
     def read(
         self, collection: Collection, keys: Sequence[str]
     ) -> Coroutine[Any, Any, list[Entry | None]]:
-        target, prefix = self._place(collection)
+        target, prefix = self._places[collection]
         # A single key is the common case. One more call would cost as much as the rest.
         names = (prefix + keys[0],) if prefix and len(keys) == 1 else _prefixed(prefix, keys)
         return self._end.read(target, names)
@@ -93,7 +119,7 @@ class Renaming(Layer):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        target, prefix = self._place(collection)
+        target, prefix = self._places[collection]
         if len(keys) == 1:
             names: Sequence[str] = (prefix + keys[0],) if prefix else keys
             return self._end.write(target, names, entries, expected)
@@ -106,7 +132,7 @@ class Renaming(Layer):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> Coroutine[Any, Any, list[bool]]:
-        target, prefix = self._place(collection)
+        target, prefix = self._places[collection]
         names = _prefixed(prefix, keys)
         call = self._end.remove(target, names, expected)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)
@@ -114,7 +140,7 @@ class Renaming(Layer):
     def touch(
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> Coroutine[Any, Any, list[bool]]:
-        target, prefix = self._place(collection)
+        target, prefix = self._places[collection]
         names = _prefixed(prefix, keys)
         call = self._end.touch(target, names, expires)
         return call if len(keys) == 1 else with_callers_names(call, keys, names)

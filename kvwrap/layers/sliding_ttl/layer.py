@@ -100,12 +100,13 @@ class SlidingTTL(Layer):
     # -- the primitive -----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        entries = await self._read(collection, keys)
+        read, read_clock = self._read, self._time
+        entries = await read(collection, keys)
         latest = 0.0
         for entry in entries:
             if entry is not None and (end := entry.expires_at) is not None:
                 # Most entries have no expiry or are not due: nothing else is done for these.
-                latest = latest or self._time() + self._least_left
+                latest = latest or read_clock() + self._least_left
                 if end <= latest or (
                     len(entry.codec) > 1 and end - stale_part(entry.codec) <= latest
                 ):

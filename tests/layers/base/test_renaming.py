@@ -92,3 +92,12 @@ async def test_a_neighbour_that_does_more_than_renaming_is_not_passed_over() -> 
     await store.put("x", 1)
     assert await store.get("x") == 1
     assert store.find(Counting).read_keys == 1
+
+
+async def test_any_number_of_collections_keep_their_places() -> None:
+    layer = stack().single_collection("all").prefix_key("v1-")
+    store, names = layer.over(MemoryStore()), [f"c{number}" for number in range(3000)]
+    for name in names:
+        await store.put("key", name, collection=name)
+    assert [await store.get("key", collection=name) for name in names] == names
+    assert sorted(await store.collections()) == sorted(names)
