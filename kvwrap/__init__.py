@@ -66,6 +66,7 @@ from kvwrap.stores.memory import MemoryStore
 from kvwrap.stores.mongodb import MongoDBStore
 from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
+from kvwrap.stores.object import ObjectStore
 from kvwrap.stores.postgresql import PostgreSQLStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.sqlite import SQLiteStore
@@ -106,6 +107,7 @@ __all__ = [
     "MongoDBStore",
     "NATSStore",
     "NullStore",
+    "ObjectStore",
     "PostgreSQLStore",
     "RateLimited",
     "ReadOnlyViolation",

@@ -30,6 +30,7 @@ from kvwrap import (
     MemoryStore,
     MongoDBStore,
     NATSStore,
+    ObjectStore,
     Passthrough,
     SQLiteStore,
     Stack,
@@ -45,11 +46,13 @@ from kvwrap.stores.postgresql import PostgreSQLStore
 from kvwrap.stores.redis import RedisStore
 from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.testing.servers import (
+    AzuriteServer,
     DynamoDBServer,
     EtcdServer,
     LocalServer,
     MemcachedServer,
     MongoDBServer,
+    MotoServer,
     NATSServer,
     PostgreSQLServer,
     RedisCluster,
@@ -58,6 +61,7 @@ from kvwrap.testing.servers import (
     ValkeyCluster,
     ValkeyServer,
 )
+from tests.buckets import azure_container, s3_bucket
 from tests.stores.adapted.objects import OBJECTS
 
 __all__ = [
@@ -66,6 +70,7 @@ __all__ = [
     "EMBEDDED",
     "LAYERS",
     "LEAVES_SOCKETS",
+    "SLOW",
     "STACKS",
     "STORES",
     "UNDER_EVERY_LAYER",
@@ -283,6 +288,20 @@ STORES: dict[str, Callable[[Resources], Store]] = {
         timeout=PATIENCE,
         clock=resources.clock,
     ),
+    "s3": lambda resources: ObjectStore(
+        s3_bucket(resources.url(MotoServer)),
+        prefix=resources.name,
+        endpoint=resources.url(MotoServer),
+        timeout=PATIENCE,
+        clock=resources.clock,
+    ),
+    "az": lambda resources: ObjectStore(
+        azure_container(resources.url(AzuriteServer)),
+        prefix=resources.name,
+        endpoint=resources.url(AzuriteServer),
+        timeout=PATIENCE,
+        clock=resources.clock,
+    ),
     "redis": lambda resources: RedisStore(
         resources.url(RedisServer),
         namespace=resources.name,
@@ -325,5 +344,7 @@ ALIASES = {"py-key-value": "default_collection"}
 LEAVES_SOCKETS = {"mongodb"}
 # Those whose test server orders keys by UTF-16 code units, since it is written in Java.
 COMPARES_UTF16 = {"mongodb"}
+# Those whose test server takes milliseconds of the processor for each request.
+SLOW = {"s3", "az"}
 EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value", *OBJECTS)
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

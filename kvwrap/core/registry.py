@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 STORES = {
+    "az": "kvwrap.stores.object.store:ObjectStore",
     "dynamodb": "kvwrap.stores.dynamodb.store:DynamoDBStore",
     "etcd": "kvwrap.stores.etcd.store:EtcdStore",
     "file-tree": "kvwrap.stores.file_tree.store:FileTreeStore",
@@ -36,6 +37,7 @@ STORES = {
     "redis+cluster": "kvwrap.stores.redis.store:RedisStore",
     "redis+sentinel": "kvwrap.stores.redis.store:RedisStore",
     "rediss": "kvwrap.stores.redis.store:RedisStore",
+    "s3": "kvwrap.stores.object.store:ObjectStore",
     "sqlite": "kvwrap.stores.sqlite.store:SQLiteStore",
     "unix": "kvwrap.stores.redis.store:RedisStore",
     "valkey": "kvwrap.stores.valkey:ValkeyStore",
@@ -61,6 +63,7 @@ CLIENTS = {
     "pymongo": "MongoDBStore(client=AsyncMongoClient(...))",
     "nats.aio": "NATSStore(client=...)",
     "grpclib": "EtcdStore(client=...)",
+    "obstore": "ObjectStore(client=...)",
     "sqlite3": "SQLiteStore(path)",
     "pathlib": "SQLiteStore(path) or FileTreeStore(folder)",
 }

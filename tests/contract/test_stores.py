@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from kvwrap import Keyring, Store, stack
 from kvwrap.testing import StoreContract
-from tests.catalog import ALIASES, COMPARES_UTF16, STORES, Resources
+from tests.catalog import ALIASES, COMPARES_UTF16, SLOW, STORES, Resources
 from tests.stores.adapted.objects import OBJECTS
 
 # A stack reaches the objects of other libraries through one store: one object for each form of
 # entries, and one with transactions. `tests/stores/adapted/` has a stack over each of them.
 FORMS = {"get and set", "great expectations", "langgraph", "diskcache"}
 
+FEW_KEYS = 510
+"""Keys in the large batches of a slow server: more than a page."""
+
+
+def expectations(store_name: str) -> dict[str, Any]:
+    """Return the attributes of the contract for a store of the catalog."""
+    return {
+        "default_alias": ALIASES.get(store_name),
+        "compares_utf16": store_name in COMPARES_UTF16,
+        **({"most_keys": FEW_KEYS} if store_name in SLOW else {}),
+    }
+
 
 @pytest.mark.parametrize("store_name", STORES)
 class TestBare(StoreContract):
     @pytest.fixture(autouse=True)
     def _expectations(self, store_name: str) -> None:
-        self.__dict__.update(
-            default_alias=ALIASES.get(store_name), compares_utf16=store_name in COMPARES_UTF16
-        )
+        self.__dict__.update(expectations(store_name))
 
     @pytest_asyncio.fixture
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:
@@ -37,9 +48,7 @@ class TestBare(StoreContract):
 class TestEncrypted(StoreContract):
     @pytest.fixture(autouse=True)
     def _expectations(self, store_name: str) -> None:
-        self.__dict__.update(
-            default_alias=ALIASES.get(store_name), compares_utf16=store_name in COMPARES_UTF16
-        )
+        self.__dict__.update(expectations(store_name))
 
     @pytest_asyncio.fixture
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:

@@ -15,11 +15,13 @@ INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", obje
 REQUIRED: dict[str, dict[str, str]] = {
     "dynamodb": {"region": "eu-1"},
     "etcd": {"url": "etcd://localhost"},
+    "az": {"url": "az://container"},
     "file-tree": {"folder": "never-opened"},
     "lmdb": {"folder": "never-opened"},
     "mongodb": {"url": "mongodb://localhost"},
     "nats": {"url": "nats://localhost"},
     "postgresql": {"url": "postgresql://localhost/d"},
+    "s3": {"url": "s3://bucket"},
     "sqlite": {"path": "never-opened.db"},
 }
 # Limits that nothing can reach are valid all the same.

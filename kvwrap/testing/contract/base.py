@@ -57,12 +57,20 @@ class Contract:
             collection of this name and the default collection are the same.
         compares_utf16: True if the server of the tests, unlike the real one, orders texts by their
             UTF-16 code units. U+E000 to U+FFFF are then behind the characters above U+FFFF.
+        most_keys: Number of keys in the tests of large batches and of listings, more than a page
+            of the backend and of kvwrap has (500). Fewer are for a server that takes long.
     """
 
     pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_task_fails_unseen")]  # noqa: RUF012  # read by pytest
     longest_name: int = 1000
     default_alias: str | None = None
     compares_utf16: bool = False
+    most_keys: int = 1_203
+
+    @property
+    def many_keys(self) -> list[str]:
+        """Keys that do not fit in one page."""
+        return [f"key-{number:04d}" for number in range(self.most_keys)]
 
     @pytest.fixture
     def clock(self) -> ManualClock:

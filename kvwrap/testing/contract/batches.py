@@ -7,9 +7,6 @@ from kvwrap.core.primitives import KeyRange
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs
 
-MANY = [f"key-{number:04d}" for number in range(1_203)]
-"""More keys than fit in one page of any backend."""
-
 
 class Batches(Contract):
     """Batches keep their order. Listings miss no key and repeat none."""
@@ -48,32 +45,34 @@ class Batches(Contract):
         assert await store.delete_many(iter("ab")) == 2  # type: ignore[arg-type]  # an iterator
 
     async def test_large_batches(self, store: Store) -> None:
-        await store.put_many(MANY, list(range(len(MANY))))
-        assert await store.get_many(MANY[::-1]) == list(range(len(MANY)))[::-1]
-        assert await store.delete_many(MANY) == len(MANY)
-        assert await store.get_many(MANY[:3]) == [None] * 3
+        keys = self.many_keys
+        await store.put_many(keys, list(range(len(keys))))
+        assert await store.get_many(keys[::-1]) == list(range(len(keys)))[::-1]
+        assert await store.delete_many(keys) == len(keys)
+        assert await store.get_many(keys[:3]) == [None] * 3
 
     @needs(Capability.KEYS)
     async def test_listing_more_than_one_page(self, store: Store) -> None:
-        await store.put_many(MANY, list(range(len(MANY))), collection="many")
+        keys = self.many_keys
+        await store.put_many(keys, list(range(len(keys))), collection="many")
         await store.put("elsewhere", 0)
         found = await store.keys("many")
-        assert sorted(found) == MANY
-        assert len(await store.keys("many", limit=700)) == 700
+        assert sorted(found) == keys
+        assert len(await store.keys("many", limit=505)) == 505
         assert await store.keys("many", limit=0) == []
         assert sorted([item async for item in store.items(collection="many")]) == list(
-            zip(MANY, range(len(MANY)), strict=True)
+            zip(keys, range(len(keys)), strict=True)
         )
         assert (
             sorted([key async for key in store.scan(collection="many", prefix="key-00")])
-            == (MANY[:100])
+            == (keys[:100])
         )
         assert await store.keys() == ["elsewhere"]
         assert await store.keys("empty") == []
 
     @needs(Capability.KEYS)
     async def test_a_page_can_be_requested_again(self, store: Store) -> None:
-        await store.put_many(MANY, MANY)
+        await store.put_many(self.many_keys, self.many_keys)
         found: list[str] = []
         cursor: object = None
         while True:
@@ -87,7 +86,7 @@ class Batches(Contract):
             cursor = page.cursor
             if cursor is None:
                 break
-        assert sorted(found) == MANY
+        assert sorted(found) == self.many_keys
 
     @needs(Capability.KEYS)
     async def test_scanning_by_prefix_and_range(self, store: Store) -> None:
@@ -147,12 +146,13 @@ class Batches(Contract):
 
     @needs(Capability.DESTROY)
     async def test_destroying_everything(self, store: Store) -> None:
-        await store.put_many(MANY[:600], MANY[:600])
+        keys = self.many_keys[:600]
+        await store.put_many(keys, keys)
         for collection in ("x", "y", "a:b"):
             await store.put("a", 1, collection=collection)
         assert await store.destroy()
         assert not await store.destroy()
-        assert await store.get_many(MANY[:600]) == [None] * 600
+        assert await store.get_many(keys) == [None] * len(keys)
         assert await store.get("a", collection="x") is None
         await store.put("a", 2)
         assert await store.get("a") == 2

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -24,8 +24,8 @@ START_TIMEOUT = 20.0
 class LocalServer:
     """A server started by this process, empty when it starts.
 
-    A subclass defines `program_name`, `url`, `command` and `answers`, and may define `prepare`
-    and `account`.
+    A subclass defines `program_name`, `url`, `command` and `answers`, and may define `prepare`,
+    `environment` and `account`.
 
     Args:
         arguments: Additional arguments for the server's command line.
@@ -74,6 +74,10 @@ class LocalServer:
 
     def prepare(self, folder: Path) -> None:
         """Make the files that the server needs before it is started; called before every start."""
+
+    def environment(self, folder: Path) -> Mapping[str, str]:
+        """Return further variables of the server's environment."""
+        return {}
 
     def account(self) -> str | None:
         """Return the user to run the server as; None for the user of this process."""
@@ -128,7 +132,7 @@ class LocalServer:
                 [str(self.program), *self.command(folder), *self.arguments],
                 stdout=log,
                 stderr=log,
-                env=environment_of(self.program),
+                env={**environment_of(self.program), **self.environment(folder)},
                 user=self.account(),
             )
         deadline = time.monotonic() + self.start_timeout

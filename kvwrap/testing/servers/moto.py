@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from kvwrap.testing.servers.http import HTTPServer
 
@@ -13,7 +15,8 @@ class MotoServer(HTTPServer):
     """Moto, which has the interfaces of S3 and DynamoDB, started by this process, empty, in memory.
 
     >>> with MotoServer() as server:  # doctest: +SKIP
-    ...     store = ObjectStore(f"s3://bucket?endpoint={server.url}")
+    ...     server.make_bucket(server.url, "bucket")
+    ...     store = ObjectStore("s3://bucket", endpoint=server.url)
 
     Args:
         arguments: Additional arguments for the server's command line.
@@ -35,3 +38,17 @@ class MotoServer(HTTPServer):
         return [
             *("--host", "127.0.0.1", "--port", str(self.port)),
         ]
+
+    @staticmethod
+    def make_bucket(url: str, name: str) -> None:
+        """Create a bucket of S3, unless it exists.
+
+        Args:
+            url: URL of a server of this class.
+            name: Name of the bucket.
+        """
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+        connection.request("PUT", f"/{name}")
+        status = connection.getresponse().status
+        connection.close()
+        assert status == http.client.OK, f"the bucket was not created: status {status}"
