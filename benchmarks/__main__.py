@@ -36,6 +36,7 @@ MODULES = (
     "etcd",
     "mongodb",
     "nats",
+    "object",
     "redis",
     "lmdb_store",
     "sqlite",

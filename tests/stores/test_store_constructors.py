@@ -63,6 +63,7 @@ def test_every_store_takes_the_name_of_its_default_collection(name: str) -> None
 @pytest.mark.parametrize(
     "url",
     [
+        "az://container?",
         "dynamodb://table?region=eu-1",
         "etcd://localhost?",
         "file-tree:///never-opened?",
@@ -73,6 +74,7 @@ def test_every_store_takes_the_name_of_its_default_collection(name: str) -> None
         "nats://localhost?",
         "postgresql://localhost/d?",
         "redis://localhost?",
+        "s3://bucket?",
         "sqlite:///never-opened.db?",
         "valkey://localhost?",
     ],

@@ -106,7 +106,7 @@ class Bucket:
         return tag
 
     async def put_if(self, path: str, content: bytes, tag: str | None) -> bool:
-        """Write an object if there is none, or if it has a tag.
+        """Write an object if there is no other, or if it has a tag.
 
         Args:
             path: Its path.

@@ -138,7 +138,11 @@ class Objects:
             CorruptEntry: The object is not one of this collection and key.
         """
         folder = _DEFAULT if collection is None else _COLLECTIONS.encode(collection)
-        data = self._parse(folder, _KEYS.encode(key), content)[2]
+        try:
+            data = self._parse(folder, _KEYS.encode(key), content)[2]
+        except CorruptEntry as error:
+            error.collection, error.key = collection, key
+            raise
         return Entry.from_bytes(data, collection, key, self._store)
 
     def head(self, path: str, content: bytes) -> Head:

@@ -33,6 +33,7 @@ _OPTIONS: Final = {
     "ca": urls.TEXT,
     "timeout": urls.NUMBER_OR_NONE,
     "max_concurrency": urls.INTEGER,
+    "default_collection": urls.TEXT,
 }
 _DELETED_AT_ONCE: Final = 250
 """Keys in a call that deletes. S3 takes 1,000 in a request and Azure 256, and both answer when all
@@ -59,7 +60,7 @@ class ObjectStore(ClientStore):
     Args:
         url: `s3://bucket/prefix` or `az://container/prefix`, with `key:secret@` or
             `account:key@` in front of the bucket if they are not in the environment. Options:
-            `endpoint`, `region`, `ca`, `timeout`, `max_concurrency`.
+            `endpoint`, `region`, `ca`, `timeout`, `max_concurrency`, `default_collection`.
         client: An `S3Store` or `AzureStore` of obstore to use, instead of a URL, with
             `retry_config={"max_retries": 0}`.
         prefix: What all objects have in front, if the URL has none: letters, digits, `_`, `-`,
@@ -69,6 +70,7 @@ class ObjectStore(ClientStore):
         ca: File with the certificates that the service's is checked against.
         timeout: Seconds for one call, or for 100 keys of a batch; None for no limit.
         max_concurrency: Maximum number of calls in progress; further calls wait.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -105,10 +107,11 @@ class ObjectStore(ClientStore):
         ca: str | None = None,
         timeout: float | None = 5.0,
         max_concurrency: int = 256,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         options = checked_options(
             url, client, prefix, endpoint=endpoint, region=region, ca=ca, timeout=timeout
         )

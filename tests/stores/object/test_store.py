@@ -236,8 +236,11 @@ async def test_a_store_of_the_driver(service: Service) -> None:
         assert await store.keys() == ["b", "c"]
         assert await store.delete_many(["b", "c"]) == 2
     assert await obstore.list(client, service.prefix).collect_async() == []
-    # It belongs to no event loop.
-    await asyncio.to_thread(lambda: asyncio.run(store.put("a", 1)))
+    # It belongs to no event loop, and is not closed.
+    again = ObjectStore(client=client, prefix=service.prefix, timeout=60)
+    assert await asyncio.to_thread(lambda: asyncio.run(again.exists("a"))) is False
+    assert await again.exists("a") is False
+    await again.close()
 
 
 def test_stores_of_the_driver_that_are_refused(service: Service, tmp_path: Any) -> None:
