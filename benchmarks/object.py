@@ -16,6 +16,7 @@ from kvwrap import ObjectStore
 from kvwrap.testing.servers import MotoServer
 
 _BUCKET = "bench"
+_LOGIN = {"access_key_id": "any", "secret_access_key": "any"}
 
 
 async def rows() -> AsyncIterator[Row]:
@@ -25,13 +26,13 @@ async def rows() -> AsyncIterator[Row]:
         bucket = S3Store(
             _BUCKET,
             endpoint=server.url,
-            skip_signature=True,
+            **_LOGIN,
             client_options={"allow_http": True},
         )
 
         async def get(key: str) -> Any:
             result = await obstore.get_async(bucket, key)
-            return orjson.loads(await result.bytes_async())
+            return orjson.loads((await result.bytes_async()).to_bytes())
 
         async def put(key: str, value: Any) -> None:
             await obstore.put_async(bucket, key, orjson.dumps(value))

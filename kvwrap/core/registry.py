@@ -63,7 +63,6 @@ CLIENTS = {
     "pymongo": "MongoDBStore(client=AsyncMongoClient(...))",
     "nats.aio": "NATSStore(client=...)",
     "grpclib": "EtcdStore(client=...)",
-    "obstore": "ObjectStore(client=...)",
     "sqlite3": "SQLiteStore(path)",
     "pathlib": "SQLiteStore(path) or FileTreeStore(folder)",
 }

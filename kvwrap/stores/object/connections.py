@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +45,8 @@ _TOO_LARGE: Final = frozenset({"EntityTooLarge", "RequestBodyTooLarge"})
 _DENIED: Final = frozenset({401, 403})
 _BUSY: Final = frozenset({429, 503})
 
+_LAST_WAIT: Final = 0.05
+"""Seconds that the end of the process waits for the driver's threads."""
 _USERS: Final[list[int]] = []
 """The process that used the driver first. Its threads do not exist in one that was forked."""
 
@@ -62,6 +66,9 @@ class ObjectStorage(Driver[Bucket]):
     async def connect(self) -> Bucket:
         if not _USERS:
             _USERS.append(os.getpid())
+            # A thread that has just given its answer would end the process by a signal, if it
+            # finds the interpreter ending.
+            atexit.register(time.sleep, _LAST_WAIT)
         if [os.getpid()] != _USERS:
             raise StoreUnavailable(
                 "the driver of ObjectStore has threads, and works in no process that was forked "

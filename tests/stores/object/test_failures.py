@@ -7,6 +7,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -267,6 +269,20 @@ def test_a_forked_child_is_told_that_the_driver_does_not_work(service: Service) 
     asyncio.run(store.close())
 
 
+def test_a_process_ends_well_right_after_a_call(service: Service) -> None:
+    command = (sys.executable, "-m", "tests.stores.object.test_failures")
+    processes = [
+        subprocess.Popen((*command, service.url, service.endpoint, service.prefix))
+        for _ in range(5)
+    ]
+    assert [process.wait() for process in processes] == [0] * len(processes)
+
+
+async def increment_at_once(url: str, endpoint: str, prefix: str) -> None:
+    async with ObjectStore(url, endpoint=endpoint, prefix=prefix, timeout=60) as store:
+        await asyncio.gather(*(store.increment("n") for _ in range(8)))
+
+
 async def test_no_answer_in_time_is_a_timeout() -> None:
     async def handle(request: bytes, exchange: Exchange) -> bytes:
         await asyncio.Event().wait()
@@ -279,3 +295,7 @@ async def test_no_answer_in_time_is_a_timeout() -> None:
         for call in (store.get("a"), store.put("a", 1), store.collections()):
             with pytest.raises(StoreTimeout, match="S3 bucket"):
                 await call
+
+
+if __name__ == "__main__":
+    asyncio.run(increment_at_once(*sys.argv[1:]))
