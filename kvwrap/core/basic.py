@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from kvwrap.core.clock import Clock, checked_clock
 from kvwrap.core.computations import Computations, Overtaking
@@ -14,7 +14,7 @@ from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_seriali
 from kvwrap.core.shared_value import SharedEntry
 from kvwrap.core.stale import UserView, is_stale, stale_part, user_expiry
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
-from kvwrap.core.turns import Turns, slices, turn
+from kvwrap.core.turns import BYTES_PER_KEY, SLICE, Turns, slices, turn
 from kvwrap.core.unimplemented import Unimplemented
 from kvwrap.core.validation import (
     RESERVED,
@@ -25,6 +25,10 @@ from kvwrap.core.validation import (
     checked_values,
 )
 from kvwrap.errors import KvwrapError
+
+_SEVERAL: Final = 32
+_SMALL: Final = 64 * 1024
+"""Values of a batch that are serialized together, and the bytes above which they are not."""
 
 ValueHook = Callable[[Any, str, Collection], Any]
 """A function of value, key and collection that returns the value to use instead."""
@@ -75,17 +79,34 @@ class BasicMethods(Unimplemented):
         self,
         keys: Sequence[str],
         values: Sequence[Any],
-        expires: Iterable[float | None],
+        expires: Sequence[float | None],
         now: float,
         collection: Collection,
     ) -> list[Entry]:
         """Return the entries of a batch. Other tasks get turns in between."""
         entries: list[Entry] = []
         turns = Turns()
-        for key, value, expires_at in zip(keys, values, expires, strict=True):
-            entry = self._to_entry(value, expires_at, now, collection, key)
-            entries.append(entry)
-            if turns.are_due(len(entry.body)):
+        at_once = 1  # until it is known that the values are small
+        while (start := len(entries)) < len(keys):
+            part = slice(start, start + at_once)
+            bodies = None
+            if at_once > 1 and not self._on_put:
+                bodies = self._values.dumps_several(list(values[part]))
+            if bodies is None:
+                each = zip(values[part], expires[part], keys[part])
+                entries += [
+                    self._to_entry(value, expires_at, now, collection, key)
+                    for value, expires_at, key in each
+                ]
+            else:
+                entries += [
+                    Entry(body, self._tag, now, expires_at, new_version())
+                    for body, expires_at in zip(bodies, expires[part])
+                ]
+            added = entries[part]
+            size = sum([len(entry.body) for entry in added])
+            at_once = _SEVERAL if size < _SMALL else 1
+            if turns.are_due(size, len(added)):
                 await turn()
         return entries
 
@@ -108,25 +129,36 @@ class BasicMethods(Unimplemented):
             value = hook(value, key, collection)
         return value
 
-    def _unreadable(self, error: Exception, collection: Collection, key: str) -> KvwrapError:
-        """Return the error to raise after this store's serializer could not load a value."""
-        corrupt = self._values.unreadable(error, self._tag)
-        return _with_names(corrupt, self.name, collection, key)
-
     async def _to_values(
         self, entries: Sequence[Entry | None], collection: Collection, keys: Sequence[str]
     ) -> list[Any | None]:
         """Return the values of a batch, None for missing entries. Other tasks get turns."""
+        tag, loads = self._tag, self._loads
+        ordinary = None if self._on_get else Entry
         values: list[Any | None] = []
-        turns = Turns()
+        left = SLICE * BYTES_PER_KEY
         for key, entry in zip(keys, entries, strict=True):
             if entry is None:
                 values.append(None)
                 continue
-            values.append(self._to_value(entry, collection, key))
-            if turns.are_due(len(entry.body)):
+            body = entry.body
+            if type(entry) is ordinary and entry.codec == tag:
+                try:
+                    values.append(loads(body))
+                except Exception as error:
+                    raise self._unreadable(error, collection, key) from None
+            else:
+                values.append(self._to_value(entry, collection, key))
+            left -= BYTES_PER_KEY + len(body)  # as `Turns` counts, whose call takes longer
+            if left < 0:
+                left = SLICE * BYTES_PER_KEY
                 await turn()
         return values
+
+    def _unreadable(self, error: Exception, collection: Collection, key: str) -> KvwrapError:
+        """Return the error to raise after this store's serializer could not load a value."""
+        corrupt = self._values.unreadable(error, self._tag)
+        return _with_names(corrupt, self.name, collection, key)
 
     # -- the primitives as users see them ----------------------------------------------
 

@@ -109,6 +109,18 @@ class JSONSerializer:
             pass  # rare, or refused
         return self._dumps_checked(value)
 
+    def dumps_several(self, values: list[Any]) -> list[bytes] | None:
+        """Return what `dumps` returns for each of a few values, in less than half of the time.
+
+        Returns None if they are not all of the usual types.
+        """
+        try:
+            if not _may_be_infinite(ormsgpack.packb(values, None, _STRICT_MSGPACK)):
+                return [b"%b" % orjson.dumps(value, None, _STRICT_JSON) for value in values]
+        except (TypeError, UnicodeEncodeError):
+            pass
+        return None
+
     def _dumps_checked(self, value: Any) -> bytes:
         """Encode what only the check in Python accepts or refuses, and names."""
         try:
@@ -308,6 +320,12 @@ class ValueCodec:
         name = serializer.name
         self.tag = _TAGS.get(name) or codec.step(codec.OTHER_SERIALIZER, codec.fingerprint(name))
         self._loads = serializer.loads
+
+    def dumps_several(self, values: list[Any]) -> list[bytes] | None:
+        """Return the bodies of a few values; None if each must be serialized on its own."""
+        if type(self.serializer) is JSONSerializer:  # a subclass may have other `dumps`
+            return self.serializer.dumps_several(values)
+        return None
 
     def refusal(self, value: Any, error: Exception) -> KvwrapError:
         """Return the error to raise after the serializer's `dumps` raised `error`.

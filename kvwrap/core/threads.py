@@ -98,7 +98,7 @@ class SingleThread(Executor):
                 "forked from that one: create another store in the child"
             )
 
-    def _put(self, answer: Future[Any] | _Answer, call: Callable[[], Any]) -> None:
+    def _put(self, answer: Future[Any] | Answer | None, call: Callable[[], Any]) -> None:
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot submit a call after the shutdown of the executor")
@@ -114,6 +114,11 @@ class SingleThread(Executor):
         with self._without_thread:
             _work(answer, call)
 
+    def post(self, fn: Callable[[], object]) -> None:
+        """Call a function that never raises on the thread. Nobody gets its result."""
+        self._check_process()
+        self._put(None, fn)
+
     async def run(self, fn: Callable[[], T], cancel: Callable[[], object]) -> T:
         """Call a function on the thread, and return its result.
 
@@ -122,7 +127,7 @@ class SingleThread(Executor):
         function can end early, and `CancelledError` is raised after its end.
         """
         self._check_process()
-        answer = _Answer()
+        answer = Answer()
         self._put(answer, fn)
         try:
             return await answer.future  # type: ignore[no-any-return]  # the function's own
@@ -194,7 +199,11 @@ class BoundedThreads(Executor):
         """Do nothing: the threads end with their calls."""
 
 
-class _Answer:
+class GivenUp(Exception):
+    """The result of a call that did not start, because it was given up."""
+
+
+class Answer:
     """What a thread gives to the task that waits for it; it takes the place of a `Future`.
 
     The three methods of a future are called on the thread, all others on that of the loop.
@@ -217,7 +226,11 @@ class _Answer:
         """Let the call not start. Returns False if it has started, or may have."""
         # Each thread sets its own flag before it looks at the other's, so one of them sees both.
         self._is_given_up = True
-        return not self._is_started
+        if self._is_started:
+            return False
+        if self.future.done() and not self.future.cancelled():
+            self.future.exception()  # or the loop would tell that nobody has seen it
+        return True
 
     async def wait_for_end(self) -> None:
         """Wait for the end of a call that was given up too late, however often cancelled."""
@@ -234,7 +247,7 @@ class _Answer:
     def set_running_or_notify_cancel(self) -> bool:
         self._is_started = True
         if self._is_given_up:
-            self.set_result(None)
+            self.set_exception(GivenUp())
         return not self._is_given_up
 
     def set_result(self, result: object) -> None:
@@ -255,7 +268,7 @@ class _Answer:
             self._end.set_result(None)
 
 
-_Call = tuple[Future[Any] | _Answer, Callable[[], Any]]
+_Call = tuple[Future[Any] | Answer | None, Callable[[], Any]]
 
 _EACH = ThreadPerCall()
 _COMPUTING = BoundedThreads(os.cpu_count() or 1)
@@ -281,7 +294,10 @@ def _work_off(calls: queue.SimpleQueue[_Call | None]) -> None:
         del call  # or the last result would be kept until the next call
 
 
-def _work(future: Future[Any] | _Answer, call: Callable[[], Any]) -> None:
+def _work(future: Future[Any] | Answer | None, call: Callable[[], Any]) -> None:
+    if future is None:
+        call()
+        return
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 SLICE: Final = 256
 """Keys of a batch that are processed between two turns of the event loop."""
 
-_BYTES_PER_KEY: Final = 1024
+BYTES_PER_KEY: Final = 1024
 """Bytes of a value that take as long as a small value does."""
 
 
@@ -36,9 +36,9 @@ class Turns:
     def __init__(self) -> None:
         self._work = 0
 
-    def are_due(self, size: int = 0) -> bool:
-        """Count one key with a value of this many bytes. Returns True once after enough work."""
-        self._work += 1 + size // _BYTES_PER_KEY
+    def are_due(self, size: int = 0, keys: int = 1) -> bool:
+        """Count keys with values of this many bytes. Returns True once after enough work."""
+        self._work += keys + size // BYTES_PER_KEY
         if self._work < SLICE:
             return False
         self._work = 0

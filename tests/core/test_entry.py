@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from kvwrap import CorruptEntry
 from kvwrap.core import codec
-from kvwrap.core.entry import FORMAT, MAGIC, Entry, has_expired, is_entry
+from kvwrap.core.entry import (
+    FORMAT,
+    MAGIC,
+    Entry,
+    ForeignVersion,
+    dump_entries,
+    has_expired,
+    is_entry,
+    live,
+    parse_entries,
+    with_lasting_versions,
+)
 from kvwrap.core.ttl import LATEST
 
 names = st.text(min_size=1, max_size=20).filter(lambda name: name.isprintable())
@@ -166,3 +177,63 @@ def test_what_has_expired_is_seen_in_the_header(expires_at: float | None) -> Non
     assert has_expired(data, 5.0) is (expires_at is not None)
     assert not has_expired(data[:20], 9.0)
     assert not has_expired(b"XX" + data[2:], 9.0)
+
+
+batches = st.dictionaries(names, entries, max_size=6)
+
+
+@given(batch=batches, collection=st.none() | names, now=moments)
+def test_a_batch_is_dumped_and_parsed_like_its_entries(
+    batch: dict[str, Entry], collection: str | None, now: float
+) -> None:
+    stored = dump_entries(batch.values(), collection, batch)
+    assert stored == [entry.to_bytes(collection, key) for key, entry in batch.items()]
+    parsed = parse_entries([*stored, None], collection, [*batch, "missing"], "store", now)
+    single = [
+        live(Entry.from_bytes(data, collection, key, "store"), now)
+        for key, data in zip(batch, stored)
+    ]
+    assert parsed == [*single, None]
+
+
+def test_the_times_of_each_entry_of_a_batch_are_its_own() -> None:
+    entry = Entry(b"1", codec.JSON, 1.0, 9.0, 1)
+    batch = [entry, entry.with_expiry(None), entry, entry.with_expiry(2.0), entry]
+    stored = dump_entries(batch, "c", "abcde")
+    assert parse_entries(stored, "c", "abcde", "store", 0.0) == batch
+    parsed = parse_entries(stored, "c", "abcde", "store", 2.0)
+    assert parsed == [None if each is batch[3] else each for each in batch]
+
+
+def test_the_damaged_entry_of_a_batch_is_named() -> None:
+    entry = Entry(b"1", codec.JSON, 1.0, None, 1)
+    stored = dump_entries([entry] * 3, "c", "abc")
+    other = bytearray(stored[1])
+    other[2] = 1
+    for damaged, problem in (
+        (stored[1][:-1], "altered"),
+        (stored[1][:20], "must be an entry"),
+        (stored[0], "another key"),
+        (bytes(other), "format 1"),
+    ):
+        with pytest.raises(CorruptEntry, match=problem) as raised:
+            parse_entries([stored[0], damaged, stored[2]], "c", "abc", "the store", 0.0)
+        assert (raised.value.store, raised.value.collection, raised.value.key) == (
+            "the store",
+            "c",
+            "b",
+        )
+
+
+def test_only_foreign_versions_of_a_batch_are_replaced() -> None:
+    entry = Entry(b"1", codec.JSON, 1.0, None, 1)
+    own = [entry, entry]
+    assert with_lasting_versions(own) is own
+    foreign = Entry(b"1", codec.JSON, 1.0, None, ForeignVersion(1))
+    kept, replaced = with_lasting_versions([entry, foreign])
+    assert kept is entry
+    assert type(replaced.version) is int
+    (data,) = dump_entries([foreign], None, ["k"])
+    (stored,) = parse_entries([data], None, ["k"], "store", 0.0)
+    assert stored is not None
+    assert stored.version != foreign.version

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvwrap import CorruptEntry, DecryptionError, SerializationError
+from kvwrap import CorruptEntry, DecryptionError, MemoryStore, SerializationError
 from kvwrap.core import codec
 from kvwrap.core.serializer import (
     JSON,
     BytesSerializer,
+    JSONSerializer,
     MsgpackSerializer,
     PickleSerializer,
     Serializer,
@@ -368,3 +369,41 @@ def test_serialized_values_occupy_no_more_than_their_size(name: str) -> None:
 def resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@given(st.lists(values, max_size=5))
+def test_several_values_are_serialized_like_each_or_left(several: list[Any]) -> None:
+    bodies = JSON.dumps_several(several)
+    if bodies is not None:
+        assert list(map(JSON.loads, bodies)) == [JSON.loads(JSON.dumps(each)) for each in several]
+        assert all(same(JSON.loads(body), each) for body, each in zip(bodies, several, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_several_values_are_left_if_one_is_refused(name: str) -> None:
+    assert JSON.dumps_several([{"a": 1}, REFUSED[name], {"b": 2}]) is None
+
+
+async def test_a_batch_has_the_values_of_a_serializer_of_ones_own() -> None:
+    class Upper(JSONSerializer):
+        def dumps(self, value: Any) -> bytes:
+            return super().dumps(value).upper()
+
+    keys = [f"k{number}" for number in range(100)]
+    async with MemoryStore(serializer=Upper()) as store:
+        await store.put_many(keys, [{"name": "ada"}] * 100)
+        assert await store.get_many(keys) == [{"NAME": "ADA"}] * 100
+
+
+@pytest.mark.parametrize("place", [0, 1, 50, 99])
+async def test_a_value_that_a_batch_refuses_is_named(place: int) -> None:
+    keys = [f"k{number}" for number in range(100)]
+    items: list[Any] = [{"n": number, "large": [2**80], "f": 0.5} for number in range(100)]
+    async with MemoryStore() as store:
+        await store.put_many(keys, items)
+        assert await store.get_many(keys) == items
+        items[place] = {"ok": 1, "when": object(), "n": None}
+        with pytest.raises(SerializationError, match="when") as raised:
+            await store.put_many(keys, items, collection="c")
+        assert (raised.value.key, raised.value.collection) == (keys[place], "c")
+        assert await store.count(collection="c") == 0

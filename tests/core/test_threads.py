@@ -15,7 +15,9 @@ from functools import partial
 import pytest
 
 from kvwrap.core.threads import (
+    Answer,
     BoundedThreads,
+    GivenUp,
     SingleThread,
     ThreadPerCall,
     compute_in_thread,
@@ -235,6 +237,30 @@ async def test_a_single_thread_answers_a_task_with_a_result_or_an_error() -> Non
     executor.shutdown()
     with pytest.raises(RuntimeError, match="shutdown"):
         await executor.run(int, int)
+
+
+async def test_a_call_that_nobody_waits_for_runs_in_its_turn() -> None:
+    executor = SingleThread("posts")
+    order: list[int] = []
+    for number in range(20):
+        executor.post(partial(order.append, number))
+    await executor.run(int, int)
+    assert order == list(range(20))
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        executor.post(int)
+
+
+async def test_a_call_that_was_given_up_does_not_start() -> None:
+    given_up, started = Answer(), Answer()
+    assert given_up.give_up()
+    assert not given_up.set_running_or_notify_cancel()
+    with pytest.raises(GivenUp):
+        await given_up.future
+    assert started.set_running_or_notify_cancel()
+    assert not started.give_up()
+    started.set_result(1)
+    assert await started.future == 1
 
 
 async def test_a_cancelled_task_of_a_single_thread_ends_with_its_call_or_before_it() -> None:

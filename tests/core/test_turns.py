@@ -22,6 +22,13 @@ def test_large_values_count_by_their_bytes() -> None:
     assert not turns.are_due(1023)
 
 
+def test_several_keys_count_at_once() -> None:
+    turns = Turns()
+    assert not turns.are_due(0, SLICE - 1)
+    assert turns.are_due(0, 1)
+    assert turns.are_due(SLICE * 512, SLICE // 2)
+
+
 def test_slices_cover_a_batch_once() -> None:
     for count in (0, 1, SLICE, SLICE + 1, 3 * SLICE - 1):
         batch = list(range(count))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from kvwrap.core.entry import Entry, expiry_ms, live
+from kvwrap.core.entry import Entry, expiry_ms
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import CorruptEntry
 from kvwrap.stores.shared.names import NameEncoding
@@ -19,6 +19,7 @@ COLLECTION: Final = "c"
 KEY: Final = "k"
 FREED_AT: Final = "ttl"
 _ENTRY: Final = "entry"
+_BYTES: Final = "B"
 _VERSION: Final = "version"
 _EXPIRES: Final = "expires"
 
@@ -82,9 +83,11 @@ def names_of(item: Item) -> Names:
     return Names(item[COLLECTION]["S"], item[KEY]["S"])
 
 
-def item(names: Names, collection: Collection, key: str, entry: Entry) -> dict[str, Any]:
-    """Return the item for an entry."""
-    data = _NAMES.pack(names.key, key, entry.to_bytes(collection, key))
+def item(
+    names: Names, collection: Collection, key: str, entry: Entry, data: bytes
+) -> dict[str, Any]:
+    """Return the item for an entry, given its bytes."""
+    data = _NAMES.pack(names.key, key, data)
     data = _NAMES.pack(names.collection, collection or "", data)
     made: dict[str, Any] = {
         **key_of(names),
@@ -126,12 +129,18 @@ def parse(item: Item, store: str) -> tuple[Collection, str, bytes]:
     return collection, key, data
 
 
-def entry(item: Item | None, store: str, now: float) -> Entry | None:
-    """Return the unexpired entry of an item, or None."""
+def data_of(item: Item | None, names: Names, store: str) -> bytes | None:
+    """Return the bytes of the entry of the item that has these names; None without an item.
+
+    Raises:
+        CorruptEntry: As from `parse`.
+    """
     if item is None:
         return None
-    collection, key, data = parse(item, store)
-    return live(Entry.from_bytes(data, collection, key, store), now)
+    if is_hashed(names) or _BYTES not in item.get(_ENTRY, ()):
+        return parse(item, store)[2]
+    data: bytes = item[_ENTRY][_BYTES]
+    return data
 
 
 def is_live(item: Item, now: float) -> bool:
@@ -172,7 +181,8 @@ def if_expired(now: float) -> Condition:
 
 LISTED: Final = f"{COLLECTION}, {KEY}, {_EXPIRES}"
 """The attributes that a listing reads. Names that are hashed are read with the entry."""
-WITH_ENTRY: Final = f"{LISTED}, {_ENTRY}"
+READ: Final = f"{COLLECTION}, {KEY}, {_ENTRY}"
+"""The attributes that a read of entries needs: what is not sent need not be decoded."""
 
 
 def is_hashed(names: Names) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry
+from kvwrap.core.entry import Entry, dump_entries, parse_entries, with_lasting_versions
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
@@ -168,8 +168,8 @@ class DynamoDBStore(ClientStore):
             return []
         wanted = [items.names(collection, key) for key in keys]
         found = await self._table.read(list(dict.fromkeys(wanted)))
-        now = self.clock.time()
-        return [items.entry(found.get(each), self.name, now) for each in wanted]
+        stored = [items.data_of(found.get(each), each, self.name) for each in wanted]
+        return parse_entries(stored, collection, keys, self.name, self.clock.time())
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         prefix = items.prefix_of(key_range.prefix)
@@ -233,10 +233,11 @@ class DynamoDBStore(ClientStore):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         # A condition compares the version in the item with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
+        entries = with_lasting_versions(entries)
+        stored = dump_entries(entries, collection, keys)
         made = [
-            items.item(items.names(collection, key), collection, key, entry)
-            for key, entry in zip(keys, entries, strict=True)
+            items.item(items.names(collection, key), collection, key, entry, data)
+            for key, entry, data in zip(keys, entries, stored, strict=True)
         ]
         for key, item in zip(keys, made):
             self._check_size(collection, key, item)

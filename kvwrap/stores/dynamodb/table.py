@@ -43,7 +43,11 @@ class Table:
         """Return the items of these different names that exist, expired ones included."""
         if len(wanted) == 1:
             answer = await self.call(
-                "get_item", TableName=self.name, Key=items.key_of(wanted[0]), ConsistentRead=True
+                "get_item",
+                TableName=self.name,
+                Key=items.key_of(wanted[0]),
+                ConsistentRead=True,
+                ProjectionExpression=items.READ,
             )
             return {wanted[0]: answer["Item"]} if "Item" in answer else {}
 
@@ -53,6 +57,7 @@ class Table:
                 self.name: {
                     "Keys": [items.key_of(each) for each in part],
                     "ConsistentRead": True,
+                    "ProjectionExpression": items.READ,
                 }
             }
             waits = _Waits()

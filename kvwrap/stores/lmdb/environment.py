@@ -119,7 +119,8 @@ class Environment:
         """
         create = transaction is not None
         try:
-            opened = (self.handle.open_db(name, transaction, create=create) for name in DATABASES)
+            names = (*DATABASES, None)
+            opened = (self.handle.open_db(name, transaction, create=create) for name in names)
             return Databases(*opened)
         except (self.driver.IncompatibleError, self.driver.DbsFullError) as error:
             raise ConfigurationError(
@@ -213,7 +214,8 @@ class Environment:
 
     def _read(self, function: Callable[..., T], args: tuple[object, ...], *, buffers: bool) -> T:
         assert self.databases is not None
-        with self.handle.begin(buffers=buffers) as transaction:
+        entries = self.databases.entries
+        with self.handle.begin(db=entries, buffers=buffers) as transaction:
             return function(Records(self.databases, transaction), *args)
 
     # -- space -------------------------------------------------------------------------
@@ -258,7 +260,8 @@ class Environment:
         limit = self.options.max_bytes
         if limit is not None and needed > limit:
             raise OutOfSpace
-        size = os.fstat(self._descriptor).st_size
+        # As `check_files` has found it in this transaction, and nobody else writes.
+        size = self._size
         if size < needed:
             more = (
                 reserve * self.page_size
@@ -276,4 +279,6 @@ class Environment:
         except OSError as error:
             # A file system that cannot reserve space reports that it is full when it is.
             return error.errno not in NO_SPACE
+        else:
+            self._size = max(self._size, wanted)
         return True

@@ -19,6 +19,7 @@ points, except that hashed keys whose first 370 bytes are equal sort by their ha
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 from kvwrap.core.primitives import Collection
@@ -42,6 +43,15 @@ def prefix_of(collection: Collection) -> bytes:
     if len(encoded) <= COLLECTION_LIMIT:
         return bytes((len(encoded),)) + encoded
     return _HASHED + _digest(encoded)
+
+
+def names_of(prefix: bytes, keys: Sequence[str]) -> list[bytes]:
+    """Return the names of keys in the collection with this prefix."""
+    names = [prefix + key.encode() for key in keys]
+    longest = len(prefix) + KEY_LIMIT
+    if max(map(len, names), default=0) > longest:
+        names = [name_of(prefix, key) for key in keys]
+    return names
 
 
 def name_of(prefix: bytes, key: str) -> bytes:

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from kvwrap.stores.lmdb import names
-from kvwrap.stores.lmdb.names import Value
 from kvwrap.stores.shared.heads import Head
 
 Record = tuple[bytes, memoryview]
@@ -25,10 +24,12 @@ class Databases(NamedTuple):
     Attributes:
         entries: The entries by name.
         expiries: The names of entries that expire, by time; without values.
+        main: The names of all databases of the environment.
     """
 
     entries: Any
     expiries: Any
+    main: Any
 
 
 class Records:
@@ -36,7 +37,8 @@ class Records:
 
     Args:
         databases: The databases.
-        transaction: The transaction, whose values are memory and not bytes.
+        transaction: The transaction. Its database is that of the entries unless another one is
+            given. Its values are memory and not bytes, except for reading single entries.
     """
 
     __slots__ = ("_databases", "_transaction")
@@ -47,15 +49,13 @@ class Records:
 
     def get(self, name: bytes) -> memoryview | None:
         """Return what is stored under a name; None if there is nothing."""
-        value: memoryview | None = self._transaction.get(name, db=self._databases.entries)
+        value: memoryview | None = self._transaction.get(name)
         return value
 
-    def values(self, wanted: Sequence[bytes]) -> dict[bytes, Value]:
-        """Return what is stored under these names, by name."""
-        if len(wanted) == 1:
-            value = self._transaction.get(wanted[0], db=self._databases.entries)
-            return {} if value is None else {wanted[0]: value}
-        return dict(self._transaction.cursor(self._databases.entries).getmulti(wanted))
+    def values(self, wanted: Sequence[bytes]) -> list[bytes | None]:
+        """Return what is stored under these names; None where there is nothing."""
+        get = self._transaction.get
+        return [value if value is None else bytes(value) for value in map(get, wanted)]
 
     @property
     def any_expires(self) -> bool:
@@ -64,7 +64,7 @@ class Records:
 
     def put_all(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Store entries without expiry times, where there are none with one."""
-        self._transaction.cursor(self._databases.entries).putmulti(rows)
+        self._transaction.cursor().putmulti(rows)
 
     def head(self, name: bytes) -> Head | None:
         """Return the head of the entry under a name; None if nothing is there."""
@@ -78,13 +78,13 @@ class Records:
         if expiry:
             indexed = names.expiry_name(expiry, name)
             self._transaction.put(indexed, b"", db=self._databases.expiries)
-        self._transaction.put(name, value, db=self._databases.entries)
+        self._transaction.put(name, value)
 
     def delete(self, name: bytes, before: Head) -> None:
         """Delete the entry that has this head."""
         if before.expiry:
             self._forget_expiry(before.expiry, name)
-        self._transaction.delete(name, db=self._databases.entries)
+        self._transaction.delete(name)
 
     def delete_expired(self, now: float, most: int) -> int:
         """Delete expired entries, those that expired first before others. Returns their number."""
@@ -176,9 +176,10 @@ class Records:
 
     def count_pages(self) -> int:
         """Return the number of pages in use, but for those that list unused ones."""
-        tables = (self._transaction.stat(), *map(self._transaction.stat, self._databases))
-        kinds = ("branch_pages", "leaf_pages", "overflow_pages")
-        return _META_PAGES + sum(int(table[kind]) for table in tables for kind in kinds)
+        count: int = _META_PAGES
+        for table in map(self._transaction.stat, self._databases):
+            count += table["branch_pages"] + table["leaf_pages"] + table["overflow_pages"]
+        return count
 
     def check(self) -> None:
         """Read the databases' own records."""

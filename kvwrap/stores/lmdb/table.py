@@ -9,7 +9,13 @@ from itertools import groupby, islice
 from typing import Final
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, expiry_ms, live
+from kvwrap.core.entry import (
+    Entry,
+    dump_entries,
+    expiry_ms,
+    parse_entries,
+    with_lasting_versions,
+)
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
@@ -17,7 +23,6 @@ from kvwrap.core.validation import RESERVED
 from kvwrap.errors import CorruptEntry, ValueTooLarge
 from kvwrap.stores.lmdb import names
 from kvwrap.stores.lmdb.environment import Later
-from kvwrap.stores.lmdb.names import Value
 from kvwrap.stores.lmdb.records import Record, Records, head_of
 from kvwrap.stores.shared.heads import Head
 
@@ -63,27 +68,20 @@ class Table:
             Later: The entries are larger than `most_bytes` together.
         """
         prefix = names.prefix_of(collection)
-        wanted = [names.name_of(prefix, key) for key in keys]
+        wanted = names.names_of(prefix, keys)
         stored = records.values(wanted)
-        if most_bytes is not None and sum(map(len, stored.values())) > most_bytes:
+        if most_bytes is not None and sum(map(len, filter(None, stored))) > most_bytes:
             raise Later
-        now = self._clock.time()
-        unframed = names.unframed_length(prefix)
-        entries: list[Entry | None] = []
-        for key, name in zip(keys, wanted, strict=True):
-            value = stored.get(name)
-            if value is not None and len(name) > unframed:
-                value = self._unpack(collection, key, name, value)
-            if value is None:
-                entries.append(None)
-            else:
-                entry = Entry.from_bytes(bytes(value), collection, key, self._store)
-                entries.append(live(entry, now))
-        return entries
+        if max(map(len, wanted), default=0) > names.unframed_length(prefix):
+            stored = [
+                value if value is None else self._unpack(collection, key, name, value)
+                for key, name, value in zip(keys, wanted, stored, strict=True)
+            ]
+        return parse_entries(stored, collection, keys, self._store, self._clock.time())
 
-    def _unpack(self, collection: Collection, key: str, name: bytes, value: Value) -> Value:
+    def _unpack(self, collection: Collection, key: str, name: bytes, value: bytes) -> bytes:
         try:
-            return names.unpack(name, value)[2]
+            return bytes(names.unpack(name, value)[2])
         except ValueError as error:
             raise CorruptEntry(
                 "the stored bytes must have the whole name in front; they were altered or "
@@ -105,44 +103,52 @@ class Table:
 
         An entry that is stored already, with the same version, counts as written.
         """
-        prefix = names.prefix_of(collection)
-        rows = [
-            self._row(prefix, collection, key, entry)
-            for key, entry in zip(keys, entries, strict=True)
-        ]
+        entries = with_lasting_versions(entries)  # the same in the headers and for conditions
+        named, values = self._dump(collection, keys, entries)
         now = self._now()
         if records.any_expires:
-            records.delete_expired(now, 2 * len(rows))
-        elif expected is None and not any(entry.expires_at for _, entry, _ in rows):
+            records.delete_expired(now, 2 * len(named))
+        elif expected is None and {entry.expires_at for entry in entries} == {None}:
             # What they replace need not be looked at.
-            records.put_all((name, value) for name, _, value in rows)
-            return [True] * len(rows)
+            records.put_all(list(zip(named, values, strict=True)))
+            return [True] * len(named)
         written = []
-        for index, (name, entry, value) in enumerate(rows):
+        for index, (name, entry) in enumerate(zip(named, entries, strict=True)):
             head = records.head(name)
             version = None if expected is None else expected[index]
             if version is not None and not _allows(head, version, entry.version, now):
                 written.append(False)
                 continue
-            records.put(name, value, expiry_ms(entry.expires_at), head)
+            records.put(name, values[index], expiry_ms(entry.expires_at), head)
             written.append(True)
         return written
 
-    def _row(
-        self, prefix: bytes, collection: Collection, key: str, entry: Entry
-    ) -> tuple[bytes, Entry, bytes]:
-        entry = entry.with_lasting_version()  # the same in the header and for conditions
-        name = names.name_of(prefix, key)
-        value = names.pack(name, collection, key, entry.to_bytes(collection, key))
-        if self._max_bytes is not None and len(value) > self._max_bytes // 4:
+    def _dump(
+        self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return the names of entries, and the values to store."""
+        prefix = names.prefix_of(collection)
+        named = names.names_of(prefix, keys)
+        values = dump_entries(entries, collection, keys)
+        if max(map(len, named), default=0) > names.unframed_length(prefix):
+            values = [
+                names.pack(name, collection, key, value)
+                for name, key, value in zip(named, keys, values, strict=True)
+            ]
+        if self._max_bytes is not None:
+            for key, value in zip(keys, values, strict=True):
+                self._check_size(self._max_bytes, len(value), collection, key)
+        return named, values
+
+    def _check_size(self, max_bytes: int, size: int, collection: Collection, key: str) -> None:
+        if size > max_bytes // 4:
             raise ValueTooLarge(
-                "an entry must have at most a quarter of "
-                f"max_bytes={self._max_bytes}; got {len(value)} bytes. Nothing was written",
+                f"an entry must have at most a quarter of max_bytes={max_bytes}; got {size} bytes. "
+                "Nothing was written",
                 store=self._store,
                 collection=collection,
                 key=key,
             )
-        return name, entry, value
 
     def remove(
         self,
@@ -178,15 +184,14 @@ class Table:
     ) -> list[bool]:
         """Set new expiry times (Unix seconds, None for no expiry). Returns which keys existed."""
         entries = self.read(records, collection, keys)
-        prefix = names.prefix_of(collection)
-        rows = [
-            self._row(prefix, collection, key, entry.with_expiry(expiry, new_version()))
+        changed = {
+            key: entry.with_expiry(expiry, new_version())
             for key, entry, expiry in zip(keys, entries, expires, strict=True)
             if entry is not None
-        ]
-        for name, entry, value in rows:
-            head = records.head(name)
-            records.put(name, value, expiry_ms(entry.expires_at), head)
+        }
+        named, values = self._dump(collection, list(changed), list(changed.values()))
+        for name, value, entry in zip(named, values, changed.values(), strict=True):
+            records.put(name, value, expiry_ms(entry.expires_at), records.head(name))
         return [entry is not None for entry in entries]
 
     def ping(self, records: Records) -> None:

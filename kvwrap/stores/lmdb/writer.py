@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
+from kvwrap.core.threads import Answer, GivenUp
 from kvwrap.errors import KvwrapError, StoreTimeout
 from kvwrap.stores.lmdb.environment import Environment
 
@@ -25,19 +24,22 @@ class Call(Generic[T]):
         function: A function of the transaction. If it raises an error of kvwrap, it must have
             changed nothing.
         needs_room: True if it adds something.
+
+    Attributes:
+        answer: Its result, for the task that waits for it.
     """
 
-    __slots__ = ("function", "future", "has_expired", "needs_room")
+    __slots__ = ("answer", "function", "needs_room")
 
     def __init__(self, function: Callable[[Any], T], *, needs_room: bool) -> None:
         self.function = function
         self.needs_room = needs_room
-        self.future: Future[T] = Future()
-        self.has_expired = False
+        self.answer = Answer()
 
     def expire(self) -> None:
         """Take the call back, unless it has begun."""
-        self.has_expired = self.future.cancel()
+        if self.answer.give_up() and not self.answer.future.done():
+            self.answer.future.set_exception(GivenUp())
 
 
 class Writer:
@@ -63,27 +65,23 @@ class Writer:
         Raises:
             StoreTimeout: Other transactions took longer than the timeout. The call never begins.
         """
+        answer = call.answer
         self._waiting.append(call)
-        self._environment.writer.submit(self._run_waiting)
+        self._environment.writer.post(self._run_waiting)
         timeout = self._environment.options.timeout
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(timeout, call.expire)
+        timer = asyncio.get_running_loop().call_later(timeout, call.expire)
         try:
-            return await asyncio.wrap_future(call.future)
+            return await answer.future  # type: ignore[no-any-return]  # the function's own
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if call.has_expired and not (task and task.cancelling()):
-                raise StoreTimeout(
-                    "an LMDB environment must be free of other transactions that write within "
-                    f"timeout={timeout:g} seconds; they took longer. Give the store a longer "
-                    "timeout, or make the other transactions shorter"
-                ) from None
-            ended = asyncio.Event()
-            call.future.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set))
-            while not ended.is_set():
-                with suppress(asyncio.CancelledError):  # raised below, when it has ended
-                    await ended.wait()
+            if not answer.give_up():
+                await answer.wait_for_end()
             raise
+        except GivenUp:
+            raise StoreTimeout(
+                "an LMDB environment must be free of other transactions that write within "
+                f"timeout={timeout:g} seconds; they took longer. Give the store a longer "
+                "timeout, or make the other transactions shorter"
+            ) from None
         finally:
             timer.cancel()
 
@@ -99,7 +97,7 @@ class Writer:
                 self._run_one_by_one(calls)
                 return
             for call in calls:
-                call.future.set_exception(error)
+                call.answer.set_exception(error)
 
     def _run_one_by_one(self, calls: list[Call[Any]]) -> None:
         """Run each call in a transaction of its own, so that the error of one is its own."""
@@ -107,17 +105,17 @@ class Writer:
             try:
                 self._run_together([call])
             except BaseException as error:
-                call.future.set_exception(error)
+                call.answer.set_exception(error)
 
     def _claim(self) -> list[Call[Any]]:
         """Take calls that wait, except those that were cancelled. They cannot be from here on."""
         calls: list[Call[Any]] = []
         while self._waiting and len(calls) < _MOST_CALLS:
             call = self._waiting.popleft()
-            if call.future.set_running_or_notify_cancel():
+            if call.answer.set_running_or_notify_cancel():
                 calls.append(call)
         if self._waiting:
-            self._environment.writer.submit(self._run_waiting)
+            self._environment.writer.post(self._run_waiting)
         return calls
 
     def _run_together(self, calls: list[Call[Any]]) -> None:
@@ -138,16 +136,17 @@ class Writer:
                     raise
         for call, (result, error) in zip(calls, outcomes, strict=True):
             if error is None:
-                call.future.set_result(result)
+                call.answer.set_result(result)
             else:
-                call.future.set_exception(error)
+                call.answer.set_exception(error)
 
     def _attempt(self, calls: list[Call[Any]]) -> list[tuple[Any, KvwrapError | None]]:
         environment = self._environment
         environment.gate.enter()
         try:
             # Waits for the transactions of other threads and processes.
-            with environment.handle.begin(write=True, buffers=True) as transaction:
+            entries = environment.databases and environment.databases.entries
+            with environment.handle.begin(db=entries, write=True, buffers=True) as transaction:
                 if not calls:
                     calls += self._claim()
                 environment.check_files()

@@ -41,7 +41,7 @@ class Names:
     def suffixes(self, collection: Collection, keys: Sequence[str]) -> list[str]:
         """Return what the names of these keys have after the root."""
         prefix = self.prefix(collection)
-        return [prefix + _KEYS.encode(key) for key in keys]
+        return [prefix + key for key in _KEYS.encode_all(keys)]
 
     def prefix(self, collection: Collection) -> str:
         """Return what the suffixes of a collection begin with."""
@@ -49,6 +49,8 @@ class Names:
 
     def pack(self, suffix: str, collection: Collection, key: str, entry: bytes) -> bytes:
         """Return the value for an entry: its bytes, behind the names that are hashed."""
+        if not _KEYS.is_hashed(suffix):  # nor is the collection, which is marked in the same way
+            return entry
         token, _, rest = suffix.partition(":")
         return _COLLECTIONS.pack(token, collection or "", _KEYS.pack(rest, key, entry))
 
@@ -69,9 +71,17 @@ class Names:
             return collection, key, value
         return collection, _KEYS.decode(rest), value
 
+    def entry(self, suffix: str, value: bytes) -> bytes:
+        """Return the bytes of the entry in a value.
+
+        Raises:
+            ValueError: As from `unpack`.
+        """
+        return self.unpack(suffix, value)[2] if _KEYS.is_hashed(suffix) else value
+
     def head(self, suffix: str, value: bytes) -> Head:
         """Return the head of the entry in a value."""
         try:
-            return Head.of(self.unpack(suffix, value)[2])
+            return Head.of(self.entry(suffix, value))
         except ValueError:
             return Head()

@@ -98,49 +98,58 @@ async def read_replies(reader: asyncio.StreamReader, count: int) -> list[Reply]:
         StoreFull: It has no memory left.
         IncompleteReadError: The server closed the connection.
     """
-    received = bytearray()
-    start = 0
+    data, at = b"", 0
     replies: list[Reply] = []
     while len(replies) < count:
-        parsed = _parse(received, start)
-        if parsed is not None:
-            reply, start = parsed
-            replies.append(reply)
+        end = data.find(b"\r\n", at)
+        if end < 0:
+            if len(data) - at > _LONGEST_LINE:
+                raise error_of(b"")
+            data, at = await _extended(reader, data[at:], 1), 0
             continue
-        del received[:start]
-        start = 0
-        more = await reader.read(_CHUNK)
-        if not more:
-            raise asyncio.IncompleteReadError(bytes(received[:100]), None)
-        received += more
+        line = data[at:end]
+        if line[:2] != b"VA":
+            if line not in _WITHOUT_VALUE:
+                raise error_of(line)
+            replies.append(Reply(line))
+            at = end + 2
+            continue
+        size, cas = _parse_value(line)
+        last = end + 2 + size
+        if len(data) < last + 2:
+            data, at = await _extended(reader, data[at:], last + 2 - len(data)), 0
+            continue
+        replies.append(Reply(b"VA", data[end + 2 : last], cas))
+        at = last + 2
     return replies
 
 
-def _parse(received: bytearray, start: int) -> tuple[Reply, int] | None:
-    """Return the answer that begins here, and where the next one does.
-
-    Returns None if a part of it is missing.
-    """
-    end = received.find(b"\r\n", start)
-    if end < 0:
-        if len(received) - start > _LONGEST_LINE:
-            raise error_of(b"")
-        return None
-    line = bytes(received[start:end])
-    status = line[:2]
-    if status != b"VA":
-        if line in _WITHOUT_VALUE:
-            return Reply(line), end + 2
-        raise error_of(line)
+def _parse_value(line: bytes) -> tuple[int, int]:
+    """Return the size of the value that follows a line, and its number."""
     try:
         _, size, *flags = line.split()
-        last = end + 2 + int(size)
-        cas = next((int(flag[1:]) for flag in flags if flag[:1] == b"c"), 0)
+        cas = 0
+        for flag in flags:
+            if flag[:1] == b"c":
+                cas = int(flag[1:])
+        length = int(size)
     except ValueError:
         raise error_of(line) from None
-    if len(received) < last + 2:
-        return None
-    return Reply(status, bytes(received[end + 2 : last]), cas), last + 2
+    if length < 0:
+        raise error_of(line)
+    return length, cas
+
+
+async def _extended(reader: asyncio.StreamReader, data: bytes, missing: int) -> bytes:
+    """Return the data with at least `missing` further bytes of the server."""
+    chunks = [data]
+    while missing > 0:
+        more = await reader.read(_CHUNK)
+        if not more:
+            raise asyncio.IncompleteReadError(data[:100], None)
+        chunks.append(more)
+        missing -= len(more)
+    return b"".join(chunks)
 
 
 def error_of(line: bytes) -> StoreUnavailable:

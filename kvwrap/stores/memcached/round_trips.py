@@ -20,6 +20,10 @@ T = TypeVar("T")
 Command = Callable[[str], bytes]
 """Returns a command, given the name of a key."""
 
+
+Commands = Callable[[int, str], tuple[bytes, ...]]
+"""Returns the commands for the key with this index, given its name."""
+
 Decide = Callable[[int, Head | None, int], Command | None]
 """Returns the command for the key with this index, given the head and number of what it has, or
 None to leave it."""
@@ -43,22 +47,30 @@ class RoundTrips:
         self, collection: Collection, keys: Sequence[str], suffixes: Sequence[str]
     ) -> list[Reply]:
         """Read the values of keys, given what their names have after the root."""
-        commands: list[list[Command]] = [[protocol.get]] * len(keys)
-        replies = await self.ask(collection, keys, suffixes, commands, writes=False)
-        return [reply for (reply,) in replies]
+        return await self.ask(collection, keys, suffixes, _get, writes=False)
 
     async def ask(
         self,
         collection: Collection,
         keys: Sequence[str],
         suffixes: Sequence[str],
-        commands: Sequence[Sequence[Command]],
+        commands: Commands,
         *,
         writes: bool,
-    ) -> list[list[Reply]]:
+        each: int = 1,
+    ) -> list[Reply]:
         """Send the commands of each key to its server, all at the same time.
 
-        Returns their answers, per key.
+        Args:
+            collection: Collection of the keys, for errors.
+            keys: The keys.
+            suffixes: What their names have after the root.
+            commands: The commands.
+            writes: True if they change something.
+            each: Number of commands for each key.
+
+        Returns:
+            The answers for the keys, one key after the other.
 
         Raises:
             ValueTooLarge: The server does not take a value. The others are stored.
@@ -67,43 +79,54 @@ class RoundTrips:
         if not keys:
             return []
 
-        async def ask(cluster: Cluster) -> list[list[Reply]]:
+        async def ask(cluster: Cluster) -> list[Reply]:
             by_node: dict[int, list[int]] = {}
-            for index, suffix in enumerate(suffixes):
-                by_node.setdefault(cluster.node_of(suffix), []).append(index)
+            if len(cluster.nodes) == 1:
+                by_node[0] = list(range(len(keys)))
+            else:
+                for index, suffix in enumerate(suffixes):
+                    by_node.setdefault(cluster.node_of(suffix), []).append(index)
             outcomes = await gather_outcomes(
                 [
-                    self._ask_node(
-                        cluster.nodes[node],
-                        [suffixes[index] for index in indices],
-                        [commands[index] for index in indices],
-                        writes,
-                    )
+                    self._ask_node(cluster.nodes[node], indices, suffixes, commands, each, writes)
                     for node, indices in by_node.items()
                 ]
             )
-            replies: dict[int, list[Reply]] = {}
-            for indices, outcome in zip(by_node.values(), outcomes, strict=True):
-                if not isinstance(outcome, Exception):
-                    replies.update(zip(indices, outcome, strict=True))
             for outcome in outcomes:
                 if isinstance(outcome, KvwrapError) and writes:
-                    outcome.succeeded = tuple(keys[index] for index in sorted(replies))
+                    answered = [
+                        index
+                        for indices, other in zip(by_node.values(), outcomes, strict=True)
+                        if not isinstance(other, Exception)
+                        for index in indices
+                    ]
+                    outcome.succeeded = tuple(keys[index] for index in sorted(answered))
                 if isinstance(outcome, Exception):
                     raise outcome
-            return [replies[index] for index in range(len(keys))]
+            answered_by = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+            if len(answered_by) == 1:
+                return answered_by[0]
+            replies: list[Any] = [None] * (len(keys) * each)
+            for indices, answers in zip(by_node.values(), answered_by, strict=True):
+                for number, index in enumerate(indices):
+                    own = slice(number * each, (number + 1) * each)
+                    replies[index * each : (index + 1) * each] = answers[own]
+            return replies
 
-        answers = await self._client.run(ask, collection=collection)
-        self._check_stored(collection, keys, answers)
-        return answers
+        replies = await self._client.run(ask, collection=collection)
+        if writes:
+            self._check_stored(collection, keys, replies[each - 1 :: each])
+        return replies
 
     async def _ask_node(
         self,
         node: Node,
+        indices: Sequence[int],
         suffixes: Sequence[str],
-        commands: Sequence[Sequence[Command]],
+        commands: Commands,
+        each: int,
         writes: bool,
-    ) -> list[list[Reply]]:
+    ) -> list[Reply]:
         """Send commands together with the question for the generation, until it is the right one.
 
         What is written under the name of an older generation is never read.
@@ -114,28 +137,25 @@ class RoundTrips:
                 await node.begin_generation(generation, is_used=writes)
                 continue
             root = self._names.root(node.generation)
-            sent = [
-                command(root + suffix)
-                for suffix, own in zip(suffixes, commands, strict=True)
-                for command in own
-            ]
-            first, *replies = await node.ask([protocol.get(generation), *sent])
+            sent = [protocol.get(generation)]
+            for index in indices:
+                sent += commands(index, root + suffixes[index])
+            first, *replies = await node.ask(sent)
             if node.note_generation(first):
-                taken = iter(replies)
-                return [[next(taken) for _ in own] for own in commands]
+                return replies
 
     def _check_stored(
-        self, collection: Collection, keys: Sequence[str], replies: Sequence[Sequence[Reply]]
+        self, collection: Collection, keys: Sequence[str], replies: Sequence[Reply]
     ) -> None:
-        for key, own in zip(keys, replies, strict=True):
-            if own[-1].status == protocol.TOO_LARGE:
+        for key, reply in zip(keys, replies, strict=True):
+            if reply.status == protocol.TOO_LARGE:
                 raise ValueTooLarge(
                     "an entry must be smaller than the server's item limit (1 MB unless changed "
                     "with -I); got a larger one",
                     store=self._store,
                     collection=collection,
                     key=key,
-                    succeeded=[k for k, r in zip(keys, replies) if r[-1].status == STORED],
+                    succeeded=[k for k, r in zip(keys, replies) if r.status == STORED],
                 )
 
     async def change(
@@ -166,15 +186,16 @@ class RoundTrips:
                 command = decide(index, head, reply.cas)
                 if command is not None:
                     decided[index] = command
+            sent = list(decided.values())
             replies = await self.ask(
                 collection,
                 [keys[index] for index in decided],
                 [suffixes[index] for index in decided],
-                [[command] for command in decided.values()],
+                lambda number, name, sent=sent: (sent[number](name),),  # type: ignore[misc]
                 writes=True,
             )
             pending = [index for index in pending if index not in turn]
-            for index, (reply,) in zip(decided, replies, strict=True):
+            for index, reply in zip(decided, replies, strict=True):
                 changed[index] = reply.status == STORED
                 if not changed[index]:
                     pending.append(index)
@@ -210,3 +231,7 @@ class RoundTrips:
             return [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
 
         return await self._client.run(run)
+
+
+def _get(_: int, name: str) -> tuple[bytes, ...]:
+    return (protocol.get(name),)

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, dump_entries, parse_entries, with_lasting_versions
 from kvwrap.core.paging import PAGE_SIZE, Snapshot, pages
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
@@ -163,17 +163,15 @@ class MemcachedStore(ClientStore):
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         suffixes = self._names.suffixes(collection, keys)
         replies = await self._server.get(collection, keys, suffixes)
-        now = self.clock.time()
-        return [
-            None
-            if reply.value is None
-            else live(self._entry(collection, key, suffix, reply.value), now)
+        stored = [
+            None if reply.value is None else self._unpack(collection, key, suffix, reply.value)
             for key, suffix, reply in zip(keys, suffixes, replies, strict=True)
         ]
+        return parse_entries(stored, collection, keys, self.name, self.clock.time())
 
-    def _entry(self, collection: Collection, key: str, suffix: str, value: bytes) -> Entry:
+    def _unpack(self, collection: Collection, key: str, suffix: str, value: bytes) -> bytes:
         try:
-            _, _, data = self._names.unpack(suffix, value)
+            return self._names.entry(suffix, value)
         except ValueError as error:
             raise CorruptEntry(
                 "the stored bytes must have the whole name in front; they were altered",
@@ -181,7 +179,6 @@ class MemcachedStore(ClientStore):
                 collection=collection,
                 key=key,
             ) from error
-        return Entry.from_bytes(data, collection, key, self.name)
 
     async def write(
         self,
@@ -191,22 +188,25 @@ class MemcachedStore(ClientStore):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         # A condition compares the version in the header with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
+        entries = with_lasting_versions(entries)
         suffixes = self._names.suffixes(collection, keys)
+        stored = dump_entries(entries, collection, keys)
         values = [
-            self._names.pack(suffix, collection, key, entry.to_bytes(collection, key))
-            for suffix, key, entry in zip(suffixes, keys, entries, strict=True)
+            self._names.pack(suffix, collection, key, data)
+            for suffix, key, data in zip(suffixes, keys, stored, strict=True)
         ]
-        seconds = [self._seconds(entry) for entry in entries]
-        now = self._now()
+        moment = self.clock.time()
+        seconds = [_lifetime(entry, moment) for entry in entries]
+        now = moment * 1000
 
         def put(index: int, flags: bytes = b"") -> Command:
             value, lifetime = values[index], seconds[index]
             return lambda name: protocol.put(name, value, flags, lifetime, time.time())
 
         if expected is None:
-            commands = [[put(index)] for index in range(len(keys))]
-            await self._server.ask(collection, keys, suffixes, commands, writes=True)
+            await self._server.ask(
+                collection, keys, suffixes, lambda index, name: (put(index)(name),), writes=True
+            )
             return [True] * len(keys)
 
         def decide(index: int, head: Head | None, cas: int) -> Command | None:
@@ -224,12 +224,6 @@ class MemcachedStore(ClientStore):
     def _now(self) -> float:
         """Return the time in Unix milliseconds."""
         return self.clock.time() * 1000
-
-    def _seconds(self, entry: Entry) -> int:
-        """Return the lifetime of an entry on the server, which ends after that in its header."""
-        if entry.expires_at is None:
-            return 0
-        return max(1, math.ceil(min(entry.expires_at - self.clock.time(), 2**32)))
 
     async def remove(
         self,
@@ -249,12 +243,18 @@ class MemcachedStore(ClientStore):
                 return lambda name: protocol.delete(name, protocol.if_number(cas))
 
             return await self._server.change(collection, keys, suffixes, decide)
-        commands: list[list[Command]] = [[protocol.get, protocol.delete]] * len(keys)
-        replies = await self._server.ask(collection, keys, suffixes, commands, writes=True)
+        replies = await self._server.ask(
+            collection,
+            keys,
+            suffixes,
+            lambda _, name: (protocol.get(name), protocol.delete(name)),
+            writes=True,
+            each=2,
+        )
         return [
             deleted.status == STORED
             and (held.value is None or self._names.head(suffix, held.value).is_live(now))
-            for suffix, (held, deleted) in zip(suffixes, replies, strict=True)
+            for suffix, held, deleted in zip(suffixes, replies[::2], replies[1::2], strict=True)
         ]
 
     async def touch(
@@ -343,3 +343,13 @@ class MemcachedStore(ClientStore):
             if page.keys:
                 had_entries = any(await self.remove(collection, page.keys)) or had_entries
         return had_entries
+
+
+def _lifetime(entry: Entry, now: float) -> int:
+    """Return the lifetime of an entry on the server in seconds, and 0 for no end.
+
+    It ends after that in the entry's header.
+    """
+    if entry.expires_at is None:
+        return 0
+    return max(1, math.ceil(min(entry.expires_at - now, 2**32)))

@@ -6,13 +6,13 @@ the entry's bytes or, for a native one, its value as BSON with the time when it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from kvwrap.core import codec
-from kvwrap.core.entry import Entry, expiry_ms
+from kvwrap.core.entry import Entry, dump_entries, expiry_ms, live, parse_entries
 from kvwrap.core.optional import need
 from kvwrap.core.primitives import Collection, KeyRange
 from kvwrap.core.ranges import prefix_end
@@ -64,22 +64,36 @@ class Documents:
         """Return the collection of a document."""
         return unescape(document_id.partition(":")[0]) or None
 
-    def document(
-        self, document_id: str, collection: Collection, key: str, entry: Entry
-    ) -> Document:
-        """Return the document for an entry."""
-        document = {"_id": document_id, _VERSION: self.version(entry.version)}
-        expiry = expiry_ms(entry.expires_at)
-        if expiry:
-            document[EXPIRES] = self._date(expiry)
-        if self._native and entry.codec == codec.JSON:
-            value = orjson.loads(entry.body)
-            if self._is_kept(value, entry.body):
-                document[_VALUE] = value
+    def documents(
+        self,
+        ids: Sequence[str],
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+    ) -> list[Document]:
+        """Return the documents for entries."""
+        documents: list[Document] = []
+        stored = dump_entries(entries, collection, keys)
+        for document_id, entry, data in zip(ids, entries, stored, strict=True):
+            document = {"_id": document_id, _VERSION: self.version(entry.version)}
+            expiry = expiry_ms(entry.expires_at)
+            if expiry:
+                document[EXPIRES] = self._date(expiry)
+            value = self._native_value(entry) if self._native else None
+            if value is None:
+                document[_BYTES] = data
+            else:
+                document[_VALUE] = value[0]
                 document[_CREATED] = self._date(round(entry.created_at * 1000))
-                return document
-        document[_BYTES] = entry.to_bytes(collection, key)
-        return document
+            documents.append(document)
+        return documents
+
+    def _native_value(self, entry: Entry) -> tuple[Any] | None:
+        """Return the value of an entry to keep as BSON; None if its bytes are kept."""
+        if entry.codec != codec.JSON:
+            return None
+        value = orjson.loads(entry.body)
+        return (value,) if self._is_kept(value, entry.body) else None
 
     def _is_kept(self, value: Any, text: bytes) -> bool:
         """Return True if BSON keeps a value as it is: it has no integers of more than 64 bits."""
@@ -93,12 +107,27 @@ class Documents:
         """Return a version as MongoDB's 64-bit integer, which has a sign."""
         return self._int64(to_signed(version))
 
-    def entry(self, document: Document, collection: Collection, key: str) -> Entry:
-        """Return the entry of a document.
+    def entries(
+        self,
+        documents: Sequence[Document | None],
+        collection: Collection,
+        keys: Sequence[str],
+        now: float,
+    ) -> list[Entry | None]:
+        """Return the unexpired entries of documents; None where there is none.
 
         Raises:
-            CorruptEntry: The document is not one of this store.
+            CorruptEntry: A document is not one of this store.
         """
+        stored = [None if each is None else each.get(_BYTES, each) for each in documents]
+        if {bytes, type(None)}.issuperset(map(type, stored)):
+            return parse_entries(stored, collection, keys, self._store, now)
+        return [
+            None if each is None else live(self._entry(each, collection, key), now)
+            for each, key in zip(documents, keys, strict=True)
+        ]
+
+    def _entry(self, document: Document, collection: Collection, key: str) -> Entry:
         data = document.get(_BYTES)
         if isinstance(data, bytes):
             return Entry.from_bytes(data, collection, key, self._store)

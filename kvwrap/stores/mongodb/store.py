@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, with_lasting_versions
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.ranges import prefix_end
@@ -149,12 +149,8 @@ class MongoDBStore(ClientStore):
 
         for part in parts(len(ids)):
             await self._client.run(partial(find, part=ids[part]), collection=collection)
-        now = self.clock.time()
-        entry = self._documents.entry
-        return [
-            live(entry(found[document_id], collection, key), now) if document_id in found else None
-            for document_id, key in zip(ids, keys, strict=True)
-        ]
+        documents = list(map(found.get, ids))
+        return self._documents.entries(documents, collection, keys, self.clock.time())
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         prefix = self._documents.prefix(collection)
@@ -200,11 +196,8 @@ class MongoDBStore(ClientStore):
     ) -> list[bool]:
         ids = self._ids(collection, keys)
         # A condition compares the version in the document with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
-        documents = [
-            self._documents.document(document_id, collection, key, entry)
-            for document_id, key, entry in zip(ids, keys, entries, strict=True)
-        ]
+        entries = with_lasting_versions(entries)
+        documents = self._documents.documents(ids, collection, keys, entries)
         for key, entry, document in zip(keys, entries, documents):
             self._check_size(collection, key, entry, document)
         if expected is None:

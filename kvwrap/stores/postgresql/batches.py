@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from kvwrap.core.entry import Entry, expiry_ms
+from kvwrap.core.entry import Entry, dump_entries, expiry_ms, with_lasting_versions
 from kvwrap.core.primitives import ABSENT, Collection, Expected
 from kvwrap.errors import ValueTooLarge
 from kvwrap.stores.postgresql.names import Keys, divide, encode_collection
-from kvwrap.stores.shared.versions import to_signed
+from kvwrap.stores.shared.versions import all_to_signed, to_signed
 
 LARGEST: Final = 2**30 - 2**20
 """Maximum size of an entry in bytes. The server takes messages below 1 GiB, names included."""
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     keys: Keys
     expires_at: list[int | None]
-    versions: list[int | None]
+    versions: list[int]
     entries: list[bytes]
 
 
@@ -44,8 +44,8 @@ def make_rows(
     Raises:
         ValueTooLarge: The server cannot take one of them.
     """
-    entries = [entry.with_lasting_version() for entry in entries]  # as in their headers
-    data = [entry.to_bytes(collection, key) for key, entry in zip(keys, entries, strict=True)]
+    entries = with_lasting_versions(entries)  # as in their headers
+    data = dump_entries(entries, collection, keys)
     divided = divide(keys)
     if sum(map(len, data)) > LARGEST:
         for key, entry in zip(keys, data):
@@ -60,7 +60,7 @@ def make_rows(
     return Rows(
         divided,
         [expiry_ms(entry.expires_at) or None for entry in entries],
-        [to_signed(entry.version) for entry in entries],
+        all_to_signed([entry.version for entry in entries]),
         data,
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from kvwrap.core.capability import OPERATIONS, Capabilities, Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, parse_entries
 from kvwrap.core.paging import EVERY_KEY, PAGE_SIZE
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
@@ -202,13 +202,7 @@ class PostgreSQLStore(Store):
         except KvwrapError as error:
             error.collection, error.key = collection, keys[0] if len(keys) == 1 else None
             raise
-        now, store = self.clock.time(), self.name
-        return [
-            live(Entry.from_bytes(found[id_], collection, key, store), now)
-            if id_ in found
-            else None
-            for key, id_ in zip(keys, ids)
-        ]
+        return parse_entries(map(found.get, ids), collection, keys, self.name, self.clock.time())
 
     async def write(
         self,

@@ -7,7 +7,15 @@ from typing import Any, Final, Protocol
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.codec import is_bare
-from kvwrap.core.entry import Entry, foreign, foreign_salt, is_entry
+from kvwrap.core.entry import (
+    Entry,
+    dump_entries,
+    foreign,
+    foreign_salt,
+    is_entry,
+    live,
+    parse_entries,
+)
 from kvwrap.core.primitives import Collection
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.stores.redis.errors import wrong_type
@@ -49,15 +57,24 @@ class Form(Protocol):
         The result has None for no value, and an error for a single key in place of its value.
         """
 
-    def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
-        """Return the entry for a value that `read` returned.
+    def decode(
+        self,
+        values: Sequence[Any],
+        collection: Collection,
+        keys: Sequence[str],
+        now: float,
+        store: str,
+    ) -> list[Entry | None]:
+        """Return the unexpired entries for values that `read` returned; None where there is none.
 
         Raises:
-            CorruptEntry: The value is not an entry of this collection and key.
+            CorruptEntry: A value is not an entry of this collection and its key.
         """
 
-    def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
-        """Return the value to store for an entry."""
+    def encode(
+        self, entries: Sequence[Entry], collection: Collection, keys: Sequence[str]
+    ) -> list[bytes]:
+        """Return the values to store for entries."""
 
     def salt(self, collection: Collection, key: str) -> bytes:
         """Return what a script needs to make the version of a value without kvwrap's header.
@@ -85,11 +102,20 @@ class FramedForm:
     async def read(self, server: Server, names: Sequence[str]) -> list[Any]:
         return await server.read_values(names)
 
-    def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
-        return Entry.from_bytes(value, collection, key, store, has_raw=True)
+    def decode(
+        self,
+        values: Sequence[Any],
+        collection: Collection,
+        keys: Sequence[str],
+        now: float,
+        store: str,
+    ) -> list[Entry | None]:
+        return parse_entries(values, collection, keys, store, now, has_raw=True)
 
-    def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
-        return entry.to_bytes(collection, key)
+    def encode(
+        self, entries: Sequence[Entry], collection: Collection, keys: Sequence[str]
+    ) -> list[bytes]:
+        return dump_entries(entries, collection, keys)
 
     def salt(self, collection: Collection, key: str) -> bytes:
         return b""
@@ -141,7 +167,22 @@ class RawForm:
             for name, each in zip(names, found, strict=True)
         ]
 
-    def decode(self, value: Any, collection: Collection, key: str, now: float, store: str) -> Entry:
+    def decode(
+        self,
+        values: Sequence[Any],
+        collection: Collection,
+        keys: Sequence[str],
+        now: float,
+        store: str,
+    ) -> list[Entry | None]:
+        return [
+            None if value is None else live(self._decode(value, collection, key, now, store), now)
+            for key, value in zip(keys, values, strict=True)
+        ]
+
+    def _decode(
+        self, value: Any, collection: Collection, key: str, now: float, store: str
+    ) -> Entry:
         data, lifetime, other_type = value
         if other_type is not None:
             raise wrong_type(other_type, store=store, collection=collection, key=key)
@@ -150,11 +191,16 @@ class RawForm:
         expires_at = now + lifetime / 1000 if lifetime >= 0 else None
         return foreign(data, collection, key, now, expires_at)
 
-    def encode(self, entry: Entry, collection: Collection, key: str) -> bytes:
+    def encode(
+        self, entries: Sequence[Entry], collection: Collection, keys: Sequence[str]
+    ) -> list[bytes]:
         # Bare bytes that begin like an entry would be read as one.
-        if is_bare(entry.codec) and not is_entry(entry.body):
-            return entry.body
-        return entry.to_bytes(collection, key)
+        return [
+            entry.body
+            if is_bare(entry.codec) and not is_entry(entry.body)
+            else entry.to_bytes(collection, key)
+            for key, entry in zip(keys, entries, strict=True)
+        ]
 
     def salt(self, collection: Collection, key: str) -> bytes:
         return foreign_salt(collection, key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
@@ -208,11 +208,7 @@ class RedisStore(Store):
             collection, keys, lambda chunk: self._form.read(self._server, names[chunk])
         )
         now = self.clock.time()
-        decode = self._form.decode
-        return [
-            None if value is None else live(decode(value, collection, key, now, self.name), now)
-            for key, value in zip(keys, values)
-        ]
+        return self._form.decode(values, collection, keys, now, self.name)
 
     async def write(
         self,
@@ -222,7 +218,7 @@ class RedisStore(Store):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         names = self._names(collection, keys)
-        values = [self._form.encode(entry, collection, key) for entry, key in zip(entries, keys)]
+        values = self._form.encode(entries, collection, keys)
         sizes = [len(value) for value in values]
         await self._server.check_sizes(collection, keys, sizes)
         now = self.clock.time()

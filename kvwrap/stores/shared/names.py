@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _DIGEST_BYTES: Final = 20
@@ -77,6 +77,16 @@ class NameEncoding:
         if len(encoded) * 4 <= self._limit or len(encoded.encode()) <= self._limit:
             return encoded
         return self._cut(encoded) + self._mark + _digest(name)
+
+    def encode_all(self, names: Sequence[str]) -> list[str]:
+        """Return the encodings of names, for a batch of ordinary ones in much less time."""
+        if (
+            self._is_reserved is not None
+            or max(map(len, names), default=0) * 4 > self._limit
+            or self._others.search("".join(names))
+        ):
+            return [self.encode(name) for name in names]
+        return list(names)
 
     def decode(self, encoded: str) -> str | None:
         """Return the name that has this encoding.

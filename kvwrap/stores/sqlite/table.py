@@ -5,17 +5,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, expiry_ms, live
+from kvwrap.core.entry import (
+    Entry,
+    dump_entries,
+    expiry_ms,
+    parse_entries,
+    with_lasting_versions,
+)
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.core.ranges import prefix_end
 from kvwrap.errors import ConfigurationError, ValueTooLarge
-from kvwrap.stores.shared.versions import to_signed
+from kvwrap.stores.shared.versions import all_to_signed, to_signed
 from kvwrap.stores.sqlite.errors import DAMAGE, code_of
 from kvwrap.stores.sqlite.eviction import Eviction
 from kvwrap.stores.sqlite.statements import is_table_name, statements
@@ -134,12 +141,7 @@ class Table:
         if self.eviction is not None:
             self.eviction.note_uses(collection, stored)
         now = self._clock.time()
-        return [
-            live(Entry.from_bytes(stored[key], collection, key, self._store), now)
-            if key in stored
-            else None
-            for key in keys
-        ]
+        return parse_entries(map(stored.get, keys), collection, keys, self._store, now)
 
     def _select(
         self,
@@ -152,7 +154,7 @@ class Table:
             chunk = list(keys[start : start + _KEYS_PER_SELECT])
             # The number of marks is a power of two, so that SQLite can reuse few statements.
             chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-            statement = self._sql[query].format(marks=", ".join("?" * len(chunk)))
+            statement = _with_marks(self._sql[query], len(chunk))
             yield from connection.execute(statement, (collection or "", *chunk))
 
     def write(
@@ -168,7 +170,7 @@ class Table:
         An entry that is stored already, with the same version, counts as written.
         """
         now = self._now()
-        rows = [self._row(connection, *row) for row in zip(repeat(collection), keys, entries)]
+        rows = self._rows(connection, collection, keys, entries)
         self._written += len(rows)
         there: set[str] = set()
         if self.eviction is not None:
@@ -205,32 +207,44 @@ class Table:
             written.append(cursor.rowcount == 1)
         return written
 
-    def _row(
-        self, connection: sqlite3.Connection, collection: Collection, key: str, entry: Entry
-    ) -> tuple[object, ...]:
-        entry = entry.with_lasting_version()  # the same in the header and in the column
-        data = entry.to_bytes(collection, key)
+    def _rows(
+        self,
+        connection: sqlite3.Connection,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+    ) -> list[tuple[object, ...]]:
+        """Return the rows of entries."""
+        entries = with_lasting_versions(entries)  # the same in the headers and in the column
+        stored = dump_entries(entries, collection, keys)
+        sizes = list(map(len, stored))
         # SQLite limits the size of a row, which includes the key and some bytes of bookkeeping.
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-        if len(data) + 4 * len(key) + 4 * len(collection or "") + 100 > limit:
-            raise ValueTooLarge(
-                f"an entry must fit into SQLite's limit of {limit} bytes; got {len(data)} bytes. "
-                "Nothing was written",
-                store=self._store,
-                collection=collection,
-                key=key,
-            )
+        name = collection or ""
+        names = 4 * (max(map(len, keys), default=0) + len(name)) + 100
+        if max(sizes, default=0) > limit - names:
+            for key, size in zip(keys, sizes, strict=True):
+                if size > limit - 4 * (len(key) + len(name)) - 100:
+                    problem = f"must fit into SQLite's limit of {limit} bytes"
+                    raise self._too_large(problem, size, collection, key)
         max_bytes = None if self.eviction is None else self.eviction.max_bytes
-        if max_bytes is not None and len(data) > max_bytes:
-            raise ValueTooLarge(
-                f"an entry must not be larger than max_bytes={max_bytes}; got {len(data)} bytes. "
-                "Nothing was written",
-                store=self._store,
-                collection=collection,
-                key=key,
-            )
-        expiry = expiry_ms(entry.expires_at) or None
-        return expiry, to_signed(entry.version), data, collection or "", key
+        if max_bytes is not None and max(sizes, default=0) > max_bytes:
+            index = next(index for index, size in enumerate(sizes) if size > max_bytes)
+            problem = f"must not be larger than max_bytes={max_bytes}"
+            raise self._too_large(problem, sizes[index], collection, keys[index])
+        expiries = [expiry_ms(entry.expires_at) or None for entry in entries]
+        versions = all_to_signed([entry.version for entry in entries])
+        return list(zip(expiries, versions, stored, repeat(name), keys))
+
+    def _too_large(
+        self, problem: str, size: int, collection: Collection, key: str
+    ) -> ValueTooLarge:
+        return ValueTooLarge(
+            f"an entry {problem}; got {size} bytes. Nothing was written",
+            store=self._store,
+            collection=collection,
+            key=key,
+        )
 
     def remove(
         self,
@@ -267,11 +281,12 @@ class Table:
     ) -> list[bool]:
         """Set new expiry times (Unix seconds, None for no expiry). Returns which keys existed."""
         entries = self.read(connection, collection, keys)
-        rows = [
-            self._row(connection, collection, key, entry.with_expiry(expiry, new_version()))
+        changed = {
+            key: entry.with_expiry(expiry, new_version())
             for key, entry, expiry in zip(keys, entries, expires, strict=True)
             if entry is not None
-        ]
+        }
+        rows = self._rows(connection, collection, list(changed), list(changed.values()))
         connection.executemany(self._sql["put"], rows)
         return [entry is not None for entry in entries]
 
@@ -354,6 +369,12 @@ class Table:
         """Delete some of the expired entries. Returns True if there may be more."""
         deleted = connection.execute(self._sql["sweep"], (self._now(), _SWEEP_SIZE)).rowcount
         return deleted == _SWEEP_SIZE
+
+
+@lru_cache
+def _with_marks(statement: str, count: int) -> str:
+    """Return a statement with as many marks for keys."""
+    return statement.format(marks=", ".join("?" * count))
 
 
 def _texts(rows: Iterable[tuple[bytes]], most: int | None = None) -> list[str]:

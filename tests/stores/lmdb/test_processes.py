@@ -222,7 +222,8 @@ async def test_closing_does_not_wait_for_another_process_for_ever(folder: Path) 
         with pytest.raises(StoreTimeout):
             await store.put("a", 2)
         await store.close()
-    async with LMDBStore(folder) as store:
+    # With the same options: the environment may be closed only after this has opened it.
+    async with LMDBStore(folder, timeout=1.0) as store:
         assert await store.get("a") == 1
         await store.put("a", 3)
 

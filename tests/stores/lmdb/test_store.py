@@ -209,6 +209,11 @@ async def test_small_reads_are_made_at_once_and_others_on_a_thread(
         assert readers.pop() is not here
         assert await store.get("large") == "x" * 70_000
         assert readers.pop() is not here
+        many = [f"m{number}" for number in range(129)]
+        await store.put_many(many, [1] * 129)
+        for count, is_here in ((128, True), (129, False)):
+            assert await store.get_many(many[:count]) == [1] * count
+            assert (readers.pop() is here) == is_here
     async with LMDBStore(folder, threaded_reads=True) as store:
         assert await store.get("k0") == "x" * 5000
         assert readers.pop() is not here

@@ -39,6 +39,11 @@ def test_a_name_is_decoded_or_hashed(name: str, encoding: NameEncoding) -> None:
     assert encoding.decode(encoded) == (None if encoding.is_hashed(encoded) else name)
 
 
+@given(st.lists(names, max_size=9), encodings)
+def test_a_batch_of_names_is_encoded_like_each(several: list[str], encoding: NameEncoding) -> None:
+    assert encoding.encode_all(several) == list(map(encoding.encode, several))
+
+
 @given(st.lists(names, min_size=2, max_size=9, unique=True), encodings)
 def test_no_two_names_have_the_same_encoding(several: list[str], encoding: NameEncoding) -> None:
     assert len({encoding.encode(name) for name in several}) == len(several)
