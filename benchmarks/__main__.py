@@ -35,6 +35,7 @@ MODULES = (
     "dynamodb",
     "etcd",
     "mongodb",
+    "elasticsearch",
     "nats",
     "object",
     "redis",

@@ -25,8 +25,18 @@ class Bare(NamedTuple):
     put_many: Callable[[list[str], list[Any]], Awaitable[Any]]
 
 
-async def rows(title: str, store: Store, bare: Bare) -> AsyncIterator[Row]:
-    """Measure single calls and batches of 100, by elapsed time: most of it is the server's."""
+async def rows(
+    title: str, store: Store, bare: Bare, *, single: float = 1.15, batch: float = 1.3
+) -> AsyncIterator[Row]:
+    """Measure single calls and batches of 100, by elapsed time: most of it is the server's.
+
+    Args:
+        title: What the names of the rows begin with.
+        store: The store.
+        bare: The other side.
+        single: Target for the ratio of single calls.
+        batch: Target for the ratio of batches.
+    """
     values = [VALUE] * len(KEYS)
     await bare.put_many(KEYS, values)
     await store.put_many(KEYS, values, collection="c")
@@ -34,25 +44,25 @@ async def rows(title: str, store: Store, bare: Bare) -> AsyncIterator[Row]:
         f"{title}: get",
         lambda: store.get("key-001", collection="c"),
         lambda: bare.get("key-001"),
-        1.15,
+        single,
     )
     yield await _row(
         f"{title}: put",
         lambda: store.put("key-001", VALUE, collection="c"),
         lambda: bare.put("key-001", VALUE),
-        1.15,
+        single,
     )
     yield await _row(
         f"{title}: get_many of 100",
         lambda: store.get_many(KEYS, collection="c"),
         lambda: bare.get_many(KEYS),
-        1.3,
+        batch,
     )
     yield await _row(
         f"{title}: put_many of 100",
         lambda: store.put_many(KEYS, values, collection="c"),
         lambda: bare.put_many(KEYS, values),
-        1.3,
+        batch,
     )
 
 

@@ -58,6 +58,7 @@ from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
 from kvwrap.stores.dynamodb import DynamoDBStore
+from kvwrap.stores.elasticsearch import ElasticsearchStore
 from kvwrap.stores.etcd import EtcdStore
 from kvwrap.stores.file_tree import FileTreeStore
 from kvwrap.stores.lmdb import LMDBStore
@@ -88,6 +89,7 @@ __all__ = [
     "Deadlock",
     "DecryptionError",
     "DynamoDBStore",
+    "ElasticsearchStore",
     "EnvelopeKeyring",
     "EtcdStore",
     "FileTreeStore",

@@ -22,6 +22,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 from kvwrap import (
     Capability,
     DynamoDBStore,
+    ElasticsearchStore,
     EtcdStore,
     FileTreeStore,
     Keyring,
@@ -54,6 +55,7 @@ from kvwrap.testing.servers import (
     MongoDBServer,
     MotoServer,
     NATSServer,
+    OpenSearchServer,
     PostgreSQLServer,
     RedisCluster,
     RedisSentinel,
@@ -270,6 +272,12 @@ STORES: dict[str, Callable[[Resources], Store]] = {
         timeout=PATIENCE,
         clock=resources.clock,
     ),
+    "opensearch": lambda resources: ElasticsearchStore(
+        resources.url(OpenSearchServer),
+        index_prefix=resources.name,
+        timeout=PATIENCE,
+        clock=resources.clock,
+    ),
     "mongodb": lambda resources: MongoDBStore(
         f"{resources.url(MongoDBServer)}/kvwrap",
         collection=resources.name,
@@ -344,7 +352,8 @@ ALIASES = {"py-key-value": "default_collection"}
 LEAVES_SOCKETS = {"mongodb"}
 # Those whose test server orders keys by UTF-16 code units, since it is written in Java.
 COMPARES_UTF16 = {"mongodb"}
-# Those whose test server takes milliseconds of the processor for each request.
-SLOW = {"s3", "az"}
+# Those whose test server takes milliseconds of the processor for each request: long proofs take
+# a tenth of the rounds there.
+SLOW = {"s3", "az", "opensearch"}
 EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value", *OBJECTS)
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

@@ -171,7 +171,9 @@ class JavaServer(Build):
         self.write_launcher(
             folder,
             "java",
-            f'-Xms256m -Xmx512m -XX:+UseSerialGC -cp "$here/lib/*:$here/classes" {self.main}',
+            # Tests run for minutes: the slower of Java's compilers takes more time than it saves.
+            "-Xms256m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
+            f'-cp "$here/lib/*:$here/classes" {self.main}',
         )
 
     def _project(self) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from kvwrap.testing import ManualClock
-from kvwrap.testing.servers import LocalServer, PostgreSQLServer, SharedServers
+from kvwrap.testing.servers import LocalServer, OpenSearchServer, PostgreSQLServer, SharedServers
 from tests.catalog import Resources
 
 
 @pytest.fixture
 def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Iterator[Resources]:
-    """Provide what the stores of one test are created with. A table is dropped at the end."""
+    """Provide what the stores of one test are created with. Tables and indices are dropped."""
     used: list[type[LocalServer]] = []
 
     def url(kind: type[LocalServer]) -> str:
@@ -29,9 +31,18 @@ def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Ite
         loop = asyncio.new_event_loop()
         loop.run_until_complete(drop_table(servers.url(PostgreSQLServer), resources.name))
         loop.close()
+    if OpenSearchServer in used:
+        drop_index(servers.url(OpenSearchServer), resources.name)
 
 
 async def drop_table(url: str, name: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
     await connection.close()
+
+
+def drop_index(url: str, prefix: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection.request("DELETE", f"/{prefix}-000001")
+    assert connection.getresponse().status in {200, 404}
+    connection.close()

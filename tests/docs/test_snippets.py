@@ -16,6 +16,7 @@ from kvwrap.testing.servers import (
     MemcachedServer,
     MongoDBServer,
     NATSServer,
+    OpenSearchServer,
     PostgreSQLServer,
     RedisServer,
     SharedServers,
@@ -34,6 +35,7 @@ SERVERS: dict[str, type[LocalServer]] = {
     "postgresql://app:secret@localhost:5432/shop": PostgreSQLServer,
     "nats://localhost:4222": NATSServer,
     "etcd://localhost:2379": EtcdServer,
+    "opensearch://localhost:9200": OpenSearchServer,
 }
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 

@@ -13,6 +13,7 @@ from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 from kvwrap import (
     Capability,
     DynamoDBStore,
+    ElasticsearchStore,
     EtcdStore,
     FileTreeStore,
     LMDBStore,
@@ -48,6 +49,7 @@ def stores() -> dict[str, Store]:
         "`MemcachedStore`, `enumerate=True`": MemcachedStore(enumerate=True),
         "`DynamoDBStore`": DynamoDBStore(region="eu-1"),
         "`MongoDBStore`": MongoDBStore("mongodb://localhost"),
+        "`ElasticsearchStore`": ElasticsearchStore("opensearch://localhost"),
         "`NATSStore`": NATSStore("nats://localhost"),
         "`EtcdStore`": EtcdStore("etcd://localhost"),
         "`ObjectStore`": ObjectStore("s3://bucket"),

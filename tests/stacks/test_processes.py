@@ -82,6 +82,11 @@ def test_every_store_that_is_shared_is_tried(servers: SharedServers, tmp_path: P
     assert not [kind for kind, store in made.items() if Capability.SHARED in store.capabilities]
 
 
+def rounds(kind: str) -> int:
+    """Return how many increments each task makes."""
+    return 25 if kind in SLOW else 250
+
+
 async def test_no_increment_is_lost(backend: Backend) -> None:
     """8 tasks in each of 2 processes, 250 increments each; 25 on a slow server."""
     with backend.processes(PROCESSES, "count") as processes:
@@ -98,11 +103,6 @@ async def test_processes_that_start_at_once(backend: Backend) -> None:
         names = [f"process-{number}" for number in range(STARTING)]
         assert await store.get_many(names) == list(range(STARTING))
         await store.destroy()
-
-
-def rounds(kind: str) -> int:
-    """Return how many increments each task makes."""
-    return 25 if kind in SLOW else 250
 
 
 async def count(store: Store, each: int) -> None:

@@ -51,7 +51,9 @@ EMBEDDED: dict[str, Callable[[Path], Store]] = {
 SERVERS = [
     "dynamodb://table?region=eu-1&endpoint_url=http://127.0.0.1:1",
     "memcached://127.0.0.1:1",
+    "elasticsearch://127.0.0.1:1",
     "nats://127.0.0.1:1",
+    "opensearch://127.0.0.1:1,127.0.0.1:2",
     "postgresql://127.0.0.1:1/x",
     "redis://127.0.0.1:1",
     "redis+cluster://127.0.0.1:1",

@@ -18,7 +18,7 @@ from kvwrap.errors import (
 )
 from kvwrap.stores.dynamodb.items import COLLECTION, FREED_AT, KEY
 from kvwrap.stores.shared.client import Driver
-from kvwrap.stores.shared.transports import end_transport
+from kvwrap.stores.shared.transports import end_connector
 
 CONNECTIONS: Final = 50
 """Connections of a client, and so the calls that a batch has in progress."""
@@ -164,15 +164,8 @@ class DynamoDB(Driver[Any]):
         await client.close()
 
     def abandon(self, client: Any, loop: asyncio.AbstractEventLoop) -> None:
-        # The driver has no public names for its connections, and closes them in their loop only.
         for session in client._endpoint.http_session._sessions.values():
-            connector = session._connector
-            pooled = [connection for each in connector._conns.values() for connection, _ in each]
-            for connection in (*pooled, *connector._acquired):
-                if connection.transport is not None:
-                    end_transport(connection.transport, loop)
-            connector._conns.clear()
-            connector._closed = True
+            end_connector(session._connector, loop)
 
     def translate(self, error: Exception) -> KvwrapError | None:
         known = driver("botocore.exceptions")

@@ -22,3 +22,14 @@ def end_transport(transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         if end is not None:
             inner._sock = None
             end.close()
+
+
+def end_connector(connector: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Close the connections of a connector of aiohttp whose loop does not run."""
+    # It has no public names for its connections, and closes them in their loop only.
+    pooled = [connection for each in connector._conns.values() for connection, _ in each]
+    for connection in (*pooled, *connector._acquired):
+        if connection.transport is not None:
+            end_transport(connection.transport, loop)
+    connector._conns.clear()
+    connector._closed = True

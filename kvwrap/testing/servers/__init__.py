@@ -3,6 +3,7 @@
 from kvwrap.testing.servers.azurite import AzuriteServer
 from kvwrap.testing.servers.base import LocalServer
 from kvwrap.testing.servers.dynamodb import DynamoDBServer
+from kvwrap.testing.servers.elasticsearch import ElasticsearchProxy, Reply, Request
 from kvwrap.testing.servers.etcd import EtcdCluster, EtcdServer
 from kvwrap.testing.servers.memcached import MemcachedServer
 from kvwrap.testing.servers.mongodb import MongoDBServer
@@ -29,6 +30,7 @@ __all__ = [
     "UNPACKED",
     "AzuriteServer",
     "DynamoDBServer",
+    "ElasticsearchProxy",
     "EtcdCluster",
     "EtcdServer",
     "LocalServer",
@@ -44,6 +46,8 @@ __all__ = [
     "RedisCluster",
     "RedisSentinel",
     "RedisServer",
+    "Reply",
+    "Request",
     "SharedServers",
     "ValkeyCluster",
     "ValkeyServer",

@@ -25,7 +25,7 @@ class LocalServer:
     """A server started by this process, empty when it starts.
 
     A subclass defines `program_name`, `url`, `command` and `answers`, and may define `prepare`,
-    `environment` and `account`.
+    `environment`, `parent` and `account`.
 
     Args:
         arguments: Additional arguments for the server's command line.
@@ -79,6 +79,10 @@ class LocalServer:
         """Return further variables of the server's environment."""
         return {}
 
+    def parent(self) -> Path | None:
+        """Return the folder to make the server's in; None for that of temporary files."""
+        return None
+
     def account(self) -> str | None:
         """Return the user to run the server as; None for the user of this process."""
         return None
@@ -109,7 +113,7 @@ class LocalServer:
         if self._process is not None and self._process.poll() is None:
             return self
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="kvwrap-server-")
+            self._folder = tempfile.TemporaryDirectory(prefix="kvwrap-server-", dir=self.parent())
             if (account := self.account()) is not None:
                 shutil.chown(self.directory, account)
         self.prepare(self.directory)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from kvwrap.testing.servers.http import HTTPServer
+
+_MEMORY: Final = Path("/dev/shm")
+_SPACE: Final = 1024**3
+"""Bytes that must be free there."""
 
 
 class OpenSearchServer(HTTPServer):
     """A node of OpenSearch started by this process, empty, without security.
 
-    It keeps its data when it is restarted. It needs about 400 MB of memory and 10 seconds to start.
+    It keeps its data when it is restarted, in memory if there is a file system for it: it waits for
+    the disk at every write. It needs about 400 MB of memory and 10 seconds to start.
 
     >>> with OpenSearchServer() as server:  # doctest: +SKIP
-    ...     store = OpenSearchStore(f"{server.url}/prefix")
+    ...     store = ElasticsearchStore(f"{server.url}/prefix")
 
     Args:
         arguments: Additional arguments for the server's command line.
@@ -32,6 +39,10 @@ class OpenSearchServer(HTTPServer):
     def url(self) -> str:
         """The URL of the server, without a prefix of indexes."""
         return f"opensearch://127.0.0.1:{self.port}"
+
+    def parent(self) -> Path | None:
+        has_space = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _SPACE
+        return _MEMORY if has_space and os.access(_MEMORY, os.W_OK) else None
 
     def command(self, folder: Path) -> Sequence[str]:
         return [str(self.port), str(folder)]
