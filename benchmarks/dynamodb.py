@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from aiobotocore.session import get_session
+from key_value.aio.stores.dynamodb import DynamoDBStore as TheirStore
 
 from benchmarks import round_trips
 from benchmarks.table import Row
@@ -29,6 +30,7 @@ async def rows() -> AsyncIterator[Row]:
                 "dynamodb", region_name=REGION, endpoint_url=server.url
             ) as client,
             DynamoDBStore("ours", region=REGION, endpoint_url=server.url, timeout=60) as store,
+            TheirStore(table_name="theirs", region_name=REGION, endpoint_url=server.url) as peer,
         ):
             await client.create_table(
                 TableName=TABLE,
@@ -59,7 +61,7 @@ async def rows() -> AsyncIterator[Row]:
                 )
 
             bare = round_trips.Bare(get, put, get_many, put_many)
-            async for row in round_trips.rows("`DynamoDBStore`", store, bare):
+            async for row in round_trips.rows("`DynamoDBStore`", store, bare, peer):
                 yield row
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiomcache
 import orjson
+from key_value.aio.stores.memcached import MemcachedStore as TheirStore
 
 from benchmarks import round_trips
 from benchmarks.table import Row
@@ -34,7 +35,10 @@ async def rows() -> AsyncIterator[Row]:
             await asyncio.gather(*map(put, keys, values))
 
         bare = round_trips.Bare(get, put, get_many, put_many)
-        async with MemcachedStore(server.url) as store:
-            async for row in round_trips.rows("`MemcachedStore`", store, bare):
+        async with (
+            MemcachedStore(server.url) as store,
+            TheirStore(port=server.port) as peer,
+        ):
+            async for row in round_trips.rows("`MemcachedStore`", store, bare, peer):
                 yield row
         await client.close()

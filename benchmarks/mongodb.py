@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pymongo
+from key_value.aio.stores.mongodb import MongoDBStore as TheirStore
 
 from benchmarks import round_trips
 from benchmarks.table import Row
@@ -20,6 +21,7 @@ async def rows() -> AsyncIterator[Row]:
         async with (
             pymongo.AsyncMongoClient(server.url) as client,
             MongoDBStore(f"{server.url}/ours") as store,
+            TheirStore(url=server.url, db_name="theirs") as peer,
         ):
             documents = client["bare"]["entries"]
 
@@ -45,5 +47,5 @@ async def rows() -> AsyncIterator[Row]:
                 await documents.bulk_write(operations, ordered=False)
 
             bare = round_trips.Bare(get, put, get_many, put_many)
-            async for row in round_trips.rows("`MongoDBStore`", store, bare):
+            async for row in round_trips.rows("`MongoDBStore`", store, bare, peer):
                 yield row

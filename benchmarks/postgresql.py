@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import orjson
+from key_value.aio.stores.postgresql import PostgreSQLStore as TheirStore
 
 from benchmarks import round_trips
 from benchmarks.table import Row
@@ -52,7 +53,7 @@ async def rows() -> AsyncIterator[Row]:
             await connection.execute(PUT_MANY, b"c", names, nothing, versions, entries)
 
         bare = round_trips.Bare(get, put, get_many, put_many)
-        async with PostgreSQLStore(server.url) as store:
-            async for row in round_trips.rows("`PostgreSQLStore`", store, bare):
+        async with PostgreSQLStore(server.url) as store, TheirStore(url=server.url) as peer:
+            async for row in round_trips.rows("`PostgreSQLStore`", store, bare, peer):
                 yield row
         await connection.close()

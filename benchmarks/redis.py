@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import redis.asyncio
+from key_value.aio.stores.redis import RedisStore as TheirStore
 
 from benchmarks import round_trips
 from benchmarks.table import Row
@@ -21,9 +22,10 @@ async def rows() -> AsyncIterator[Row]:
             async with (
                 redis.asyncio.Redis(port=server.port) as client,
                 store_class(server.url) as store,
+                TheirStore(port=server.port, db=1) as peer,
             ):
                 title = f"`{store_class.__name__}`"
-                async for row in round_trips.rows(title, store, bare(client, client.mget)):
+                async for row in round_trips.rows(title, store, bare(client, client.mget), peer):
                     yield row
     with RedisCluster() as cluster:
         async with (
