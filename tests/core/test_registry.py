@@ -37,7 +37,7 @@ def test_the_most_similar_name_is_suggested(name: str, suggestion: str) -> None:
 
 def test_without_a_similar_name_all_are_listed() -> None:
     with pytest.raises(ConfigurationError, match=r"choose from .*memory.*sqlite"):
-        registry.store_class("gopher")
+        registry.store_class("zzz")
 
 
 def test_stores_and_layers_of_other_packages_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ class Documents:
         keys: Sequence[str],
         now: float,
     ) -> list[Entry | None]:
-        """Return the unexpired entries of documents; None where there is none.
+        """Return the unexpired entries of documents, None for a missing document.
 
         Raises:
             CorruptEntry: A document is not one of this store.

@@ -65,7 +65,7 @@ class Form(Protocol):
         now: float,
         store: str,
     ) -> list[Entry | None]:
-        """Return the unexpired entries for values that `read` returned; None where there is none.
+        """Return the unexpired entries for values that `read` returned, None for missing ones.
 
         Raises:
             CorruptEntry: A value is not an entry of this collection and its key.
