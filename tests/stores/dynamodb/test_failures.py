@@ -9,13 +9,11 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     NoCredentialsError,
-    NoRegionError,
     ReadTimeoutError,
 )
 
 from kvwrap import (
     AccessDenied,
-    ConfigurationError,
     DynamoDBStore,
     KvwrapError,
     StoreTimeout,
@@ -108,7 +106,6 @@ def refusal(code: str, message: str = "hidden") -> ClientError:
         (EndpointConnectionError(endpoint_url="hidden"), StoreUnavailable),
         (ReadTimeoutError(endpoint_url="hidden"), StoreTimeout),
         (NoCredentialsError(), StoreUnavailable),
-        (NoRegionError(), ConfigurationError),
     ],
 )
 def test_errors_of_the_service_are_typed_and_not_quoted(
