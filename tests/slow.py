@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.adapted.objects import FORMS, OBJECTS
+
 TESTS = Path(__file__).parent
 SLOW = frozenset(
     {
@@ -36,13 +38,18 @@ SLOW = frozenset(
 
 
 def is_slow(item: pytest.Item) -> bool:
-    """Tell whether `make test-fast` leaves out a test: of a slow module, or of layers on a store.
+    """Tell whether `make test-fast` leaves out a test: of a slow module, or of the contracts.
 
-    Those of layers over memory stay.
+    The contract of layers over memory stays, and that of stores over kvwrap's own and one
+    adapted object for each form of entries.
     """
     if not item.path.is_relative_to(TESTS):
         return False
     name = str(item.path.relative_to(TESTS))
-    if name == "contract/test_layers.py" and hasattr(item, "callspec"):
-        return item.callspec.params.get("store_name") != "memory"
+    if name.startswith("contract/") and hasattr(item, "callspec"):
+        parameters = item.callspec.params
+        if name == "contract/test_layers.py":
+            return parameters.get("store_name") != "memory"
+        texts = {value for value in parameters.values() if isinstance(value, str)}
+        return not texts.isdisjoint(OBJECTS.keys() - FORMS)
     return name in SLOW

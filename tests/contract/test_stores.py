@@ -11,11 +11,7 @@ import pytest_asyncio
 from kvwrap import Keyring, Store, stack
 from kvwrap.testing import StoreContract
 from tests.catalog import ALIASES, COMPARES_UTF16, SLOW, STORES, Resources
-from tests.stores.adapted.objects import OBJECTS
-
-# A stack reaches the objects of other libraries through one store: one object for each form of
-# entries, and one with transactions. `tests/stores/adapted/` has a stack over each of them.
-FORMS = {"get and set", "great expectations", "langgraph", "diskcache"}
+from tests.stores.adapted.objects import FORMS, OBJECTS
 
 FEW_KEYS = 510
 """Keys in the large batches of a slow server: more than a page."""

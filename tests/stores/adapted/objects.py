@@ -185,3 +185,7 @@ OBJECTS: dict[str, Callable[[Path], Any]] = {
     "async get and set": lambda folder: Awaited(),
 }
 """An object of each kind, in a folder of the test."""
+
+# A stack reaches the objects of other libraries through one store: one object for each form of
+# entries, and one with transactions. `tests/stores/adapted/` has a stack over each of them.
+FORMS = {"get and set", "great expectations", "langgraph", "diskcache"}
