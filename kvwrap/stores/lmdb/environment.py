@@ -149,6 +149,7 @@ class Environment:
         Raises:
             StoreUnavailable: It was removed, replaced or truncated.
         """
+        known = self._size  # before the file is asked, since another thread's write extends both
         try:
             status = self._file.stat()
         except OSError as error:
@@ -162,7 +163,7 @@ class Environment:
                 f"the file {str(self._file)!r} must stay in place while it is open; there is "
                 "another one now. Close the store and open it again"
             )
-        if status.st_size < self._size:
+        if status.st_size < known:
             raise StoreUnavailable(
                 f"the file {str(self._file)!r} must not become shorter while it is open; it has "
                 f"{status.st_size} bytes now. Close the store, and restore the file"

@@ -126,6 +126,31 @@ def test_threads_with_event_loops_share_an_environment(folder: Path) -> None:
         assert store.get("n") == 100
 
 
+def test_a_file_that_another_thread_extends_is_not_taken_for_a_shorter_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = Path.stat
+    extending: list[threading.Thread] = []
+
+    def stat_and_extend(path: Path, **options: bool) -> os.stat_result:
+        """Extend the file between the answer about it and the return."""
+        status = stat(path, **options)
+        if path.suffix == ".mdb" and extending:
+            thread = extending.pop()
+            thread.start()
+            thread.join(60)
+        return status
+
+    with sync(LMDBStore(folder)) as one, sync(LMDBStore(folder)) as other:
+        one.put("a", 1)
+        other.put("b", 2)
+        monkeypatch.setattr(Path, "stat", stat_and_extend)
+        extending.append(threading.Thread(target=other.put, args=("b", "x" * 5_000_000)))
+        assert one.get("a") == 1
+        assert not extending
+        assert len(other.get("b")) == 5_000_000
+
+
 def test_one_event_loop_after_another(folder: Path) -> None:
     store = LMDBStore(folder)
     for number in range(1, 4):
