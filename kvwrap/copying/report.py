@@ -30,6 +30,8 @@ class CopyReport(Failures):
         same: Number of entries that the target had already, with an equal value.
         kept: Number of keys under which the target has another value, which was kept.
         gone: Number of entries that were deleted, or expired, in the meantime.
+        left: Number of values in the source's backend, at the end, that are no entries: of types
+            that its store cannot read, or under names that are no keys. They are not in `seen`.
         counts: The results for each collection, with "" for the default one.
     """
 
@@ -38,6 +40,7 @@ class CopyReport(Failures):
     same: int = 0
     kept: int = 0
     gone: int = 0
+    left: int = 0
     counts: dict[str, CopyCounts] = msgspec.field(default_factory=dict)
 
     @property
@@ -56,6 +59,7 @@ class CopyReport(Failures):
             "same": self.same,
             "kept as they are in the target": self.kept,
             "gone meanwhile": self.gone,
+            "left in the source": self.left,
             "failed": self.failed,
         }
         counts = ", ".join(f"{count:,} {label}" for label, count in entries.items())

@@ -136,6 +136,14 @@ class Store(ComputedMethods, Hints):
         there after it was encrypted. By default there is nothing to do.
         """
 
+    async def count_unreadable(self) -> int:
+        """Return the number of values in the backend that listings leave out.
+
+        They are under names that are no keys, or of types that the store cannot read, as other
+        programs leave them. `kvwrap.copy` reports this number. By default there are none.
+        """
+        return 0
+
     @property
     def base(self) -> Store:
         """The backend under all layers; a bare store's base is the store itself."""

@@ -201,6 +201,10 @@ class MappingStore(Store):
             collections = {collection for _, collection, _ in self._live_names()}
         return sorted(collections, key=lambda name: name or "")
 
+    async def count_unreadable(self) -> int:
+        with self._translate_errors():
+            return len(self._mapping) - len(self._names())
+
     async def drop(self, collection: Collection) -> bool:
         with self._translate_errors(collection):
             keys = [key for _, owner, key in self._names() if owner == collection]

@@ -312,3 +312,12 @@ async def test_a_source_that_cannot_list_is_refused() -> None:
 async def test_other_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         await kvwrap.copy(MemoryStore(), MemoryStore(), **arguments)
+
+
+async def test_what_is_no_entry_is_left_and_counted() -> None:
+    content: dict[Any, Any] = {"a": 1, "b": {"x": 2}, 5: "no key", "": "no key", "@bad": "no key"}
+    report = await kvwrap.copy(content, MemoryStore())
+    assert (report.seen, report.copied, report.left) == (2, 2, 3)
+    assert "3 left in the source" in str(report)
+    layered = stack().prefix_key("p:").statistics().over(MemoryStore())
+    assert (await kvwrap.copy(layered, MemoryStore())).left == 0

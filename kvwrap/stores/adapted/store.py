@@ -345,6 +345,17 @@ class AdaptedStore(Store):
         if self._adapter.lists:
             await self._drop(await self._found(), only_expired=True)
 
+    async def count_unreadable(self) -> int:
+        if not self._adapter.lists:
+            return 0
+        with named(None, ()):
+            count = len(await self._call(self._adapter.list_names))
+        for collection, keys in _by_collection(await self._found()):
+            for part in _parts(keys):
+                states = await self._states(collection, part)
+                count -= sum(live is not None for live in states)
+        return max(0, count)
+
     async def _drop(
         self, pairs: Sequence[tuple[Collection, str]], *, only_expired: bool = False
     ) -> bool:

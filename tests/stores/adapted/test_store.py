@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from kvwrap import Capability, CorruptEntry, Keyring, UnsupportedOperation, adapt, stack
+from kvwrap import (
+    Capability,
+    CorruptEntry,
+    Keyring,
+    MemoryStore,
+    UnsupportedOperation,
+    adapt,
+    copy,
+    stack,
+)
 from kvwrap.stores.adapted import AdaptedStore
 from kvwrap.testing import ManualClock
 from tests.stores.adapted.objects import (
@@ -96,6 +105,16 @@ async def test_raw_values_of_an_object_that_holds_objects(tmp_path: Path) -> Non
         assert (await store.ttl("new"))[1] == pytest.approx(100, abs=60)
         assert await store.destroy() is True
     assert list(cache) == ["set"]
+    cache.close()
+
+
+async def test_what_cannot_be_read_is_left_by_a_copy_and_counted(tmp_path: Path) -> None:
+    cache = make_diskcache(tmp_path)
+    cache["a"], cache["b"], cache[5], cache["set"], cache["@bad"] = 1, {"x": 2}, 3, {4}, 5
+    for raw, copied in ((True, 2), (False, 0)):
+        async with adapt(cache, raw=raw) as store:
+            report = await copy(store, MemoryStore())
+        assert (report.seen, report.copied, report.left) == (copied, copied, 5 - copied)
     cache.close()
 
 

@@ -1,0 +1,27 @@
+"""What the code of the documentation imports, and the tests do not install."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from tests.stores.adapted.objects import KeyValueStore
+
+
+@pytest.fixture(autouse=True)
+def steamship(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a double of Steamship in its place, whose package needs pydantic 1 and an account."""
+    stored: dict[str, KeyValueStore] = {}
+
+    def open_store(client: object, store_identifier: str = "KeyValueStore") -> KeyValueStore:
+        return stored.setdefault(store_identifier, KeyValueStore())
+
+    package, utils, module = (
+        ModuleType(name) for name in ("steamship", "steamship.utils", "steamship.utils.kv_store")
+    )
+    package.Steamship = object  # type: ignore[attr-defined]  # the client of an account
+    module.KeyValueStore = open_store  # type: ignore[attr-defined]
+    for each in (package, utils, module):
+        monkeypatch.setitem(sys.modules, each.__name__, each)
