@@ -72,6 +72,7 @@ __all__ = [
     "EMBEDDED",
     "LAYERS",
     "LEAVES_SOCKETS",
+    "LONGEST_NAMES",
     "SLOW",
     "STACKS",
     "STORES",
@@ -235,6 +236,18 @@ def _key_value(clock: Clock) -> Store:
     return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
 
 
+def _django(resources: Resources, url: str | None) -> Store:
+    """Return a store on the ORM: in a file, or on the server with this URL."""
+    # Late, since the tests with another py-key-value run where Django is not.
+    from tests.integrations.django import project
+
+    if url is None:
+        database = project.sqlite(resources.folder / "django.db")
+        return project.orm_store(str(resources.folder), database, resources.clock)
+    database = project.postgresql(url, resources.name)
+    return project.orm_store(resources.name, database, resources.clock)
+
+
 PATIENCE = 60
 """Seconds for a call to a server, on a machine that runs many tests at once."""
 
@@ -343,6 +356,8 @@ STORES: dict[str, Callable[[Resources], Store]] = {
     "postgresql": lambda resources: PostgreSQLStore(
         resources.url(PostgreSQLServer), table=resources.name, clock=resources.clock
     ),
+    "django on sqlite": lambda resources: _django(resources, None),
+    "django on postgresql": lambda resources: _django(resources, resources.url(PostgreSQLServer)),
 }
 # An existing object of each kind that `kvwrap.adapt` knows.
 STORES |= {name: partial(_adapted, make) for name, make in OBJECTS.items()}
@@ -355,5 +370,16 @@ COMPARES_UTF16 = {"mongodb"}
 # Those whose test server takes milliseconds of the processor for each request: long proofs take
 # a tenth of the rounds there.
 SLOW = {"s3", "az", "opensearch"}
-EMBEDDED = ("memory", "lmdb", "sqlite", "file-tree", "dict", "py-key-value", *OBJECTS)
+# The longest names, in characters of two bytes, of stores that hold shorter ones than the others.
+LONGEST_NAMES = {"django on sqlite": 640, "django on postgresql": 640}
+EMBEDDED = (
+    "memory",
+    "lmdb",
+    "sqlite",
+    "file-tree",
+    "dict",
+    "py-key-value",
+    "django on sqlite",
+    *OBJECTS,
+)
 UNDER_EVERY_LAYER = ("memory", "sqlite", "dict", "py-key-value", "redis")

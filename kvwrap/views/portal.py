@@ -191,17 +191,47 @@ class Caller:
     """The thread that waits for a coroutine on the loop, and meanwhile calls functions for it."""
 
     def __init__(self) -> None:
-        self.messages: SimpleQueue[Callable[[], None] | asyncio.Task[Any]] = SimpleQueue()
+        self._messages: SimpleQueue[Callable[[], None] | asyncio.Task[Any]] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outcomes: set[asyncio.Future[Any]] = set()
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take calls of what runs on this loop, in the present context, until `end`."""
+        self._loop = loop
+        _caller.set(self)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the thread waits, and takes calls of what runs on this loop."""
+        return self._loop is not None and self._loop is asyncio._get_running_loop()
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Let the thread return the finished task."""
+        self._loop = None
+        self._messages.put(task)
+
+    def leave(self) -> None:
+        """Fail the calls that the thread has not finished, since it waits no more."""
+        self._loop = None
+        for outcome in self._outcomes:
+            _answer(outcome, partial(_raise, _interrupted()))
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call a function on the caller's thread and return its result.
 
         The function sees the context variables of this coroutine. An exception that is not an
         `Exception`, such as `KeyboardInterrupt`, ends the caller's wait, which cancels this.
+
+        Raises:
+            StoreUnavailable: The thread was interrupted, and waits no more.
         """
         loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            raise _interrupted()
         context = contextvars.copy_context()
         outcome: asyncio.Future[Callable[[], T]] = loop.create_future()
+        self._outcomes.add(outcome)
+        outcome.add_done_callback(self._outcomes.discard)
 
         def work() -> None:
             answer: Callable[[], T]
@@ -212,14 +242,38 @@ class Caller:
             with suppress(RuntimeError):  # of a closed loop, which cancelled the coroutine
                 loop.call_soon_threadsafe(_answer, outcome, answer)
 
-        self.messages.put(work)
+        self._messages.put(work)
         return (await outcome)()
 
     def wait(self) -> asyncio.Task[Any]:
         """Wait for the finished task, and call what it asks for meanwhile."""
-        while not isinstance(message := self.messages.get(), asyncio.Task):
+        while not isinstance(message := self._messages.get(), asyncio.Task):
             message()
         return message
+
+
+_caller: contextvars.ContextVar[Caller | None] = contextvars.ContextVar("caller", default=None)
+
+
+def waiting_caller() -> Caller | None:
+    """Return the thread that waits, in a blocking view, for what runs now; None if none does.
+
+    What a call began may continue after it. Then nothing waits for it.
+    """
+    caller = _caller.get()
+    return caller if caller is not None and caller.is_waiting else None
+
+
+def is_begun_by_view() -> bool:
+    """Return True if what runs was begun by a call of a blocking view, which may have ended."""
+    return _caller.get() is not None
+
+
+def _interrupted() -> StoreUnavailable:
+    return StoreUnavailable(
+        "the thread that called the blocking view must wait for its result; it was interrupted, "
+        "so what it had to do for others may have had no effect"
+    )
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -255,12 +309,13 @@ class _Call(Generic[T]):
         loop.call_soon_threadsafe(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._caller.begin(loop)
         self._task = loop.create_task(_contain(self._coroutine))
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:
         self._coroutine.close()  # not begun by a task that is cancelled before its first step
-        self._caller.messages.put(task)
+        self._caller.end(task)
 
     def wait(self) -> asyncio.Task[T]:
         """Wait on the caller's thread. Returns the finished task."""
@@ -279,6 +334,7 @@ class _Call(Generic[T]):
             self._coroutine.close()
         else:
             self._task.cancel()
+            self._caller.leave()
 
 
 class _Exit(BaseException):

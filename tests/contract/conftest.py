@@ -38,6 +38,7 @@ def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Ite
 async def drop_table(url: str, name: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+    await connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
     await connection.close()
 
 

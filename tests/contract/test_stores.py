@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from kvwrap import Keyring, Store, stack
 from kvwrap.testing import StoreContract
-from tests.catalog import ALIASES, COMPARES_UTF16, SLOW, STORES, Resources
+from tests.catalog import ALIASES, COMPARES_UTF16, LONGEST_NAMES, SLOW, STORES, Resources
 from tests.stores.adapted.objects import FORMS, OBJECTS
 
 FEW_KEYS = 510
@@ -22,6 +22,7 @@ def expectations(store_name: str) -> dict[str, Any]:
     return {
         "default_alias": ALIASES.get(store_name),
         "compares_utf16": store_name in COMPARES_UTF16,
+        **({"longest_name": LONGEST_NAMES[store_name]} if store_name in LONGEST_NAMES else {}),
         **({"most_keys": FEW_KEYS} if store_name in SLOW else {}),
     }
 

@@ -19,6 +19,7 @@ from kvwrap.builder import LAYERS
 from kvwrap.cli.main import main
 from kvwrap.layers import base
 from scripts.griffe_extension import Kvwrap, fence_doctests
+from tests.integrations.django import project
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 PAGES = {path.name: path.read_text() for path in sorted(REFERENCE.glob("*.md"))}
@@ -56,6 +57,8 @@ def shown() -> list[Any]:
     return objects
 
 
+# Models can be imported only within a project.
+project.set_up()
 SHOWN = {id(each) for each in shown()}
 
 

@@ -22,6 +22,7 @@ from kvwrap.testing.servers import (
     SharedServers,
     ValkeyServer,
 )
+from tests.integrations.django import project
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,6 +62,8 @@ def test_snippet_runs(
     for written, server in SERVERS.items():
         if written in code:
             code = code.replace(written, servers.url(server))
+    if "django" in code:
+        project.set_up()
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         # A page recommends no stack with findings, unless it says so and silences them.

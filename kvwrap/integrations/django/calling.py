@@ -1,0 +1,35 @@
+"""The thread on which a call uses the database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import TypeVar
+
+from asgiref.sync import sync_to_async
+
+from kvwrap.views.portal import is_begun_by_view, waiting_caller
+
+T = TypeVar("T")
+
+
+async def run_blocking(function: Callable[[], T]) -> T:
+    """Call a function that uses a database, and return its result.
+
+    It runs on the thread that waits for this in a blocking view, if one does: with its connection,
+    and so in its transaction. Otherwise it runs on the thread that Django has for async callers.
+    """
+    caller = waiting_caller()
+    if caller is not None:
+        return await caller.call(function)
+    if is_begun_by_view():
+        # What a request left to the background must not count as that request's.
+        task = asyncio.create_task(_run(function), context=contextvars.Context())
+        return await task
+    return await _run(function)
+
+
+async def _run(function: Callable[[], T]) -> T:
+    result: T = await sync_to_async(function, thread_sensitive=True)()
+    return result
