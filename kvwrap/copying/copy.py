@@ -88,7 +88,7 @@ async def copy(
     with Walk(file, checkpoint, batch, progress) as walk:
         ordered = sorted(set(names), key=lambda name: (name is not None, name))
         await walk.through("values", origin._view, ordered, KeyRange(prefix), handler)
-        report.left = await origin.base.count_unreadable()
+        report.left = await origin.count_unreadable()
     return report
 
 

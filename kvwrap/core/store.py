@@ -142,7 +142,7 @@ class Store(ComputedMethods, Hints):
         They are under names that are no keys, or of types that the store cannot read, as other
         programs leave them. `kvwrap.copy` reports this number. By default there are none.
         """
-        return 0
+        return 0 if self.base is self else await self.base.count_unreadable()
 
     @property
     def base(self) -> Store:

@@ -136,6 +136,7 @@ class SyncStore:
     move = _blocking(Store.move)
     check = _blocking(Store.check)
     scrub = _blocking(Store.scrub)
+    count_unreadable = _blocking(Store.count_unreadable)
     scan = _iterating(Store.scan)
     items = _iterating(Store.items)
 

@@ -14,6 +14,7 @@ from kvwrap.core.primitives import ABSENT
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL
+from kvwrap.core.tuple_keys import Key, decode_key, encode_key
 from kvwrap.core.validation import checked_collection
 from kvwrap.errors import ConfigurationError, InvalidKey, UnsupportedOperation
 from kvwrap.views.sync import SyncStore
@@ -21,35 +22,8 @@ from kvwrap.views.sync import SyncStore
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Key = tuple[str, ...]
-
-_END: Final = "\0"
-_ESCAPE: Final = "\1"
 _IDS: Final = "kvwrap.store-ids"
 """The collection of the ids, which listings leave out."""
-
-
-def encode_key(key: Sequence[str]) -> str:
-    """Return the key of a tuple: each part, followed by a NUL.
-
-    So the keys of all tuples with a prefix begin with the key of that prefix, and keys sort as
-    tuples do. NUL and U+0001 within a part become U+0001 and then U+0001 or U+0002, which sort
-    after the NUL that ends a part, and before every other character. The tuple layer of
-    FoundationDB encodes strings by the same principle.
-    """
-    return "".join(
-        part.replace(_ESCAPE, _ESCAPE + "\2").replace(_END, _ESCAPE + _ESCAPE) + _END
-        for part in key
-    )
-
-
-def decode_key(text: str) -> Key | None:
-    """Return the tuple of a key, or None for a key that `encode_key` does not return."""
-    key = tuple(
-        part.replace(_ESCAPE + _ESCAPE, _END).replace(_ESCAPE + "\2", _ESCAPE)
-        for part in text.split(_END)[:-1]
-    )
-    return key if key and encode_key(key) == text else None
 
 
 class TupleStore:
@@ -103,6 +77,17 @@ class TupleStore:
     async def put(self, key: Sequence[str], value: Any, *, ttl: TTL | None = None) -> None:
         """Put a value, as `Store.put` does."""
         await self.store.put(self._encode(key), value, collection=self.collection, ttl=ttl)
+
+    async def put_if_absent(
+        self, key: Sequence[str], value: Any, *, ttl: TTL | None = None
+    ) -> bool:
+        """Put a value if the key has none, atomically, as `Store.put_if_absent` does.
+
+        Returns True if it was put.
+        """
+        return await self.store.put_if_absent(
+            self._encode(key), value, collection=self.collection, ttl=ttl
+        )
 
     async def has_key(self, key: Sequence[str]) -> bool:
         """Return True if the key has a value."""
@@ -221,6 +206,7 @@ class SyncTupleStore:
     get = _blocking(TupleStore.get)
     require = _blocking(TupleStore.require)
     put = _blocking(TupleStore.put)
+    put_if_absent = _blocking(TupleStore.put_if_absent)
     has_key = _blocking(TupleStore.has_key)
     remove_key = _blocking(TupleStore.remove_key)
     move = _blocking(TupleStore.move)

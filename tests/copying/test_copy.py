@@ -319,5 +319,6 @@ async def test_what_is_no_entry_is_left_and_counted() -> None:
     report = await kvwrap.copy(content, MemoryStore())
     assert (report.seen, report.copied, report.left) == (2, 2, 3)
     assert "3 left in the source" in str(report)
-    layered = stack().prefix_key("p:").statistics().over(MemoryStore())
-    assert (await kvwrap.copy(layered, MemoryStore())).left == 0
+    layered = stack().prefix_key("p:").statistics()
+    assert (await kvwrap.copy(layered.over(content), MemoryStore())).left == 3
+    assert (await kvwrap.copy(layered.over(MemoryStore()), MemoryStore())).left == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,7 +31,9 @@ def resolve(path: str) -> Any:
     """Return the module or the object of a dotted path."""
     module, _, name = path.rpartition(".")
     try:
-        return importlib.import_module(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Great Expectations uses modules that are deprecated
+            return importlib.import_module(path)
     except ModuleNotFoundError:
         return getattr(resolve(module), name)
 

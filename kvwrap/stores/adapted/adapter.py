@@ -91,6 +91,9 @@ class Adapter:
                 return f"a version of {self.package}"
         return "another library"
 
+    def use_raw(self) -> None:
+        """Take the object's own keys, where they are no strings, since values of others count."""
+
     def get_many(self, names: Sequence[str]) -> Any:
         """Return what the object holds, by name, without the names that it does not have."""
         return found(names, map(self.get, names))

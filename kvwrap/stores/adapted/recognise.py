@@ -15,7 +15,11 @@ from kvwrap.stores.adapted.mappings import MappingAdapter, is_mapping
 
 
 def adapter_for(
-    obj: Any, namespace: Sequence[str] | None = None, form: str | None = None
+    obj: Any,
+    namespace: Sequence[str] | None = None,
+    form: str | None = None,
+    *,
+    raw: bool = False,
 ) -> Adapter | None:
     """Return the adapter of an object, or None if its kind is not known.
 
@@ -23,6 +27,7 @@ def adapter_for(
         obj: The object.
         namespace: Where the names are in it.
         form: Name of the form of entries, for an object with `get` and `set`.
+        raw: True if values of other programs are entries.
 
     Raises:
         ConfigurationError: The object is of another version of a known library, or an argument
@@ -56,4 +61,6 @@ def adapter_for(
                 f"`form` must be one of {', '.join(map(repr, BY_NAME))}; got {form!r}"
             )
         adapter.form = BY_NAME[form]
+    if raw:
+        adapter.use_raw()
     return adapter

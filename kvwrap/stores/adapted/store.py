@@ -72,7 +72,7 @@ class AdaptedStore(Store):
         clock: Clock | None = None,
         serializer: Serializer | None = None,
     ) -> None:
-        adapter = adapter_for(obj, namespace, form)
+        adapter = adapter_for(obj, namespace, form, raw=raw)
         if adapter is None:
             raise ConfigurationError(
                 "`obj` must be a mutable mapping, an object of a library that kvwrap knows, or one "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from kvwrap.core.tuple_keys import decode_key, encode_key
 from kvwrap.stores.adapted.adapter import FILE_NAMES, Adapter
 from kvwrap.stores.adapted.forms import TEXT
 
@@ -11,7 +12,11 @@ _STORE_ID: Final = ".ge_store_backend_id"
 
 
 class GreatExpectationsAdapter(Adapter):
-    """Adapts a store backend. Names are the last part of its keys, behind the namespace."""
+    """Adapts a store backend. Names are the last part of its keys, behind the namespace.
+
+    If its own values are entries, and no namespace is chosen, its keys are those of
+    `kvwrap.tuples`, whatever their lengths.
+    """
 
     kind = "store backend of Great Expectations"
     classes = ("great_expectations.data_context.store._store_backend:StoreBackend",)
@@ -21,8 +26,14 @@ class GreatExpectationsAdapter(Adapter):
     names = FILE_NAMES
     has_namespace = True
 
+    _has_tuples = False
+
+    def use_raw(self) -> None:
+        self._has_tuples = self._namespace is None
+
     def _key(self, name: str) -> tuple[str, ...]:
-        return (*(self._namespace or ()), name)
+        key = decode_key(name) if self._has_tuples else None
+        return key or (*(self._namespace or ()), name)
 
     def get(self, name: str) -> Any:
         key = self._key(name)
@@ -39,4 +50,6 @@ class GreatExpectationsAdapter(Adapter):
     def list_names(self) -> list[str]:
         prefix = self._namespace or ()
         keys = self._obj.list_keys(prefix)
+        if self._has_tuples:
+            return [encode_key(key) for key in keys if key[-1] != _STORE_ID]
         return [key[-1] for key in keys if key[:-1] == prefix and key[-1] != _STORE_ID]
