@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 from kvwrap.cli import keygen, rewrite
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown command, {command!r}: {suggest(command, commands.choices)}")
     options = parser.parse_args(words)
     try:
-        code: int = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code: int = options.run(options)
     except KvwrapError as error:
         echo(f"kvwrap: {error}", file=sys.stderr)
         return REFUSED
@@ -54,3 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         echo("\nkvwrap: interrupted; run the same command again to resume", file=sys.stderr)
         return REFUSED
     return code
+
+
+def _show_warning(message: Warning | str, *place: object, **options: object) -> None:
+    """Print a warning as the other messages, without the line of code that `place` names."""
+    echo(f"kvwrap: warning: {message}", file=sys.stderr)

@@ -32,8 +32,10 @@ def store_from_url(url: str) -> Store:
     """
     scheme, separator, _ = str(url).partition("://")
     if not separator:
+        name = str(url).partition(":")[0].lower()
+        hint = f": did you mean {name}://?" if name in store_names() else ""
         raise ConfigurationError(
-            "a store's URL must begin with its scheme, such as redis://localhost"
+            f"a store's URL must begin with its scheme, such as redis://localhost{hint}"
         )
     store = store_class(scheme).from_url(url)
     store.configured = url

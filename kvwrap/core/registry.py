@@ -49,6 +49,22 @@ STORES = {
 }
 """Store classes by the scheme of their URL."""
 
+NEAREST = {
+    "blob": "az",
+    "cockroachdb": "postgresql",
+    "dict": "memory",
+    "disk": "sqlite",
+    "dragonfly": "redis",
+    "es": "elasticsearch",
+    "keydb": "redis",
+    "mariadb": "postgresql",
+    "minio": "s3",
+    "mysql": "postgresql",
+    "rocksdb": "lmdb",
+}
+"""Schemes of backends for which there is no store, or by which others call one, and the scheme of
+the store that comes nearest; only those for which the spelling leads elsewhere."""
+
 ADAPTERS = (
     "kvwrap.stores.key_value.store:adapted",
     "kvwrap.stores.mapping:adapted",
@@ -182,7 +198,22 @@ def _find(group: str, own: Mapping[str, str | type], name: str, kind: str) -> An
                 f"the {kind} {name!r} of another package ({others[name].value}) cannot be loaded: "
                 f"{error}"
             ) from error
-    raise ConfigurationError(f"no {kind} is called {name!r}: {suggest(name, {*own, *others})}")
+    raise ConfigurationError(f"no {kind} is called {name!r}: {_suggest(name, own, others)}")
+
+
+def _suggest(name: str, own: Mapping[str, str | type], others: Mapping[str, Any]) -> str:
+    """Return a hint for an unknown name, which may be that of a class or another backend."""
+    wanted = name.lower()
+    of_class = [
+        own_name
+        for own_name, known in own.items()
+        if wanted == (known.partition(":")[2] if isinstance(known, str) else known.__name__).lower()
+    ]
+    if of_class:
+        return f"the name of that class is {' or '.join(map(repr, of_class))}"
+    if (nearest := NEAREST.get(wanted)) in own:
+        return f"the nearest is {nearest!r}"
+    return suggest(wanted, {*own, *others})
 
 
 def _name_of(group: str, own: Mapping[str, str | type], cls: type) -> str | None:

@@ -24,7 +24,8 @@ class WholeMethods(BasicMethods):
     async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
         """Return the keys of a collection, at most `limit`.
 
-        They are in order if the store has `Capability.RANGE`.
+        They are in order if the store has `Capability.RANGE`. For those that begin with a prefix,
+        use `scan(prefix=...)`: the first argument is a collection, also if it is called "user:".
         """
         collection, limit = self._collection_of(collection), checked_limit(limit)
         keys: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,21 @@ def test_quiet_prints_nothing_but_the_report(
     assert capsys.readouterr().err == ""
     assert main(["inspect", config]) == 0
     assert capsys.readouterr().err == "\n"
+
+
+def test_a_warning_is_printed_as_the_other_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "store.toml"
+    config.write_text(
+        'store = "memory://"\n[[layers]]\ntype = "timeout"\nseconds = 1\n'
+        '[[layers]]\ntype = "retry"\n[[layers]]\ntype = "compress"\n'
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        shown = warnings.showwarning
+        assert main(["inspect", str(config), "--quiet"]) == 0
+        assert warnings.showwarning is shown
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kvwrap: warning: ")
+    assert ".py:" not in line

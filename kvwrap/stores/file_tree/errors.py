@@ -19,6 +19,7 @@ from kvwrap.errors import (
 )
 from kvwrap.stores.file_tree.folders import NotSynced, Obstructed
 from kvwrap.stores.file_tree.locks import LockTimeout
+from kvwrap.stores.shared.paths import missing_parent, suggest_path
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _DENIED: Final = {errno.EACCES, errno.EPERM}
@@ -101,12 +102,13 @@ class Operation:
                 f"larger ({name}). It was not written"
             )
         if code in _DENIED:
+            hint = suggest_path(self._root, "file-tree")
             return AccessDenied, (
                 f"this process must be permitted to use the files in {self._root!r}; the system "
-                f"refused ({name}): change their permissions, or the user of the process"
+                f"refused ({name}): change their permissions, or the user of the process{hint}"
             )
         if code in _GONE:
-            return StoreUnavailable, (
+            return StoreUnavailable, missing_parent("the folder", self._root, "file-tree") or (
                 f"{self._root!r} must be a folder; it is missing, or something else ({name}): "
                 "create it, or give the store another folder"
             )

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from kvwrap.core.optional import need
 from kvwrap.errors import KvwrapError, StoreFull, StoreUnavailable, ValueTooLarge
+from kvwrap.stores.shared.paths import missing_parent, suggest_path
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a disk, a user or a process that may not write more; the last is its own limit."""
 _NO_BYTES: Final = 1 << 20
 """A disk with less is full; a file system may keep some for itself."""
 _NO_PERMISSION: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 def driver() -> Any:
@@ -57,9 +59,16 @@ def translate_error(error: Exception, folder: str, *, store: str) -> KvwrapError
     if isinstance(error, lmdb.ReadonlyError) or code in _NO_PERMISSION:
         return StoreUnavailable(
             f"the LMDB environment in {folder!r} must be readable and writable for this process; "
-            f"it is not ({name}). Change its permissions, or open the store with read_only=True",
+            f"it is not ({name}). Change its permissions, or open the store with "
+            f"read_only=True{suggest_path(folder, 'lmdb')}",
             store=store,
         )
+    if code in _GONE:
+        message = missing_parent("the folder", folder, "lmdb") or (
+            f"{folder!r} must be a folder with an LMDB environment; that is missing, or something "
+            f"else ({name}): give the store another folder, or open it without read_only=True"
+        )
+        return StoreUnavailable(message, store=store)
     if isinstance(error, _damage(lmdb)):
         return StoreUnavailable(
             f"the files in {folder!r} must be an LMDB environment; they are of another format, or "

@@ -241,16 +241,40 @@ def folder_of(parts: SplitResult, store: str) -> str:
     Raises:
         ConfigurationError: The URL has a host or no path.
     """
-    path = unquote(parts.path)
-    if parts.netloc or len(path) < 2:
-        # A host with a user and password is not shown.
+    example = f"{parts.scheme}:///var/lib/app"
+    _refuse_host(parts, store, example, ("", ""))
+    path = unquote(parts.path).lstrip("/")
+    if not path:
         raise ConfigurationError(
-            f"the URL of {store} must have the absolute path of a folder and no host, as in "
-            f"{parts.scheme}:///var/lib/app; got one without a path, or with a host"
+            f"the URL of {store} must have the absolute path of a folder, as in {example}; got one "
+            "without a path"
         )
-    return path
+    return f"/{path}"
 
 
-def path_of(parts: SplitResult) -> str:
-    """Return what follows the third slash of a URL, as a path."""
+def file_of(parts: SplitResult, store: str) -> str:
+    """Return what follows the third slash of a URL, as the path of a file; empty for none.
+
+    Args:
+        parts: The parts of the URL.
+        store: The store with its article, for the error.
+
+    Raises:
+        ConfigurationError: The URL has a host.
+    """
+    scheme = parts.scheme
+    example = f"{scheme}:///app.db (relative path) or {scheme}:////var/lib/app.db (absolute path)"
+    _refuse_host(parts, store, example, ("", " (relative path)"), ("/", " (absolute path)"))
     return unquote(parts.path[1:])
+
+
+def _refuse_host(parts: SplitResult, store: str, example: str, *meant: tuple[str, str]) -> None:
+    if not parts.netloc:
+        return
+    hint = ""
+    if "@" not in parts.netloc:  # a host with a user and password is not shown
+        paths = [
+            f"{parts.scheme}:///{slash}{parts.netloc}{parts.path}{note}" for slash, note in meant
+        ]
+        hint = f"; got the host {parts.netloc!r}: did you mean {' or '.join(paths)}?"
+    raise ConfigurationError(f"the URL of {store} must have no host, as in {example}{hint}")

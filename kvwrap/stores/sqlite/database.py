@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kvwrap.errors import StoreFull, StoreUnavailable
+from kvwrap.stores.shared.paths import missing_parent
 from kvwrap.stores.sqlite.connections import (
     MEMORY,
     Synchronous,
@@ -98,13 +99,8 @@ class Database:
             self._adopt()
             self._limit(thread)
             return
-        folder = Path(self._path).parent
-        if not folder.is_dir():
-            raise StoreUnavailable(
-                f"the SQLite file {self._path!r} must be in an existing folder; there is no folder "
-                f"{str(folder)!r}: create it, or give the store another path",
-                store=self._store,
-            )
+        if message := missing_parent("the SQLite file", self._path, "sqlite"):
+            raise StoreUnavailable(message, store=self._store)
         if self._wants_to_read or not may_change(self._path):
             thread.connect(self._connect_to_read, waits=True)
             assert thread.connection is not None

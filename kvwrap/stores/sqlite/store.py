@@ -153,15 +153,9 @@ class SQLiteStore(Store):
             ConfigurationError: The URL has a host, or an option is unknown or invalid.
         """
         parts = urls.split_url(url, "sqlite")
-        if parts.netloc:
-            # A host with a user and password is not shown.
-            host = "" if "@" in url else f"; got the host {parts.netloc!r}"
-            raise ConfigurationError(
-                "the URL of an SQLiteStore must have no host, as in sqlite:///app.db (relative "
-                f"path) or sqlite:////var/lib/app.db (absolute path){host}"
-            )
+        path = urls.file_of(parts, "an SQLiteStore")
         options = urls.parse_options(parts.query, _OPTIONS)
-        return cls(urls.path_of(parts) or MEMORY, **options)
+        return cls(path or MEMORY, **options)
 
     @property
     def location(self) -> str:

@@ -153,7 +153,7 @@ async def test_a_full_disk_can_be_emptied_through_the_store(
 
 
 async def test_a_folder_that_is_missing_or_lost(folder: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="must be a folder"):
+    with pytest.raises(StoreUnavailable, match="there is no folder"):
         await FileTreeStore(folder / "deeper").check()
     async with FileTreeStore(folder) as store:
         await store.put("a", 1)

@@ -133,7 +133,7 @@ async def test_a_missing_folder_around_and_a_file_in_place_of_the_folder(tmp_pat
     for path in (tmp_path / "missing" / "entries", tmp_path / "file" / "entries"):
         (tmp_path / "file").touch()
         store = LMDBStore(path)
-        with pytest.raises(StoreUnavailable, match="cannot use the folder"):
+        with pytest.raises(StoreUnavailable, match="there is no folder"):
             await store.put("a", 1)
     with pytest.raises(StoreUnavailable):
         await LMDBStore(tmp_path / "file").get("a")

@@ -1,0 +1,52 @@
+"""Paths of files and folders that cannot be there, and the ones that were probably meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def missing_parent(what: str, path: str, scheme: str) -> str | None:
+    """Return the error message for a path whose parent folder is missing; None if it exists.
+
+    Args:
+        what: What the store keeps there, such as "the SQLite file".
+        path: The path, absolute.
+        scheme: The scheme of the store's URLs.
+    """
+    parent = Path(path).parent
+    try:
+        if parent.is_dir():
+            return None
+    except OSError:  # it cannot be looked at, and may exist
+        return None
+    return (
+        f"{what} {path!r} must be in an existing folder; there is no folder {str(parent)!r}: "
+        f"create it, or give the store another path{suggest_path(path, scheme)}"
+    )
+
+
+def suggest_path(path: str, scheme: str) -> str:
+    """Return a hint if a relative path was taken for an absolute one, or the other way round.
+
+    It is empty if the path exists, and unless the other one is in an existing folder.
+
+    Args:
+        path: The path that was understood, absolute.
+        scheme: The scheme of the store's URLs.
+    """
+    given = Path(path)
+    try:
+        here = Path.cwd()
+        if given.is_relative_to(here):
+            other = Path("/", given.relative_to(here))
+        else:
+            other = Path(here, given.relative_to(given.anchor))
+        if given.exists() or other.parent == Path("/") or not other.parent.is_dir():
+            return ""
+    except OSError:  # of a folder that cannot be looked at
+        return ""
+    if scheme == "sqlite":
+        slashes = "sqlite:///a is a relative path, and sqlite:////a an absolute one"
+    else:
+        slashes = f"{scheme}:///a is an absolute path, and relative ones are for code"
+    return f". Did you mean {str(other)!r}? In a URL, {slashes}"
