@@ -9,29 +9,44 @@ import pytest
 import pytest_asyncio
 
 from kvwrap import Keyring, Store, stack
+from kvwrap.stores.dynamodb import store as dynamodb_store
+from kvwrap.stores.elasticsearch import store as elasticsearch_store
+from kvwrap.stores.object import listing as object_listing
 from kvwrap.testing import StoreContract
-from tests.catalog import ALIASES, COMPARES_UTF16, LONGEST_NAMES, SLOW, STORES, Resources
+from tests.catalog import ALIASES, COMPARES_UTF16, LONGEST_NAMES, STORES, Resources
 from tests.stores.adapted.objects import FORMS, OBJECTS
 
-FEW_KEYS = 510
-"""Keys in the large batches of a slow server: more than a page."""
+FEW_KEYS, SMALL_PAGE = 203, 50
+"""Keys in the large batches of a slow server, and in a page of its listings."""
+PAGED = {
+    "s3": object_listing,
+    "az": object_listing,
+    "dynamodb": dynamodb_store,
+    "opensearch": elasticsearch_store,
+}
+"""The modules that ask slow servers for a page."""
+LISTED_SLOWLY = {*PAGED, "memcached", "nats"}
+"""Servers where each listing takes milliseconds."""
 
 
-def expectations(store_name: str) -> dict[str, Any]:
+def expectations(store_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the attributes of the contract for a store of the catalog."""
+    if store_name in PAGED:
+        monkeypatch.setattr(PAGED[store_name], "PAGE_SIZE", SMALL_PAGE)
     return {
         "default_alias": ALIASES.get(store_name),
         "compares_utf16": store_name in COMPARES_UTF16,
         **({"longest_name": LONGEST_NAMES[store_name]} if store_name in LONGEST_NAMES else {}),
-        **({"most_keys": FEW_KEYS} if store_name in SLOW else {}),
+        **({"most_keys": FEW_KEYS} if store_name in PAGED else {}),
+        **({"every": 7} if store_name in LISTED_SLOWLY else {}),
     }
 
 
 @pytest.mark.parametrize("store_name", STORES)
 class TestBare(StoreContract):
     @pytest.fixture(autouse=True)
-    def _expectations(self, store_name: str) -> None:
-        self.__dict__.update(expectations(store_name))
+    def _expectations(self, store_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.__dict__.update(expectations(store_name, monkeypatch))
 
     @pytest_asyncio.fixture
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:
@@ -44,8 +59,8 @@ class TestBare(StoreContract):
 )
 class TestEncrypted(StoreContract):
     @pytest.fixture(autouse=True)
-    def _expectations(self, store_name: str) -> None:
-        self.__dict__.update(expectations(store_name))
+    def _expectations(self, store_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.__dict__.update(expectations(store_name, monkeypatch))
 
     @pytest_asyncio.fixture
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:

@@ -17,10 +17,13 @@ from kvwrap import Capability, Keyring, Stack, Store, stack
 from kvwrap.core.clock import SystemClock
 from kvwrap.testing.servers import LocalServer, SharedServers
 from tests.catalog import SLOW, STORES, Resources
+from tests.conftest import SOAK
 from tests.stores.adapted.objects import OBJECTS
 
 TASKS, PROCESSES = 8, 2
 STARTING = 8
+LIMIT = 1_800 if SOAK else 110
+"""Seconds for the processes."""
 # Those that keep their entries in this process.
 OWN = {"memory", "dict", "py-key-value"}
 # Of the objects of other libraries, one makes conditional writes atomic for all processes.
@@ -84,13 +87,16 @@ def test_every_store_that_is_shared_is_tried(servers: SharedServers, tmp_path: P
 
 def rounds(kind: str) -> int:
     """Return how many increments each task makes."""
+    if SOAK:
+        return 1_000
     return 25 if kind in SLOW else 250
 
 
+@pytest.mark.timeout(LIMIT + 10)
 async def test_no_increment_is_lost(backend: Backend) -> None:
-    """8 tasks in each of 2 processes, 250 increments each; 25 on a slow server."""
+    """8 tasks in each of 2 processes, 250 increments each; 25 on a slow server, 1,000 in a soak."""
     with backend.processes(PROCESSES, "count") as processes:
-        assert [await asyncio.to_thread(each.wait, 110) for each in processes] == [0] * PROCESSES
+        assert [await asyncio.to_thread(each.wait, LIMIT) for each in processes] == [0] * PROCESSES
     async with layers().over(backend.store) as store:
         assert await store.get("visits", collection="c") == TASKS * PROCESSES * rounds(backend.kind)
         await store.destroy()

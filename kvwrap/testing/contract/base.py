@@ -59,6 +59,8 @@ class Contract:
             UTF-16 code units. U+E000 to U+FFFF are then behind the characters above U+FFFF.
         most_keys: Number of keys in the tests of large batches and of listings, more than a page
             of the backend and of kvwrap has (500). Fewer are for a server that takes long.
+        every: Of the rounds of long tests, every which one is made: 1 for all, more for a server
+            that takes long.
     """
 
     pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("no_task_fails_unseen")]  # noqa: RUF012  # read by pytest
@@ -66,6 +68,7 @@ class Contract:
     default_alias: str | None = None
     compares_utf16: bool = False
     most_keys: int = 1_203
+    every: int = 1
 
     @property
     def many_keys(self) -> list[str]:

@@ -58,7 +58,7 @@ class Batches(Contract):
         await store.put("elsewhere", 0)
         found = await store.keys("many")
         assert sorted(found) == keys
-        assert len(await store.keys("many", limit=505)) == 505
+        assert len(await store.keys("many", limit=len(keys) - 5)) == len(keys) - 5
         assert await store.keys("many", limit=0) == []
         assert sorted([item async for item in store.items(collection="many")]) == list(
             zip(keys, range(len(keys)), strict=True)

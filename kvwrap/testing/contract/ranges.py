@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from kvwrap import Capability, Store
 from kvwrap.core.primitives import KeyRange
@@ -33,12 +34,11 @@ class Ranges(Contract):
     async def test_counting_and_deleting_between_bounds(self, store: Store) -> None:
         await store.put_many(KEYS, KEYS)
         bounds = [each for each in BOUNDS if each != "\ufffe" or not self.compares_utf16]
-        for prefix in ("a", ""):
-            for start in bounds:
-                for end in (*bounds, ""):
-                    listed = [k async for k in store.scan(prefix=prefix, start=start, end=end)]
-                    key_range = KeyRange(prefix, start, end)
-                    assert await store.count_range(None, key_range) == len(listed), key_range
+        rounds = list(itertools.product(("a", ""), bounds, (*bounds, "")))
+        for prefix, start, end in rounds[:: self.every]:
+            listed = [k async for k in store.scan(prefix=prefix, start=start, end=end)]
+            key_range = KeyRange(prefix, start, end)
+            assert await store.count_range(None, key_range) == len(listed), key_range
         left = sorted(KEYS)
         for key_range in (
             KeyRange("a", "aa", "b"),
