@@ -30,9 +30,13 @@ class Portal:
     """Runs coroutines on an event loop in a daemon thread, which starts with the first of them.
 
     Any number of threads may call `run`. The thread ends when the portal is garbage collected.
+
+    Args:
+        blocks_loops: True to block a thread even if it runs an event loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, blocks_loops: bool = False) -> None:
+        self._blocks_loops = blocks_loops
         # Reentrant: a signal handler or a finalizer may use the portal in the middle of a call.
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,7 +83,7 @@ class Portal:
                 "a blocking view must be used before the program has ended; Python is removing "
                 "its objects already: use the view in an `atexit` handler at the latest"
             )
-        if asyncio._get_running_loop() is not None:
+        if not self._blocks_loops and asyncio._get_running_loop() is not None:
             raise UnsupportedOperation(
                 "a blocking view (kvwrap.sync, kvwrap.mapping) must not be called on a thread that "
                 "runs an event loop, which it would block; this thread runs one. Await the methods "

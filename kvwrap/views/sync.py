@@ -92,9 +92,13 @@ class SyncStore:
 
     Use it with `with`, or call `close`, which closes the store too. After a fork, create another
     view in the child.
+
+    Args:
+        store: The store.
+        blocks_loops: True to block the event loop of a thread that runs one, instead of refusing.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, blocks_loops: bool = False) -> None:
         if store.is_open:
             raise ConfigurationError(
                 "a blocking view must have a store of its own that is not open; this one is open "
@@ -102,7 +106,7 @@ class SyncStore:
                 store=store.name,
             )
         self._store = store
-        self._portal = Portal()
+        self._portal = Portal(blocks_loops=blocks_loops)
 
     def _run(self, coroutine: Coroutine[Any, Any, T], caller: Caller | None = None) -> T:
         return self._portal.run(coroutine, caller)

@@ -25,7 +25,6 @@ class AbstractEntry(models.Model):
 
     class Meta:
         abstract = True
-        ordering: ClassVar = ["collection", "key"]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["collection", "key"], name="%(app_label)s_%(class)s_names"

@@ -34,7 +34,6 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "entry",
                 "verbose_name_plural": "entries",
-                "ordering": ["collection", "key"],
                 "abstract": False,
                 "indexes": [models.Index(fields=["expires_at"], name="kvwrap_entry_expiry")],
                 "constraints": [
