@@ -25,6 +25,8 @@ KEY_VALUE = (
     "tests/stores/key_value",
     "tests/integrations/test_py_key_value.py",
     "tests/contract",
+    "tests/parity/test_py_key_value.py",
+    "tests/parity/test_py_key_value_parts.py",
 )
 
 

@@ -15,7 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, CorruptEntry, KvwrapError, StoreUnavailable
-from kvwrap.stores.shared.flat_names import format_name, parse_name
+from kvwrap.stores.shared.flat_names import check_default_collection, format_name, parse_name
 
 _MISSING: Any = object()
 _BYTES: Final = (bytes, bytearray, memoryview)
@@ -45,6 +45,7 @@ class MappingStore(Store):
         raw: True if bytes in the mapping are another program's. They are read in the format of
             the serializer. A value without an expiry that no layer has changed is written in
             that format.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
             unchanged.
@@ -60,10 +61,16 @@ class MappingStore(Store):
         mapping: MutableMapping[str, Any],
         *,
         raw: bool = False,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer | None = None,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer or (BytesSerializer() if raw else JSON))
+        check_default_collection(default_collection, raw=bool(raw))
+        super().__init__(
+            clock=clock,
+            serializer=serializer or (BytesSerializer() if raw else JSON),
+            default_collection=default_collection,
+        )
         if not _is_mapping(mapping):
             raise ConfigurationError(
                 f"`mapping` must be a mutable mapping such as a dict; got {type(mapping).__name__}"

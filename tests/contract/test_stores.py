@@ -14,7 +14,7 @@ from kvwrap.stores.elasticsearch import store as elasticsearch_store
 from kvwrap.stores.object import listing as object_listing
 from kvwrap.testing import StoreContract
 from tests.catalog import ALIASES, COMPARES_UTF16, LONGEST_NAMES, STORES, Resources
-from tests.stores.adapted.objects import FORMS, OBJECTS
+from tests.stores.adapted.objects import ENCRYPTED, OBJECTS
 
 FEW_KEYS, SMALL_PAGE = 203, 50
 """Keys in the large batches of a slow server, and in a page of its listings."""
@@ -55,7 +55,7 @@ class TestBare(StoreContract):
 
 
 @pytest.mark.parametrize(
-    "store_name", [name for name in STORES if name not in OBJECTS or name in FORMS]
+    "store_name", [name for name in STORES if name not in OBJECTS or name in ENCRYPTED]
 )
 class TestEncrypted(StoreContract):
     @pytest.fixture(autouse=True)

@@ -11,6 +11,9 @@ import pytest
 import kvwrap
 from kvwrap import Keyring, PostgreSQLStore, RedisStore, SQLiteStore, Store, SyncStore, stack
 from kvwrap.testing.servers import PostgreSQLServer, SharedServers
+from tests.contract.conftest import resources
+
+__all__ = ["resources"]
 
 KEYRING = Keyring.generate()
 

@@ -17,7 +17,7 @@ from kvwrap.errors import ConfigurationError, CorruptEntry
 from kvwrap.stores.adapted.calls import Calls, named
 from kvwrap.stores.adapted.content import Content
 from kvwrap.stores.adapted.recognise import adapter_for
-from kvwrap.stores.shared.flat_names import parse_name
+from kvwrap.stores.shared.flat_names import check_default_collection, parse_name
 
 _AT_ONCE: Final = 64
 """Keys of a batch in one call, whose time is limited."""
@@ -51,6 +51,7 @@ class AdaptedStore(Store):
             "text" or "json" for JSON objects.
         timeout: Seconds for one call of up to 64 keys, and for the wait for its turn; None for no
             limit.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
             unchanged if the object holds nothing else.
@@ -69,6 +70,7 @@ class AdaptedStore(Store):
         namespace: Sequence[str] | None = None,
         form: Literal["bytes", "text", "json"] | None = None,
         timeout: float | None = 5.0,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer | None = None,
     ) -> None:
@@ -81,17 +83,19 @@ class AdaptedStore(Store):
         if timeout is not None:
             checked_seconds(timeout, "timeout")
         self._raw = checked_flag(raw, "raw")
+        check_default_collection(default_collection, raw=self._raw)
         self._adapter = adapter
         self._title = type(obj).__name__
         default = BytesSerializer() if self._raw and adapter.form.takes == (bytes,) else JSON
-        super().__init__(clock=clock, serializer=serializer or default)
+        super().__init__(
+            clock=clock, serializer=serializer or default, default_collection=default_collection
+        )
         self._content = Content(adapter, raw=self._raw, clock=self.clock, store=self.name)
         self._calls = Calls(
             adapter.kind, store=self.name, blocking=adapter.blocking, timeout=timeout
         )
-        self.traits = self.traits | {"adapted"}  # type: ignore[misc]  # of this instance
-        if self._raw:
-            self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
+        own = {"adapted", "raw"} if self._raw else {"adapted"}
+        self.traits = self.traits | own  # type: ignore[misc]  # of this instance
         capabilities = set(adapter.properties)
         if adapter.lists:
             capabilities |= OPERATIONS - {Capability.COMPARE_AND_PUT}
@@ -110,8 +114,7 @@ class AdaptedStore(Store):
         where = "a thread" if self._adapter.blocking else "the event loop"
         kind, form = self._adapter.kind, self._adapter.form.title
         article = "an" if kind[0] in "aeiou" else "a"
-        found = f"{article} {kind}, entries as {form}, called on {where}"
-        return f"{self!r}: {found}"
+        return f"{self!r}: {article} {kind}, entries as {form}, called on {where}"
 
     @property
     def idle(self) -> bool:
@@ -145,14 +148,12 @@ class AdaptedStore(Store):
             with named(collection, part):
                 held = await self._held(names)
                 seconds = await self._lifetimes(held)
-            for key, name in zip(part, names):
-                value = held.get(name)
-                entry = (
-                    self._content.parse(value, collection, key, seconds.get(name))
-                    if name in held
-                    else None
-                )
-                entries.append(entry)
+            entries += [
+                self._content.parse(held[name], collection, key, seconds.get(name))
+                if name in held
+                else None
+                for key, name in zip(part, names)
+            ]
         return entries
 
     async def _lifetimes(self, held: dict[str, Any]) -> dict[str, float | None]:

@@ -45,6 +45,7 @@ class KeyValueStore(Store):
         wrapped: The store.
         native: False to put JSON objects as entries too. Every entry then keeps its exact
             expiry, by the clock of this store.
+        default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
 
@@ -59,10 +60,11 @@ class KeyValueStore(Store):
         wrapped: Any,
         *,
         native: bool = True,
+        default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
     ) -> None:
-        super().__init__(clock=clock, serializer=serializer)
+        super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         if not has_methods(wrapped):
             raise errors.ConfigurationError(
                 "`wrapped` must have the methods of the AsyncKeyValue protocol "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvwrap.core.primitives import Collection
+from kvwrap.errors import ConfigurationError
 from kvwrap.stores.shared.escaping import escape, unescape
 
 
@@ -11,6 +12,15 @@ def format_name(collection: Collection, key: str) -> str:
     if collection is None:
         return f"@:{key}" if key.startswith("@") else key
     return f"@{escape(collection)}:{key}"
+
+
+def check_default_collection(name: str | None, *, raw: bool) -> None:
+    """Raise `ConfigurationError` for a default collection with a name over values of others."""
+    if raw and name is not None:
+        raise ConfigurationError(
+            "`default_collection` must be left out with raw=True: values of other programs are in "
+            f"the collection without a name; got {name!r}"
+        )
 
 
 def parse_name(name: object) -> tuple[Collection, str] | None:

@@ -189,3 +189,6 @@ OBJECTS: dict[str, Callable[[Path], Any]] = {
 # A stack reaches the objects of other libraries through one store: one object for each form of
 # entries, and one with transactions. `tests/stores/adapted/` has a stack over each of them.
 FORMS = {"get and set", "great expectations", "langgraph", "diskcache"}
+
+ENCRYPTED = FORMS | {"shelve", "zict", "steamship", "obstore", "zarr", "cashews"}
+"""Objects over which the contract runs with encryption, too."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import (
     Capability,
+    ConfigurationError,
     CorruptEntry,
     Keyring,
     MemoryStore,
@@ -267,3 +269,42 @@ async def test_a_shelf_is_encrypted_and_kept(tmp_path: Path) -> None:
         async with layers.over(shelf) as store:
             assert await store.get("k") == {"x": "hunter2" * 100}
             assert "hunter2" not in store.explain() + repr(store)
+
+
+# -- the default collection -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Deleting, dict, TheirMemoryStore], ids=lambda each: each.__name__)
+async def test_the_default_collection_may_have_a_name(make: Any) -> None:
+    obj = make()
+    layers = stack().encrypt(Keyring({"k": b"k" * 32}))
+    async with layers.over(adapt(obj, default_collection="home")) as store:
+        await store.put("k", {"n": 1})
+        assert await store.get("k", collection="home") == {"n": 1}
+        assert await store.collections() == ["home"]
+    async with layers.over(adapt(obj)) as store:
+        assert await store.get("k") is None
+        assert await store.get("k", collection="home") == {"n": 1}
+
+
+@pytest.mark.parametrize("make", [Deleting, dict], ids=lambda each: each.__name__)
+def test_values_of_others_are_in_no_collection_with_a_name(make: Any) -> None:
+    with pytest.raises(ConfigurationError, match="`default_collection` must be left out"):
+        adapt(make(), raw=True, default_collection="home")
+
+
+async def test_a_foreign_value_in_a_mapping_or_a_store_is_told_and_kept() -> None:
+    content: dict[str, Any] = {"k": {1, 2}, "b": b"\xabk no entry"}
+    async with adapt(content) as store:
+        for key in ("k", "b"):
+            with pytest.raises(CorruptEntry):
+                await store.get(key)
+    assert content == {"k": {1, 2}, "b": b"\xabk no entry"}
+
+    class Foreign(TheirMemoryStore):
+        async def ttl(self, key: str, *, collection: str | None = None) -> Any:
+            return {1, 2}, None
+
+    async with stack().compress().over(Foreign()) as layered:
+        with pytest.raises(CorruptEntry, match="must hold JSON objects; it holds a set"):
+            await layered.get("k")
