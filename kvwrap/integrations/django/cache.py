@@ -59,7 +59,7 @@ class StoreCache(BaseCache):
     @property
     def store(self) -> SyncStore:
         """The blocking view of the store, which the caches of one location share."""
-        return _shared_view(self._location, self._serializer)
+        return shared_view(self._location, self._serializer)
 
     def _key(self, key: Any, version: int | None) -> str:
         return str(self.make_and_validate_key(key, version=version))
@@ -273,7 +273,7 @@ _views: dict[tuple[int, str, _SerializerName | None], SyncStore] = {}
 _lock = threading.Lock()
 
 
-def _shared_view(location: str, serializer: _SerializerName | None) -> SyncStore:
+def shared_view(location: str, serializer: _SerializerName | None) -> SyncStore:
     """Return the view of a location, since Django makes a cache object for each thread."""
     # Of this process: a forked child gets one of its own.
     name = os.getpid(), location, serializer
