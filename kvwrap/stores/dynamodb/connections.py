@@ -208,6 +208,6 @@ class DynamoDB(Driver[Any]):
         if code:
             return StoreUnavailable(f"{self.server} refused the request ({reason})")
         return StoreUnavailable(
-            f"{self.server} cannot be reached ({reason}): check the endpoint, the region and the "
-            "network"
+            f"{self.server} cannot be reached ({reason}): check the endpoint, whether it has TLS "
+            "(https://), the region and the network"
         )

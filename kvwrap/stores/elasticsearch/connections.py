@@ -28,6 +28,7 @@ from kvwrap.stores.elasticsearch.clients import (
 from kvwrap.stores.elasticsearch.index import Index
 from kvwrap.stores.elasticsearch.requests import Refused
 from kvwrap.stores.shared.client import Driver
+from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, has_no_tls
 
 SCHEMES: Final[dict[str, type[Elasticsearch | OpenSearch]]] = {
     "elasticsearch": Elasticsearch,
@@ -98,9 +99,11 @@ class Servers(Driver[Index]):
                     f"{self.server} did not answer in time ({error.kind}): check the servers' "
                     "load and the network, or give the client a longer timeout"
                 )
+            if has_no_tls(error):
+                return StoreUnavailable(f"{self.server} {WITHOUT_TLS}")
             return StoreUnavailable(
                 f"{self.server} cannot be reached ({error.kind}): check that a server is running, "
-                "its host and port, and TLS"
+                f"its host, port and certificate, and {WHETHER_TLS}"
             )
         if isinstance(error, WrongProduct):
             return ConfigurationError(

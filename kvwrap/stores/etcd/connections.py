@@ -21,7 +21,7 @@ from kvwrap.stores.etcd.cluster import NO_LEADER, Cluster, transport_errors
 from kvwrap.stores.etcd.lines import Line, NotSent
 from kvwrap.stores.etcd.protocol import driver
 from kvwrap.stores.shared.client import Driver
-from kvwrap.stores.shared.tls import Tls
+from kvwrap.stores.shared.tls import WHETHER_TLS, Tls
 from kvwrap.stores.shared.urls import Address
 
 _TOO_LARGE: Final = ("etcdserver: request is too large", "etcdserver: too many operations in txn")
@@ -100,7 +100,7 @@ class Etcd(Driver[Cluster]):
         if isinstance(error, (NotSent, *transport_errors())):
             return StoreUnavailable(
                 f"{self.server} cannot be reached ({kind}): check that the server is running, its "
-                "host and port, and whether it uses TLS"
+                f"host and port, and {WHETHER_TLS}"
             )
         return None
 

@@ -16,7 +16,7 @@ from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.stores.memcached import protocol
 from kvwrap.stores.memcached.protocol import Reply
 from kvwrap.stores.shared.client import Driver
-from kvwrap.stores.shared.tls import Tls
+from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, Tls, has_no_tls
 from kvwrap.stores.shared.transports import end_transport
 from kvwrap.stores.shared.urls import Address
 
@@ -144,7 +144,12 @@ class Node:
             error.message = f"{where} {error.message}"
             error.args = (error.message,)
         elif isinstance(error, asyncio.IncompleteReadError | asyncio.LimitOverrunError):
-            raise StoreUnavailable(f"{where} has closed the connection: check its log") from error
+            hint = f", and {WHETHER_TLS}" if self._servers.tls is None else ""
+            raise StoreUnavailable(
+                f"{where} has closed the connection: check its log{hint}"
+            ) from error
+        elif has_no_tls(error):
+            raise StoreUnavailable(f"{where} {WITHOUT_TLS}") from error
         elif isinstance(error, OSError):
             raise StoreUnavailable(
                 f"{where} cannot be reached ({error.strerror or type(error).__name__}): check its "

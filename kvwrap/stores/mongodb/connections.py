@@ -21,6 +21,7 @@ from kvwrap.errors import (
 from kvwrap.stores.mongodb.documents import EXPIRES
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Driver
+from kvwrap.stores.shared.tls import WHETHER_TLS
 from kvwrap.stores.shared.transports import end_transport
 
 _UNAUTHORIZED: Final = 13
@@ -190,7 +191,7 @@ class MongoDB(Driver[Place]):
             return StoreUnavailable(f"{self.server} refused the command ({kind}, code {code})")
         return StoreUnavailable(
             f"{self.server} cannot be reached ({kind}): check that the server is running, its host "
-            "and port, TLS and, with a replica set, that it has a primary"
+            f"and port, {WHETHER_TLS}, and, with a replica set, that it has a primary"
         )
 
 

@@ -19,7 +19,7 @@ from kvwrap.errors import (
 )
 from kvwrap.stores.nats.bucket import Bucket, Refused
 from kvwrap.stores.shared.client import Driver
-from kvwrap.stores.shared.tls import Tls
+from kvwrap.stores.shared.tls import WHETHER_TLS, Tls
 from kvwrap.stores.shared.transports import end_transport
 from kvwrap.stores.shared.urls import Address
 
@@ -195,7 +195,7 @@ class NATS(Driver[Bucket]):
         if isinstance(error, known.Error | OSError | asyncio.TimeoutError | ValueError):
             return StoreUnavailable(
                 f"{self.server} cannot be reached ({kind}): check that the server is running, its "
-                "host and port, and whether it uses TLS"
+                f"host and port, and {WHETHER_TLS}"
             )
         return None
 

@@ -162,6 +162,6 @@ class ObjectStorage(Driver[Bucket]):
 
     def _unreachable(self, reason: str) -> StoreUnavailable:
         return StoreUnavailable(
-            f"{self.server} cannot be reached ({reason}): check the endpoint, its certificate, the "
-            "region, the credentials and the network"
+            f"{self.server} cannot be reached ({reason}): check the endpoint, whether it has TLS "
+            "(https://), its certificate, the region, the credentials and the network"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from typing import Any, Final
@@ -17,6 +18,7 @@ from kvwrap.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
+from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS
 
 CONFLICTS: Final = frozenset({"40001", "40P01", "55P03"})
 """Errors of a statement that lost against another one, and succeeds if it is repeated."""
@@ -28,6 +30,7 @@ ELSEWHERE: Final = frozenset({"25006", "57P01", "57P02", "57P03"})
 
 _OTHER_SHAPE: Final = frozenset({"42703", "42804", "42809", "42883", "42P10", "42P16", "55000"})
 _REFUSED_LOGIN: Final = frozenset({"28000", "28P01"})
+_NO_ENCRYPTION: Final = re.compile("no encryption|SSL off")
 _PREPARED: Final = frozenset({"26000", "42P05"})
 
 
@@ -101,6 +104,12 @@ def translate_error(error: Exception, server: str, table: str, **context: Any) -
         )
     if state in _OTHER_SHAPE:
         return other_shape(server, table, **context)
+    if state in _REFUSED_LOGIN and _NO_ENCRYPTION.search(str(error)):
+        return StoreUnavailable(
+            f"{server} has no entry for this connection without TLS in pg_hba.conf ({kind}): ask "
+            "for TLS with tls=true",
+            **context,
+        )
     if state in _REFUSED_LOGIN:
         return StoreUnavailable(
             f"{server} refuses this username or password ({kind}): check the login and pg_hba.conf",
@@ -142,6 +151,8 @@ def other_shape(server: str, table: str, **context: Any) -> ConfigurationError:
 def _connection_problem(error: BaseException) -> str:
     """Return why there is no connection, and what to do."""
     kind = type(error).__name__
+    if "rejected SSL upgrade" in str(error):
+        return WITHOUT_TLS
     origin: BaseException | None = error
     while origin is not None:
         if isinstance(origin, socket.gaierror):
@@ -152,4 +163,7 @@ def _connection_problem(error: BaseException) -> str:
                 "running, and its host and port"
             )
         origin = origin.__cause__ or origin.__context__
-    return f"cannot be reached ({kind}): check that the server is running, and its host and port"
+    return (
+        f"cannot be reached ({kind}): check that the server is running, its host and port, and "
+        f"{WHETHER_TLS}"
+    )

@@ -18,6 +18,7 @@ from kvwrap.errors import (
     UnsupportedOperation,
     ValueTooLarge,
 )
+from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, has_no_tls
 
 
 def driver(module: str) -> Any:
@@ -52,7 +53,9 @@ def require_driver(product: str) -> None:
         driver("redis")
 
 
-def translate_error(error: Exception, server: str, **context: Any) -> KvwrapError:
+def translate_error(
+    error: Exception, server: str, *, uses_tls: bool = False, **context: Any
+) -> KvwrapError:
     """Return the error to raise for an error of the driver.
 
     The driver's own text is not repeated: some of its errors quote the command that failed, with
@@ -61,14 +64,17 @@ def translate_error(error: Exception, server: str, **context: Any) -> KvwrapErro
     Args:
         error: The driver's error, which is to be the cause.
         server: What the server is, and where: its program, host and port.
+        uses_tls: True if TLS was asked for.
         context: Store, collection and keys for the error to name.
     """
     known = driver("redis.exceptions")
     kind, text = type(error).__name__, str(error)
     if isinstance(error, known.TimeoutError | asyncio.TimeoutError):
+        # A server without TLS waits for the end of what it takes for a command.
+        place = "the network, and that this port has TLS" if uses_tls else "the network"
         return StoreTimeout(
-            f"{server} did not answer in time ({kind}): check the server's load and the network, "
-            "or give the store a longer timeout",
+            f"{server} did not answer in time ({kind}): check the server's load and {place}, or "
+            "give the store a longer timeout",
             **context,
         )
     if isinstance(error, known.OutOfMemoryError) or text.startswith("OOM "):
@@ -126,7 +132,7 @@ def translate_error(error: Exception, server: str, **context: Any) -> KvwrapErro
             **context,
         )
     if isinstance(error, known.ConnectionError | OSError):
-        return StoreUnavailable(f"{server} {_connection_problem(error)}", **context)
+        return StoreUnavailable(f"{server} {_connection_problem(error, uses_tls)}", **context)
     return StoreUnavailable(f"{server} refused the command ({kind})", **context)
 
 
@@ -154,7 +160,7 @@ def wrong_type(kind: str, **context: Any) -> CorruptEntry:
     )
 
 
-def _connection_problem(error: BaseException) -> str:
+def _connection_problem(error: BaseException, uses_tls: bool) -> str:
     """Return why there is no connection, and what to do."""
     kind = type(error).__name__
     if "max number of clients reached" in str(error):
@@ -176,7 +182,10 @@ def _connection_problem(error: BaseException) -> str:
                 "store the certificate of its authority with `ca`, and the host as it is there"
             )
         origin = origin.__cause__ or origin.__context__
+    if has_no_tls(error):
+        return WITHOUT_TLS
+    hint = "" if uses_tls else f", and {WHETHER_TLS}"
     return (
-        f"cannot be reached ({kind}): check that the server is running, its host and port, and "
-        "that it has connections left (maxclients)"
+        f"cannot be reached ({kind}): check that the server is running, its host and port, that it "
+        f"has connections left (maxclients){hint}"
     )

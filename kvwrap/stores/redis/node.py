@@ -23,6 +23,7 @@ class Node:
         is_node: True for a node of a cluster.
         store: Name of the store, for errors.
         product: Name of the server's program, for errors.
+        uses_tls: True if TLS was asked for.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Node:
         is_node: bool,
         store: str,
         product: str,
+        uses_tls: bool = False,
     ) -> None:
         self._make_pool = make_pool
         self._address = address
@@ -45,6 +47,7 @@ class Node:
         self._is_node = is_node
         self._store = store
         self._product = product
+        self._uses_tls = uses_tls
         self._pool: Pool | None = None
         self._round_trips: RoundTrips | None = None
         self._given_up: Sequence[Identity] = ()
@@ -160,6 +163,8 @@ class Node:
             for name, value in context.items():
                 setattr(error, name, value)
             return error
-        translated = translate_error(error, self.server, store=self._store, **context)
+        translated = translate_error(
+            error, self.server, uses_tls=self._uses_tls, store=self._store, **context
+        )
         translated.__cause__ = error
         return translated

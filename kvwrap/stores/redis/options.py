@@ -113,6 +113,11 @@ class RedisOptions:
         return make_tls(self.tls, self.ca, self.cert, self.key)
 
     @property
+    def uses_tls(self) -> bool:
+        """True if TLS is asked for, by these options or the scheme."""
+        return self.made_tls is not None or self.scheme == "rediss"
+
+    @property
     def sentinel(self) -> tuple[str, int | None]:
         """The service and the database of a URL of Sentinel."""
         service, _, database = self.parts.path.partition("/")

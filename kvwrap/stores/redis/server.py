@@ -86,6 +86,7 @@ class Server:
             is_node=is_node,
             store=self._store,
             product=options.product,
+            uses_tls=options.uses_tls,
         )
 
     @property

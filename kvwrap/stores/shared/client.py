@@ -130,7 +130,7 @@ class Client(Generic[C]):
                 return await call(client)
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
-                raise self._timed_out(**context) from error
+                raise self._timed_out(held, **context) from error
             self._raise(error, **context)
         finally:
             self._in_progress -= 1
@@ -189,10 +189,12 @@ class Client(Generic[C]):
             raise meant
         raise meant from error
 
-    def _timed_out(self, **context: Any) -> StoreTimeout:
+    def _timed_out(self, held: _Held[C], **context: Any) -> StoreTimeout:
+        # One side waits for the other if only one of them uses TLS.
+        place = "the network" if held.client else "the network, and whether both sides use TLS"
         return StoreTimeout(
             f"{self._driver.server} did not answer within {self._timeout} seconds: check the "
-            "server's load and the network, or give the store a longer timeout",
+            f"server's load and {place}, or give the store a longer timeout",
             store=self._store,
             **context,
         )

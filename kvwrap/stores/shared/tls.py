@@ -13,6 +13,19 @@ from kvwrap.stores.shared import urls
 TLS_OPTIONS: Final = {"tls": urls.FLAG, "ca": urls.TEXT, "cert": urls.TEXT, "key": urls.TEXT}
 """Options of TLS that the URL of every server store may have."""
 
+_ANSWERS_WITHOUT: Final = frozenset(
+    {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+)
+"""Reasons of OpenSSL for an answer without TLS; which of them depends on its version."""
+
+WITHOUT_TLS: Final = (
+    "answers without TLS, which was asked for: leave out tls=true, or give its port for TLS"
+)
+"""What errors say if `has_no_tls`."""
+
+WHETHER_TLS: Final = "whether it uses TLS (tls=true)"
+"""What to check if one side of a connection may use TLS, and the other not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
@@ -82,6 +95,17 @@ def make_tls(
     made = Tls(ca=ca, cert=cert, key=key)
     made.context()
     return made
+
+
+def has_no_tls(error: BaseException) -> bool:
+    """Return True if an error, or what caused it, shows that a server answers without TLS."""
+    origin: BaseException | None = error
+    while origin is not None:
+        # Subclasses of other packages may lack the attribute.
+        if isinstance(origin, ssl.SSLError) and getattr(origin, "reason", "") in _ANSWERS_WITHOUT:
+            return True
+        origin = origin.__cause__ or origin.__context__
+    return False
 
 
 def _unusable(name: str, path: str | None, content: str, error: OSError) -> ConfigurationError:
