@@ -25,11 +25,13 @@ from kvwrap.copying.report import CopyReport
 from kvwrap.core.atomic import Versioned
 from kvwrap.core.cached import CachedFunction, SyncCachedFunction
 from kvwrap.core.capability import Capability
+from kvwrap.core.changes import ALL, Change, ChangeKind
 from kvwrap.core.computations import ComputationCounts
 from kvwrap.core.layer import Layer
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store
 from kvwrap.core.typed import TypedStore
+from kvwrap.core.watch import Watch
 from kvwrap.errors import (
     AccessDenied,
     CircuitOpen,
@@ -78,9 +80,12 @@ from kvwrap.views.sync_typed import SyncTypedStore
 from kvwrap.views.tuples import SyncTupleStore, TupleStore, tuples
 
 __all__ = [
+    "ALL",
     "AccessDenied",
     "CachedFunction",
     "Capability",
+    "Change",
+    "ChangeKind",
     "CircuitOpen",
     "ComputationCounts",
     "ConfigurationError",
@@ -133,6 +138,7 @@ __all__ = [
     "ValkeyStore",
     "ValueTooLarge",
     "Versioned",
+    "Watch",
     "adapt",
     "copy",
     "from_config",

@@ -131,7 +131,7 @@ LAYERS: dict[str, Case] = {
     ),
     "hash_keys": Case(
         lambda c: stack().hash_keys(b"s" * 32, collections=True),
-        lost=_capabilities("keys", "range", "collections"),
+        lost=_capabilities("keys", "range", "collections", "watch"),
     ),
     "limit_concurrency": Case(lambda c: stack().limit_concurrency(1000)),
     "limit_rate": Case(lambda c: stack().limit_rate(1_000_000)),

@@ -10,6 +10,7 @@ from kvwrap.core.computations import Computations, Overtaking
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Primitives
 from kvwrap.core.randomness import new_version
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.shared_value import SharedEntry
 from kvwrap.core.stale import UserView, is_stale, stale_part, user_expiry
@@ -17,8 +18,6 @@ from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.turns import BYTES_PER_KEY, SLICE, Turns, slices, turn
 from kvwrap.core.unimplemented import Unimplemented
 from kvwrap.core.validation import (
-    RESERVED,
-    RESERVED_END,
     checked_collection,
     checked_key,
     checked_keys,

@@ -22,6 +22,8 @@ class Capability(StrEnum):
     """Everything the store holds can be dropped, and nothing else."""
     CULL = "cull"
     """Expired entries can be removed on request."""
+    WATCH = "watch"
+    """Changes are told, through whatever process they are made: `watch`."""
     NATIVE_TTL = "native_ttl"
     """The backend removes expired entries automatically."""
     PERSISTENT = "persistent"
@@ -44,4 +46,7 @@ OPERATIONS: Capabilities = frozenset(
         Capability.CULL,
     }
 )
-"""The capabilities that are operations; the others are properties of the stored entries."""
+"""The operations that a store has if it holds entries where it can list and compare them.
+
+`WATCH` is an operation too, and the others are properties of the stored entries.
+"""

@@ -17,9 +17,10 @@ from kvwrap.core.part import Part
 from kvwrap.core.peeking import begin_peeking, end_peeking, peeking
 from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.refreshes import Refreshes
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.core.stale import with_stale_part
 from kvwrap.core.ttl import TTL, expiry
-from kvwrap.core.validation import RESERVED, RESERVED_END, checked_key
+from kvwrap.core.validation import checked_key
 from kvwrap.errors import ConfigurationError, KvwrapError
 
 TTLOf = TTL | Callable[[Any], TTL | None]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from kvwrap.core.basic import ValueHook
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.described import is_secret
 from kvwrap.core.entry import Entry
@@ -16,11 +17,22 @@ from kvwrap.core.findings import Finding, warn
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.nested import Nested
 from kvwrap.core.part import leaves_process
-from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, KeyRange, Page, Primitives
+from kvwrap.core.primitives import (
+    PRIMITIVES,
+    Collection,
+    Expected,
+    KeyRange,
+    Origin,
+    Page,
+    Primitives,
+)
 from kvwrap.core.registry import as_store
 from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
+
+_BOUND: Final = (*PRIMITIVES, "trace")
+"""What a layer that does not change it binds through to the next part."""
 
 
 class Layer(Nested):
@@ -94,7 +106,7 @@ class Layer(Nested):
         part.inner = inner
         part.clock = inner.clock
         part.clear_second_stores()
-        for name in PRIMITIVES:
+        for name in _BOUND:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, getattr(inner, name))
         try:
@@ -201,6 +213,12 @@ class Layer(Nested):
     async def ping(self) -> None:
         await self.inner.ping()
 
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        return await self.inner.subscribe(scope, listener)
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        return self.inner.trace(collection, key)
+
 
 def _rebuild(
     cls: type[Layer], args: tuple[Any, ...], kwargs: dict[str, Any], configured: Any
@@ -281,7 +299,7 @@ class LayeredStore(Store):
         traits = frozenset[str]().union(*(layer.traits for layer in self._layers))
         self._is_contextual = "contextual" in traits
         self._condition_costs = bool(traits & {"journals", "replicates"})
-        for name in PRIMITIVES:
+        for name in _BOUND:
             setattr(self, name, getattr(part, name))
         self._on_put = tuple(hook for layer in self._layers if (hook := layer.put_hook))
         self._on_get = tuple(hook for layer in reversed(self._layers) if (hook := layer.get_hook))
@@ -349,7 +367,7 @@ class LayeredStore(Store):
 
     async def close(self) -> None:
         if not self.is_open and not self.is_closed:
-            await self._refreshes.close()
+            await self._end_background()
             # Never opened as a whole: parts may have been set up by their first use. A part
             # with users was opened by other code, which has to close it.
             async with AsyncExitStack() as closing:

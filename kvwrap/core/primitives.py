@@ -1,4 +1,4 @@
-"""The twelve primitives: the operations that a store implements and a layer changes.
+"""The thirteen primitives: the operations that a store implements and a layer changes.
 
 Every method of the public interface is built from these, so a layer that changes `read`
 changes `get`, `get_many`, `ttl`, `exists`, `items` and all other methods that read. All take
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from kvwrap.core.capability import Capabilities
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 
@@ -160,8 +161,19 @@ class Primitives(Protocol):
     async def ping(self) -> None:
         """Check that the backend responds; raises `StoreUnavailable` if not."""
 
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        """Tell a function what changes from now on, through whatever process.
 
-PRIMITIVES: Final = (
+        What may have been missed is told as `LOST`: when a link to the backend is cut, and again
+        once it is back; when a whole collection or store is dropped. A change may be told more
+        than once, and those of the caller are told too. The caller closes the subscription.
+        """
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        """Return where, in which backends, the entry of a key may be, and its names there."""
+
+
+CALLS: Final = (
     "read",
     "write",
     "remove",
@@ -175,4 +187,10 @@ PRIMITIVES: Final = (
     "sweep",
     "ping",
 )
+"""The names of the operations that are over when they return, in which layers take part."""
+
+PRIMITIVES: Final = (*CALLS, "subscribe")
 """The names of the operations of `Primitives`."""
+
+Origin = tuple[Primitives, Collection, str]
+"""A backend, and the collection and key of an entry there."""

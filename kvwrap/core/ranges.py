@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kvwrap.core.paging import ListsKeys, pages
 from kvwrap.core.primitives import Collection, Expected, KeyRange
-from kvwrap.core.validation import RESERVED
+from kvwrap.core.reserved import RESERVED
 
 
 class Removes(ListsKeys, Protocol):

@@ -17,11 +17,12 @@ from math import ceil
 
 from kvwrap.core import codec
 from kvwrap.core.capability import Capabilities
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.masking import Mask
 from kvwrap.core.optimistic import touch_by_writing
-from kvwrap.core.primitives import Collection, Primitives
+from kvwrap.core.primitives import Collection, Origin, Primitives
 from kvwrap.core.randomness import new_version
 from kvwrap.core.ttl import LATEST
 
@@ -93,6 +94,12 @@ class UserView(Mask):
 
     async def ping(self) -> None:
         await self.inner.ping()
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        return await self.inner.subscribe(scope, listener)
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        return self.inner.trace(collection, key)
 
     def is_masked(self, entry: Entry, collection: Collection, key: str) -> bool:
         return is_stale(entry, self.inner.clock.time())

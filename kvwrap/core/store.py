@@ -22,6 +22,7 @@ from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid, TypedStore
 from kvwrap.core.validation import checked_place
+from kvwrap.core.watch import Watches, WatchMethods
 from kvwrap.errors import ConfigurationError
 
 _L = TypeVar("_L", bound=Part)
@@ -29,7 +30,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Store(ComputedMethods, Hints):
+class Store(ComputedMethods, WatchMethods, Hints):
     """Values by key, in collections.
 
     Authors of a store implement `read`, `write` and `remove`, and those of the other
@@ -61,6 +62,7 @@ class Store(ComputedMethods, Hints):
             self.default_collection = checked_place(default_collection, "default_collection")
         self._locks = KeyedLocks()
         self._refreshes = Refreshes(self.clock, self._computing)
+        self._watches = Watches()
         self._claimed = False
         self._disabled: dict[str, Any] = {}
 
@@ -70,12 +72,17 @@ class Store(ComputedMethods, Hints):
 
     async def close(self) -> None:
         if self.users <= 1:
-            await self._refreshes.close()
+            await self._end_background()
         try:
             await super().close()
         finally:
             if self.is_closed:
                 self._disable()
+
+    async def _end_background(self) -> None:
+        """End what goes on without a call: refreshes of values, and watches."""
+        await self._refreshes.close()
+        await self._watches.close(self._closed())
 
     def _disable(self) -> None:
         """Make every operation check whether the store is open; an open store need not check."""

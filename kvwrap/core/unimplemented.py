@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.part import Part
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Origin, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.errors import UnsupportedOperation
@@ -79,6 +80,12 @@ class Unimplemented(Part):
     async def ping(self) -> None:
         """Set up, unless the store overrides this with a better way to reach its backend."""
         await self.ready()
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        raise self._unsupported("watch for changes")
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        return ((self, collection, key),)
 
     def _unsupported(self, operation: str) -> UnsupportedOperation:
         return UnsupportedOperation(f"{self.name} cannot {operation}", store=self.name)

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from kvwrap.core.primitives import PRIMITIVES
+from kvwrap.core.primitives import CALLS
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.errors import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue
 
 
@@ -37,12 +38,6 @@ _PARAMETER_SYNONYMS = {"maxsize": "max_entries", "max_size": "max_entries"}
 
 
 # -- arguments of the methods of a store -----------------------------------------------------
-
-
-RESERVED = "kvwrap."
-"""What the names begin with under which layers keep their own records beside the data."""
-RESERVED_END = "kvwrap/"
-"""The least text after all of these, since `/` follows the dot."""
 
 
 def is_reserved(name: str | None) -> bool:
@@ -175,9 +170,9 @@ def checked_operations(names: object) -> frozenset[str]:
         )
     operations = tuple(cast("Iterable[str]", names))
     for name in operations:
-        if name not in PRIMITIVES:
+        if name not in CALLS:
             raise ConfigurationError(
-                f"no operation is called {name!r}: {suggest(str(name), PRIMITIVES)}"
+                f"no operation is called {name!r}: {suggest(str(name), CALLS)}"
             )
     return frozenset(operations)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreTimeout, StoreUnavailable
 from kvwrap.layers.base import (
-    PRIMITIVES,
+    CALLS,
     Around,
     Call,
     Finding,
@@ -84,7 +84,7 @@ class Chaos(Around):
             )
         self._delay = _bounds(delay, "delay")
         self._reply_delay = _bounds(reply_delay, "reply_delay")
-        names = PRIMITIVES if operations is None else operations
+        names = CALLS if operations is None else operations
         self._operations = checked_operations(names)
         if not self._operations:
             raise ConfigurationError(

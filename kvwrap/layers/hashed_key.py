@@ -18,8 +18,12 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Listener,
+    Origin,
     Page,
+    Scope,
     Store,
+    Subscription,
     checked_flag,
     with_callers_names,
 )
@@ -157,9 +161,16 @@ class HashedKey(Layer):
     async def drop(self, collection: Collection) -> bool:
         return await self.inner.drop(self._target(collection))
 
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        raise self.unsupported("watch for changes: the backend tells only the hashes of keys")
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        (name,) = self._hash_keys(collection, [key])
+        return self.inner.trace(self._target(collection), name)
+
     @property
     def capabilities(self) -> Capabilities:
-        removed = {Capability.KEYS, Capability.RANGE}
+        removed = {Capability.KEYS, Capability.RANGE, Capability.WATCH}
         if self._hashes_collections:
             removed.add(Capability.COLLECTIONS)
         return self.inner.capabilities - removed

@@ -8,7 +8,7 @@ from kvwrap.layers.base import Layer
 class Passthrough(Layer):
     """Forwards everything, without overhead: the base class for your own layers.
 
-    Implement only the primitives that you change, out of the twelve in `kvwrap.core.primitives`.
+    Implement only the primitives that you change, out of the thirteen in `kvwrap.core.primitives`.
     A change to `read` changes `get`, `get_many`, `ttl`, `exists`, `items` and every other
     method that reads:
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.layers.base import Collection, Renaming, checked_prefix
+from kvwrap.layers.base import Collection, QualifiedKey, Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):
@@ -26,6 +26,11 @@ class PrefixCollection(Renaming):
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return (self.prefix if collection is None else self.prefix + collection), ""
+
+    def original(self, collection: Collection, key: str) -> QualifiedKey | None:
+        if collection is None or not collection.startswith(self.prefix):
+            return None
+        return collection[len(self.prefix) :] or None, key
 
     async def list_collections(self) -> list[Collection]:
         start = len(self.prefix)

@@ -10,6 +10,7 @@ from kvwrap.layers.base import (
     Collection,
     Finding,
     Layer,
+    QualifiedKey,
     Renaming,
     Store,
     checked_prefix,
@@ -37,6 +38,11 @@ class PrefixKey(Renaming):
 
     def map_collection(self, collection: Collection) -> tuple[Collection, str]:
         return collection, self.prefix
+
+    def original(self, collection: Collection, key: str) -> QualifiedKey | None:
+        if not key.startswith(self.prefix) or key == self.prefix:
+            return None
+        return collection, key[len(self.prefix) :]
 
     @property
     def capabilities(self) -> Capabilities:

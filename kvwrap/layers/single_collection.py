@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Collection,
     Finding,
     Layer,
+    QualifiedKey,
     Renaming,
     Store,
     checked_name,
@@ -73,10 +74,16 @@ class SingleCollection(Renaming):
         names: dict[Collection, None] = {}
         async for page in pages(self.inner, self.collection):
             for stored_key in page.keys:
-                name, separator, key = stored_key.partition(self.separator)
-                if separator and key:
-                    names[unquote(name) or None] = None
+                original = self.original(self.collection, stored_key)
+                if original is not None:
+                    names[original[0]] = None
         return list(names)
+
+    def original(self, collection: Collection, key: str) -> QualifiedKey | None:
+        if collection != self.collection:
+            return None
+        name, _, rest = key.partition(self.separator)
+        return (unquote(name) or None, rest) if rest else None
 
     @property
     def capabilities(self) -> Capabilities:

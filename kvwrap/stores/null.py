@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from kvwrap.core.capability import OPERATIONS
+from kvwrap.core.capability import OPERATIONS, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.feed import Listeners
 
 
 class NullStore(Store):
@@ -23,7 +25,7 @@ class NullStore(Store):
         serializer: Converts values to bytes, unless a layer does.
     """
 
-    capabilities = OPERATIONS
+    capabilities = OPERATIONS | {Capability.WATCH}
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -72,3 +74,6 @@ class NullStore(Store):
 
     async def drop_all(self) -> bool:
         return False
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        return Listeners().add(scope, listener)

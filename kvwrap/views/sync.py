@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from kvwrap.core.cached import Caching, SyncCachedFunction, cached_plain, without_parentheses
 from kvwrap.core.capability import Capabilities
+from kvwrap.core.changes import ALL, All, Change
 from kvwrap.core.computations import ComputationCounts
 from kvwrap.core.computed import OnFailure, TTLOf
 from kvwrap.core.entry import Entry
@@ -22,6 +23,7 @@ from kvwrap.core.threads import run_in_thread
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid
 from kvwrap.core.validation import checked_key
+from kvwrap.core.watch import Watch
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.views.portal import Caller, Portal
 from kvwrap.views.sync_typed import SyncTypedStore
@@ -143,6 +145,26 @@ class SyncStore:
     count_unreadable = _blocking(Store.count_unreadable)
     scan = _iterating(Store.scan)
     items = _iterating(Store.items)
+
+    def watch(
+        self, *, collection: str | All | None = ALL, prefix: str = ""
+    ) -> Generator[Change, None, None]:
+        """Return an iterator over what changes from now on, which waits for each change.
+
+        The arguments are those of `Store.watch`. Closing the iterator, or the view, ends it.
+
+        Raises:
+            UnsupportedOperation: A part of the stack cannot tell changes.
+            StoreUnavailable: The backend does not answer. From the iterator: the view was closed.
+        """
+        changes = self._store.watch(collection=collection, prefix=prefix)
+        self._run(changes.open())
+        return self._iterate(changes)
+
+    def _iterate(self, changes: Watch) -> Generator[Change, None, None]:
+        # The watch ends when nothing refers to it, also if this is never begun.
+        while told := self._run(changes.next_changes()):
+            yield from told
 
     # -- computed values -------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Everything that the author of a layer imports.
 
-Base classes: derive from `Layer` to change some of the twelve primitives, from `Around` to do
+Base classes: derive from `Layer` to change some of the thirteen primitives, from `Around` to do
 the same around every operation, from `Transform` to change the bytes of entries, from
 `Renaming` to map collections and keys to other names, from `Masking` to hide entries, from
 `Partitioning` to keep each entry in one of several stores, from `Keeping` to keep records
@@ -24,6 +24,15 @@ from kvwrap.core.batch import (
     with_callers_names,
 )
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.changes import (
+    ALL,
+    LOST,
+    Change,
+    ChangeKind,
+    Listener,
+    Scope,
+    Subscription,
+)
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import (
     KeyedLocks,
@@ -46,10 +55,12 @@ from kvwrap.core.part import Part, leaves_process
 from kvwrap.core.peeking import is_peeking, peeking
 from kvwrap.core.primitives import (
     ABSENT,
+    CALLS,
     PRIMITIVES,
     Collection,
     Expected,
     KeyRange,
+    Origin,
     Page,
     Primitives,
     QualifiedKey,
@@ -102,6 +113,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "SubBatch",
     # The primitives, and the types in their signatures
     "PRIMITIVES",
+    "CALLS",
     "Primitives",
     "Collection",
     "QualifiedKey",
@@ -109,6 +121,15 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "ABSENT",
     "KeyRange",
     "Page",
+    "Origin",
+    # Changes: what is told, and to whom
+    "Change",
+    "ChangeKind",
+    "LOST",
+    "ALL",
+    "Scope",
+    "Listener",
+    "Subscription",
     # What a layer states about itself and about its position
     "Capabilities",
     "Capability",

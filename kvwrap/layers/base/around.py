@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 
 from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import PRIMITIVES, Collection, Expected, Primitives
+from kvwrap.core.primitives import CALLS, Collection, Expected, Primitives
 
 T = TypeVar("T")
 
@@ -55,8 +55,9 @@ class Call(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
 
 class Around(Layer):
-    """A layer that implements only `around`, which every primitive passes through.
+    """A layer that implements only `around`, which every primitive of `CALLS` passes through.
 
+    `subscribe` does not, since its subscription goes on after the call.
     A primitive that a subclass implements itself does not pass through `around`.
     """
 
@@ -70,7 +71,7 @@ class Around(Layer):
 
     def bind(self, inner: Primitives) -> Self:
         part = super().bind(inner)
-        for name in PRIMITIVES:
+        for name in CALLS:
             if getattr(type(part), name) is getattr(Layer, name):
                 setattr(part, name, _wrap(part.around, name, getattr(inner, name)))
         return part

@@ -7,16 +7,18 @@ from typing import Any, TypeVar
 
 from kvwrap.core.batch import add_succeeded, take
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.changes import ALL, Change, Listener, Scope, Subscription
 from kvwrap.core.concurrency import gather, gather_outcomes
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
+from kvwrap.core.primitives import Collection, Expected, KeyRange, Origin, Page, Primitives
 from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.core.store import Store
 from kvwrap.core.turns import in_slices
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.merging import FetchPage, MergeCursor
+from kvwrap.layers.shared.watching import subscribe_all
 
 T = TypeVar("T")
 
@@ -231,6 +233,35 @@ class Partitioning(Layer):
 
     async def ping(self) -> None:
         await gather([store.ping() for store in self.stores])
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        only = None if scope.collection is ALL else self.store_for_collection(scope.collection)
+        if only is not None:
+            return await only.subscribe(scope, listener)
+
+        def listener_of(store: Primitives) -> Listener:
+            def tell(change: Change) -> None:
+                if change.key is None or self._reads_from(store, change.collection, change.key):
+                    listener(change)
+
+            return tell
+
+        return await subscribe_all(
+            [(store, listener_of(store)) for store in self.stores], scope, self.clock
+        )
+
+    def _reads_from(self, store: Primitives, collection: Collection, key: str) -> bool:
+        try:
+            return self.reads_from(store, collection, key)
+        except Exception:  # of a function of the user, for a name that it does not expect
+            return True
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        origins: list[Origin] = []
+        for store in self.stores:
+            if self.reads_from(store, collection, key):
+                origins += store.trace(collection, key)
+        return tuple(origins)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store

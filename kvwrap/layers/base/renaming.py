@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, ClassVar, Final, Self
 
+from msgspec.structs import replace
+
 from kvwrap.core.batch import with_callers_names
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.changes import ALL, Change, Listener, Scope, Subscription
 from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
 from kvwrap.core.paging import pages
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
+from kvwrap.core.primitives import (
+    Collection,
+    Expected,
+    KeyRange,
+    Origin,
+    Page,
+    Primitives,
+    QualifiedKey,
+)
 
 _Place = tuple[Collection, str]
 """The collection that holds the entries of another, and the prefix of their keys."""
@@ -91,11 +102,43 @@ class Renaming(Layer):
         """List the collections of `inner`, mapped back to the names outside."""
         raise NotImplementedError
 
+    def original(self, collection: Collection, key: str) -> QualifiedKey | None:
+        """Return the names outside of an entry of `inner`; `None` for one of another program.
+
+        Without this method, changes cannot be watched through the layer. Must not raise.
+        """
+        raise self.unsupported("watch for changes: it does not map names back")
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        if Capability.WATCH not in self.capabilities:
+            raise self.unsupported("watch for changes")
+        original = self.original
+        inside = Scope(bound=scope.bound, reserved=scope.reserved)
+        if scope.collection is not ALL:
+            target, prefix = self.map_collection(scope.collection)
+            inside = replace(inside, collection=target, prefix=prefix + scope.prefix)
+
+        def tell(change: Change) -> None:
+            if change.key is not None:
+                names = original(change.collection, change.key)
+                if names is None or not scope.covers(*names):
+                    return
+                change = Change(change.kind, *names)
+            listener(change)
+
+        return await self.inner.subscribe(inside, tell)
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        target, prefix = self.map_collection(collection)
+        return self.inner.trace(target, prefix + key)
+
     @property
     def capabilities(self) -> Capabilities:
         """Those of `inner`. Without whole drops inside, keys are removed one by one."""
         inside = self.inner.capabilities
         capabilities = inside - {Capability.DESTROY, Capability.DESTROY_COLLECTION}
+        if type(self).original is Renaming.original:
+            capabilities -= {Capability.WATCH}
         if Capability.KEYS in inside or (
             Capability.DESTROY_COLLECTION in inside and not self.prefixes_keys
         ):

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kvwrap.core.capability import Capability
+from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
+from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, KeyRange, Page, Primitives
+from kvwrap.core.primitives import Collection, KeyRange, Origin, Page, Primitives
 from kvwrap.errors import StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
+from kvwrap.layers.shared.watching import subscribe_all
 
 _LISTING = {Capability.KEYS, Capability.RANGE, Capability.COLLECTIONS}
 
@@ -45,6 +48,22 @@ class Failover:
         self._guard = guard
         self._other = other
         self._owner = owner
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Capabilities of the layer and everything under it."""
+        inside = self._inner.capabilities
+        # What readers see in an outage changes with the other store.
+        return inside - ({Capability.WATCH} - self._other.capabilities)
+
+    async def subscribe(self, scope: Scope, listener: Listener, clock: Clock) -> Subscription:
+        """Tell what changes in either store; one of them may be unavailable at first."""
+        stores = [(self._inner, listener), (self._other, listener)]
+        return await subscribe_all(stores, scope, clock, needed=1)
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        """Return where the entry may be in either store."""
+        return self._inner.trace(collection, key) + self._other.trace(collection, key)
 
     @property
     def can_list_other(self) -> bool:

@@ -16,9 +16,13 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Listener,
+    Origin,
     Page,
+    Scope,
     Store,
     StoreSource,
+    Subscription,
     checked_count,
     checked_seconds,
     checked_source,
@@ -229,6 +233,12 @@ class Fallback(Layer):
 
     async def sweep(self) -> None:
         await self._policy.sweep()
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        return await self._policy.subscribe(scope, listener, self.clock)
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        return self._policy.trace(collection, key)
 
     # -- findings and notes ------------------------------------------------------------
 

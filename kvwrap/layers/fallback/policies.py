@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvwrap.core.capability import Capabilities
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.layers.fallback.failover import Failover
@@ -16,11 +15,6 @@ from kvwrap.layers.fallback.snapshot import FallbackSnapshot
 
 class RefuseWrites(Failover):
     """`writes="refuse"`: only the inner store is written to; in an outage writes raise."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Capabilities of the layer and everything under it."""
-        return self._inner.capabilities
 
     @property
     def idle(self) -> bool:

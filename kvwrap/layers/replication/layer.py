@@ -13,6 +13,8 @@ from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.layers.base import (
     Capabilities,
     Capability,
+    Change,
+    ChangeKind,
     Collection,
     Entry,
     Expected,
@@ -20,9 +22,13 @@ from kvwrap.layers.base import (
     KeyedLocks,
     KeyRange,
     Layer,
+    Listener,
+    Origin,
     Page,
+    Scope,
     Store,
     StoreSource,
+    Subscription,
     add_succeeded,
     checked_count,
     checked_flag,
@@ -44,6 +50,7 @@ from kvwrap.layers.replication.writer import Writer
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.merging import MergeCursor
+from kvwrap.layers.shared.watching import subscribe_all
 
 
 class ReplicationSnapshot(msgspec.Struct, frozen=True):
@@ -320,6 +327,21 @@ class Replication(Layer):
     async def ping(self) -> None:
         calls = [(replica, replica.store.ping) for replica in self._quorum.replicas]
         await self._quorum.call_quorum(max(self._read_quorum, self._write_quorum), calls)
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        def tell(change: Change) -> None:
+            # Replicas keep removals as tombstones, and expired entries for a while.
+            names = (change.collection, change.key)
+            listener(change if change.key is None else Change(ChangeKind.CHANGED, *names))
+
+        stores = [(replica.store, tell) for replica in self._quorum.replicas]
+        return await subscribe_all(stores, scope, self.clock, needed=1)
+
+    def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
+        origins: list[Origin] = []
+        for replica in self._quorum.replicas:
+            origins += replica.store.trace(collection, key)
+        return tuple(origins)
 
     async def repair_all(self) -> int:
         """Bring every replica up to date with all others. Returns the number of replaced copies.

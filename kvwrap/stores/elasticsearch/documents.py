@@ -15,7 +15,7 @@ import orjson
 from kvwrap.core.entry import Entry, expiry_ms
 from kvwrap.core.primitives import Collection, KeyRange
 from kvwrap.core.ranges import prefix_end
-from kvwrap.core.validation import RESERVED, RESERVED_END
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.errors import CorruptEntry, InvalidKey
 from kvwrap.stores.shared.escaping import escape
 from kvwrap.stores.shared.heads import Head

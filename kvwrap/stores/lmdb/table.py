@@ -19,7 +19,7 @@ from kvwrap.core.entry import (
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
-from kvwrap.core.validation import RESERVED
+from kvwrap.core.reserved import RESERVED
 from kvwrap.errors import CorruptEntry, ValueTooLarge
 from kvwrap.stores.lmdb import names
 from kvwrap.stores.lmdb.environment import Later

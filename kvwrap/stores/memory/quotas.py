@@ -7,6 +7,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.stores.memory.record import Record
 from kvwrap.stores.memory.table import Table
+from kvwrap.stores.shared.feed import Listeners
 
 
 class CollectionTables:
@@ -15,12 +16,14 @@ class CollectionTables:
     Args:
         clock: Source of the time.
         max_entries: Maximum number of entries of each collection.
+        listeners: Those who are told what changes.
     """
 
     size = 0
 
-    def __init__(self, clock: Clock, max_entries: int) -> None:
+    def __init__(self, clock: Clock, max_entries: int, listeners: Listeners) -> None:
         self._clock = clock
+        self._listeners = listeners
         self._max_entries = max_entries
         self._tables: dict[Collection, Table] = {}
 
@@ -47,7 +50,9 @@ class CollectionTables:
         """Write one entry if its condition holds. Returns True if it is stored."""
         table = self._tables.get(collection)
         if table is None:
-            table = self._tables[collection] = Table(self._clock, self._max_entries, None)
+            table = self._tables[collection] = Table(
+                self._clock, self._max_entries, None, self._listeners
+            )
         return table.write(collection, key, entry, expected)
 
     def delete(self, collection: Collection, key: str, expected: Expected) -> bool:

@@ -7,7 +7,8 @@ from heapq import merge
 from itertools import islice, repeat
 from typing import Any, Self, TypeVar
 
-from kvwrap.core.capability import OPERATIONS
+from kvwrap.core.capability import OPERATIONS, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.paging import Snapshot
@@ -22,6 +23,7 @@ from kvwrap.stores.memory.quotas import CollectionTables
 from kvwrap.stores.memory.record import entry_size, is_live
 from kvwrap.stores.memory.table import Table
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.feed import Listeners
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ class MemoryStore(Store):
             from the constructor for one of `seed`.
     """
 
-    capabilities = OPERATIONS
+    capabilities = OPERATIONS | {Capability.WATCH}
     data_arguments = frozenset({"seed"})
 
     def __init__(
@@ -81,11 +83,12 @@ class MemoryStore(Store):
             if limit is not None:
                 checked_count(limit, name)
         self._max_bytes = max_bytes
+        self._listeners = listeners = Listeners()
         self._table: Table | CollectionTables
         if max_entries_per_collection is None:
-            self._table = Table(self.clock, max_entries, max_bytes)
+            self._table = Table(self.clock, max_entries, max_bytes, listeners)
         elif max_entries is None and max_bytes is None:
-            self._table = CollectionTables(self.clock, max_entries_per_collection)
+            self._table = CollectionTables(self.clock, max_entries_per_collection, listeners)
         else:
             raise ConfigurationError(
                 "`max_entries_per_collection` must be the only limit; got also max_entries or "
@@ -264,6 +267,12 @@ class MemoryStore(Store):
     async def sweep(self) -> None:
         while self._table.free(SLICE):
             await turn()
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        return self._listeners.add(scope, listener)
+
+    async def teardown(self) -> None:
+        await self._listeners.close()
 
     async def _check_sizes(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry], limit: int

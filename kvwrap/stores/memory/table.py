@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from math import inf
 
+from kvwrap.core.changes import ChangeKind
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, Collection, Expected
 from kvwrap.stores.memory.eviction import S3FIFO
 from kvwrap.stores.memory.expiries import Expiries
 from kvwrap.stores.memory.record import Record, entry_size, is_live, size_of
+from kvwrap.stores.shared.feed import Listeners
 from kvwrap.stores.shared.s3fifo import MOST_USES
 
 _FREED_BY_WRITE = 2
@@ -28,13 +30,22 @@ class Table:
         clock: Source of the time.
         max_entries: As for `MemoryStore`.
         max_bytes: As for `MemoryStore`. No entry that is written may be larger.
+        listeners: Those who are told what changes.
     """
 
-    def __init__(self, clock: Clock, max_entries: int | None, max_bytes: int | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        max_entries: int | None,
+        max_bytes: int | None,
+        listeners: Listeners,
+    ) -> None:
         self.records: dict[Collection, dict[str, Record]] = {}
         self.count = 0
         self.size = 0
         self._clock = clock
+        self._listeners = listeners
+        self._told = listeners.told
         self._max_entries = inf if max_entries is None else max_entries
         self._max_bytes = max_bytes
         self._expiries = Expiries()
@@ -75,6 +86,8 @@ class Table:
                 # A call whose answer was lost is repeated: then its entry is stored already.
                 return version == entry.version
         self._put(collection, key, entry)
+        if self._told:
+            self._listeners.tell(ChangeKind.PUT, collection, key)
         return True
 
     def delete(self, collection: Collection, key: str, expected: Expected) -> bool:
@@ -85,7 +98,7 @@ class Table:
         entry = record.entry if is_live(record.entry, self._clock.time()) else None
         if expected is not None and (entry is None or entry.version != expected):
             return False
-        self._remove(record)
+        self._remove(record, ChangeKind.EXPIRED if entry is None else ChangeKind.REMOVED)
         return entry is not None
 
     def free(self, most: int) -> bool:
@@ -105,7 +118,7 @@ class Table:
                     return False
                 expires_at = None if record.entry is None else record.entry.expires_at
                 if expires_at is not None and expires_at <= now:
-                    self._remove(record)
+                    self._remove(record, ChangeKind.EXPIRED)
                 elif expires_at is not None:
                     self._expiries.add(record, expires_at)
         return True
@@ -117,6 +130,7 @@ class Table:
             return False
         self.count -= len(records)
         self._dropped.append(records)
+        self._listeners.lose(collection)
         return True
 
     def drop_all(self) -> bool:
@@ -124,6 +138,8 @@ class Table:
         dropped, self.records = self.records, {}
         self.count = 0
         self._dropped += dropped.values()
+        if dropped:
+            self._listeners.lose()
         return bool(dropped)
 
     def _put(self, collection: Collection, key: str, entry: Entry) -> None:
@@ -181,19 +197,22 @@ class Table:
                 if evicted is record:
                     policy.add(record)
                 else:
-                    self._remove(evicted)
+                    self._remove(evicted, ChangeKind.REMOVED)
 
     def _find(self, collection: Collection, key: str) -> Record | None:
         records = self.records.get(collection)
         return None if records is None else records.get(key)
 
-    def _remove(self, record: Record) -> None:
-        records = self.records[record.collection]
-        del records[record.key]
+    def _remove(self, record: Record, kind: ChangeKind) -> None:
+        collection, key = record.collection, record.key
+        records = self.records[collection]
+        del records[key]
         if not records:
-            del self.records[record.collection]
+            del self.records[collection]
         self.count -= 1
         self._forget(record)
+        if self._told:
+            self._listeners.tell(kind, collection, key)
 
     def _forget(self, record: Record) -> None:
         """Release the entry and the name of a record that is not in `records` any more."""

@@ -16,7 +16,7 @@ from kvwrap.core.entry import Entry, dump_entries, expiry_ms, live, parse_entrie
 from kvwrap.core.optional import need
 from kvwrap.core.primitives import Collection, KeyRange
 from kvwrap.core.ranges import prefix_end
-from kvwrap.core.validation import RESERVED, RESERVED_END
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.errors import CorruptEntry
 from kvwrap.stores.shared.escaping import escape, unescape
 from kvwrap.stores.shared.versions import to_signed

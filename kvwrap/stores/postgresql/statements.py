@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from kvwrap.core.paging import PAGE_SIZE
-from kvwrap.core.validation import RESERVED, RESERVED_END
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 
 COLUMNS: Final = {
     "collection": "bytea",

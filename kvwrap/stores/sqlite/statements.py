@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kvwrap.core.validation import RESERVED, RESERVED_END
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 
 _TABLE: Final = re.compile(r"(?!sqlite_)[a-z_][a-z0-9_]*", re.IGNORECASE)
 _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"

@@ -10,9 +10,10 @@ from kvwrap.testing.contract.lifecycle import Lifecycle
 from kvwrap.testing.contract.names import Names
 from kvwrap.testing.contract.ranges import Ranges
 from kvwrap.testing.contract.values import Values
+from kvwrap.testing.contract.watch import Watching
 
 
-class StoreContract(Values, Names, Expiry, Batches, Ranges, Atomic, Computed, Lifecycle):
+class StoreContract(Values, Names, Expiry, Batches, Ranges, Atomic, Computed, Watching, Lifecycle):
     """A test suite of every method of a store, and of every guarantee that all stores give.
 
     Subclass it in a test file, under a name that pytest collects, and define `make_store`:
