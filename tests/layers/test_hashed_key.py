@@ -103,7 +103,8 @@ async def test_collections_can_be_hashed_too() -> None:
 async def test_other_operations_work_and_enumeration_names_the_layer_that_refuses() -> None:
     base = MemoryStore()
     store = HashedKey(SECRET).over(base)
-    assert store.capabilities == base.capabilities - {Capability.KEYS, Capability.RANGE}
+    lost = {Capability.KEYS, Capability.RANGE, Capability.WATCH}
+    assert store.capabilities == base.capabilities - lost
     assert await store.increment("n") == 1
     assert await store.put_if_absent("n", 5) is False
     assert await store.expire("n", 60)
