@@ -84,7 +84,7 @@ async def test_a_thousand_watches_leave_nothing() -> None:
         while len(seen) < 1000:
             await asyncio.sleep(0)
         assert seen == ["a"] * 1000
-        assert all([task.cancel() for task in tasks])
+        assert all(task.cancel() for task in tasks)
         await asyncio.wait(tasks)
         tasks.clear()
         gc.collect()

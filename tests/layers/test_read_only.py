@@ -81,6 +81,7 @@ async def test_capabilities_are_those_of_reading(base):
         Capability.KEYS,
         Capability.RANGE,
         Capability.COLLECTIONS,
+        Capability.WATCH,
     }
 
 

@@ -130,12 +130,14 @@ async def test_an_enumeration_stays_with_the_store_it_began_in(
         _ = [key async for key in scan]
 
 
-async def test_the_other_store_takes_no_capability_from_the_stack(backend: FaultyStore) -> None:
+async def test_the_other_store_takes_no_capability_from_the_stack_but_to_watch(
+    backend: FaultyStore,
+) -> None:
     class Plain(MemoryStore):
         capabilities = frozenset({Capability.KEYS})
 
     store = Fallback(Plain).over(backend)
-    assert store.capabilities == backend.capabilities
+    assert store.capabilities == backend.capabilities - {Capability.WATCH}
     await store.put("a", 1)
     assert await store.keys() == ["a"]
     backend.down = True
