@@ -21,7 +21,7 @@ from kvwrap.core.entry import (
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
-from kvwrap.core.validation import RESERVED, RESERVED_END
+from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.errors import ConfigurationError
 from kvwrap.integrations.django.names import (
     bounds,
