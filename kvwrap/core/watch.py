@@ -45,7 +45,7 @@ class _Buffer:
         await self._arrived.wait()
 
     async def close(self, error: StoreUnavailable | None = None) -> None:
-        """End the subscription. Whoever reads gets the error, or the end."""
+        """End the subscription. Its reader gets the error, or the end."""
         if self.is_closed:
             return
         self.is_closed, self.error = True, error

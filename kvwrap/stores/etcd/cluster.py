@@ -61,6 +61,11 @@ class Cluster:
         """Call a method that changes nothing. Returns its response."""
         return await self._call(name, fields, is_write=False)
 
+    async def open_watch(self) -> Any:
+        """Open a stream over which changes are told, with the server that answered last."""
+        line = self._lines[self._current] or self._open(self._current)
+        return await line.open_watch(self._metadata(self._token))
+
     async def commit(self, operations: Sequence[Fields]) -> Sequence[Any]:
         """Carry out operations in one transaction. Returns their responses.
 
@@ -114,10 +119,7 @@ class Cluster:
         return lease
 
     async def _ask(self, name: str, fields: Fields, token: str | None, *, is_write: bool) -> Any:
-        # A server that is cut off from the others refuses at once, instead of waiting for them.
-        metadata = {"hasleader": "true"}
-        if token is not None:
-            metadata["token"] = token
+        metadata = self._metadata(token)
         count = len(self._lines)
         clock = asyncio.get_running_loop().time
         start, patience = clock(), self._patience
@@ -151,6 +153,11 @@ class Cluster:
             if not has_election or (patience is not None and clock() - start >= patience):
                 raise election or failures[-1]
             await asyncio.sleep(_ELECTION_POLL)
+
+    @staticmethod
+    def _metadata(token: str | None) -> dict[str, str]:
+        # A server that is cut off from the others refuses at once, instead of waiting for them.
+        return {"hasleader": "true", **({} if token is None else {"token": token})}
 
     def _open(self, index: int) -> Line:
         line = self._lines[index] = self._open_lines[index]()

@@ -79,6 +79,24 @@ class Line:
             if self._is_retired:
                 self.retire()
 
+    async def open_watch(self, metadata: Mapping[str, str]) -> Any:
+        """Open the stream over which etcd tells changes. It ends with the connection.
+
+        Raises:
+            NotSent: There is no connection.
+        """
+        await self._connect()
+        known = messages()
+        method = driver("grpclib.client").StreamStreamMethod(
+            self._channel,
+            "/etcdserverpb.Watch/Watch",
+            known.WatchRequest,
+            known.WatchResponse,
+        )
+        stream = method.open(metadata=metadata)
+        await stream.__aenter__()  # left with the connection, not with a block
+        return stream
+
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):

@@ -44,6 +44,12 @@ _MESSAGES: Final = {
     "TxnResponse": "bool succeeded = 2, ResponseOp* responses = 3",
     "LeaseGrantRequest": "int64 TTL = 1",
     "LeaseGrantResponse": "int64 ID = 2, int64 TTL = 3",
+    "WatchRequest": "WatchCreateRequest create_request = 1, "
+    "WatchProgressRequest progress_request = 3",
+    "WatchCreateRequest": "bytes key = 1, bytes range_end = 2, int64 start_revision = 3",
+    "WatchProgressRequest": "",
+    "WatchResponse": "ResponseHeader header = 1, bool canceled = 4, Event* events = 11",
+    "Event": "int32 type = 1, KeyValue kv = 2",
     "AuthenticateRequest": "string name = 1, string password = 2",
     "AuthenticateResponse": "string token = 2",
 }
@@ -63,7 +69,7 @@ def messages() -> Any:
     file = descriptors.FileDescriptorProto(name="kvwrap/etcd", package=_PACKAGE, syntax="proto3")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
-        for field in fields.split(", "):
+        for field in filter(None, fields.split(", ")):
             kind, field_name, _, number = field.split()
             added = message.field.add(name=field_name, number=int(number))
             is_repeated, kind = kind.endswith("*"), kind.rstrip("*")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from kvwrap.core.capability import OPERATIONS, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.paging import PAGE_SIZE, holds_any
@@ -19,9 +20,11 @@ from kvwrap.stores.etcd.connections import Etcd, EtcdOptions, is_compacted
 from kvwrap.stores.etcd.protocol import driver, messages
 from kvwrap.stores.etcd.requests import Fields, end_of
 from kvwrap.stores.etcd.transactions import Batch, Transactions
+from kvwrap.stores.etcd.watching import EtcdLink
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Client, ClientStore
 from kvwrap.stores.shared.escaping import KeyNames
+from kvwrap.stores.shared.feed import Feed
 from kvwrap.stores.shared.heads import Head
 from kvwrap.stores.shared.tls import TLS_OPTIONS, make_tls
 
@@ -86,7 +89,7 @@ class EtcdStore(ClientStore):
     """
 
     capabilities = OPERATIONS | {
-        *(Capability.RANGE, Capability.NATIVE_TTL, Capability.PERSISTENT, Capability.SHARED)
+        *(Capability.WATCH, Capability.NATIVE_TTL, Capability.PERSISTENT, Capability.SHARED)
     }
 
     def __init__(
@@ -146,6 +149,9 @@ class EtcdStore(ClientStore):
             is_own=client is None,
         )
         self._transactions = Transactions(self._client)
+        place = (self._location, of_url.username, of_url.password, tls, ca, cert, key, id(client))
+        link = partial(EtcdLink, etcd=server, names=self._names)
+        self._feed = Feed(place, link, self.clock, timeout=timeout, owner=self.name)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -347,6 +353,14 @@ class EtcdStore(ClientStore):
             names, position = await self._page(self._root, end_of(self._root), position)
             expired = await self._expired(names)
             await self._remove_if(Batch(expired), lambda index, head: True, expired=True)
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        await self.ready()
+        return await self._feed.subscribe(scope, listener)
+
+    async def teardown(self) -> None:
+        await self._feed.close()
+        await super().teardown()
 
     async def ping(self) -> None:
         await self._client.run(partial(_look, {"key": self._root, "keys_only": True}))

@@ -136,7 +136,7 @@ class Line(Listeners):
     Args:
         make_link: Returns the link of this line.
         clock: The time source.
-        timeout: Seconds that connecting, and an answer, may take.
+        timeout: Seconds that connecting, and an answer, may take; None for no limit.
         owner: The name of the store, for errors.
         on_end: Called when the last listener has gone.
     """
@@ -145,7 +145,7 @@ class Line(Listeners):
         self,
         make_link: Callable[[Line], Link],
         clock: Clock,
-        timeout: float,
+        timeout: float | None,
         owner: str,
         on_end: Callable[[], object],
     ) -> None:
@@ -252,7 +252,7 @@ class Line(Listeners):
     async def _fail(self, error: Exception) -> None:
         """Give up an attempt to connect; those who wait for it get the error."""
         if isinstance(error, TimeoutError) and not isinstance(error, KvwrapError):
-            error = StoreTimeout(f"it did not answer within {self._timeout:g} s", store=self._owner)
+            error = StoreTimeout(f"it did not answer within {self._timeout} s", store=self._owner)
         elif not isinstance(error, KvwrapError):
             self._log("cannot be reached", error)
             failure = StoreUnavailable("changes cannot be watched", store=self._owner)
@@ -301,7 +301,7 @@ class Feed:
             with equal ones share a link, in one event loop.
         make_link: Makes the link. It must not use what closing the store closes.
         clock: The store's clock.
-        timeout: Seconds that connecting, and an answer, may take.
+        timeout: Seconds that connecting, and an answer, may take; None for no limit.
         owner: The store's name, for errors.
     """
 
@@ -311,7 +311,7 @@ class Feed:
         make_link: Callable[[Line], Link],
         clock: Clock,
         *,
-        timeout: float,
+        timeout: float | None,
         owner: str,
     ) -> None:
         self._place = (place, id(clock))

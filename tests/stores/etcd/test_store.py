@@ -285,7 +285,7 @@ def test_urls() -> None:
     assert store.location == "prefix 'things' of etcd at one:1,two:2379"
     assert "hunter2" not in repr(store) + store.explain()
     assert EtcdStore("etcd://").location == "prefix 'kvwrap' of etcd at localhost:2379"
-    assert store.capabilities == set(Capability) - {Capability.WATCH}
+    assert store.capabilities == set(Capability)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""EtcdStore: changes that etcd tells, also across cut connections and compactions."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from kvwrap import Change, ChangeKind, EtcdStore, StoreUnavailable, stack
+from kvwrap.core.changes import LOST, Scope
+from kvwrap.testing.servers import EtcdServer
+
+pytestmark = pytest.mark.asyncio
+
+
+class Told(list[Change]):
+    """What a listener was told, which can be waited for."""
+
+    def __init__(self) -> None:
+        self._arrived = asyncio.Event()
+
+    def add(self, change: Change) -> None:
+        self.append(change)
+        self._arrived.set()
+
+    async def until(self, is_enough: Callable[[list[Change]], object]) -> None:
+        async with asyncio.timeout(60):
+            while not is_enough(self):
+                self._arrived.clear()
+                await self._arrived.wait()
+
+
+def put(key: str) -> Change:
+    return Change(ChangeKind.PUT, None, key)
+
+
+async def test_stores_with_one_login_share_a_connection_and_hear_each_other(
+    own_server: EtcdServer,
+) -> None:
+    one, two, other = (
+        EtcdStore(own_server.url, prefix=prefix, timeout=60) for prefix in ("a:%", "a:%", "a")
+    )
+    async with one, two, other:
+        told: list[Told] = [Told(), Told(), Told()]
+        for store, each in zip((one, two, other), told, strict=True):
+            await store.subscribe(Scope(), each.add)
+        await one.put("é:%", 1, collection=":%")
+        await other.put("other", 1)
+        await told[2].until(lambda told: put("other") in told)
+        assert told[2] == [put("other")]
+        for each in told[:2]:
+            await each.until(lambda told: told)
+            assert each == [Change(ChangeKind.PUT, ":%", "é:%")]
+        await two.close()
+        assert told[1][1:] == [LOST]
+        await one.delete("é:%", collection=":%")
+        await told[0].until(lambda told: len(told) > 1)
+        assert told[0][1:] == [Change(ChangeKind.REMOVED, ":%", "é:%")]
+        assert len(told[1]) == 2
+
+
+async def test_nothing_is_missed_while_the_server_restarts(own_server: EtcdServer) -> None:
+    async with EtcdStore(own_server.url, timeout=60) as store:
+        told = Told()
+        subscription = await store.subscribe(Scope(bound=0.3), told.add)
+        for turn in range(3):
+            await store.put(f"before {turn}", 1)
+            own_server.kill()
+            with pytest.raises(StoreUnavailable):
+                await store.put("never", 1)
+            own_server.start()
+            await eventually(store, f"after {turn}")
+            await told.until(lambda told, turn=turn: put(f"after {turn}") in told)
+        keys = [change.key for change in told]
+        assert LOST not in told
+        assert [key for key in keys if key and key.startswith("before")] == [
+            f"before {turn}" for turn in range(3)
+        ]
+        heard_at = subscription.heard_at
+        async with asyncio.timeout(60):
+            while subscription.heard_at == heard_at:
+                await asyncio.sleep(0.01)
+        await subscription.close()
+
+
+async def eventually(store: EtcdStore, key: str) -> None:
+    """Put a key as soon as the server is back."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await store.put(key, 1)
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+async def test_what_was_compacted_meanwhile_is_lost(own_server: EtcdServer) -> None:
+    writer = EtcdStore(own_server.url, timeout=60)
+    async with EtcdStore(own_server.url, timeout=1) as store, writer:
+        told = Told()
+        await store.subscribe(Scope(bound=0.3), told.add)
+        await writer.put("a", 1)
+        await told.until(lambda told: put("a") in told)
+        own_server.kill()
+        own_server.start()
+        await eventually(writer, "b")
+        # Everything before is compacted, before or after the link is back.
+        revision = own_server.call("kv/put", key="eA==", value="eA==")["header"]["revision"]
+        own_server.call("kv/compaction", revision=revision, physical=True)
+        await eventually(writer, "c")
+        await told.until(lambda told: put("c") in told)
+        assert put("b") in told or LOST in told
+
+
+async def test_a_dropped_collection_is_told_by_key(own_server: EtcdServer) -> None:
+    prefix = uuid.uuid4().hex
+    layers = stack().prefix_collection("p-")
+    async with layers.over(EtcdStore(own_server.url, prefix=prefix, timeout=60)) as store:
+        await store.put_many(["a", "b"], [1, 2], collection="c")
+        async with store.watch() as changes:
+            await store.destroy()
+            told = [await anext(changes), await anext(changes)]
+            assert told == [Change(ChangeKind.REMOVED, "c", key) for key in ("a", "b")]
