@@ -1,0 +1,213 @@
+"""Changes through stacks: the names that the user knows, and stores of which there are several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from math import inf
+
+import pytest
+
+from kvwrap import (
+    Capability,
+    Change,
+    ChangeKind,
+    Keyring,
+    MemoryStore,
+    Stack,
+    Store,
+    StoreUnavailable,
+    stack,
+)
+from kvwrap.core.changes import LOST, Listener, Scope, Subscription
+from kvwrap.core.primitives import Collection
+from kvwrap.layers.base import Renaming
+from kvwrap.testing import ManualClock
+
+pytestmark = pytest.mark.asyncio
+
+
+class Away(MemoryStore):
+    """A store that changes cannot be watched of while it is away."""
+
+    is_away = False
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        if self.is_away:
+            raise StoreUnavailable("it is away", store=self.name)
+        return await super().subscribe(scope, listener)
+
+
+async def listen(store: Store, scope: Scope | None = None) -> tuple[list[Change], Subscription]:
+    told: list[Change] = []
+    return told, await store.subscribe(scope or Scope(), told.append)
+
+
+KEYS = Keyring({"k": b"k" * 32})
+RENAMING = {
+    "prefix_key": stack().prefix_key("p/"),
+    "prefix_collection": stack().prefix_collection("p-"),
+    "single_collection": stack().single_collection("all"),
+    "several": stack().prefix_key("a").single_collection("%", separator="::").prefix_key("b"),
+    "bytes": stack()
+    .compress(min_size=0)
+    .prefix_collection("p-")
+    .encrypt(Keyring({"k": b"k" * 32})),
+}
+
+
+@pytest.mark.parametrize("layers", RENAMING.values(), ids=RENAMING)
+async def test_names_are_those_of_the_user_and_others_are_left_out(layers: Stack) -> None:
+    backend = MemoryStore()
+    async with layers.over(backend) as store:
+        names: Sequence[tuple[Collection, str]] = [(None, "a"), ("c", "a"), ("%::", "p/::%3A")]
+        told, _ = await listen(store)
+        of_one, _ = await listen(store, Scope("c", "a"))
+        for collection, key in names:
+            await store.put(key, 1, collection=collection)
+        # Of other programs, or of none.
+        for collection in (None, "p", "p-", "all", "%", "other"):
+            for key in ("q", "p/", "b", "::", "ba"):
+                if collection != "p-":
+                    await backend.put(key, 1, collection=collection)
+        assert told[: len(names)] == [Change(ChangeKind.PUT, *each) for each in names]
+        known = {(change.collection, change.key) for change in told[len(names) :]}
+        listed = {
+            (collection, key)
+            for collection in [None, *await store.collections()]
+            for key in await store.keys(collection)
+        }
+        assert known <= listed
+        assert of_one == [Change(ChangeKind.PUT, "c", "a")]
+
+
+async def test_layers_around_calls_take_no_part() -> None:
+    layers = (
+        stack()
+        .log(logging.getLogger("test"))
+        .statistics()
+        .retry()
+        .limit_concurrency(1)
+        .timeout(1)
+        .chaos(lost_rate=1.0, operations=["read"])
+        .silence("chaos-over-real-data")
+    )
+    async with layers.over(MemoryStore()) as store:
+        told, subscription = await listen(store)
+        await store.put("a", 1)
+        assert told == [Change(ChangeKind.PUT, None, "a")]
+        assert subscription.heard_at == inf
+
+
+async def test_a_renaming_layer_that_does_not_map_back_takes_it_away() -> None:
+    class OneWay(Renaming):
+        def map_collection(self, collection: Collection) -> tuple[Collection, str]:
+            return collection, "x"
+
+    assert Capability.WATCH not in stack().layer(OneWay()).over(MemoryStore()).capabilities
+
+
+async def test_each_route_tells_its_own_keys_only() -> None:
+    backend, logs = MemoryStore(), MemoryStore()
+    async with stack().route({"log-*": logs}).over(backend) as store:
+        told, _ = await listen(store)
+        of_logs, _ = await listen(store, Scope("log-a"))
+        await store.put("a", 1, collection="log-a")
+        await store.put("b", 1)
+        await backend.put("hidden", 1, collection="log-a")
+        await logs.put("hidden", 1)
+        assert told == [Change(ChangeKind.PUT, "log-a", "a"), Change(ChangeKind.PUT, None, "b")]
+        assert of_logs == told[:1]
+        assert store.trace("log-a", "a") == ((logs, "log-a", "a"),)
+        assert store.trace(None, "b") == ((backend, None, "b"),)
+
+
+async def test_a_function_that_fails_for_a_name_hides_nothing() -> None:
+    def choose(collection: Collection, key: str) -> str | None:
+        return {"a": None, "b": "other"}[key]
+
+    backend = MemoryStore()
+    async with stack().route({"other": MemoryStore}, choose=choose).over(backend) as store:
+        told, _ = await listen(store)
+        await backend.put_many(["a", "b", "c"], [1, 2, 3])
+        assert [change.key for change in told] == ["a", "c"]
+
+
+async def test_shards_are_one_store_also_while_entries_move() -> None:
+    shards = {"a": MemoryStore(), "b": MemoryStore()}
+    layers = stack().shard({"b": shards["b"]}, name="a", previous=["a"])
+    async with layers.over(shards["a"]) as store:
+        keys = [f"k{number}" for number in range(20)]
+        await shards["a"].put_many(keys, keys)
+        told, _ = await listen(store)
+        await store.put_many(keys, keys)
+        assert {change.key for change in told} == set(keys)
+        for key in keys:
+            assert {id(origin) for origin, _, _ in store.trace(None, key)} <= {
+                id(shard) for shard in shards.values()
+            }
+            assert store.trace(None, key)
+
+
+async def test_replicas_tell_that_something_changed() -> None:
+    other = MemoryStore()
+    async with stack().replicate([other]).over(MemoryStore()) as store:
+        told, _ = await listen(store)
+        await store.put("a", 1)
+        await store.delete("a")
+        assert set(told) == {Change(ChangeKind.CHANGED, None, "a")}
+        assert [origin for origin, _, _ in store.trace(None, "a")] == [store.base, other]
+
+
+@pytest.mark.parametrize("is_inner", [True, False])
+async def test_a_store_that_is_away_is_watched_once_it_is_back(is_inner: bool) -> None:
+    clock, before = ManualClock(), asyncio.all_tasks()
+    away, there = Away(clock=clock), MemoryStore(clock=clock)
+    away.is_away = True
+    inner, other = (away, there) if is_inner else (there, away)
+    async with stack().fallback(other).over(inner) as store:
+        assert [origin for origin, _, _ in store.trace(None, "a")] == [inner, other]
+        told, subscription = await listen(store)
+        await there.put("a", 1)
+        assert told == [Change(ChangeKind.PUT, None, "a")]
+        assert subscription.heard_at == -inf
+        await clock.run(60.0)
+        assert told[1:] == []
+        away.is_away = False
+        await clock.run(60.0)
+        assert told[1:] == [LOST]
+        assert subscription.heard_at == inf
+        await away.put("b", 1)
+        assert told[2:] == [Change(ChangeKind.PUT, None, "b")]
+        await subscription.close()
+        await there.put("c", 1)
+        assert len(told) == 3
+    assert asyncio.all_tasks() <= before
+
+
+async def test_nothing_is_left_if_no_store_can_be_watched() -> None:
+    stores = [Away(), Away()]
+    for store in stores:
+        store.is_away = True
+    async with stack().fallback(stores[1]).over(stores[0]) as store:
+        with pytest.raises(StoreUnavailable, match="away"):
+            await store.subscribe(Scope(), lambda change: None)
+    stores = [Away(), Away()]
+    stores[1].is_away = True
+    async with stack().shard([stores[1]]).over(stores[0]) as store:
+        told: list[Change] = []
+        with pytest.raises(StoreUnavailable, match="away"):
+            await store.subscribe(Scope(), told.append)
+        await stores[0].put("a", 1)
+        assert told == []
+
+
+async def test_hashed_names_are_traced() -> None:
+    backend = MemoryStore()
+    layers = stack().hash_keys(b"s" * 16, collections=True).prefix_key("p/")
+    async with layers.over(backend) as store:
+        await store.put("a", 1, collection="c")
+        ((origin, collection, key),) = store.trace("c", "a")
+        assert origin is backend
+        assert await backend.keys(collection) == [key]
