@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -146,12 +146,8 @@ class SyncStore:
     scan = _iterating(Store.scan)
     items = _iterating(Store.items)
 
-    def watch(
-        self, *, collection: str | All | None = ALL, prefix: str = ""
-    ) -> Generator[Change, None, None]:
-        """Return an iterator over what changes from now on, which waits for each change.
-
-        The arguments are those of `Store.watch`. Closing the iterator, or the view, ends it.
+    def watch(self, *, collection: str | All | None = ALL, prefix: str = "") -> Iterator[Change]:
+        """Return an iterator that waits for each change from now on; see `Store.watch`.
 
         Raises:
             UnsupportedOperation: A part of the stack cannot tell changes.
@@ -161,7 +157,7 @@ class SyncStore:
         self._run(changes.open())
         return self._iterate(changes)
 
-    def _iterate(self, changes: Watch) -> Generator[Change, None, None]:
+    def _iterate(self, changes: Watch) -> Iterator[Change]:
         # The watch ends when nothing refers to it, also if this is never begun.
         while told := self._run(changes.next_changes()):
             yield from told
