@@ -37,6 +37,12 @@ def test_get_and_set(backend: SyncTupleStore) -> None:
         backend.require(("missing",))
 
 
+def test_add(backend: SyncTupleStore) -> None:
+    assert backend.put_if_absent(SUITE, 1)
+    assert not backend.put_if_absent(SUITE, 2)
+    assert backend.get(SUITE) == 1
+
+
 def test_has_key_and_remove_key(backend: SyncTupleStore) -> None:
     backend.put(SUITE, 1)
     assert backend.has_key(SUITE)

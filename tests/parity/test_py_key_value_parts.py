@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 from cryptography.fernet import Fernet
 from key_value.aio import wrappers
 from key_value.aio.adapters.dataclass import DataclassAdapter
@@ -307,6 +308,24 @@ async def test_a_call_that_hangs_ends_in_time() -> None:
     async with stack().timeout(0.05).over(faulty) as store:
         with pytest.raises(TimeoutError):
             await store.get("key")
+
+
+@pytest.mark.parametrize("name", ["../up", "a b", "ä/ö", "x" * 400, "CON", "\0", "a__b", "Key"])
+async def test_no_name_needs_sanitization(name: str, backend: Store) -> None:
+    """Names that differ stay apart, and listings return them as they are."""
+    await backend.put(name, {"n": 1}, collection=name)
+    await backend.put(name.upper() + "?", {"n": 2}, collection=name)
+    assert await backend.get(name, collection=name) == {"n": 1}
+    assert sorted(await backend.keys(name)) == sorted([name, name.upper() + "?"])
+    assert await backend.collections() == [name]
+
+
+async def test_a_ready_client_is_taken_and_left_open(redis_url: str) -> None:
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        async with LAYERS.over(kvwrap.RedisStore(client=client, namespace="parity")) as store:
+            await use(store)
+            assert await store.destroy()
+        assert await client.ping()
 
 
 # -- adapters -------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ METHODS: Final = (
 )
 """The methods that a wrapped store must have."""
 
+_OF_THE_FAMILY: Final = ("get", "ttl", "put", "delete")
+"""Methods that together only a store of the family has."""
+
 MAX_TTL: Final = 1000 * 365 * 86400.0
 """Maximum ttl passed to the wrapped store, in seconds: its dates end with the year 9999."""
 
@@ -40,6 +43,19 @@ _ERRORS: Final[dict[str, type[errors.KvwrapError]]] = {
 def has_methods(obj: object) -> bool:
     """Return True if this object has the methods of the `AsyncKeyValue` protocol."""
     return not isinstance(obj, type) and all(has_method(obj, name) for name in METHODS)
+
+
+def check_version(obj: object) -> None:
+    """Raise `ConfigurationError` for a store of the family whose protocol is another one."""
+    if isinstance(obj, type) or not all(has_method(obj, name) for name in _OF_THE_FAMILY):
+        return
+    lacking = [name for name in METHODS if not has_method(obj, name)]
+    if lacking:
+        raise errors.ConfigurationError(
+            f"a store with the AsyncKeyValue protocol must have the methods {', '.join(METHODS)}; "
+            f"this {type(obj).__name__} lacks {', '.join(lacking)}: kvwrap knows the protocol of "
+            "py-key-value 0.4.6 and 0.5"
+        )
 
 
 def page_limit(wrapped: object) -> int | None:

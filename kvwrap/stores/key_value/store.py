@@ -18,6 +18,7 @@ from kvwrap.core.store import Store
 from kvwrap.stores.key_value.protocol import (
     MAX_TTL,
     METHODS,
+    check_version,
     checked_names,
     checked_pairs,
     has_methods,
@@ -305,4 +306,5 @@ class KeyValueStore(Store):
 
 def adapted(obj: Any, **options: Any) -> Store | None:
     """Return a store over this object if it has the protocol's methods, else None."""
+    check_version(obj)
     return KeyValueStore(obj, **options) if has_methods(obj) else None

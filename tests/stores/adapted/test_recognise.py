@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 
 from kvwrap import Capability, ConfigurationError, adapt, stack
 from kvwrap.stores.adapted import AdaptedStore
@@ -109,6 +110,16 @@ def test_the_version_that_is_installed_is_named(tmp_path: Path) -> None:
     cache.get_many = None
     with pytest.raises(ConfigurationError, match=r"lacks get_many: it is of cachelib \d"):
         adapt(cache)
+
+
+def test_another_version_of_the_protocol_is_told() -> None:
+    class Changed(TheirMemoryStore):
+        ttl_many = delete_many = None
+
+    with pytest.raises(
+        ConfigurationError, match=r"this Changed lacks ttl_many, delete_many: kvwrap knows .* 0\.5"
+    ):
+        adapt(Changed())
 
 
 class OneArgument:
