@@ -16,7 +16,7 @@ from kvwrap import (
     store_from_url,
     to_config,
 )
-from kvwrap.testing.servers import SharedServers, ValkeyCluster, ValkeyServer
+from kvwrap.testing.servers import SharedServers, ValkeyCluster, ValkeySentinel, ValkeyServer
 
 
 async def test_entries_are_those_of_redis(servers: SharedServers) -> None:
@@ -37,6 +37,16 @@ async def test_a_cluster(servers: SharedServers) -> None:
         assert await store.get_many(keys) == keys
         assert await store.count() == 100
         await store.destroy()
+
+
+async def test_a_service_of_sentinels() -> None:
+    with ValkeySentinel() as service:
+        async with store_from_url(f"{service.url}?namespace=v&timeout=30") as store:
+            assert isinstance(store, ValkeyStore)
+            assert "Valkey at Sentinel's service 'main'" in store.location
+            assert await store.increment("a") == 1
+            assert service.primary.run("DBSIZE").startswith(b":1")
+            await store.destroy()
 
 
 def test_configurations_name_it() -> None:

@@ -24,7 +24,7 @@ from kvwrap.testing.servers.redis import RedisServer
 from kvwrap.testing.servers.redis_cluster import RedisCluster
 from kvwrap.testing.servers.redis_sentinel import RedisSentinel
 from kvwrap.testing.servers.shared import SharedServers
-from kvwrap.testing.servers.valkey import ValkeyCluster, ValkeyServer
+from kvwrap.testing.servers.valkey import ValkeyCluster, ValkeySentinel, ValkeyServer
 
 __all__ = [
     "UNPACKED",
@@ -50,6 +50,7 @@ __all__ = [
     "Request",
     "SharedServers",
     "ValkeyCluster",
+    "ValkeySentinel",
     "ValkeyServer",
     "environment_of",
     "find_server",

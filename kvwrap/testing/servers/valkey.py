@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from kvwrap.testing.servers.redis import RedisServer
 from kvwrap.testing.servers.redis_cluster import RedisCluster
+from kvwrap.testing.servers.redis_sentinel import RedisSentinel
 
 
 class ValkeyServer(RedisServer):
@@ -24,3 +25,10 @@ class ValkeyCluster(RedisCluster):
 
     program_name: ClassVar[str] = "valkey-server"
     scheme: ClassVar[str] = "valkey+cluster"
+
+
+class ValkeySentinel(RedisSentinel):
+    """A service of Valkey called `main`: a primary, its replica and three Sentinels, empty."""
+
+    program_name: ClassVar[str] = "valkey-server"
+    scheme: ClassVar[str] = "valkey+sentinel"

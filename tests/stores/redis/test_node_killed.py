@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kvwrap import RedisStore, Store, ValkeyStore, stack
-from kvwrap.testing.servers import RedisCluster, RedisSentinel, ValkeyCluster
+from kvwrap.testing.servers import RedisCluster, RedisSentinel, ValkeyCluster, ValkeySentinel
 from kvwrap.testing.servers.group import ServerGroup
 
 TASKS = 8
@@ -41,7 +41,12 @@ async def _write(
 
 @pytest.mark.parametrize(
     ("kind", "store_class"),
-    [(RedisCluster, RedisStore), (RedisSentinel, RedisStore), (ValkeyCluster, ValkeyStore)],
+    [
+        (RedisCluster, RedisStore),
+        (RedisSentinel, RedisStore),
+        (ValkeyCluster, ValkeyStore),
+        (ValkeySentinel, ValkeyStore),
+    ],
 )
 async def test_a_master_killed_under_load(
     kind: type[ServerGroup], store_class: Callable[..., Store], capsys: pytest.CaptureFixture[str]
