@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from kvwrap.stores.postgresql.connections import ClientConnections, Connection, OwnConnections
 from kvwrap.stores.postgresql.errors import ELSEWHERE, driver, state_of
+from kvwrap.stores.shared.deadlines import Deadlines
 from kvwrap.stores.shared.home import Home
 from kvwrap.stores.shared.transports import end_transport
 
@@ -68,8 +69,7 @@ class RoundTrips(Home):
         self._turns = asyncio.Semaphore(limit)
         self._ending = asyncio.Lock()
         self._open: WeakSet[Connection] = WeakSet()
-        self._busy: dict[Connection, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._busy = Deadlines(connections.drop)
         self._server_error = driver().PostgresError
         self.given_up = list(given_up)
         self.in_progress = 0
@@ -141,9 +141,7 @@ class RoundTrips(Home):
         writes: bool = False,
         is_script: bool = False,
     ) -> list[Any]:
-        self._busy[connection] = deadline
-        if self._timer is None or self._timer.when() > deadline:
-            self._set_timer(deadline)
+        self._busy.add(connection, deadline)
         try:
             rows: list[Any] = []
             if is_script:
@@ -151,7 +149,7 @@ class RoundTrips(Home):
             else:
                 rows = await connection.driver.fetch(statement, *arguments)
         except BaseException as error:
-            is_late = self._busy.pop(connection, None) is None
+            is_late = not self._busy.remove(connection)
             if self._is_answer(error) and not connection.driver.is_closed():
                 await self.connections.release(connection)
             else:
@@ -163,24 +161,9 @@ class RoundTrips(Home):
             if is_late and not isinstance(error, asyncio.CancelledError):
                 raise TimeoutError from error
             raise
-        self._busy.pop(connection, None)
+        self._busy.remove(connection)
         await self.connections.release(connection)
         return rows
-
-    def _set_timer(self, deadline: float) -> None:
-        """End late round trips from then on: one timer for all costs less than one for each."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if deadline == inf else self.loop.call_at(deadline, self._end_late)
-
-    def _end_late(self) -> None:
-        self._timer = None
-        now = self.loop.time()
-        for connection in [each for each, deadline in self._busy.items() if deadline <= now]:
-            del self._busy[connection]
-            self.connections.drop(connection)
-        if self._busy:
-            self._set_timer(min(self._busy.values()))
 
     def _is_answer(self, error: BaseException) -> bool:
         """Return True if the server answered with this error, and so has undone the statement."""
@@ -212,9 +195,8 @@ class RoundTrips(Home):
 
         Round trips in progress fail.
         """
-        if self._timer is not None:
-            self._timer.cancel()
-        for connection in self._busy:
+        self._busy.stop()
+        for connection in self._busy.pending:
             self.connections.drop(connection)
         if isinstance(self.connections, OwnConnections):
             await asyncio.gather(*(_close(each) for each in self._open))
@@ -232,7 +214,7 @@ class RoundTrips(Home):
             with suppress(RuntimeError):  # the loop is closed
                 connection.driver.terminate()
             end_transport(transport, self.loop)
-        return [*self.given_up, *(connection.identity for connection in self._busy)]
+        return [*self.given_up, *(connection.identity for connection in self._busy.pending)]
 
 
 async def _close(connection: Connection) -> None:

@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.pools import Pool
+from kvwrap.stores.shared.deadlines import TimeLimits
 from kvwrap.stores.shared.home import Home
 from kvwrap.stores.shared.transports import end_transport
 
@@ -82,6 +83,7 @@ class RoundTrips(Home):
         super().__init__()
         self._pool = pool
         self._timeout = timeout
+        self._limits = TimeLimits()
         self._turns = asyncio.Semaphore(limit)
         self._killing = asyncio.Lock()
         self.given_up = list(given_up)
@@ -128,13 +130,13 @@ class RoundTrips(Home):
         """
         self.in_progress += 1
         try:
-            limit = (
-                asyncio.timeout(self._timeout) if deadline is None else asyncio.timeout_at(deadline)
-            )
-            async with limit, self._turns:
-                if self.given_up:
-                    await self._kill_given_up()
-                await self._run(commands, answers)
+            limits = self._limits
+            limit = limits.within(self._timeout) if deadline is None else limits.until(deadline)
+            with limit:
+                async with self._turns:
+                    if self.given_up:
+                        await self._kill_given_up()
+                    await self._run(commands, answers)
         finally:
             self.in_progress -= 1
 

@@ -12,6 +12,7 @@ from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 from kvwrap.stores.shared.chunks import CHUNK_SIZE
+from kvwrap.stores.shared.deadlines import TimeLimits
 from kvwrap.stores.shared.home import Home
 
 C = TypeVar("C")
@@ -121,15 +122,16 @@ class Client(Generic[C]):
         if held is None or not held.is_here:
             held = self._held = self._enter(held)
         self._in_progress += 1
-        limit = asyncio.timeout(self._timeout)
+        limit = held.limits.within(self._timeout)
         try:
-            async with limit, held.turns:
-                client = held.client
-                if client is None or not self._driver.is_usable(client):
-                    client = await self._connect(held)
-                return await call(client)
+            with limit:
+                async with held.turns:
+                    client = held.client
+                    if client is None or not self._driver.is_usable(client):
+                        client = await self._connect(held)
+                    return await call(client)
         except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
+            if isinstance(error, TimeoutError) and limit.has_expired:
                 raise self._timed_out(held, **context) from error
             self._raise(error, **context)
         finally:
@@ -282,4 +284,5 @@ class _Held(Home, Generic[C]):
         super().__init__()
         self.client: C | None = None
         self.turns = asyncio.Semaphore(limit)
+        self.limits = TimeLimits()
         self.connecting = KeyedLocks()
