@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from django.db import Error, connections
+from django.db import connections
 
 from kvwrap.core.capability import OPERATIONS, Capabilities, Capability
 from kvwrap.core.clock import Clock
@@ -14,8 +15,7 @@ from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError
-from kvwrap.integrations.django.calling import run_blocking
-from kvwrap.integrations.django.errors import translate_error
+from kvwrap.integrations.django.calling import query, run_blocking
 from kvwrap.integrations.django.table import Table
 
 P = ParamSpec("P")
@@ -156,16 +156,10 @@ class DjangoStore(Store):
         """Call a function of the table on the thread whose connection it is to use."""
         await self.ready()
 
-        def call() -> T:
-            try:
-                return function(*args, **kwargs)
-            except Error as error:
-                for alias in self._table.aliases:
-                    connections[alias].close_if_unusable_or_obsolete()
-                raise translate_error(error, self.location, store=self.name) from error
-
+        call = partial(function, *args, **kwargs)
         try:
-            return await run_blocking(call)
+            aliases = self._table.aliases
+            return await query(call, aliases, lambda: self.location, store=self.name)
         except KvwrapError as error:
             error.collection, error.key = collection, keys[0] if len(keys) == 1 else None
             raise
