@@ -7,13 +7,14 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from kvwrap.core.capability import OPERATIONS, Capabilities, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, parse_entries
 from kvwrap.core.paging import EVERY_KEY, PAGE_SIZE
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
-from kvwrap.errors import KvwrapError, StoreUnavailable
+from kvwrap.errors import KvwrapError, StoreUnavailable, UnsupportedOperation
 from kvwrap.stores.postgresql.batches import (
     EVERYTHING,
     Step,
@@ -25,6 +26,7 @@ from kvwrap.stores.postgresql.batches import (
     write_arguments,
 )
 from kvwrap.stores.postgresql.connections import addresses, database
+from kvwrap.stores.postgresql.links import make_feed
 from kvwrap.stores.postgresql.names import (
     bounds,
     decode_collection,
@@ -73,7 +75,8 @@ class PostgreSQLStore(Store):
         timeout: Seconds for one round trip, including the wait for a connection; None for no
             limit.
         max_connections: Maximum number of connections in use; further calls wait.
-        notify: True to send the names of changed keys to the channel of the table's name.
+        notify: True to send the names of changed keys to the channel of the table's name, and to
+            listen to it while somebody watches. Every store that writes must have it.
         prepared: True to prepare each statement once for a connection, False for a pooler that
             gives a connection to one client after the other; None to find out.
         target: The servers to use, of several: "primary", which is the default for several
@@ -96,7 +99,9 @@ class PostgreSQLStore(Store):
         ValueTooLarge: For an entry of 1 GB.
     """
 
-    capabilities: Capabilities = OPERATIONS | {Capability.PERSISTENT, Capability.SHARED}
+    capabilities: Capabilities = OPERATIONS | {
+        *(Capability.PERSISTENT, Capability.SHARED, Capability.WATCH)
+    }
 
     def __init__(
         self,
@@ -135,6 +140,9 @@ class PostgreSQLStore(Store):
         self._server = Server(
             self._options, store=self.name, ensure_open=self.ready, learn=self._learn
         )
+        self._feed = make_feed(self._options, self.clock, store=self.name)
+        self._tells = notify
+        self._learn(frozenset(_NEEDED))
         self._written = 0
 
     @classmethod
@@ -178,11 +186,14 @@ class PostgreSQLStore(Store):
             raise
 
     async def teardown(self) -> None:
+        await self._feed.close()
         await self._server.close()
 
     def _learn(self, rights: frozenset[str]) -> None:
         """Adapt the capabilities to the rights that the user has on the table."""
         missing = [_NEEDED[right] for right in _NEEDED if right not in rights]
+        if not self._tells:
+            missing.append(frozenset({Capability.WATCH}))
         self.capabilities = type(self).capabilities.difference(*missing)
 
     # -- the primitives on keys --------------------------------------------------------
@@ -372,3 +383,18 @@ class PostgreSQLStore(Store):
 
     async def ping(self) -> None:
         await self._server.run("ping")
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        if not self._options.notify:
+            raise UnsupportedOperation(
+                f"{self.name} cannot watch for changes without notify=True, which every store that "
+                "writes to the table must have",
+                store=self.name,
+            )
+        await self.ready()
+        try:
+            return await self._feed.subscribe(scope, listener)
+        except UnsupportedOperation:
+            self._tells = False
+            self.capabilities -= {Capability.WATCH}
+            raise

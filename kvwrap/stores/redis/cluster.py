@@ -9,11 +9,11 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from kvwrap.errors import KvwrapError, StoreUnavailable
+from kvwrap.stores.redis.access import reach_nodes
 from kvwrap.stores.redis.connections import cluster_addresses, make_settings
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.node import Node
 from kvwrap.stores.redis.options import RedisOptions
-from kvwrap.stores.redis.pools import ClientPool, ClusterNodePool, OwnPool, Pool
 from kvwrap.stores.redis.server import Command, Server
 from kvwrap.stores.redis.topology import Topology, node_address
 from kvwrap.stores.shared.urls import Address
@@ -34,18 +34,13 @@ class ClusterServer(Server):
     """
 
     splits = True
+    _needed_to_watch = (("CLUSTER NODES",),)
 
     def __init__(
         self, options: RedisOptions, *, store: str, ensure_open: Callable[[], Awaitable[None]]
     ) -> None:
         self._addresses = cluster_addresses(options)
-        if options.client is None:
-            settings = make_settings(options)
-            self._make_pool: Callable[[Address], Pool] = lambda address: OwnPool(
-                partial(settings.make, host=address.host, port=address.port)
-            )
-        else:
-            self._make_pool = lambda address: ClientPool(ClusterNodePool(options.client, address))
+        self._make_pool = reach_nodes(options)
         self._topology = Topology(self._addresses)
         self._by_address: dict[Address, Node] = {}
         self._locks: WeakKeyDictionary[Any, asyncio.Lock] = WeakKeyDictionary()  # by event loop

@@ -16,7 +16,7 @@ from kvwrap.core.entry import (
     live,
     parse_entries,
 )
-from kvwrap.core.primitives import Collection
+from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.stores.redis.errors import wrong_type
 from kvwrap.stores.redis.keys import RawKeyNames, as_text
@@ -26,6 +26,9 @@ from kvwrap.stores.shared.escaping import KeyNames
 
 _NO_KEY: Final = -2
 """Answer to PTTL for a key that does not exist."""
+
+_MOST_PLACES: Final = 64
+"""Maximum number of colons in a name of another program whose change is told by its keys."""
 
 BY_SCRIPTS: Final = frozenset(
     {
@@ -82,6 +85,12 @@ class Form(Protocol):
         That is empty if such a value has no version.
         """
 
+    def places(self, name: bytes) -> Sequence[QualifiedKey] | None:
+        """Return the collection and the key that a name is for; none for another program's.
+
+        A name may be for several if collections overlap, or for too many: `None`.
+        """
+
     def refusal(self, primitive: str, collection: Collection = None) -> str | None:
         """Return why a primitive is not supported, to complete "RedisStore cannot …".
 
@@ -119,6 +128,15 @@ class FramedForm:
 
     def salt(self, collection: Collection, key: str) -> bytes:
         return b""
+
+    def places(self, name: bytes) -> Sequence[QualifiedKey] | None:
+        text, root = as_text(name), self.names.root
+        if not text.startswith(root):
+            return ()
+        collection = self.names.collection_of(text[len(root) :])
+        prefix = self.names.prefix(collection)
+        key = text[len(prefix) :]
+        return ((collection, key),) if key and text.startswith(prefix) else ()
 
     def refusal(self, primitive: str, collection: Collection = None) -> str | None:
         return None
@@ -204,6 +222,16 @@ class RawForm:
 
     def salt(self, collection: Collection, key: str) -> bytes:
         return foreign_salt(collection, key)
+
+    def places(self, name: bytes) -> Sequence[QualifiedKey] | None:
+        text = as_text(name)
+        if text.count(":") > _MOST_PLACES:
+            return None
+        found: list[QualifiedKey] = [(None, text)] if text else []
+        for at, character in enumerate(text):
+            if character == ":" and 0 < at < len(text) - 1:
+                found.append((text[:at], text[at + 1 :]))
+        return found
 
     def refusal(self, primitive: str, collection: Collection = None) -> str | None:
         if primitive == "list_collections":

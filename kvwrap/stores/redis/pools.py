@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from kvwrap.stores.redis.errors import driver, recognized
@@ -40,6 +41,12 @@ class Pool(Protocol):
 
     async def disconnect(self) -> None:
         """Close all connections."""
+
+    async def connect_apart(self) -> Any:
+        """Return a new connection, connected, that is not one of the pool."""
+
+    async def leads_elsewhere(self, connection: Any) -> bool:
+        """Return True if the next connection would lead to another server than this one."""
 
 
 class OwnPool:
@@ -103,6 +110,12 @@ class OwnPool:
             *(connection.disconnect() for connection in self._all), return_exceptions=True
         )
 
+    async def connect_apart(self) -> Any:
+        return await _connected(self._make(), self.connect)
+
+    async def leads_elsewhere(self, connection: Any) -> bool:
+        return False
+
 
 class ClientPool:
     """The connections of a client of the user's, which may have another protocol."""
@@ -142,6 +155,18 @@ class ClientPool:
     async def disconnect(self) -> None:
         """Close nothing: the connections are the user's."""
 
+    async def connect_apart(self) -> Any:
+        connection = self._pool.make_connection()
+        if inspect.isawaitable(connection):
+            connection = await connection
+        return await _connected(connection, self.connect)
+
+    async def leads_elsewhere(self, connection: Any) -> bool:
+        if not hasattr(self._pool, "get_master_address"):  # not Sentinel's
+            return False
+        address = await self._pool.get_master_address()
+        return bool(address != (connection.host, connection.port))
+
 
 class ClusterNodePool:
     """The connections to one node of a cluster client of the user's, in the form of a pool."""
@@ -153,6 +178,17 @@ class ClusterNodePool:
         self._gone = driver("redis.exceptions").ConnectionError
 
     async def get_connection(self) -> Any:
+        node = await self._node()
+        connection = node.acquire_connection()
+        self._nodes[connection] = node
+        return connection
+
+    async def make_connection(self) -> Any:
+        """Return a new connection, not connected, that the client does not know."""
+        node = await self._node()
+        return node.connection_class(**node.connection_kwargs)
+
+    async def _node(self) -> Any:
         await self._client.initialize()
         node = self._client.get_node(*self._address)
         if node is None:
@@ -161,9 +197,17 @@ class ClusterNodePool:
             node = self._client.get_node(*self._address)
         if node is None:
             raise self._gone("the client does not know the node")
-        connection = node.acquire_connection()
-        self._nodes[connection] = node
-        return connection
+        return node
 
     async def release(self, connection: Any) -> None:
         self._nodes.pop(connection).release(connection)
+
+
+async def _connected(connection: Any, connect: Callable[[Any], Awaitable[None]]) -> Any:
+    """Connect a connection that belongs to no pool, and return it."""
+    try:
+        await connect(connection)
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection

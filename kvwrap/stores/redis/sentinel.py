@@ -58,6 +58,9 @@ class SentinelPool(OwnPool):
         if (connection.host, connection.port) != self.place:
             await connection.disconnect(nowait=True)
 
+    async def leads_elsewhere(self, connection: Any) -> bool:
+        return await self._master() != (connection.host, connection.port)
+
     async def _master(self) -> Address:
         """Return the address that the first Sentinel that answers has for the service.
 

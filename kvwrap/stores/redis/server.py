@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import KvwrapError, StoreUnavailable, ValueTooLarge
-from kvwrap.stores.redis.connections import address_of, checked_client, make_settings
+from kvwrap.stores.redis.access import reach_server
+from kvwrap.stores.redis.connections import make_settings
 from kvwrap.stores.redis.errors import driver, is_about_scripts
 from kvwrap.stores.redis.node import Node
 from kvwrap.stores.redis.options import RedisOptions
-from kvwrap.stores.redis.pools import ClientPool, OwnPool, Pool
-from kvwrap.stores.redis.scripts import Script
-from kvwrap.stores.redis.sentinel import SentinelPool
+from kvwrap.stores.redis.pools import Pool
+from kvwrap.stores.redis.scripts import INCREMENT, Script
 from kvwrap.stores.shared.chunks import parts
 
 Command = Sequence[Any]
@@ -25,6 +26,13 @@ _SMALLEST_LIMIT: Final = 1024 * 1024
 
 _USUAL_LIMIT: Final = 512 * 1024 * 1024
 """The limit of a server that has no other."""
+
+
+class Rights(NamedTuple):
+    """What an account may do at all servers: run scripts, and be told what changes."""
+
+    scripts: bool
+    watch: bool
 
 
 class Server:
@@ -44,6 +52,7 @@ class Server:
     """
 
     splits = False
+    _needed_to_watch: Sequence[Command] = ()
 
     def __init__(
         self,
@@ -61,17 +70,10 @@ class Server:
         self._node = self._make_only_node()
 
     def _make_only_node(self) -> Node:
-        options = self._options
-        if options.client is not None:
-            pool = checked_client(options.client).connection_pool
-            address = address_of(pool.connection_kwargs, getattr(pool, "service_name", None))
-            return self._make_node(lambda: ClientPool(pool), address)
-        settings = make_settings(options)
-        self._timeout = settings.timeout(options.timeout)
-        if options.scheme == "redis+sentinel":
-            address = address_of(settings.arguments, options.sentinel[0])
-            return self._make_node(lambda: SentinelPool(options, settings), address)
-        return self._make_node(lambda: OwnPool(settings.make), address_of(settings.arguments))
+        make_pool, where = reach_server(self._options)
+        if self._options.client is None:
+            self._timeout = make_settings(self._options).timeout(self._timeout)
+        return self._make_node(make_pool, where)
 
     def _make_node(
         self, make_pool: Callable[[], Pool], address: str, *, is_node: bool = False
@@ -149,13 +151,40 @@ class Server:
                 raise answers
         return [answers for answers in found if isinstance(answers, list)]
 
-    async def ping(self) -> bool:
-        """Ask every server for an answer. Returns False if the account may not run scripts."""
-        # That there is no such script is said to those only who may run one.
-        answers = await self.run_at_all(("PING",), ("EVALSHA", "0" * 40, 0))
-        for answer, _ in answers:
+    async def ping(self) -> Rights:
+        """Ask every server for an answer. Returns what the account may do."""
+        # That there is no such script is said to those only who may run one, and that an argument
+        # is wrong to those who may use the command.
+        answers = await self.run_at_all(
+            ("PING",), ("EVALSHA", "0" * 40, 0), ("CLIENT TRACKING", "?"), *self._needed_to_watch
+        )
+        for answer, *_ in answers:
             self.checked_answer(answer)
-        return not any(is_about_scripts(answer) for _, answer in answers)
+        return Rights(
+            scripts=not any(is_about_scripts(answer) for _, answer, *_ in answers),
+            watch=all(
+                "syntax" in str(answer) and not any(isinstance(each, Exception) for each in more)
+                for _, _, answer, *more in answers
+            ),
+        )
+
+    async def set_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[Any]:
+        """Write values in one command, and return its answer for each."""
+        names = [name for name, _ in pairs]
+        (answer,) = await self.run_each(names, [("MSET", *chain.from_iterable(pairs))])
+        return [answer] * len(pairs)
+
+    async def add(
+        self, collection: Collection, key: str, name: str, arguments: tuple[int, int, str]
+    ) -> bytes | None:
+        """Add to a counter by `INCREMENT`, with these arguments. Returns the sum as text."""
+        calls = [(1, name, *arguments)]
+        (answer,) = await self.run_in_chunks(
+            collection, (key,), lambda chunk: self.run_script(INCREMENT, calls[chunk])
+        )
+        if answer is not None and not isinstance(answer, bytes):
+            raise self.wrong_answer()
+        return answer
 
     async def read_values(self, names: Sequence[str]) -> list[Any]:
         """Read the values of keys. An error for a single key is in place of its value."""

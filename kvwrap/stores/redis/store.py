@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
@@ -14,15 +15,16 @@ from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
+from kvwrap.errors import UnsupportedOperation
 from kvwrap.stores.redis.cluster import ClusterServer
 from kvwrap.stores.redis.connections import is_cluster, location
 from kvwrap.stores.redis.errors import require_driver
 from kvwrap.stores.redis.forms import BY_SCRIPTS, make_form
 from kvwrap.stores.redis.keys import as_text
+from kvwrap.stores.redis.links import make_feed
 from kvwrap.stores.redis.options import STORE_OPTIONS, RedisOptions, schemes
 from kvwrap.stores.redis.scan import Scan
 from kvwrap.stores.redis.scripts import (
-    INCREMENT,
     REMOVE,
     WRITE,
     lifetime_argument,
@@ -107,6 +109,7 @@ class RedisStore(Store):
             Capability.NATIVE_TTL,
             Capability.PERSISTENT,
             Capability.SHARED,
+            Capability.WATCH,
         }
     )
 
@@ -163,6 +166,7 @@ class RedisStore(Store):
         require_driver(self.product)
         cls = ClusterServer if is_cluster(options) else Server
         self._server = cls(options, store=self.name, ensure_open=self.ready)
+        self._feed = make_feed(options, self.clock, store=self.name)
         self.capabilities -= self._form.unsupported
         if options.raw:
             self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
@@ -196,6 +200,7 @@ class RedisStore(Store):
         self._server.open()
 
     async def teardown(self) -> None:
+        await self._feed.close()
         await self._server.close()
 
     # -- the primitives ----------------------------------------------------------------
@@ -241,7 +246,7 @@ class RedisStore(Store):
         if len(names) > 1 and not any(lifetimes) and not self._server.splits:
             pairs = list(zip(names, values, strict=True))
             await self._server.run_in_chunks(
-                collection, keys, lambda chunk: self._set_all(pairs[chunk]), sizes
+                collection, keys, lambda chunk: self._server.set_all(pairs[chunk]), sizes
             )
         else:
             commands = [
@@ -257,11 +262,6 @@ class RedisStore(Store):
                 sizes,
             )
         return [True] * len(names)
-
-    async def _set_all(self, pairs: Sequence[tuple[str, bytes]]) -> list[bool]:
-        names = [name for name, _ in pairs]
-        (answer,) = await self._server.run_each(names, [("MSET", *chain.from_iterable(pairs))])
-        return [answer] * len(pairs)
 
     async def increment(
         self,
@@ -280,25 +280,13 @@ class RedisStore(Store):
         """
         if self._has_counters and type(delta) is type(initial) is int:
             now = self.clock.time()
-            sum_ = await self._add(
-                checked_collection(collection),
-                checked_key(key),
-                (delta, initial + delta, lifetime_argument(expiry(now, ttl), now)),
-            )
+            place, key = checked_collection(collection), checked_key(key)
+            (name,) = self._names(place, (key,))
+            arguments = delta, initial + delta, lifetime_argument(expiry(now, ttl), now)
+            sum_ = await self._server.add(place, key, name, arguments)
             if sum_ is not None:
                 return int(sum_)
         return await super().increment(key, delta, collection=collection, initial=initial, ttl=ttl)
-
-    async def _add(
-        self, collection: Collection, key: str, arguments: tuple[int, int, str]
-    ) -> bytes | None:
-        calls = [(1, *self._names(collection, (key,)), *arguments)]
-        (answer,) = await self._server.run_in_chunks(
-            collection, (key,), lambda chunk: self._server.run_script(INCREMENT, calls[chunk])
-        )
-        if answer is not None and not isinstance(answer, bytes):
-            raise self._server.wrong_answer()
-        return answer
 
     def _names(self, collection: Collection, keys: Sequence[str]) -> list[str]:
         prefix = self._form.names.prefix(collection)
@@ -388,6 +376,16 @@ class RedisStore(Store):
             raise self._unsupported(refusal)
 
     async def ping(self) -> None:
-        may_run_scripts = await self._server.ping()
-        possible = type(self).capabilities - self._form.unsupported
-        self.capabilities = possible if may_run_scripts else possible - BY_SCRIPTS
+        rights = await self._server.ping()
+        missing = self._form.unsupported
+        missing |= frozenset() if rights.scripts else BY_SCRIPTS
+        missing |= frozenset() if rights.watch else {Capability.WATCH}
+        self.capabilities = type(self).capabilities - missing
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        await self.ready()
+        try:
+            return await self._feed.subscribe(scope, listener)
+        except UnsupportedOperation:
+            self.capabilities -= {Capability.WATCH}
+            raise

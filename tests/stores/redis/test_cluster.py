@@ -19,8 +19,8 @@ from kvwrap import (
     store_from_url,
 )
 from kvwrap.stores.redis.node import Node
-from kvwrap.stores.redis.topology import Topology
 from kvwrap.testing.servers import RedisCluster, RedisServer
+from tests.stores.redis.moving import Move
 
 KEYS = [f"k{number}" for number in range(100)]
 
@@ -149,36 +149,6 @@ async def test_a_client_of_the_user_is_used_and_not_closed(
             own_cluster.nodes[0].kill()
             with pytest.raises(StoreUnavailable, match=f":{own_cluster.nodes[0].port}"):
                 await store.put_many(KEYS, KEYS)
-
-
-class Move:
-    """Moves the slot of a key from one node to another, step by step."""
-
-    def __init__(self, cluster: RedisCluster, name: str) -> None:
-        self.name = name
-        self.slot = Topology([]).slot_of(name)
-        masters = cluster.masters
-        self.source = next(
-            node for node in masters if not node.run(f"GET {name}").startswith(b"-MOVED")
-        )
-        self.target = next(node for node in masters if node is not self.source)
-        self.masters = masters
-        self._ids = {
-            node: node.run("CLUSTER MYID").split()[1].decode()
-            for node in (self.source, self.target)
-        }
-
-    def begin(self) -> None:
-        ids = self._ids
-        self.target.run(f"CLUSTER SETSLOT {self.slot} IMPORTING {ids[self.source]}")
-        self.source.run(f"CLUSTER SETSLOT {self.slot} MIGRATING {ids[self.target]}")
-
-    def move_key(self) -> None:
-        self.source.run(f"MIGRATE 127.0.0.1 {self.target.port} {self.name} 0 5000")
-
-    def end(self) -> None:
-        for node in (self.target, *self.masters):
-            node.run(f"CLUSTER SETSLOT {self.slot} NODE {self._ids[self.target]}")
 
 
 @pytest.mark.parametrize("raw", [False, True])
