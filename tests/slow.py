@@ -13,6 +13,7 @@ SLOW = frozenset(
     {
         # Every order of steps, and long random histories.
         "layers/read_through/test_interleavings.py",
+        "layers/read_through/test_processes.py",
         "layers/replication/test_interleavings.py",
         "layers/sharding/test_interleavings.py",
         "stacks/test_concurrency.py",

@@ -136,6 +136,9 @@ class Store(ComputedMethods, WatchMethods, Hints):
     write_one: Callable[[Collection, str, Entry], object] | None = None
     """Writes one entry at once, as `write` does; `None` where that may wait."""
 
+    remove_one: Callable[[Collection, str], object] | None = None
+    """Removes one entry at once, as `remove` does; `None` where that may wait."""
+
     async def scrub(self) -> None:
         """Erase the remains of overwritten and deleted entries, where the backend keeps some.
 

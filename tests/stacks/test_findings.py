@@ -70,6 +70,9 @@ WRONG = {
     "chaos-over-real-data": lambda at: stack().chaos(),
     "coalesce-outside-cache": lambda at: stack().coalesce().read_through(MemoryStore, ttl=1),
     "coalesced-twice": lambda at: stack().coalesce().coalesce(),
+    "coherence-refused": lambda at: stack().read_through(
+        lambda: SQLiteStore(at / "near.db"), coherence="watch", ttl=1
+    ),
     "compressed-twice": lambda at: stack().compress().compress(),
     "compression-inside-encryption": lambda at: stack().encrypt(KEYS).compress(),
     "concurrency-limit-outside-retry": lambda at: stack().limit_concurrency(9).retry(),
@@ -97,7 +100,7 @@ WRONG = {
     "migration-open": lambda at: stack().encrypt(KEYS, accept_plaintext=True),
     "minimum-inside-encryption": lambda at: stack().encrypt(KEYS).clamp_ttl(minimum=9),
     "near-not-nearer": lambda at: stack().read_through(SharedMemory, ttl=1),
-    "near-without-ttl": lambda at: stack().read_through(MemoryStore),
+    "near-without-ttl": lambda at: stack().read_through(MemoryStore, coherence="ttl"),
     "pickle-unprotected": lambda at: stack().serialize("pickle"),
     "plain-keys-in-journal": lambda at: stack().write_behind(at / "journal").hash_keys(b"s" * 32),
     "plain-keys-in-near": lambda at: (
@@ -129,7 +132,7 @@ WRONG = {
     "validate-twice": lambda at: stack().validate(dict).validate(dict),
 }
 
-FATAL = {"default-inside-encryption"}
+FATAL = {"coherence-refused", "default-inside-encryption"}
 
 OVER = {"expiry-without-end": NeverFrees}
 """The stores that are no `SharedMemory`."""

@@ -65,6 +65,8 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         write_one = self._near.write_one
         if write_one is None or self or self._pending:
             return False
+        if not flight.keeps:
+            return True
         if in_flight.get((flight.collection, key)) is not flight:
             self._counts.refused_fills += 1
             return True
@@ -96,6 +98,8 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
             entries: What it returned, by key.
             in_flight: The reads in flight. A read that is not one of them fills nothing.
         """
+        if not flight.keeps:
+            return
         qualified_keys = [(flight.collection, key) for key in keys]
         while self and (fills := self._of(qualified_keys)):
             await asyncio.wait(fills)

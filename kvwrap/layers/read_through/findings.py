@@ -16,7 +16,7 @@ _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
 
 def check_position(
     near: Store,
-    ttl: float | None,
+    is_bounded: bool,
     above: Sequence[Part],
     below: Sequence[Part],
     base: Store,
@@ -25,7 +25,7 @@ def check_position(
 
     Args:
         near: The near store.
-        ttl: The longest that a copy is used, in seconds; `None` for as long as the entry lives.
+        is_bounded: True if copies end within some time after others' writes.
         above: The layers outside the cache, outermost first.
         below: The layers inside the cache, outermost first.
         base: The backend.
@@ -50,7 +50,7 @@ def check_position(
             "Put read_through inside hash_keys (after it in the stack), or hash the keys of the "
             "near store too: read_through(stack().hash_keys(secret).over(near)).",
         )
-    if ttl is None and Capability.SHARED in base.capabilities:
+    if not is_bounded and Capability.SHARED in base.capabilities:
         yield Finding(
             "near-without-ttl",
             f"other processes can write to {base.name}, and a near copy without a ttl may hide "
@@ -86,6 +86,17 @@ def check_position(
         )
 
 
+def refused_coherence(obstacle: str) -> Finding:
+    """Return the finding for `coherence="watch"` where changes cannot be heard."""
+    return Finding(
+        "coherence-refused",
+        f"coherence='watch' cannot be had: {obstacle}.",
+        "Put a MemoryStore near, over a backend that can be watched; or use coherence='auto' with "
+        "a ttl, the time for which others' writes then stay unseen.",
+        fatal=True,
+    )
+
+
 def check_decoded(near: Store, above: Sequence[Part]) -> Iterator[Finding]:
     """Yield a finding if no decoded value can be kept.
 
@@ -109,16 +120,19 @@ def check_decoded(near: Store, above: Sequence[Part]) -> Iterator[Finding]:
         )
 
 
-def describe_staleness(freshness: Freshness, shared: bool) -> Iterator[str]:
+def describe_staleness(freshness: Freshness, shared: bool, watched: bool) -> Iterator[str]:
     """Yield the lines of `explain()` that say how late a write becomes visible.
 
     Args:
         freshness: The times of the cache.
         shared: True if other processes can write to the far store.
+        watched: True if their writes are told.
     """
     ttl, negative_ttl = freshness.ttl, freshness.negative_ttl
     if not shared:
         yield "this process's writes are seen at once"
+    elif watched:
+        pass
     elif ttl is None:
         yield "another process's write may stay unseen for as long as the entry lives"
     else:

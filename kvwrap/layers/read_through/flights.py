@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from kvwrap.core.concurrency import is_abandoned, unfinished
 from kvwrap.core.entry import Entry, live
@@ -22,6 +22,20 @@ from kvwrap.layers.read_through.invalidations import PendingInvalidations
 from kvwrap.layers.read_through.singleflight import SingleFlight
 
 
+class Watch(Protocol):
+    """Knows whether what is read can be kept coherent."""
+
+    def begin(self, collection: Collection, keys: Sequence[str]) -> bool:
+        """Note keys that are about to be read. Returns True if what is read may be kept."""
+
+    def is_heard(self) -> bool:
+        """Return True if every change was told that happened longer ago than the bound."""
+
+    @property
+    def bound(self) -> float:
+        """In seconds."""
+
+
 class Flights:
     """The reads of the far store that are in flight. Each fills the near store in its end.
 
@@ -36,6 +50,7 @@ class Flights:
         pending: The invalidations that the near store has not confirmed. Their copies must not
             be read.
         cooldown: The keys that the far store has just failed to read.
+        watch: What hears of changes by others, if anything does.
         counts: What has been done. The layer that reads the copies adds its part.
     """
 
@@ -44,11 +59,13 @@ class Flights:
     ) -> None:
         self.pending = PendingInvalidations()
         self.cooldown = Cooldown(far.clock)
+        self.watch: Watch | None = None
         self.counts = counts
         self._near = near
         self._far = far
         self._clock = far.clock
         self._time = far.clock.time
+        self._monotonic = far.clock.monotonic
         self._freshness = freshness
         self._name = name
         self._fills_at_once = near.look_up is not None
@@ -82,12 +99,20 @@ class Flights:
     def in_flight(self, collection: Collection, key: str) -> SingleFlight | None:
         """Return the read in flight that a caller may join for this key."""
         self._enter_loop()
-        return self._in_flight.get((collection, key))
+        flight = self._in_flight.get((collection, key))
+        return flight if flight is None or self._may_join(flight) else None
+
+    def _may_join(self, flight: SingleFlight) -> bool:
+        """Return True unless the flight may return something older than the bound."""
+        watch = self.watch
+        if watch is None or flight.began > self._monotonic() - watch.bound:
+            return True
+        return watch.is_heard()
 
     def flight(self, collection: Collection, *, is_refresh: bool = False) -> SingleFlight:
         """Return a new flight without keys. Its result is at least as new as this call."""
         self._enter_loop()
-        return SingleFlight(collection, [], self._time(), is_refresh)
+        return SingleFlight(collection, [], self._time(), self._monotonic(), is_refresh)
 
     async def read(
         self,
@@ -126,10 +151,12 @@ class Flights:
 
         Returns the entry, unless it has expired meanwhile.
         """
-        flight = SingleFlight(collection, [key], self._time())
+        flight = SingleFlight(collection, [key], self._time(), self._monotonic())
         self._in_flight[collection, key] = flight
         cancelling = self._begin(flight)
         try:
+            if self.watch is not None:
+                flight.keeps = self.watch.begin(collection, flight.keys)
             self.counts.far_reads += 1
             self.counts.far_keys += 1
             try:
@@ -184,12 +211,18 @@ class Flights:
         others: dict[SingleFlight, list[str]],
     ) -> None:
         collection, in_flight = flight.collection, self._in_flight
+        own: list[str] = []
         for key in keys:
             other = in_flight.setdefault((collection, key), flight)
+            if other is not flight and not self._may_join(other):
+                in_flight[collection, key] = other = flight
             if other is flight:
-                flight.keys.append(key)
+                own.append(key)
             else:
                 others.setdefault(other, []).append(key)
+        flight.keys += own
+        if self.watch is not None and not self.watch.begin(collection, own):
+            flight.keeps = False
 
     async def _read(self, flight: SingleFlight) -> dict[str, Entry | None]:
         keys = flight.keys

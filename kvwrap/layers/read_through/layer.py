@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from kvwrap.errors import KvwrapError, StoreUnavailable
+from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.layers.base import (
     TTL,
     Capability,
@@ -20,20 +20,24 @@ from kvwrap.layers.base import (
     Store,
     StoreSource,
     checked_flag,
+    checked_seconds,
     checked_source,
     first_of_equals,
     slices,
     turn,
 )
+from kvwrap.layers.read_through.coherence import RUNGS, Coherence, Rung
 from kvwrap.layers.read_through.copies import Copy, decode
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.findings import (
     check_decoded,
     check_position,
     describe_staleness,
+    refused_coherence,
 )
 from kvwrap.layers.read_through.freshness import Freshness
 from kvwrap.layers.read_through.reads import Reads
+from kvwrap.layers.read_through.steady import SteadyTime
 from kvwrap.layers.read_through.tier import Tier
 from kvwrap.layers.shared.findings import contextual_below
 
@@ -59,10 +63,11 @@ class ReadThrough(Layer):
     read that begins after such a call has returned never returns anything older, in any
     interleaving; the argument is in `kvwrap.layers.read_through.tier.Tier`.
 
-    This holds within a process. A write of another process becomes visible when the copy's `ttl`
-    is over, at the latest. So does a write that the far store carries out after its caller was
-    cancelled. A near store that fails costs only speed: reads go to the far store, and a copy
-    that could not be removed is not served.
+    This holds within a process. A write of another process becomes visible within `bound`
+    where the backend tells changes (`coherence`), and else when the copy's `ttl` is over, at the
+    latest. So does a write that the far store carries out after its caller was cancelled. A near
+    store that fails costs only speed: reads go to the far store, and a copy that could not be
+    removed is not served.
 
     Args:
         near: The near store: a store, a factory of one, or what `kvwrap.adapt` takes.
@@ -84,6 +89,12 @@ class ReadThrough(Layer):
             of the values comes on top of what the near store's limits count. In the debug mode of
             asyncio (`python -X dev`), every hit raises `SharedValueChanged` if the value was
             changed.
+        coherence: How writes of other processes end copies. "watch": when the backend tells
+            them, through all layers inside; copies without a `ttl` end after 600 s besides.
+            "ttl": when a copy's `ttl` is over. "auto": the former where backend and near store
+            allow it, else the latter; `explain()` says which, and why.
+        bound: With "watch", seconds after which a replaced value is not served any more,
+            whatever becomes of the link that tells changes.
 
     Attributes:
         near: The running near store.
@@ -104,6 +115,7 @@ class ReadThrough(Layer):
     finding_codes = frozenset(
         {
             "cached-twice",
+            "coherence-refused",
             "context-lost",
             "decoded-not-kept",
             "near-not-nearer",
@@ -125,6 +137,8 @@ class ReadThrough(Layer):
         jitter: float = 0.0,
         rng: random.Random | None = None,
         decoded: bool = False,
+        coherence: Rung = "auto",
+        bound: float = 1.0,
     ) -> None:
         self._source = checked_source(near, "near")
         self._freshness = Freshness(
@@ -136,6 +150,12 @@ class ReadThrough(Layer):
             rng,
             decoded=checked_flag(decoded, "decoded"),
         )
+        if coherence not in RUNGS:
+            raise ConfigurationError(
+                f"`coherence` must be one of {', '.join(map(repr, RUNGS))}; got {coherence!r}"
+            )
+        self._wanted = coherence
+        self._bound = checked_seconds(bound, "bound")
 
     def on_bind(self) -> None:
         self.near: Store = self.second("near", self._source)
@@ -143,6 +163,11 @@ class ReadThrough(Layer):
         self._time = self.clock.time
         self._tier = Tier(self.near, self.inner, self._freshness, self._counts, self.name)
         self._pending = self._tier.pending
+        self._monotonic = self.clock.monotonic
+        self._steady = SteadyTime(self.clock)
+        self._coherence = Coherence(
+            self._tier, self.near, self.inner, self._freshness, self._wanted, self._bound
+        )
         self._reads = Reads(self._tier, self._freshness, self._counts, self.clock)
 
     @property
@@ -156,8 +181,10 @@ class ReadThrough(Layer):
         except StoreUnavailable:
             # A near store opens at its next use, once it is available. Reads skip it until then.
             self._counts.near_failures += 1
+        await self._coherence.open()
 
     async def teardown(self) -> None:
+        await self._coherence.close()
         await self._tier.close()
         await super().teardown()
 
@@ -186,18 +213,31 @@ class ReadThrough(Layer):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from contextual_below(self, below)
-        yield from check_position(self.near, self._freshness.ttl, above, below, base)
+        obstacle = "" if self._wanted == "ttl" else self._coherence.obstacle()
+        if self._wanted == "watch" and obstacle:
+            yield refused_coherence(obstacle)
+        is_bounded = self._freshness.ttl is not None or (self._wanted != "ttl" and not obstacle)
+        yield from check_position(self.near, is_bounded, above, below, base)
         if self._freshness.decoded:
             yield from check_decoded(self.near, above)
 
     def notes(self) -> Iterable[str]:
-        return describe_staleness(
-            self._freshness, shared=Capability.SHARED in self.inner.capabilities
+        yield from self._coherence.notes()
+        yield from describe_staleness(
+            self._freshness,
+            shared=Capability.SHARED in self.inner.capabilities,
+            watched=self._wanted != "ttl" and not self._coherence.obstacle(),
         )
 
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        monotonic = self._monotonic()
+        now = self._time()
+        if monotonic >= self._coherence.until and not self._coherence.is_heard():
+            return await self._read_unheard(collection, keys)
+        if not self._steady.earliest < now - monotonic < self._steady.latest:
+            self._check_clock()
         if len(keys) != 1 or self._pending:
             return await self._read_many(collection, keys) if keys else []
         look_up = self.near.look_up
@@ -205,17 +245,44 @@ class ReadThrough(Layer):
             near_entry = look_up(collection, keys[0])
         else:
             near_entry = (await self._read_near(collection, keys)).get(keys[0])
+            now = self._time()
         if near_entry is None:
-            if not self.is_open:
-                await self.ready()
+            if not self.is_open or self._coherence.is_elsewhere:
+                await self._enter()
             return [await self._reads.fetch_one(collection, keys[0])]
         copy = near_entry if type(near_entry) is Copy else decode(near_entry)
-        if copy is not None and self._time() < copy.refresh_at and copy.entry is not None:
+        if copy is not None and now < copy.refresh_at and copy.entry is not None:
             self._counts.near_hits += 1
             return [copy.entry]
         return await self._answer(collection, keys, keys, {keys[0]: near_entry})
 
-    async def _read_many(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+    async def _enter(self) -> None:
+        """Open, and hear changes in this event loop."""
+        await self.ready()
+        if self._coherence.is_elsewhere:
+            await self._coherence.open()
+
+    def _check_clock(self) -> None:
+        if self._steady.was_set_back():
+            self._tier.outdate_everything()
+
+    async def _read_unheard(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> list[Entry | None]:
+        """Read while changes may be missing: no copy is fresh, but a stale one may be served."""
+        if not self.is_open or self._coherence.is_elsewhere:
+            await self._enter()
+            if self._coherence.is_heard():
+                return await self.read(collection, keys)
+        if not keys:
+            return []
+        if self._freshness.stale_if_error:
+            return await self._read_many(collection, keys, are_fresh=False)
+        return await self._answer(collection, keys, await first_of_equals(keys), {})
+
+    async def _read_many(
+        self, collection: Collection, keys: Sequence[str], *, are_fresh: bool = True
+    ) -> list[Entry | None]:
         pending = self._pending
         unique = usable = await first_of_equals(keys)
         if pending:
@@ -228,7 +295,7 @@ class ReadThrough(Layer):
                     key for key in unique[part] if not pending.is_pending(collection, key, now)
                 ]
         near_entries = await self._read_near(collection, usable) if usable else {}
-        return await self._answer(collection, keys, unique, near_entries)
+        return await self._answer(collection, keys, unique, near_entries, are_fresh=are_fresh)
 
     async def _read_near(
         self, collection: Collection, keys: Sequence[str]
@@ -251,10 +318,12 @@ class ReadThrough(Layer):
         keys: Sequence[str],
         unique: Sequence[str],
         near_entries: dict[str, Entry | None],
+        *,
+        are_fresh: bool = True,
     ) -> list[Entry | None]:
-        if not self.is_open:
-            await self.ready()
-        return await self._reads.answer(collection, keys, unique, near_entries)
+        if not self.is_open or self._coherence.is_elsewhere:
+            await self._enter()
+        return await self._reads.answer(collection, keys, unique, near_entries, are_fresh=are_fresh)
 
     # -- changing ----------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ class Reads:
         keys: Sequence[str],
         unique: Sequence[str],
         near_entries: dict[str, Entry | None],
+        *,
+        are_fresh: bool = True,
     ) -> list[Entry | None]:
         """Return the entries: from the near store's entries, the remaining from the far store.
 
@@ -47,6 +49,7 @@ class Reads:
             keys: The keys.
             unique: The keys, each once.
             near_entries: What the near store has, by key.
+            are_fresh: False if that may only be served when the far store is unavailable.
         """
         entries: dict[str, Entry | None] = {}
         stale: dict[str, Entry] = {}
@@ -54,7 +57,7 @@ class Reads:
         for part in slices(len(unique)):
             if part.start:
                 await turn()
-            self._sort(collection, unique[part], near_entries, entries, stale, missing)
+            self._sort(collection, unique[part], near_entries, entries, stale, missing, are_fresh)
         if missing:
             self._counts.misses += len(missing)
             await self._fetch(collection, missing, entries, stale)
@@ -73,6 +76,7 @@ class Reads:
         entries: dict[str, Entry | None],
         stale: dict[str, Entry],
         missing: list[str],
+        are_fresh: bool,
     ) -> None:
         """Add each key's entry to `entries`, or the key to `missing` and a stale copy to `stale`.
 
@@ -84,7 +88,7 @@ class Reads:
         for key in keys:
             near_entry = near_entries.get(key)
             copy = None if near_entry is None else decode(near_entry)
-            if copy is not None and now < copy.fresh_until:
+            if copy is not None and are_fresh and now < copy.fresh_until:
                 entries[key] = copy.entry
                 if copy.entry is None:
                     counts.negative_hits += 1

@@ -23,7 +23,9 @@ class SingleFlight(msgspec.Struct, eq=False):
         keys: The keys that are read.
         started_at: When it was started, in Unix seconds by the stack's clock. Its result is at
             least that new.
+        began: The same moment by `Clock.monotonic`.
         is_refresh: True if it refreshes copies that are still fresh, and no caller waits for it.
+        keeps: False if its result must not be kept, since a change of it might not be told.
         is_done: True once it has a result or an error, or was abandoned.
         is_filling: True once the near store is being filled; then the fill ends the flight.
         is_closed: True if the store was closed meanwhile.
@@ -33,7 +35,9 @@ class SingleFlight(msgspec.Struct, eq=False):
     collection: Collection
     keys: list[str]
     started_at: float
+    began: float
     is_refresh: bool = False
+    keeps: bool = True
     is_done: bool = False
     is_filling: bool = False
     is_closed: bool = False

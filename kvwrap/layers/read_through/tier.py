@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.concurrency import is_abandoned, is_running
 from kvwrap.core.part import leaves_process
 from kvwrap.core.primitives import Collection, KeyRange, Primitives, QualifiedKey
 from kvwrap.core.store import Store
@@ -52,6 +54,20 @@ class Tier(Flights):
         # Copies that others write to the near store, or wrote before, may live longer.
         self._drops_ranges = Capability.KEYS in near.capabilities
         self._longest_life = math.inf if leaves_process(near) else freshness.longest_life
+
+        self._outdated: dict[Target, PendingInvalidation] = {}
+        self._remover: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        remover = self._remover
+        is_removing = remover is not None and not remover.done()
+        return super().idle and (not is_removing or is_abandoned(self._loop))
+
+    async def close(self) -> None:
+        await super().close()
+        if is_running(self._remover):
+            await asyncio.wait([self._remover])
 
     # Each method does what must happen in one step for a key before it awaits anything for it.
 
@@ -159,6 +175,79 @@ class Tier(Flights):
             self.pending.confirm(invalidations)
         except KvwrapError:
             self.counts.near_failures += 1
+
+    # What others have changed: nobody waits for the removal, but no such copy is served.
+
+    def outdate(self, names: Sequence[QualifiedKey]) -> None:
+        """End the reads in flight and the copies of these keys; remove the copies soon."""
+        self._enter_loop()
+        remove_one = self._near.remove_one
+        if remove_one is not None and not self._fills and not self.pending:
+            for name in names:
+                self._in_flight.pop(name, None)
+                remove_one(*name)
+            if self.cooldown:
+                self.cooldown.end(names)
+            return
+        self._outdated.update(self._mark(names))
+        self._start_removing()
+
+    def outdate_everything(self) -> None:
+        """End all reads in flight and all copies; remove the copies soon."""
+        self.abandon_reads()
+        self._outdated.update(self._add_pending([EVERYTHING]))
+        self._start_removing()
+
+    def abandon_reads(self) -> None:
+        """Keep nothing of the reads in flight."""
+        self._enter_loop()
+        self._in_flight.clear()
+        self.cooldown.clear()
+
+    async def without_copies(
+        self, names: Mapping[QualifiedKey, tuple[QualifiedKey, ...]]
+    ) -> list[tuple[QualifiedKey, tuple[QualifiedKey, ...]]]:
+        """Return those of these items whose keys have no copy, and are not in flight."""
+        items = list(names.items())
+        found = []
+        for part in slices(len(items)):
+            await turn()
+            for name, keys in items[part]:
+                if not any(each in self._in_flight for each in keys) and not any(
+                    [await self._has_copy(collection, key) for collection, key in keys]
+                ):
+                    found.append((name, keys))
+        return found
+
+    async def _has_copy(self, collection: Collection, key: str) -> bool:
+        if self._near.look_up is not None:
+            return self._near.look_up(collection, key) is not None
+        try:
+            return (await self._near.read(collection, [key]))[0] is not None
+        except KvwrapError:
+            return True
+
+    def _start_removing(self) -> None:
+        if not is_running(self._remover):
+            self._remover = self._enter_loop().create_task(self._remove_outdated())
+
+    async def _remove_outdated(self) -> None:
+        while self._outdated:
+            outdated, self._outdated = self._outdated, {}
+            if EVERYTHING in self.pending:
+                await self.invalidate_everything()
+                continue
+            by_collection: dict[Collection, list[QualifiedKey]] = {}
+            for target in outdated:
+                if len(target) == 2:
+                    by_collection.setdefault(target[0], []).append(target)
+            for collection, targets in by_collection.items():
+                for part in slices(len(targets)):
+                    some = targets[part]
+                    invalidations: dict[Target, PendingInvalidation] = {
+                        target: outdated[target] for target in some
+                    }
+                    await self._remove(collection, [key for _, key in some], some, invalidations)
 
     def _add_pending(self, targets: Iterable[Target]) -> dict[Target, PendingInvalidation]:
         now = self._clock.time()

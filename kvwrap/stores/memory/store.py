@@ -145,7 +145,7 @@ class MemoryStore(Store):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if {"read", "write", "remove"} & vars(cls).keys():  # theirs may wait
-            for name in {"look_up", "write_one"} - vars(cls).keys():
+            for name in {"look_up", "write_one", "remove_one"} - vars(cls).keys():
                 setattr(cls, name, None)
 
     def look_up(self, collection: Collection, key: str) -> Entry | None:
@@ -230,6 +230,10 @@ class MemoryStore(Store):
         if self._max_bytes is not None and entry_size(entry) > self._max_bytes:
             raise self._too_large(entry, collection, key)
         self._write(collection, key, entry, None)
+
+    def remove_one(self, collection: Collection, key: str) -> None:
+        """Remove one entry, as `remove` does, without waiting."""
+        self._table.delete(collection, key, None)
 
     async def remove(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shlex
 import sys
 from collections.abc import Awaitable, Callable
@@ -51,6 +52,8 @@ def simulate(scenario: Scenario, seed: int) -> History:
             errors.append(context["exception"])
 
     loop.set_exception_handler(note)
+    randomness = random.getstate()
+    random.seed(seed)  # pauses between attempts are drawn from it
     labs: list[Lab] = []
     try:
         loop.run_until_complete(_play(scenario, seed, labs))
@@ -58,6 +61,7 @@ def simulate(scenario: Scenario, seed: int) -> History:
             raise errors[0]
         return labs[0].history
     finally:
+        random.setstate(randomness)
         for lab in labs:
             lab.end()
         _end(loop)

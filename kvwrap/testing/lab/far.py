@@ -7,11 +7,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.store import Store
 from kvwrap.errors import StoreTimeout, StoreUnavailable
 from kvwrap.stores.memory import MemoryStore
+from kvwrap.stores.shared.feed import Feed
+from kvwrap.testing.lab.link import LabLink
 from kvwrap.testing.lab.network import Network
 from kvwrap.testing.lab.process import Path, Process
 
@@ -19,6 +22,10 @@ Spawn = Callable[[Coroutine[Any, Any, Any]], None]
 
 TIMEOUT = 5.0
 """Seconds after which a call of the far store fails that got no answer."""
+
+
+LINK_TIMEOUT = 1.0
+"""Seconds after which a connection that tells changes is given up that does not answer."""
 
 
 class FarStore(Store):
@@ -38,6 +45,7 @@ class FarStore(Store):
     capabilities: Capabilities = MemoryStore.capabilities | {
         Capability.SHARED,
         Capability.PERSISTENT,
+        Capability.WATCH,
     }
 
     def __init__(self, process: Process, server: Store, network: Network, spawn: Spawn) -> None:
@@ -46,6 +54,19 @@ class FarStore(Store):
         self._server = server
         self._network = network
         self._spawn = spawn
+        self._feed = Feed(
+            process,
+            lambda line: LabLink(line, process, server, network),
+            process.clock,
+            timeout=LINK_TIMEOUT,
+            owner=self.name,
+        )
+
+    async def teardown(self) -> None:
+        await self._feed.close()
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        return await self._feed.subscribe(scope, listener)
 
     @property
     def location(self) -> str:

@@ -23,7 +23,7 @@ async def crash(lab: Lab, process: Process, seconds: float) -> None:
 
 async def cut_link(lab: Lab, process: Process, seconds: float) -> None:
     """Cut the connection that tells changes; the process notices."""
-    process.link = Path.CUT
+    process.cut_link()
     await asyncio.sleep(seconds)
     process.link = Path.UP
 

@@ -62,6 +62,7 @@ class Process:
         clock: Its clock.
         calls: How its calls of the far store travel. Where the path is silent, they time out.
         link: How changes are told to it.
+        on_cut: What is called when a connection is cut that tells changes.
         is_paused: True between `pause` and `resume`.
         is_killed: True after `kill`.
     """
@@ -73,6 +74,7 @@ class Process:
         self.link = Path.UP
         self.is_paused = False
         self.is_killed = False
+        self.on_cut: list[Callable[[], object]] = []
         self._loop = loop
         self._held: list[Step] = []
         self.context = contextvars.copy_context()
@@ -101,6 +103,12 @@ class Process:
         """Run what is left, once its tasks were cancelled at the end of the simulation."""
         self.is_killed = False
         self.resume()
+
+    def cut_link(self) -> None:
+        """Cut the connection that tells changes; the process notices."""
+        self.link = Path.CUT
+        for notice in self.on_cut:
+            self._loop.call_soon(notice, context=self.context.copy())
 
     def hold(self, step: Step) -> None:
         """Keep a step until the process resumes."""

@@ -76,6 +76,17 @@ class FailingNear(MemoryStore):
 
 
 class Shared(MemoryStore):
+    """Seems to be on a server that cannot tell changes."""
+
+    capabilities = (MemoryStore.capabilities - {Capability.WATCH}) | {
+        Capability.SHARED,
+        Capability.PERSISTENT,
+    }
+
+
+class Watched(MemoryStore):
+    """Seems to be on a server that tells changes."""
+
     capabilities = MemoryStore.capabilities | {Capability.SHARED, Capability.PERSISTENT}
 
 
@@ -84,6 +95,8 @@ class Persistent(MemoryStore):
 
 
 def over(far: Far, near: Any = None, **options: Any) -> Any:
+    # Most tests are of copies that nobody ends but this process, or time.
+    options.setdefault("coherence", "ttl")
     return ReadThrough(
         (lambda: MemoryStore(clock=far.clock)) if near is None else near, **options
     ).over(far)

@@ -60,6 +60,7 @@ class Tiers(World):
         self.near = kind(self.stage, "near", **(gates if near is None else near))
         gates = {"before": "read write remove drop", "after": "read write remove drop"}
         self.far = GatedStore(self.stage, "far", **(gates if far is None else far))
+        options.setdefault("coherence", "ttl")
         self.store = ReadThrough(lambda: self.near, **options).over(self.far)
         self.log: dict[str, list[Any]] = {"a": [None], "b": [None]}
         self.acknowledged = dict.fromkeys(self.log, 0)
@@ -119,6 +120,16 @@ class Tiers(World):
         await self.store.put_many(keys, values)
         for key, value in pairs:
             self._acknowledge(key, value)
+
+    async def put_elsewhere(self, key: str, value: Any) -> None:
+        """Write past the cache, as another process does."""
+        await self.far.put(key, value)
+        self._acknowledge(key, value)
+
+    async def drop_elsewhere(self) -> None:
+        await self.far.destroy()
+        for key in self.log:
+            self._acknowledge(key, None)
 
     async def delete(self, key: str) -> None:
         await self.store.delete(key)
@@ -378,6 +389,30 @@ LARGE: dict[str, Callable[[], Tiers]] = {
         },
         ttl=60,
         stale_if_error=60,
+    ),
+    "with changes by others that are told": lambda: Tiers(
+        {
+            "r?": READ + READ,
+            "s": [("get", "a", "b"), ("get", "b"), ("get", "b", "a")],
+            "u": [("put", "a", "a1"), ("get", "a")],
+            "v": [("put_elsewhere", "a", "a2"), ("put_elsewhere", "b", "b2")],
+            "w": [("put_elsewhere", "b", "b1"), ("get", "b"), ("drop_elsewhere",), ("get", "a")],
+        },
+        coherence="watch",
+    ),
+    "with changes by others that are told, and a near store that fails": lambda: Tiers(
+        {
+            "r": READ + READ + READ,
+            "s": [("get", "a", "b"), ("put", "b", "b1"), ("get", "b")],
+            "v": [("put_elsewhere", "a", "a1"), ("get", "a"), ("put_elsewhere", "a", "a2")],
+        },
+        near={
+            "before": "read write remove",
+            "after": "read write remove",
+            "failing": ["remove", "write", "remove!", "write!", "read", "remove", "write!"],
+        },
+        coherence="watch",
+        filled=True,
     ),
 }
 

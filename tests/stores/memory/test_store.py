@@ -318,12 +318,15 @@ async def test_single_entries_are_read_and_written_without_waiting(clock: Manual
     unlimited = MemoryStore(clock=clock)
     unlimited.write_one("c", "a", entry.with_expiry(None))
     assert unlimited.look_up("c", "a") == entry.with_expiry(None)
+    for _ in range(2):
+        unlimited.remove_one("c", "a")
+        assert unlimited.look_up("c", "a") is None
 
 
 @pytest.mark.parametrize("primitive", ["read", "write", "remove"])
 def test_a_subclass_whose_calls_may_wait_has_no_calls_that_do_not(primitive: str) -> None:
     slow = type("Slow", (MemoryStore,), {primitive: getattr(MemoryStore, primitive)})()
-    assert (slow.look_up, slow.write_one) == (None, None)
+    assert (slow.look_up, slow.write_one, slow.remove_one) == (None, None, None)
     chosen = {primitive: getattr(MemoryStore, primitive), "write_one": MemoryStore.write_one}
     quick = type("Quick", (MemoryStore,), chosen)()
     assert quick.look_up is None

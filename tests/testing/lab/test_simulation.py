@@ -48,7 +48,9 @@ def cache(lab: Lab, ttl: float, numbers: Iterator[int]) -> Any:
                         read.value = await store.get("k")
 
     async def main(process: Process) -> None:
-        near = stack().read_through(lambda: MemoryStore(clock=process.clock), ttl=ttl)
+        near = stack().read_through(
+            lambda: MemoryStore(clock=process.clock), ttl=ttl, coherence="ttl"
+        )
         await work(near.over(lab.far(process)))
 
     return main

@@ -1,0 +1,338 @@
+"""Coherence: near copies end when the far store's backend tells that their entries changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator, Sequence
+from math import inf
+from typing import Any, Final, Literal
+
+from kvwrap.core.capability import Capability
+from kvwrap.core.changes import Change, Scope, Subscription
+from kvwrap.core.concurrency import is_running
+from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
+from kvwrap.core.store import Store
+from kvwrap.errors import AccessDenied, KvwrapError, UnsupportedOperation
+from kvwrap.layers.read_through.freshness import Freshness
+from kvwrap.layers.read_through.tier import Tier
+
+_log = logging.getLogger("kvwrap.read_through")
+
+Rung = Literal["auto", "watch", "ttl"]
+
+RUNGS: Final[tuple[Rung, ...]] = ("auto", "watch", "ttl")
+
+WATCHED_TTL: Final = 600.0
+"""Seconds after which a copy without a ttl ends although no change was told."""
+
+_RETRY: Final = 1.0
+"""Seconds after which a subscription that failed is tried again, by the next miss."""
+
+_FEW_NAMES: Final = 10_000
+
+
+class Origin:
+    """A backend that near copies come from, with the link that tells its changes.
+
+    Attributes:
+        store: The backend.
+        names: What the near store calls the entries that were read, by their names there.
+        most_names: The number of names from which on those without a copy are dropped.
+        tried_at: When a subscription was last tried, by `Clock.monotonic`.
+    """
+
+    def __init__(self, store: Primitives) -> None:
+        self.store = store
+        self.names: dict[QualifiedKey, tuple[QualifiedKey, ...]] = {}
+        self.most_names = _FEW_NAMES
+        self.tried_at = -inf
+        self._subscription: Subscription | None = None
+        self._lost_at = -inf
+
+    @property
+    def heard_at(self) -> float:
+        """Until when all changes were told; -infinity while changes may be missing."""
+        heard_at = -inf if self._subscription is None else self._subscription.heard_at
+        return heard_at if heard_at > self._lost_at or heard_at == inf else -inf
+
+    @property
+    def is_subscribed(self) -> bool:
+        """False if there is no subscription, or its store was closed."""
+        return self._subscription is not None and self._subscription.heard_at > -inf
+
+    def begin(self, subscription: Subscription) -> None:
+        """Take a new subscription."""
+        self._subscription = subscription
+        self._lost_at = -inf
+
+    def lose(self) -> None:
+        """Forget everything: changes may be missing until the link has been heard again."""
+        self.names.clear()
+        self._lost_at = -inf if self._subscription is None else self._subscription.heard_at
+
+    async def close(self) -> None:
+        """End the subscription."""
+        subscription, self._subscription = self._subscription, None
+        self.names.clear()
+        if subscription is not None:
+            await subscription.close()
+
+
+class Coherence:
+    """Hears what is changed in the far store, and tells whether near copies may be served.
+
+    **Why no read returns what was replaced for longer than the bound:** the names of an entry
+    are noted before it is read from the far store. So what changes it later ends its read in
+    flight, or its copy, in the step in which it is told (`Tier.outdate`). A copy that is not
+    ended was therefore current at `Subscription.heard_at`, the moment before which every
+    change has been told. It is served only until `bound` seconds after that moment. Nothing
+    has to be noticed in time for this: a process that was paused, or whose link is half-open,
+    has not heard for longer, and asks the far store. Where changes may have been missed, all
+    copies end, and nothing is kept until the link has been heard again.
+
+    Args:
+        tier: What changes the near store.
+        near: The near store.
+        far: The far store.
+        freshness: How long copies are used.
+        wanted: The rung that was asked for.
+        bound: Seconds, as above.
+
+    Attributes:
+        until: Copies may be served while `Clock.monotonic` is less. Only `is_heard` moves it.
+        rung: What is done: "watch" or "ttl". "auto" before it was opened.
+        reason: Why "auto" became "ttl"; empty otherwise.
+    """
+
+    def __init__(
+        self,
+        tier: Tier,
+        near: Store,
+        far: Primitives,
+        freshness: Freshness,
+        wanted: Rung,
+        bound: float,
+    ) -> None:
+        self.rung: Rung = wanted
+        self.reason = ""
+        self.until = inf if wanted == "ttl" else -inf
+        self.bound = bound
+        self._wanted: Rung = wanted
+        self._tier = tier
+        self._near = near
+        self._far = far
+        self._freshness = freshness
+        self._monotonic = far.clock.monotonic
+        self._origins: dict[int, Origin] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outdated = False
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """True if what was subscribed belongs to another event loop, so that `open` is due."""
+        return self.rung == "watch" and self._loop is not asyncio.get_running_loop()
+
+    def backends(self) -> list[Primitives]:
+        """Return the backends that an entry may come from, as far as that is known."""
+        try:
+            return [store for store, _, _ in self._far.trace(None, "key")]
+        except Exception:  # of a layer that knows no such name
+            return [origin.store for origin in self._origins.values()]
+
+    def obstacle(self) -> str:
+        """Return why changes cannot be heard, as far as that is known; empty if they can."""
+        if self.reason:
+            return self.reason
+        if Capability.SHARED in self._near.capabilities:
+            return (
+                f"other processes may use the same {self._near.name} as near store, and put older "
+                "copies there"
+            )
+        lacking = [
+            store.name for store in self.backends() if Capability.WATCH not in store.capabilities
+        ]
+        return f"{' and '.join(lacking)} cannot tell changes" if lacking else ""
+
+    def notes(self) -> Iterator[str]:
+        """Yield the lines of `explain()` that say how others' writes become visible."""
+        if self._wanted == "ttl":
+            return
+        if obstacle := self.obstacle():
+            yield f"coherence is by ttl, since {obstacle}"
+        else:
+            yield (
+                "coherence is by watch: another process's write is seen when it is told, after at "
+                f"most {self.bound:g} s"
+            )
+
+    async def open(self) -> None:
+        """Choose a rung, and subscribe.
+
+        Raises:
+            UnsupportedOperation: A backend does not tell changes, and that was asked for.
+            AccessDenied: It does not let this user hear them, and that was asked for.
+        """
+        if self._wanted == "ttl":
+            return
+        self._loop = asyncio.get_running_loop()
+        self.reason = ""
+        self.until = -inf
+        # Of an earlier loop, in which nothing goes on.
+        self._origins, self._tasks = {}, set()
+        if obstacle := self.obstacle():
+            self._fall(obstacle)
+            return
+        self.rung = "watch"
+        self._tier.watch = self
+        if self._freshness.ttl is None and Capability.SHARED in self._far.capabilities:
+            self._freshness.ttl = WATCHED_TTL
+        for store in self.backends():
+            await self._subscribe(self._origin(store))
+
+    async def close(self) -> None:
+        """End the subscriptions."""
+        tasks = {task for task in self._tasks if is_running(task)}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        origins, self._origins = self._origins, {}
+        self.until = inf if self._wanted == "ttl" else -inf
+        for origin in origins.values():
+            await origin.close()
+
+    # -- hits --------------------------------------------------------------------------
+
+    def is_heard(self) -> bool:
+        """Return True if copies may be served now."""
+        now = self._monotonic()
+        if self.until > now:
+            return True
+        if self.is_elsewhere:
+            return False
+        heard_at = min((each.heard_at for each in self._origins.values()), default=-inf)
+        if heard_at == -inf:
+            return False
+        if self._outdated:
+            self._outdated = False
+            self._tier.outdate_everything()
+        # A store in this process has always been heard, unless it is closed.
+        self.until = min(heard_at, now) + self.bound
+        return self.until > now
+
+    # -- reads of the far store --------------------------------------------------------
+
+    def begin(self, collection: Collection, keys: Sequence[str]) -> bool:
+        """Note the names of keys that are about to be read from the far store.
+
+        Returns True if what is read may be kept.
+        """
+        if self.rung == "ttl":
+            return True
+        if self.is_elsewhere:
+            return False
+        may_keep = True
+        for key in keys:
+            name = (collection, key)
+            for store, place, far_key in self._far.trace(collection, key):
+                origin = self._origin(store)
+                if origin.heard_at == -inf:
+                    may_keep = False
+                    self._try_again(origin)
+                    continue
+                known = origin.names.setdefault((place, far_key), (name,))
+                if name not in known:
+                    origin.names[place, far_key] = (*known, name)
+                if len(origin.names) > origin.most_names:
+                    origin.most_names = len(origin.names) * 2
+                    self._start(self._drop_names(origin))
+        return may_keep
+
+    def _origin(self, store: Primitives) -> Origin:
+        origin = self._origins.get(id(store))
+        if origin is None:
+            origin = self._origins[id(store)] = Origin(store)
+            self.until = -inf
+        return origin
+
+    # -- changes -----------------------------------------------------------------------
+
+    def _tell(self, origin: Origin, change: Change) -> None:
+        if change.key is None:
+            self._lose(origin)
+        else:
+            names = origin.names.pop((change.collection, change.key), None)
+            if names is not None:
+                self._tier.outdate(names)
+
+    def _lose(self, *origins: Origin) -> None:
+        self.until = -inf
+        for origin in origins:
+            origin.lose()
+        if self._freshness.stale_if_error:
+            # Until the link is back, copies are not fresh, but better than an error.
+            self._tier.abandon_reads()
+            self._outdated = True
+        else:
+            self._tier.outdate_everything()
+
+    # -- subscriptions -----------------------------------------------------------------
+
+    def _try_again(self, origin: Origin) -> None:
+        now = self._monotonic()
+        if not origin.is_subscribed and now >= origin.tried_at + _RETRY:
+            origin.tried_at = now
+            self._start(self._subscribe_quietly(origin))
+
+    async def _subscribe(self, origin: Origin) -> None:
+        origin.tried_at = self._monotonic()
+        await origin.close()
+        if Capability.WATCH not in origin.store.capabilities:
+            self._fall(f"{origin.store.name} cannot tell changes")
+            return
+        self.until = -inf
+        # What the near store has may be of an earlier process, or of an earlier link.
+        await self._tier.invalidate_everything()
+        try:
+            scope = Scope(bound=self.bound, reserved=True)
+            subscription = await origin.store.subscribe(
+                scope, lambda change: self._tell(origin, change)
+            )
+        except (UnsupportedOperation, AccessDenied) as error:
+            if self._wanted == "watch":
+                raise
+            self._fall(str(error))
+            _log.warning("near copies are coherent by their ttl alone: %s", error)
+        except KvwrapError as error:
+            # It is tried again; until then there are no copies.
+            _log.info("changes of %s are not heard yet (%s)", origin.store.name, error)
+        else:
+            if self._origins.get(id(origin.store)) is origin and not origin.is_subscribed:
+                origin.begin(subscription)
+            else:
+                await subscription.close()
+
+    async def _subscribe_quietly(self, origin: Origin) -> None:
+        try:
+            await self._subscribe(origin)
+        except KvwrapError as error:
+            _log.warning("no near copies are kept of %s: %s", origin.store.name, error)
+
+    def _fall(self, reason: str) -> None:
+        self.rung, self.reason, self.until = "ttl", reason, inf
+        self._tier.watch = None
+
+    async def _drop_names(self, origin: Origin) -> None:
+        """Drop the names of entries that the near store has evicted."""
+        for name, aliases in await self._tier.without_copies(origin.names):
+            origin.names.pop(name, None)
+            # A copy that was filled meanwhile ends too, since its changes would not be found.
+            self._tier.outdate(aliases)
+        origin.most_names = max(_FEW_NAMES, 2 * len(origin.names))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
