@@ -28,6 +28,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.changes import ALL, Change, ChangeKind
 from kvwrap.core.computations import ComputationCounts
 from kvwrap.core.layer import Layer
+from kvwrap.core.lock import Lease, Lock
 from kvwrap.core.registry import as_store as adapt
 from kvwrap.core.store import Store
 from kvwrap.core.typed import TypedStore
@@ -45,6 +46,8 @@ from kvwrap.errors import (
     InvalidValue,
     KeyNotFound,
     KvwrapError,
+    LockLost,
+    LockTimeout,
     RateLimited,
     ReadOnlyViolation,
     SerializationError,
@@ -108,7 +111,11 @@ __all__ = [
     "KvwrapError",
     "LMDBStore",
     "Layer",
+    "Lease",
     "LocalKEK",
+    "Lock",
+    "LockLost",
+    "LockTimeout",
     "MemcachedStore",
     "MemoryStore",
     "MongoDBStore",

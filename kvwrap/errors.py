@@ -115,6 +115,14 @@ class Deadlock(KvwrapError, RuntimeError):
     """A call needs a result or a lock that waits for this call itself, so neither could end."""
 
 
+class LockTimeout(KvwrapError, TimeoutError):
+    """A lock was not to be had within the time that its caller waits; others hold it."""
+
+
+class LockLost(KvwrapError, RuntimeError):
+    """The lock of a block was lost before the block ended: another one may hold it since."""
+
+
 class SharedValueChanged(KvwrapError, RuntimeError):
     """A value that several callers share was changed by one of them (in debug mode only)."""
 

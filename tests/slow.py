@@ -22,6 +22,7 @@ SLOW = frozenset(
         # Several processes, and pytest in a process of its own.
         "layers/replication/test_processes.py",
         "layers/sharding/test_processes.py",
+        "stacks/test_lock_processes.py",
         "stacks/test_processes.py",
         "stores/file_tree/test_processes.py",
         "stores/lmdb/test_processes.py",

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.computations import Computation, ComputationCounts
 from kvwrap.core.entry import Entry, live
+from kvwrap.core.lock import LockMethods
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
 from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_result
 from kvwrap.core.part import Part
@@ -29,7 +29,7 @@ TTLOf = TTL | Callable[[Any], TTL | None]
 OnFailure = Literal["raise", "compute"]
 
 
-class ComputedMethods(AtomicMethods):
+class ComputedMethods(LockMethods):
     """`get_or_put`, and what cached functions and the other views need for it."""
 
     _peeks = False  # True if a layer may distinguish reads that use an entry from those that do not
@@ -39,11 +39,6 @@ class ComputedMethods(AtomicMethods):
     @property
     def base(self) -> Part:
         """The backend under all layers."""
-        raise NotImplementedError
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The layers and, as the last, the backend."""
         raise NotImplementedError
 
     async def get_or_put(

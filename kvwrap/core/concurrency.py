@@ -101,6 +101,10 @@ class KeyedLocks:
         """Return the names whose lock is held."""
         return [name for name, queue in self._queues.items() if not is_abandoned(queue.loop)]
 
+    def __contains__(self, name: Hashable) -> bool:
+        queue = self._queues.get(name)
+        return queue is not None and not is_abandoned(queue.loop)
+
     def __len__(self) -> int:
         return sum(not is_abandoned(queue.loop) for queue in self._queues.values())
 

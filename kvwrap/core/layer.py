@@ -346,7 +346,8 @@ class LayeredStore(Store):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return self._findings
+        leases = self._known_leases
+        return self._findings if leases is None else self._findings + leases.findings
 
     async def setup(self) -> None:
         """Open the store under the layers, then the layers from the inside out.

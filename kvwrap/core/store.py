@@ -80,8 +80,10 @@ class Store(ComputedMethods, WatchMethods, Hints):
                 self._disable()
 
     async def _end_background(self) -> None:
-        """End what goes on without a call: refreshes of values, and watches."""
+        """End what goes on without a call: refreshes of values, leases, and watches."""
         await self._refreshes.close()
+        if self._known_leases is not None:
+            await self._known_leases.close()
         await self._watches.close(self._closed())
 
     def _disable(self) -> None:
@@ -139,6 +141,13 @@ class Store(ComputedMethods, WatchMethods, Hints):
     remove_one: Callable[[Collection, str], object] | None = None
     """Removes one entry at once, as `remove` does; `None` where that may wait."""
 
+    async def evicts(self) -> str | None:
+        """Return why the backend may drop entries before their expiry; `None` if it never does.
+
+        A lock is refused where its record might be dropped to save space.
+        """
+        return None
+
     async def scrub(self) -> None:
         """Erase the remains of overwritten and deleted entries, where the backend keeps some.
 
@@ -177,7 +186,9 @@ class Store(ComputedMethods, WatchMethods, Hints):
     @property
     def idle(self) -> bool:
         """True while nothing is in progress: here, in the layers, and in their second stores."""
-        return not self._locks and all(part.idle for part in walk(self) if part is not self)
+        leases = self._known_leases
+        is_idle = not self._locks and (leases is None or leases.idle)
+        return is_idle and all(part.idle for part in walk(self) if part is not self)
 
     def find(self, layer: type[_L]) -> _L:
         """Return the running part of the outermost layer of this class, with its own methods.

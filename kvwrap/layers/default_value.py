@@ -24,6 +24,7 @@ from kvwrap.layers.base import (
     checked_names,
     checked_ttl,
     codec,
+    is_reserved,
     is_stale,
     new_version,
     stale_part,
@@ -99,7 +100,9 @@ class DefaultValue(Layer):
         return [default if entry is None else entry for entry in entries]
 
     def _applies_to(self, collection: Collection) -> bool:
-        return self._collections is None or collection in self._collections
+        if self._collections is None:
+            return not is_reserved(collection)
+        return collection in self._collections
 
     def _note_stale_parts(self, entries: Iterable[Entry | None]) -> bool:
         """Return True if one of the entries has a stale part, and remember that there are such."""

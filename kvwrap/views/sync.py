@@ -26,6 +26,7 @@ from kvwrap.core.validation import checked_key
 from kvwrap.core.watch import Watch
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.views.portal import Caller, Portal
+from kvwrap.views.sync_lock import SyncLocks
 from kvwrap.views.sync_typed import SyncTypedStore
 
 P = ParamSpec("P")
@@ -84,7 +85,7 @@ async def _next_batch(items: AsyncIterator[T]) -> tuple[list[T], bool]:
     return batch, True
 
 
-class SyncStore:
+class SyncStore(SyncLocks):
     """A store with blocking methods, created by `kvwrap.sync(store)`.
 
     For code without asyncio, and for any number of threads at the same time. The store runs on

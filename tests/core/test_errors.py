@@ -15,6 +15,8 @@ BUILT_IN = {
     "ConfigurationError": ValueError,
     "CorruptEntry": ValueError,
     "Deadlock": RuntimeError,
+    "LockLost": RuntimeError,
+    "LockTimeout": TimeoutError,
     "SharedValueChanged": RuntimeError,
     "DecryptionError": ValueError,
     "InvalidBatch": ValueError,

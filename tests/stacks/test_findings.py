@@ -154,8 +154,12 @@ def built(code, at, *silenced):
     return store, [str(w.message) for w in caught if w.category is StackWarning]
 
 
+ON_USE = {"lock-over-fallback"}
+"""Those that are reported once a method is used; its tests show them."""
+
+
 def test_every_finding_has_a_stack_here():
-    assert set(codes_in_the_code()) == set(WRONG)
+    assert set(codes_in_the_code()) == {*WRONG, *ON_USE}
     assert len(WRONG) >= 12
 
 
@@ -163,7 +167,7 @@ def test_every_finding_is_documented():
     page = (ROOT / "docs" / "findings.md").read_text()
     rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|(.*)\|(.*)\|$", page, re.MULTILINE)
     codes = [code for code, *_ in rows]
-    assert codes == sorted(WRONG)
+    assert codes == sorted({*WRONG, *ON_USE})
     assert all(cell.strip() for row in rows for cell in row)
 
 
@@ -174,7 +178,7 @@ def declared(cls=Layer):
 
 
 def test_every_finding_is_declared_by_a_layer():
-    assert declared() == set(WRONG)
+    assert declared() == {*WRONG, *ON_USE}
 
 
 @pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")

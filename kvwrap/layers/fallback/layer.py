@@ -81,6 +81,7 @@ class Fallback(Layer):
         {
             "cache-inside-fallback",
             "context-lost",
+            "lock-over-fallback",
             "plain-keys-in-journal",
             "plain-keys-in-second-store",
             "plaintext-journal",

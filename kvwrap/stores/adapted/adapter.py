@@ -116,6 +116,10 @@ class Adapter:
         """Return the seconds for which the object keeps each name, None for good."""
         raise NotImplementedError
 
+    def eviction(self) -> str | None:
+        """Return why the object may drop names before their end; None if it never does."""
+        return None
+
     def get(self, name: str) -> Any:
         """Return one value, or None; `get_many` calls it, unless overridden."""
         raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kvwrap.core.clock import Clock
@@ -126,3 +127,13 @@ class Content:
         now = self._clock.time()
         expires_at = None if seconds is None else now + seconds
         return foreign(body, collection, key, now, expires_at, steps)
+
+
+def by_collection(
+    pairs: Sequence[tuple[Collection, str]],
+) -> list[tuple[Collection, list[str]]]:
+    """Return the keys of each collection, given collections and keys in any order."""
+    keys: dict[Collection, list[str]] = {}
+    for collection, key in pairs:
+        keys.setdefault(collection, []).append(key)
+    return list(keys.items())

@@ -15,7 +15,7 @@ from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError, CorruptEntry
 from kvwrap.stores.adapted.calls import Calls, named
-from kvwrap.stores.adapted.content import Content
+from kvwrap.stores.adapted.content import Content, by_collection
 from kvwrap.stores.adapted.recognise import adapter_for
 from kvwrap.stores.shared.flat_names import check_default_collection, parse_name
 
@@ -120,6 +120,9 @@ class AdaptedStore(Store):
     def idle(self) -> bool:
         """True while no call is in progress or waits for its turn."""
         return super().idle and self._calls.idle
+
+    async def evicts(self) -> str | None:
+        return self._adapter.eviction()
 
     async def setup(self) -> None:
         self._calls.open()
@@ -329,7 +332,7 @@ class AdaptedStore(Store):
 
     async def list_collections(self) -> list[Collection]:
         collections = []
-        for collection, keys in _by_collection(await self._found()):
+        for collection, keys in by_collection(await self._found()):
             for part in _parts(keys):
                 if any(await self._states(collection, part)):
                     collections.append(collection)
@@ -351,7 +354,7 @@ class AdaptedStore(Store):
             return 0
         with named(None, ()):
             count = len(await self._call(self._adapter.list_names))
-        for collection, keys in _by_collection(await self._found()):
+        for collection, keys in by_collection(await self._found()):
             for part in _parts(keys):
                 states = await self._states(collection, part)
                 count -= sum(live is not None for live in states)
@@ -362,7 +365,7 @@ class AdaptedStore(Store):
     ) -> bool:
         """Remove own entries. Returns True if one of them was live."""
         had_entries = False
-        for collection, keys in _by_collection(pairs):
+        for collection, keys in by_collection(pairs):
             for part in _parts(keys):
                 states = await self._states(collection, part)
                 unwanted = (False,) if only_expired else (False, True)
@@ -384,17 +387,6 @@ def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + _AT_ONCE]
 
 
-def _by_collection(
-    pairs: Sequence[tuple[Collection, str]],
-) -> list[tuple[Collection, list[str]]]:
-    keys: dict[Collection, list[str]] = {}
-    for collection, key in pairs:
-        keys.setdefault(collection, []).append(key)
-    return list(keys.items())
-
-
 def adapted(obj: Any, **options: Any) -> Store | None:
     """Return a store over this object if there is an adapter for it, else None."""
-    if adapter_for(obj) is None:
-        return None
-    return AdaptedStore(obj, **options)
+    return None if adapter_for(obj) is None else AdaptedStore(obj, **options)

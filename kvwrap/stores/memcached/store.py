@@ -154,6 +154,9 @@ class MemcachedStore(ClientStore):
         urls.check_fragment(url)
         return cls(server, **urls.parse_options(query, _OPTIONS))
 
+    async def evicts(self) -> str | None:
+        return "a full server evicts the entries that were not used for longest"
+
     @property
     def location(self) -> str:
         return f"namespace {self._namespace!r} of {self._address}"

@@ -235,6 +235,15 @@ class Server:
             self._limit = min((_limit_in(answer) for (answer,) in answers), default=_USUAL_LIMIT)
         return self._limit
 
+    async def eviction_policy(self) -> str | None:
+        """Return the policy by which a server evicts keys, or `None` if none does or tells it."""
+        for (answer,) in await self.run_at_all(("INFO", "memory")):
+            facts = _facts_in(answer)
+            policy = facts.get("maxmemory_policy", "noeviction")
+            if facts.get("maxmemory", "0") != "0" and policy != "noeviction":
+                return policy
+        return None
+
     async def check_sizes(
         self, collection: Collection, keys: Sequence[str], sizes: Sequence[int]
     ) -> None:
@@ -376,3 +385,11 @@ def _limit_in(answer: Any) -> int:
     if not isinstance(found, list | tuple) or len(found) != 2 or not isinstance(found[1], bytes):
         return _USUAL_LIMIT
     return int(found[1]) if found[1].isdigit() else _USUAL_LIMIT
+
+
+def _facts_in(answer: Any) -> dict[str, str]:
+    """Return what an answer to INFO says, by name; nothing if the account may not ask."""
+    if not isinstance(answer, bytes):
+        return {}
+    lines = answer.decode("utf-8", "replace").split("\r\n")
+    return {name: fact for name, colon, fact in (line.partition(":") for line in lines) if colon}

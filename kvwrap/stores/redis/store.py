@@ -194,6 +194,11 @@ class RedisStore(Store):
         """True while no round trip is in progress or waits for its turn."""
         return super().idle and self._server.idle
 
+    async def evicts(self) -> str | None:
+        """Return why a server evicts keys; an account that may not ask gets `None`."""
+        policy = await self._server.eviction_policy()
+        return None if policy is None else f"keys are evicted (maxmemory-policy {policy})"
+
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:

@@ -128,6 +128,7 @@ class SQLiteStore(Store):
         for name, limit in (("max_entries", max_entries), ("max_bytes", max_bytes)):
             if limit is not None:
                 checked_count(limit, name)
+        self._is_bounded = max_entries is not None or max_bytes is not None
         self._table = Table(
             table, self.clock, store=self.name, max_entries=max_entries, max_bytes=max_bytes
         )
@@ -162,6 +163,11 @@ class SQLiteStore(Store):
         if self._path == MEMORY:
             return self.name
         return f"table {self._table.name!r} of the SQLite file {str(Path(self._path).resolve())!r}"
+
+    async def evicts(self) -> str | None:
+        if not self._is_bounded:
+            return None
+        return "entries are evicted to keep `max_entries` or `max_bytes`"
 
     # -- opening and closing -----------------------------------------------------------
 

@@ -7,13 +7,16 @@ from kvwrap.testing.contract.batches import Batches
 from kvwrap.testing.contract.computed import Computed
 from kvwrap.testing.contract.expiry import Expiry
 from kvwrap.testing.contract.lifecycle import Lifecycle
+from kvwrap.testing.contract.locks import Locks
 from kvwrap.testing.contract.names import Names
 from kvwrap.testing.contract.ranges import Ranges
 from kvwrap.testing.contract.values import Values
 from kvwrap.testing.contract.watch import Watching
 
 
-class StoreContract(Values, Names, Expiry, Batches, Ranges, Atomic, Computed, Watching, Lifecycle):
+class StoreContract(
+    Values, Names, Expiry, Batches, Ranges, Atomic, Computed, Watching, Locks, Lifecycle
+):
     """A test suite of every method of a store, and of every guarantee that all stores give.
 
     Subclass it in a test file, under a name that pytest collects, and define `make_store`:

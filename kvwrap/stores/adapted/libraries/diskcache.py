@@ -24,6 +24,10 @@ class DiskcacheAdapter(Adapter):
     tells_ttl = True
     properties = frozenset({Capability.PERSISTENT, Capability.SHARED})
 
+    def eviction(self) -> str | None:
+        policy = getattr(self._obj, "eviction_policy", "none")  # an Index has none
+        return None if policy == "none" else f"entries are evicted (eviction_policy {policy!r})"
+
     def get(self, name: str) -> Any:
         return self._obj.get(name, retry=True)
 

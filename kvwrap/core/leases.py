@@ -1,0 +1,381 @@
+"""The leases of a store: how locks are acquired, waited for and released."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
+
+from kvwrap.core.capability import Capability
+from kvwrap.core.clock import Clock
+from kvwrap.core.concurrency import KeyedLocks, is_running, wait_for
+from kvwrap.core.findings import Finding, warn
+from kvwrap.core.lease import (
+    FREE,
+    TAKEN,
+    Found,
+    Holding,
+    LockRecord,
+    LockRecords,
+    pause,
+    record_key,
+)
+from kvwrap.core.locks import Hold
+from kvwrap.core.part import Chain, Part
+from kvwrap.core.primitives import Collection, Primitives
+from kvwrap.core.randomness import new_version
+from kvwrap.errors import (
+    ConfigurationError,
+    Deadlock,
+    KvwrapError,
+    LockLost,
+    LockTimeout,
+    UnsupportedOperation,
+)
+
+_REMEMBERED: Final = 1024
+"""Number of released locks whose records are remembered, to acquire them without reading."""
+
+_CLOSE_TIMEOUT: Final = 10.0
+"""Seconds for which `close` waits for releases in progress."""
+
+_WHERE: Final = (
+    "use a store of a server or file, such as RedisStore, PostgreSQLStore or SQLiteStore, without "
+    "limits on its size"
+)
+
+LOCK_OVER_FALLBACK: Final = Finding(
+    "lock-over-fallback",
+    "A lock is used over a fallback. In an outage of the inner store no lock can be acquired or "
+    "renewed, and the blocks of those that are held end with LockLost.",
+    "Use locks on a store without .fallback(...).",
+)
+
+_log = logging.getLogger("kvwrap.lock")
+
+
+class LockStore(Primitives, Chain, Protocol):
+    """What leases need of a store."""
+
+    silenced: frozenset[str]
+
+
+class Grant:
+    """A lock that is held: the turn in this process, and the lease in the store."""
+
+    __slots__ = ("hold", "holding", "name", "owner")
+
+    def __init__(self, name: str, hold: Hold, holding: Holding, owner: object) -> None:
+        self.name = name
+        self.hold = hold
+        self.holding = holding
+        self.owner = owner
+
+
+class Leases:
+    """The locks of a store object.
+
+    Tasks of this process take turns, in order of arrival, so that one of them at a time asks the
+    store. What its record said when this process released a lock is remembered: if it still says
+    so, the next lease is one write.
+
+    Args:
+        store: The store, with all layers.
+
+    Attributes:
+        findings: What is wrong with using locks over this stack.
+    """
+
+    def __init__(self, store: LockStore) -> None:
+        self.findings: tuple[Finding, ...] = ()
+        self._store = store
+        self._clock: Clock = store.clock
+        layers = store.parts[:-1]
+        self._records = LockRecords(
+            store, is_cached=any("caches" in layer.traits for layer in layers)
+        )
+        self._turns = KeyedLocks()
+        self._remembered: dict[str, Found] = {}
+        self._grants: dict[str, Grant] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._longest = min(map(_longest_ttl, layers), default=float("inf"))
+        self._is_durable = False
+        self._warns = any("falls_back" in layer.traits for layer in layers)
+
+    @property
+    def idle(self) -> bool:
+        """True while no lock is held, waited for or being released."""
+        return not self._turns and not any(map(is_running, self._tasks))
+
+    # -- where locks work --------------------------------------------------------------
+
+    def check(self, ttl: float) -> None:
+        """Raise the error for a store in which locks are not safe."""
+        store = self._store
+        if "raw" in store.parts[-1].traits:
+            raise self._unsupported(
+                "its data is another program's (raw=True)",
+                "open another store without raw=True",
+            )
+        missing = {Capability.COMPARE_AND_PUT, Capability.SHARED} - store.capabilities
+        if missing:
+            reason = (
+                "it cannot compare versions"
+                if Capability.COMPARE_AND_PUT in missing
+                else "other processes do not see its entries: within one process use asyncio.Lock"
+            )
+            raise self._unsupported(reason, _WHERE)
+        if ttl >= self._longest:
+            raise ConfigurationError(
+                "`ttl` must be below the longest ttl that a layer allows entries, or the record of "
+                f"a held lock would expire; got {ttl:g} and a maximum of {self._longest:g}: "
+                "shorten `ttl`, or use a stack without that layer",
+                store=store.name,
+            )
+        if self._warns:
+            self._warns = False
+            if LOCK_OVER_FALLBACK.code not in store.silenced:
+                self.findings = (LOCK_OVER_FALLBACK,)
+                warn(LOCK_OVER_FALLBACK)
+
+    async def _check_durable(self) -> None:
+        """Raise the error for a backend that may drop the record of a held lock."""
+        for backend in _backends(self._store):
+            reason = await backend.evicts()
+            if reason is not None:
+                raise self._unsupported(reason, _WHERE)
+        self._is_durable = True
+
+    def _unsupported(self, reason: str, hint: str) -> UnsupportedOperation:
+        name = self._store.name
+        return UnsupportedOperation(
+            "a lock must have a store that compares versions, that all processes share, and that "
+            f"evicts nothing; of this {name}: {reason}. {hint[0].upper()}{hint[1:]}",
+            store=name,
+        )
+
+    # -- acquiring ---------------------------------------------------------------------
+
+    async def acquire(
+        self,
+        kind: str,
+        collection: Collection,
+        key: str,
+        ttl: float,
+        wait: float | None,
+        owner: object,
+        task: asyncio.Task[Any] | None,
+    ) -> Grant:
+        """Wait until the lock is this caller's.
+
+        Args:
+            kind: What the lock is for, see `record_key`.
+            collection: The collection of the key.
+            key: The key.
+            ttl: Seconds after which another process may take the lock if it is not renewed.
+            wait: Maximum number of seconds to wait; None for no limit.
+            owner: The task or thread.
+            task: The task to cancel if the lease is lost; None for none.
+
+        Raises:
+            LockTimeout: Others had the lock all the time.
+            Deadlock: The owner holds the lock already.
+        """
+        clock = self._clock
+        until = None if wait is None else clock.monotonic() + wait
+        if not self._is_durable:
+            await self._check_durable()
+        name = record_key(kind, collection, key)
+        previous = self._grants.get(name)
+        if previous is not None and previous.owner is owner and name in self._turns:
+            raise Deadlock(
+                "a block must not acquire a lock that it holds itself, for which it would wait "
+                "without end",
+                store=self._store.name,
+                collection=collection,
+                key=key,
+            )
+        hold = self._turns.hold(name, tells_deadlocks=False)
+        try:
+            await self._take_turn(name, hold, until, collection, key)
+            holding = await self._ask(name, collection, key, ttl, until)
+        except BaseException:
+            hold.release()
+            raise
+        grant = self._grants[name] = Grant(name, hold, holding, owner)
+        holding.keep(task)
+        return grant
+
+    async def _take_turn(
+        self, name: str, hold: Hold, until: float | None, collection: Collection, key: str
+    ) -> None:
+        if until is None or name not in self._turns:
+            await hold.__aenter__()
+        elif not await wait_for(self._clock, until - self._clock.monotonic(), hold.__aenter__()):
+            raise self._timeout("another task of this process holds it", collection, key)
+
+    async def _ask(
+        self, name: str, collection: Collection, key: str, ttl: float, until: float | None
+    ) -> Holding:
+        """Write a lease into the record as soon as nobody has one there that is still kept up."""
+        clock, store = self._clock, self._store
+        holder = new_version() or 1
+        seen: int | None = None  # the version of the record that has stood still since:
+        seen_at = 0.0
+        attempt = 0
+        found = self._remembered.pop(name, None)
+        is_fresh = found is not None
+        while True:
+            if not is_fresh:
+                found = await self._records.read(name)
+                is_fresh = True
+            now = clock.monotonic()
+            left = 0.0
+            record = None if found is None else found.record
+            if found is not None and (record is None or record.holder not in (FREE, holder)):
+                if found.version != seen:
+                    # After it was read, so that it has stood still for longer than is measured.
+                    seen, seen_at = found.version, now
+                left = seen_at + (ttl if record is None else record.ttl) - now
+            if left <= 0:
+                fencing = int(clock.time() * 1000) if record is None else record.fencing + 1
+                lease = LockRecord(holder, fencing, ttl)
+                begun = clock.monotonic()
+                try:
+                    written = await self._records.replace(name, found, lease)
+                except BaseException:
+                    # Unknown whether it was written. The error is the caller's all the same.
+                    self._begin(self._clean_up(name, holder))
+                    raise
+                if written is not None:
+                    return Holding(
+                        self._records, name, written, lease, begun, clock,
+                        lambda reason: LockLost(
+                            f"the lock was lost before its block ended: {reason}",
+                            store=store.name, collection=collection, key=key,
+                        ),
+                    )  # fmt: skip
+                is_fresh = False
+                attempt += 1
+                if attempt == 1:
+                    continue
+            if until is not None and now >= until:
+                raise self._timeout("another process holds it", collection, key)
+            is_fresh = False
+            seconds = pause(attempt, ttl / 10)
+            if left > 0:
+                seconds = min(seconds, left)
+            if until is not None:
+                seconds = min(seconds, until - now)
+            await clock.sleep(seconds)
+            attempt += 1
+
+    def _timeout(self, reason: str, collection: Collection, key: str) -> LockTimeout:
+        return LockTimeout(
+            f"the lock was not to be had within the time that was given: {reason}",
+            store=self._store.name,
+            collection=collection,
+            key=key,
+        )
+
+    # -- releasing ---------------------------------------------------------------------
+
+    async def release(self, grant: Grant) -> None:
+        """Give a lock back. Returns also if the store fails: the lease then ends by its ttl.
+
+        Raises:
+            LockLost: It was lost before.
+        """
+        holding = grant.holding
+        holding.stop()
+        try:
+            if holding.is_inherited:
+                return
+            found = await holding.release()
+        except KvwrapError as error:
+            _log.warning(
+                "%s: a lock could not be released and ends by its ttl of %g s: %s",
+                self._store.name, holding.record.ttl, error,
+            )  # fmt: skip
+        except BaseException:
+            self._begin(self._clean_up(grant.name, holding.record.holder))
+            raise
+        else:
+            if found is not None:
+                self._remember(grant.name, found)
+            elif holding.lost is None:
+                holding.lost = holding.describe(TAKEN)
+        finally:
+            self._forget(grant)
+        if holding.lost is not None:
+            raise holding.lost
+
+    def abandon(self, grant: Grant) -> None:
+        """Give a lock back that its owner has dropped; called by finalizers, on any thread."""
+        holding = grant.holding
+        if holding.is_inherited or holding.loop.is_closed():
+            return
+        try:
+            holding.loop.call_soon_threadsafe(self._drop, grant)
+        except RuntimeError:  # closed meanwhile
+            return
+
+    def _drop(self, grant: Grant) -> None:
+        grant.holding.stop()
+        self._forget(grant)
+        self._begin(self._clean_up(grant.name, grant.holding.record.holder))
+
+    def _forget(self, grant: Grant) -> None:
+        if self._grants.get(grant.name) is grant:
+            del self._grants[grant.name]
+        grant.hold.release()
+
+    def _remember(self, name: str, found: Found) -> None:
+        self._remembered[name] = found
+        if len(self._remembered) > _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+    def _begin(self, work: Any) -> None:
+        """Begin to release a lock in the background."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _clean_up(self, name: str, holder: int) -> None:
+        """Release a lock that this holder may have."""
+        try:
+            found = await self._records.read(name)
+            if found is None or found.record is None or found.record.holder != holder:
+                return
+            record = found.record
+            await self._records.replace(name, found, LockRecord(FREE, record.fencing, record.ttl))
+        except Exception as error:  # whatever it is, the lease ends by its ttl
+            _log.warning(
+                "%s: a lock could not be released: %s", self._store.name, type(error).__name__
+            )
+
+    async def close(self) -> None:
+        """End the leases of this loop, and wait for the releases in progress."""
+        for grant in list(self._grants.values()):
+            if grant.holding.loop is asyncio.get_running_loop():
+                grant.holding.lose("the store was closed")
+                self._begin(self._clean_up(grant.name, grant.holding.record.holder))
+        tasks = [task for task in self._tasks if is_running(task)]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
+
+
+def _longest_ttl(layer: Part) -> float:
+    """Return the longest ttl that a layer allows the entries of a stack."""
+    maximum = getattr(layer, "maximum", None) if "clamps_ttl" in layer.traits else None
+    return float("inf") if maximum is None else maximum * (1 - getattr(layer, "jitter", 0.0))
+
+
+def _backends(chain: Chain) -> Iterator[Any]:
+    """Iterate over the backends that may have the records of locks."""
+    yield chain.parts[-1]
+    for part in chain.parts:
+        if "spreads" in part.traits:
+            for _, second in part.second_stores:
+                yield from _backends(second)
