@@ -16,6 +16,7 @@ from kvwrap.testing.servers import server_cache
 from scripts.servers.commands import require, run
 
 _JAVA = Path(__file__).parent / "java"
+_PYTHON = Path(__file__).parent / "python"
 
 
 @contextlib.contextmanager
@@ -212,22 +213,25 @@ class PythonServer(Build):
     """A server written in Python, apart from the tests since it needs other versions than they.
 
     Attributes:
-        requirement: The package and its extras, without a version.
-        module: The module that is run.
+        version: That of the package, and as its last number that of `main`, so that the server is
+            built again when one of them changes.
+        requirement: The package, its extras and its version.
+        main: Name of the file in the folder `python` that starts the server.
     """
 
     requirement: str
-    module: str
+    main: str
 
     def folder(self) -> Path:
         # Packages with compiled parts are for one version of Python.
         return super().folder().with_name(f"{self.version}-{sys.implementation.cache_tag}")
 
     def build(self, folder: Path) -> None:
-        _pip_install(f"{self.requirement}=={self.version}", folder / "lib")
+        _pip_install(self.requirement, folder / "lib")
         # Not that of a virtual environment, which may be removed.
         python = Path(sys.base_prefix) / "bin" / "python3"
-        self.write_launcher(folder, python, f"-m {self.module}")
+        shutil.copyfile(_PYTHON / f"{self.main}.py", folder / f"{self.main}.py")
+        self.write_launcher(folder, python, f'"$here/{self.main}.py"')
 
 
 def _pip_install(requirement: str, folder: Path) -> None:

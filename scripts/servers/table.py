@@ -98,8 +98,12 @@ SERVERS = (
         "moto",
         "moto_server",
         PythonServer(
-            "moto_server", "5.2.5", requirement="moto[server,dynamodb,s3]", module="moto.server"
+            "moto_server",
+            "5.2.5.1",
+            requirement="moto[server,dynamodb,s3]==5.2.5",
+            main="moto_server",
         ),
+        version="5.2.5.1",
     ),
     Server(
         "mongodb",

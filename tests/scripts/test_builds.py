@@ -174,13 +174,14 @@ def test_a_program_in_a_python_package(commands: list[list[str]]) -> None:
 
 
 def test_a_server_in_python_is_apart_from_the_tests(commands: list[list[str]]) -> None:
-    server = PythonServer("server", "1.2", requirement="package[extra]", module="package.main")
+    server = PythonServer("server", "1.2.3", requirement="package[extra]==1.2", main="moto_server")
     server.install()
     (command,) = commands
     assert command[-1] == "package[extra]==1.2"
-    assert sys.implementation.cache_tag in server.folder().name
+    assert server.folder().name == f"1.2.3-{sys.implementation.cache_tag}"
+    assert (server.folder() / "moto_server.py").is_file()
     launcher = (server.folder() / "bin" / "server").read_text()
-    assert f'exec "{sys.base_prefix}/bin/python3" -m package.main "$@"' in launcher
+    assert f'exec "{sys.base_prefix}/bin/python3" "$here/moto_server.py" "$@"' in launcher
     assert 'PYTHONPATH="$here/lib"' in launcher
 
 

@@ -227,8 +227,12 @@ class Watching(Contract):
         await store.put("key", "value", collection="there")
         origins = store.trace("there", "key")
         assert origins
-        found = [
-            (await origin.read(collection, [key]))[0] is not None
-            for origin, collection, key in origins
-        ]
-        assert any(found)
+
+        async def has_it() -> bool:
+            entries = [await origin.read(there, [key]) for origin, there, key in origins]
+            return any(entry is not None for (entry,) in entries)
+
+        async with asyncio.timeout(PATIENCE):
+            # A layer may send it later.
+            while not await has_it():  # noqa: ASYNC110  # what is awaited tells nobody
+                await asyncio.sleep(0.001)
