@@ -31,6 +31,7 @@ from kvwrap.errors import (
     KvwrapError,
     LockLost,
     LockTimeout,
+    StoreUnavailable,
     UnsupportedOperation,
 )
 
@@ -99,7 +100,8 @@ class Leases:
         self._remembered: dict[str, Found] = {}
         self._grants: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._longest = min(map(_longest_ttl, layers), default=float("inf"))
+        self._closed = False
+        self._longest = min(map(_longest_ttl, _parts(store)), default=float("inf"))
         self._is_durable = False
         self._warns = any("falls_back" in layer.traits for layer in layers)
 
@@ -113,7 +115,7 @@ class Leases:
     def check(self, ttl: float) -> None:
         """Raise the error for a store in which locks are not safe."""
         store = self._store
-        if "raw" in store.parts[-1].traits:
+        if any("raw" in backend.traits for backend in _backends(store)):
             raise self._unsupported(
                 "its data is another program's (raw=True)",
                 "open another store without raw=True",
@@ -181,6 +183,7 @@ class Leases:
         Raises:
             LockTimeout: Others had the lock all the time.
             Deadlock: The owner holds the lock already.
+            StoreUnavailable: The store was closed meanwhile, or its backend does not answer.
         """
         clock = self._clock
         until = None if wait is None else clock.monotonic() + wait
@@ -214,6 +217,8 @@ class Leases:
             await hold.__aenter__()
         elif not await wait_for(self._clock, until - self._clock.monotonic(), hold.__aenter__()):
             raise self._timeout("another task of this process holds it", collection, key)
+        if self._closed:
+            raise StoreUnavailable("the store was closed", store=self._store.name)
 
     async def _ask(
         self, name: str, collection: Collection, key: str, ttl: float, until: float | None
@@ -356,7 +361,11 @@ class Leases:
             )
 
     async def close(self) -> None:
-        """End the leases of this loop, and wait for the releases in progress."""
+        """End the leases of this loop, and wait for the releases in progress.
+
+        Nobody acquires a lock here afterwards, not those who wait for their turn either.
+        """
+        self._closed = True
         for grant in list(self._grants.values()):
             if grant.holding.loop is asyncio.get_running_loop():
                 grant.holding.lose("the store was closed")
@@ -364,6 +373,15 @@ class Leases:
         tasks = [task for task in self._tasks if is_running(task)]
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
+
+
+def _parts(chain: Chain) -> Iterator[Part]:
+    """Iterate over the parts of the stacks that may have the records of locks."""
+    for part in chain.parts:
+        yield part
+        if "spreads" in part.traits:
+            for _, second in part.second_stores:
+                yield from _parts(second)
 
 
 def _longest_ttl(layer: Part) -> float:

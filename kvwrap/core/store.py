@@ -84,6 +84,7 @@ class Store(ComputedMethods, WatchMethods, Hints):
         await self._refreshes.close()
         if self._known_leases is not None:
             await self._known_leases.close()
+            self._known_leases = None
         await self._watches.close(self._closed())
 
     def _disable(self) -> None:

@@ -137,6 +137,13 @@ async def test_a_clamp_below_the_ttl_is_refused(tmp_path: Path) -> None:
         pass
 
 
+async def test_a_clamp_in_a_route_counts_too(tmp_path: Path) -> None:
+    clamped = stack().clamp_ttl(maximum=1).over(SQLiteStore(tmp_path / "b.db"))
+    store = stack().route({"kvwrap.*": clamped}).over(SQLiteStore(tmp_path / "a.db"))
+    with pytest.raises(ConfigurationError, match="maximum of 1"):
+        store.lock("a", ttl=5)
+
+
 async def test_a_fallback_is_told_once(tmp_path: Path) -> None:
     layers = stack().fallback(MemoryStore)
     async with layers.over(SQLiteStore(tmp_path / "a.db")) as store:
@@ -374,9 +381,35 @@ async def test_an_error_of_the_block_is_not_replaced(store: Store) -> None:
 
 
 async def test_a_timeout_around_the_block_still_works(store: Store) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01), store.lock("a"):
+    async def hold() -> None:
+        async with asyncio.timeout(None) as limit, store.lock("a"):
+            limit.reschedule(asyncio.get_running_loop().time())
             await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await hold()
+    async with store.lock("a", wait=0):
+        pass
+
+
+async def test_who_waits_while_the_store_closes_acquires_nothing(store: Store) -> None:
+    entered = asyncio.Event()
+
+    async def hold() -> None:
+        async with store.lock("a"):
+            entered.set()
+            await asyncio.Event().wait()
+
+    first = asyncio.create_task(hold())
+    await entered.wait()
+    second = asyncio.create_task(hold())
+    await asyncio.sleep(0.01)
+    await store.close()
+    with pytest.raises(LockLost):
+        await first
+    with pytest.raises(StoreUnavailable):
+        await second
+    await store.open()
     async with store.lock("a", wait=0):
         pass
 

@@ -72,6 +72,12 @@ class DjangoStore(Store):
             f"Django ({alias!r}{', ' if host else ''}{host})"
         )
 
+    async def evicts(self) -> str | None:
+        return (
+            "its calls belong to the caller's transaction, which hides the record of a lock from "
+            "others until it ends, and undoes it if it is rolled back"
+        )
+
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:

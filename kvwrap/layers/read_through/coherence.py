@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from kvwrap.core.capability import Capability
 from kvwrap.core.changes import Change, Scope, Subscription
 from kvwrap.core.concurrency import is_running
+from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import AccessDenied, KvwrapError, UnsupportedOperation
@@ -135,11 +136,8 @@ class Coherence:
         return self.rung == "watch" and self._loop is not asyncio.get_running_loop()
 
     def backends(self) -> list[Primitives]:
-        """Return the backends that an entry may come from, as far as that is known."""
-        try:
-            return [store for store, _, _ in self._far.trace(None, "key")]
-        except Exception:  # of a layer that knows no such name
-            return [origin.store for origin in self._origins.values()]
+        """Return the backends that an entry may come from."""
+        return [part for part in _walk(self._far) if not isinstance(part, Layer)]
 
     def obstacle(self) -> str:
         """Return why changes cannot be heard, as far as that is known; empty if they can."""
@@ -149,6 +147,11 @@ class Coherence:
             return (
                 f"other processes may use the same {self._near.name} as near store, and put older "
                 "copies there"
+            )
+        if any("falls_back" in part.traits for part in _walk(self._far) if isinstance(part, Layer)):
+            return (
+                "in an outage a fallback answers with another store's entries, and nothing tells "
+                "which copies these are"
             )
         lacking = [
             store.name for store in self.backends() if Capability.WATCH not in store.capabilities
@@ -182,6 +185,8 @@ class Coherence:
         # Of an earlier loop, in which nothing goes on.
         self._origins, self._tasks = {}, set()
         if obstacle := self.obstacle():
+            if self._wanted == "watch":
+                raise self._refused(obstacle)
             self._fall(obstacle)
             return
         self.rung = "watch"
@@ -290,7 +295,10 @@ class Coherence:
         origin.tried_at = self._monotonic()
         await origin.close()
         if Capability.WATCH not in origin.store.capabilities:
-            self._fall(f"{origin.store.name} cannot tell changes")
+            obstacle = f"{origin.store.name} cannot tell changes"
+            if self._wanted == "watch":
+                raise self._refused(obstacle)
+            self._fall(obstacle)
             return
         self.until = -inf
         # What the near store has may be of an earlier process, or of an earlier link.
@@ -320,6 +328,13 @@ class Coherence:
         except KvwrapError as error:
             _log.warning("no near copies are kept of %s: %s", origin.store.name, error)
 
+    def _refused(self, obstacle: str) -> UnsupportedOperation:
+        return UnsupportedOperation(
+            f"coherence by watch must have backends that tell changes, but {obstacle}: use "
+            'coherence="auto" or "ttl", and a ttl',
+            store=self._near.name,
+        )
+
     def _fall(self, reason: str) -> None:
         self.rung, self.reason, self.until = "ttl", reason, inf
         self._tier.watch = None
@@ -336,3 +351,14 @@ class Coherence:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _walk(part: Any) -> Iterator[Any]:
+    """Iterate over layers from this one on, those of further stores of entries, and backends."""
+    while isinstance(part, Layer):
+        yield part
+        if part.traits & {"falls_back", "spreads"}:
+            for _, store in part.second_stores:
+                yield from _walk(store.parts[0])
+        part = part.inner
+    yield part

@@ -26,7 +26,7 @@ _PACKAGE: Final = "etcdserverpb"
 # The fields that are used, with the numbers of etcd's rpc.proto and kv.proto. Enumerations are
 # integers on the wire.
 _MESSAGES: Final = {
-    "ResponseHeader": "int64 revision = 3",
+    "ResponseHeader": "uint64 cluster_id = 1, int64 revision = 3",
     "KeyValue": "bytes key = 1, int64 mod_revision = 3, bytes value = 5, int64 lease = 6",
     "RangeRequest": "bytes key = 1, bytes range_end = 2, int64 limit = 3, int64 revision = 4, "
     "bool keys_only = 8",

@@ -24,7 +24,8 @@ class EtcdLink:
     """Watches all keys with a prefix, over a connection of its own.
 
     Every change has a revision. A new connection goes on after the last one that was heard, so
-    that nothing is missed, unless etcd has compacted these revisions meanwhile.
+    that nothing is missed, unless etcd has compacted these revisions meanwhile, or has been emptied
+    or restored, after which it has other ones.
 
     Args:
         feed: What the changes are told to.
@@ -40,6 +41,7 @@ class EtcdLink:
         self._names = names
         self._root = names.root.encode()
         self._heard = 0  # the last revision whose changes were told
+        self._data: int | None = None  # the id of the cluster that the revision is of
         self._cluster: Cluster | None = None
         self._stream: Any = None
         self._reader: asyncio.Task[None] | None = None
@@ -50,7 +52,9 @@ class EtcdLink:
         cluster = self._cluster = await self._etcd.connect()
         try:
             revision = await self._revision(cluster)
-            is_resumed = self._heard > 0
+            is_resumed = 0 < self._heard <= revision
+            if not is_resumed:
+                self._heard = 0
             self._heard = self._heard or revision
             self._stream = stream = await cluster.open_watch()
             watched = {"key": self._root, "range_end": end_of(self._root)}
@@ -71,6 +75,8 @@ class EtcdLink:
         """Return the revision of the last change that a read sees now."""
         answer = await cluster.read("Range", {"key": self._root, "keys_only": True})
         revision: int = answer.header.revision
+        if answer.header.cluster_id != self._data:
+            self._data, self._heard = answer.header.cluster_id, 0
         return revision
 
     async def _read(self, stream: Any) -> None:
@@ -116,6 +122,8 @@ class EtcdLink:
         assert cluster is not None
         assert reader is not None
         revision = await self._revision(cluster)
+        if self._heard > revision or not self._heard:
+            raise StoreUnavailable(f"{self._etcd.server} has been emptied or restored")
         while self._heard < revision:
             if reader.done():
                 raise StoreUnavailable(f"{self._etcd.server} does not tell changes any more")

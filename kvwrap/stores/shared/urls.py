@@ -272,7 +272,9 @@ def _refuse_host(parts: SplitResult, store: str, example: str, *meant: tuple[str
     if not parts.netloc:
         return
     hint = ""
-    if "@" not in parts.netloc:  # a host with a user and password is not shown
+    # What may be a user and password is not shown. One with a slash ends the host, so that its @
+    # is in the path.
+    if "@" not in parts.geturl() and ":" not in parts.netloc:
         paths = [
             f"{parts.scheme}:///{slash}{parts.netloc}{parts.path}{note}" for slash, note in meant
         ]

@@ -13,6 +13,7 @@ from kvwrap import (
     ConfigurationError,
     MemoryStore,
     ReadThrough,
+    Stack,
     StackWarning,
     StoreUnavailable,
     UnsupportedOperation,
@@ -220,6 +221,28 @@ def test_explain_says_which_rung_and_the_bound() -> None:
 def test_watch_is_refused_where_it_cannot_be(base: Any, near: Any) -> None:
     with pytest.raises(ConfigurationError, match="coherence-refused"):
         ReadThrough(near, ttl=5, coherence="watch").over(base())
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        stack().fallback(MemoryStore),  # its answers in an outage are of another store
+        stack().shard({"b": stack().fallback(MemoryStore).over(Watched())}, name="a"),
+        stack().route({"local*": Shared}),
+    ],
+)
+def test_a_stack_inside_that_does_not_tell_all_changes_goes_by_ttl(inside: Stack) -> None:
+    with pytest.raises(ConfigurationError, match="coherence-refused"):
+        stack().read_through(MemoryStore, ttl=5, coherence="watch").over(inside.over(Watched()))
+
+
+async def test_what_was_refused_once_is_refused_again(distant: Distant) -> None:
+    distant.refusal = AccessDenied("no rights")
+    store = stack().read_through(MemoryStore, ttl=5, coherence="watch").over(distant)
+    for _ in range(2):
+        with pytest.raises((AccessDenied, UnsupportedOperation)):
+            await store.open()
+        distant.capabilities = distant.capabilities - {Capability.WATCH}
 
 
 def test_a_ttl_is_asked_for_only_where_changes_are_not_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import Callable
 
@@ -113,6 +114,24 @@ async def test_what_was_compacted_meanwhile_is_lost(own_server: EtcdServer) -> N
         await eventually(writer, "c")
         # A link that is back after all that tells no name: the loss stands for them.
         await told.until(lambda told: {put("b"), put("c")} <= set(told) or LOST in told)
+
+
+async def test_a_server_that_was_emptied_is_told_as_a_loss(own_server: EtcdServer) -> None:
+    writer = EtcdStore(own_server.url, timeout=60)
+    async with EtcdStore(own_server.url, timeout=5) as store, writer:
+        told = Told()
+        await store.subscribe(Scope(bound=0.3), told.add)
+        for number in range(20):
+            await writer.put(f"before {number}", 1)
+        await told.until(lambda told: put("before 19") in told)
+        own_server.kill()
+        for path in own_server.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        own_server.start()
+        await told.until(lambda told: LOST in told)
+        await eventually(writer, "after")
+        await told.until(lambda told: put("after") in told)
 
 
 async def test_a_dropped_collection_is_told_by_key(own_server: EtcdServer) -> None:
