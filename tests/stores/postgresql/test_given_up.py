@@ -27,7 +27,9 @@ async def by_url(url: str, table: str) -> AsyncIterator[PostgreSQLStore]:
 @asynccontextmanager
 async def by_client(url: str, table: str) -> AsyncIterator[PostgreSQLStore]:
     async with (
-        asyncpg.create_pool(url, min_size=1, max_size=4) as client,
+        # To cancel, the driver connects once more. If that is cut off while it asks for TLS, it
+        # leaves a future behind that nobody awaits.
+        asyncpg.create_pool(url, min_size=1, max_size=4, ssl=False) as client,
         PostgreSQLStore(client=client, table=table, timeout=1) as store,
     ):
         yield store
