@@ -66,6 +66,10 @@ def test_every_row_does_the_same_in_both_systems(
                 assert own != found, f"{ours}: there is no difference"
             else:
                 assert own == found, f"{ours}: {own}, and not {found} as of {theirs}"
+        for name in ("theirs", "ours"):
+            ended = names[name].close() if hasattr(names[name], "close") else None
+            if inspect.iscoroutine(ended):
+                loop.run(ended)
 
 
 def test_there_are_pages() -> None:

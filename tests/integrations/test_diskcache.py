@@ -181,11 +181,11 @@ async def test_a_copy_is_verified_and_resumable_with_progress(tmp_path: Path) ->
 
     target = MemoryStore()
     state = tmp_path / "state"
-    with pytest.raises(KeyboardInterrupt):
-        await kvwrap.copy(DiskcacheFolder(tmp_path / "cache"), target, progress=stop, resume=state)
-    report = await kvwrap.copy(
-        DiskcacheFolder(tmp_path / "cache"), target, progress=stop, resume=state
-    )
+    async with DiskcacheFolder(tmp_path / "cache") as source:
+        with pytest.raises(KeyboardInterrupt):
+            await kvwrap.copy(source, target, progress=stop, resume=state)
+    async with DiskcacheFolder(tmp_path / "cache") as source:
+        report = await kvwrap.copy(source, target, progress=stop, resume=state)
     assert seen == [100, 200, 250]
     assert (report.seen, report.copied, report.same, report.failed) == (250, 250, 0, 0)
     assert await target.count() == 250

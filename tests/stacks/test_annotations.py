@@ -179,15 +179,15 @@ async def test_near_copies_with_it_are_used(tmp_path: Path) -> None:
 
     async with SQLiteStore(tmp_path / "near.db") as near:
         layers = stack().read_through(near, ttl=60, negative_ttl=60)
-        store = layers.layer(Counted()).over(far)
-        await store.put("k", VALUE)
-        assert await store.get("k") == VALUE
-        assert await store.get("missing") is None
-        await annotate(near)
-        reads.clear()
-        assert await store.get("k") == VALUE
-        assert await store.get("missing") is None
-        assert reads == []
+        async with layers.layer(Counted()).over(far) as store:
+            await store.put("k", VALUE)
+            assert await store.get("k") == VALUE
+            assert await store.get("missing") is None
+            await annotate(near)
+            reads.clear()
+            assert await store.get("k") == VALUE
+            assert await store.get("missing") is None
+            assert reads == []
 
 
 async def test_dates_and_tombstones_of_replicas_are_found() -> None:
