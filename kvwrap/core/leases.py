@@ -101,7 +101,9 @@ class Leases:
         self._grants: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._longest = min(map(_longest_ttl, _parts(store)), default=float("inf"))
+        self._stacks = list(_stacks(store))
+        parts = [part for stack in self._stacks for part in stack.parts]
+        self._longest = min(map(_longest_ttl, parts))
         self._is_durable = False
         self._warns = any("falls_back" in layer.traits for layer in layers)
 
@@ -115,7 +117,7 @@ class Leases:
     def check(self, ttl: float) -> None:
         """Raise the error for a store in which locks are not safe."""
         store = self._store
-        if any("raw" in backend.traits for backend in _backends(store)):
+        if any("raw" in stack.parts[-1].traits for stack in self._stacks):
             raise self._unsupported(
                 "its data is another program's (raw=True)",
                 "open another store without raw=True",
@@ -143,7 +145,8 @@ class Leases:
 
     async def _check_durable(self) -> None:
         """Raise the error for a backend that may drop the record of a held lock."""
-        for backend in _backends(self._store):
+        for stack in self._stacks:
+            backend: Any = stack.parts[-1]
             reason = await backend.evicts()
             if reason is not None:
                 raise self._unsupported(reason, _WHERE)
@@ -375,25 +378,16 @@ class Leases:
             await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
 
 
-def _parts(chain: Chain) -> Iterator[Part]:
-    """Iterate over the parts of the stacks that may have the records of locks."""
-    for part in chain.parts:
-        yield part
-        if "spreads" in part.traits:
-            for _, second in part.second_stores:
-                yield from _parts(second)
-
-
 def _longest_ttl(layer: Part) -> float:
     """Return the longest ttl that a layer allows the entries of a stack."""
     maximum = getattr(layer, "maximum", None) if "clamps_ttl" in layer.traits else None
     return float("inf") if maximum is None else maximum * (1 - getattr(layer, "jitter", 0.0))
 
 
-def _backends(chain: Chain) -> Iterator[Any]:
-    """Iterate over the backends that may have the records of locks."""
-    yield chain.parts[-1]
-    for part in chain.parts:
+def _stacks(stack: Chain) -> Iterator[Chain]:
+    """Iterate over the stacks that may have the records of locks."""
+    yield stack
+    for part in stack.parts:
         if "spreads" in part.traits:
             for _, second in part.second_stores:
-                yield from _backends(second)
+                yield from _stacks(second)

@@ -12,18 +12,18 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, foreign, live
 from kvwrap.core.paging import Snapshot
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.primitives import Collection, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
-from kvwrap.core.store import Store
 from kvwrap.core.threads import SingleThread
 from kvwrap.core.validation import checked_count, checked_flag
-from kvwrap.errors import ConfigurationError, KvwrapError, ReadOnlyViolation
+from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.integrations.diskcache.folder import Folder
+from kvwrap.stores.shared.only_read import OnlyRead
 
 _LARGEST: Final = 32 * 2**20
 
 
-class DiskcacheFolder(Store):
+class DiskcacheFolder(OnlyRead):
     """Reads the folder of a `Cache`, `FanoutCache` or `Index` of diskcache: a source for `copy`.
 
     Its values are those that diskcache stores without a pickle: text, bytes, and numbers, or with
@@ -50,6 +50,10 @@ class DiskcacheFolder(Store):
             the folder.
     """
 
+    refusal = (
+        "a folder of diskcache is only read: copy its entries to another store with "
+        "kvwrap.copy, or use kvwrap.adapt(diskcache.Cache(...))"
+    )
     capabilities = frozenset(
         {
             Capability.KEYS,
@@ -136,31 +140,6 @@ class DiskcacheFolder(Store):
             else live(foreign(found.body, None, key, now, found.expires_at, found.codec), now)
             for key, found in zip(keys, await self._run(folder.read, keys))
         ]
-
-    async def write(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        raise self._read_only(collection)
-
-    async def remove(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        raise self._read_only(collection)
-
-    def _read_only(self, collection: Collection) -> ReadOnlyViolation:
-        return ReadOnlyViolation(
-            "a folder of diskcache is only read: copy its entries to another store with "
-            "kvwrap.copy, or use kvwrap.adapt(diskcache.Cache(...))",
-            store=self.name,
-            collection=collection,
-        )
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         folder = await self._opened()

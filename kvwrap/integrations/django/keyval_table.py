@@ -11,16 +11,16 @@ from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, foreign
 from kvwrap.core.paging import PAGE_SIZE
-from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.primitives import Collection, KeyRange, Page
 from kvwrap.core.serializer import JSON, PickleSerializer
-from kvwrap.core.store import Store
-from kvwrap.errors import ConfigurationError, CorruptEntry, ReadOnlyViolation
+from kvwrap.errors import ConfigurationError, CorruptEntry
 from kvwrap.integrations.django.calling import query
+from kvwrap.stores.shared.only_read import OnlyRead
 
 TABLE: Final = "django_keyval__kvstore"
 
 
-class KeyValTable(Store):
+class KeyValTable(OnlyRead):
     """Reads the table of django-keyval, whose package need not be installed: a source for `copy`.
 
     A name is a collection. The values are pickles: reading one can run any code of its writer, so
@@ -38,6 +38,10 @@ class KeyValTable(Store):
         StoreUnavailable: The database cannot be reached.
     """
 
+    refusal = (
+        "the table of django-keyval is only read: copy its entries to another store with "
+        "kvwrap.copy"
+    )
     capabilities: Capabilities = frozenset(
         {Capability.KEYS, Capability.COLLECTIONS, Capability.PERSISTENT, Capability.SHARED}
     )
@@ -101,31 +105,6 @@ class KeyValTable(Store):
                 collection=collection,
                 key=key,
             ) from None
-
-    async def write(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        raise self._read_only(collection)
-
-    async def remove(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        raise self._read_only(collection)
-
-    def _read_only(self, collection: Collection) -> ReadOnlyViolation:
-        return ReadOnlyViolation(
-            "the table of django-keyval is only read: copy its entries to another store with "
-            "kvwrap.copy",
-            store=self.name,
-            collection=collection,
-        )
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         last = cursor if isinstance(cursor, int) else 0

@@ -33,7 +33,7 @@ _RETRY: Final = 1.0
 _FEW_NAMES: Final = 10_000
 
 
-class Origin:
+class Backend:
     """A backend that near copies come from, with the link that tells its changes.
 
     Attributes:
@@ -125,7 +125,7 @@ class Coherence:
         self._far = far
         self._freshness = freshness
         self._monotonic = far.clock.monotonic
-        self._origins: dict[int, Origin] = {}
+        self._watched: dict[int, Backend] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outdated = False
@@ -183,7 +183,7 @@ class Coherence:
         self.reason = ""
         self.until = -inf
         # Of an earlier loop, in which nothing goes on.
-        self._origins, self._tasks = {}, set()
+        self._watched, self._tasks = {}, set()
         if obstacle := self.obstacle():
             if self._wanted == "watch":
                 raise self._refused(obstacle)
@@ -194,7 +194,7 @@ class Coherence:
         if self._freshness.ttl is None and Capability.SHARED in self._far.capabilities:
             self._freshness.ttl = WATCHED_TTL
         for store in self.backends():
-            await self._subscribe(self._origin(store))
+            await self._subscribe(self._backend(store))
 
     async def close(self) -> None:
         """End the subscriptions."""
@@ -203,10 +203,10 @@ class Coherence:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        origins, self._origins = self._origins, {}
+        watched, self._watched = self._watched, {}
         self.until = inf if self._wanted == "ttl" else -inf
-        for origin in origins.values():
-            await origin.close()
+        for backend in watched.values():
+            await backend.close()
 
     # -- hits --------------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Coherence:
             return True
         if self.is_elsewhere:
             return False
-        heard_at = min((each.heard_at for each in self._origins.values()), default=-inf)
+        heard_at = min((each.heard_at for each in self._watched.values()), default=-inf)
         if heard_at == -inf:
             return False
         if self._outdated:
@@ -242,40 +242,40 @@ class Coherence:
         for key in keys:
             name = (collection, key)
             for store, place, far_key in self._far.trace(collection, key):
-                origin = self._origin(store)
-                if origin.heard_at == -inf:
+                backend = self._backend(store)
+                if backend.heard_at == -inf:
                     may_keep = False
-                    self._try_again(origin)
+                    self._try_again(backend)
                     continue
-                known = origin.names.setdefault((place, far_key), (name,))
+                known = backend.names.setdefault((place, far_key), (name,))
                 if name not in known:
-                    origin.names[place, far_key] = (*known, name)
-                if len(origin.names) > origin.most_names:
-                    origin.most_names = len(origin.names) * 2
-                    self._start(self._drop_names(origin))
+                    backend.names[place, far_key] = (*known, name)
+                if len(backend.names) > backend.most_names:
+                    backend.most_names = len(backend.names) * 2
+                    self._start(self._drop_names(backend))
         return may_keep
 
-    def _origin(self, store: Primitives) -> Origin:
-        origin = self._origins.get(id(store))
-        if origin is None:
-            origin = self._origins[id(store)] = Origin(store)
+    def _backend(self, store: Primitives) -> Backend:
+        backend = self._watched.get(id(store))
+        if backend is None:
+            backend = self._watched[id(store)] = Backend(store)
             self.until = -inf
-        return origin
+        return backend
 
     # -- changes -----------------------------------------------------------------------
 
-    def _tell(self, origin: Origin, change: Change) -> None:
+    def _tell(self, backend: Backend, change: Change) -> None:
         if change.key is None:
-            self._lose(origin)
+            self._lose(backend)
         else:
-            names = origin.names.pop((change.collection, change.key), None)
+            names = backend.names.pop((change.collection, change.key), None)
             if names is not None:
                 self._tier.outdate(names)
 
-    def _lose(self, *origins: Origin) -> None:
+    def _lose(self, *watched: Backend) -> None:
         self.until = -inf
-        for origin in origins:
-            origin.lose()
+        for backend in watched:
+            backend.lose()
         if self._freshness.stale_if_error:
             # Until the link is back, copies are not fresh, but better than an error.
             self._tier.abandon_reads()
@@ -285,17 +285,17 @@ class Coherence:
 
     # -- subscriptions -----------------------------------------------------------------
 
-    def _try_again(self, origin: Origin) -> None:
+    def _try_again(self, backend: Backend) -> None:
         now = self._monotonic()
-        if not origin.is_subscribed and now >= origin.tried_at + _RETRY:
-            origin.tried_at = now
-            self._start(self._subscribe_quietly(origin))
+        if not backend.is_subscribed and now >= backend.tried_at + _RETRY:
+            backend.tried_at = now
+            self._start(self._subscribe_quietly(backend))
 
-    async def _subscribe(self, origin: Origin) -> None:
-        origin.tried_at = self._monotonic()
-        await origin.close()
-        if Capability.WATCH not in origin.store.capabilities:
-            obstacle = f"{origin.store.name} cannot tell changes"
+    async def _subscribe(self, backend: Backend) -> None:
+        backend.tried_at = self._monotonic()
+        await backend.close()
+        if Capability.WATCH not in backend.store.capabilities:
+            obstacle = f"{backend.store.name} cannot tell changes"
             if self._wanted == "watch":
                 raise self._refused(obstacle)
             self._fall(obstacle)
@@ -305,8 +305,8 @@ class Coherence:
         await self._tier.invalidate_everything()
         try:
             scope = Scope(bound=self.bound, reserved=True)
-            subscription = await origin.store.subscribe(
-                scope, lambda change: self._tell(origin, change)
+            subscription = await backend.store.subscribe(
+                scope, lambda change: self._tell(backend, change)
             )
         except (UnsupportedOperation, AccessDenied) as error:
             if self._wanted == "watch":
@@ -315,18 +315,18 @@ class Coherence:
             _log.warning("near copies are coherent by their ttl alone: %s", error)
         except KvwrapError as error:
             # It is tried again; until then there are no copies.
-            _log.info("changes of %s are not heard yet (%s)", origin.store.name, error)
+            _log.info("changes of %s are not heard yet (%s)", backend.store.name, error)
         else:
-            if self._origins.get(id(origin.store)) is origin and not origin.is_subscribed:
-                origin.begin(subscription)
+            if self._watched.get(id(backend.store)) is backend and not backend.is_subscribed:
+                backend.begin(subscription)
             else:
                 await subscription.close()
 
-    async def _subscribe_quietly(self, origin: Origin) -> None:
+    async def _subscribe_quietly(self, backend: Backend) -> None:
         try:
-            await self._subscribe(origin)
+            await self._subscribe(backend)
         except KvwrapError as error:
-            _log.warning("no near copies are kept of %s: %s", origin.store.name, error)
+            _log.warning("no near copies are kept of %s: %s", backend.store.name, error)
 
     def _refused(self, obstacle: str) -> UnsupportedOperation:
         return UnsupportedOperation(
@@ -339,13 +339,13 @@ class Coherence:
         self.rung, self.reason, self.until = "ttl", reason, inf
         self._tier.watch = None
 
-    async def _drop_names(self, origin: Origin) -> None:
+    async def _drop_names(self, backend: Backend) -> None:
         """Drop the names of entries that the near store has evicted."""
-        for name, aliases in await self._tier.without_copies(origin.names):
-            origin.names.pop(name, None)
+        for name, aliases in await self._tier.without_copies(backend.names):
+            backend.names.pop(name, None)
             # A copy that was filled meanwhile ends too, since its changes would not be found.
             self._tier.outdate(aliases)
-        origin.most_names = max(_FEW_NAMES, 2 * len(origin.names))
+        backend.most_names = max(_FEW_NAMES, 2 * len(backend.names))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
