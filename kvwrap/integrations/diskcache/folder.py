@@ -53,10 +53,11 @@ _KEYS: Final = f"""
     FROM Cache
 """  # noqa: S608  # a constant
 _ITEM: Final = """
-    SELECT typeof(key), CASE WHEN length(key) <= ?2 THEN key END, raw, expire_time, mode, filename,
+    SELECT typeof(key), CASE WHEN length(key) <= :key THEN key END,
+           raw, expire_time, mode, filename,
            typeof(value), length(CAST(value AS BLOB)),
-           CASE WHEN length(CAST(value AS BLOB)) <= ?3 THEN value END
-    FROM Cache WHERE rowid = ?1
+           CASE WHEN length(CAST(value AS BLOB)) <= :value THEN value END
+    FROM Cache WHERE rowid = :row
 """
 
 
@@ -173,7 +174,7 @@ class Folder:
         if place is None:
             return None
         folder, connection = self._parts[place.part]
-        arguments = (place.row, _LONGEST_KEY, self._max_size)
+        arguments = {"row": place.row, "key": _LONGEST_KEY, "value": self._max_size}
         item = connection.execute(_ITEM, arguments).fetchone()
         # Another item may have got the row meanwhile.
         if item is None or self._name(*item[:3]) != name:
