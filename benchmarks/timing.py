@@ -10,7 +10,7 @@ import contextlib
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 Work = Callable[[int], Awaitable[None]]
@@ -21,7 +21,10 @@ ROUNDS = 11
 
 
 class Pair(NamedTuple):
-    """Medians over the rounds: microseconds per operation, and ratio and difference per round."""
+    """Medians over the rounds: of each side, and of ratio and difference per round.
+
+    In microseconds per operation, and for blocking in milliseconds.
+    """
 
     ours: float
     theirs: float
@@ -87,12 +90,7 @@ async def pair(
             our_time = await timed(ours, ours_count, clock)
             their_time = await timed(theirs, theirs_count, clock)
         rounds.append((our_time, their_time))
-    return Pair(
-        statistics.median(a for a, _ in rounds),
-        statistics.median(b for _, b in rounds),
-        statistics.median(a / b for a, b in rounds),
-        statistics.median(a - b for a, b in rounds),
-    )
+    return _medians(rounds)
 
 
 async def interleaved(works: Mapping[str, Work], count: int) -> dict[str, float]:
@@ -153,3 +151,23 @@ async def median_blocking(
     """
     await blocking(await prepare())
     return statistics.median([await blocking(await prepare()) for _ in range(BLOCKING_ROUNDS)])
+
+
+async def pair_blocking(
+    ours: Callable[[], Awaitable[Callable[[], Awaitable[object]]]],
+    theirs: Callable[[], Awaitable[Callable[[], Awaitable[object]]]],
+) -> Pair:
+    """Measure the blocking of both alternately, in milliseconds, in rounds like those of `pair`."""
+    rounds = [
+        (await blocking(await ours()), await blocking(await theirs())) for _ in range(ROUNDS + 1)
+    ]
+    return _medians(rounds[1:])
+
+
+def _medians(rounds: Sequence[tuple[float, float]]) -> Pair:
+    return Pair(
+        statistics.median(a for a, _ in rounds),
+        statistics.median(b for _, b in rounds),
+        statistics.median(a / b for a, b in rounds),
+        statistics.median(a - b for a, b in rounds),
+    )

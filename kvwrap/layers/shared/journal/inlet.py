@@ -12,27 +12,27 @@ class Inlet:
     """Lets a bounded number of calls go on in each turn of the event loop, in their order.
 
     Thousands of calls that are made at once all begin in one turn. What each does before it
-    waits for the first time adds up, and keeps other tasks waiting. It belongs to one event loop.
+    waits for the first time adds up, and keeps other tasks waiting.
+
+    Args:
+        loop: The event loop of the calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._begun = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def enter(self) -> bool:
-        """Let a call go on. Returns False if it has to `wait` before it goes on."""
+    def enter(self) -> asyncio.Future[None] | None:
+        """Let a call go on. Returns what it has to await before it does, if anything."""
         if self._waiting or self._begun >= SLICE:
-            return False
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(waiter)
+            return waiter
         if not self._begun:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
+            self._loop.call_soon(self._begin_turn)
         self._begun += 1
-        return True
-
-    def wait(self) -> asyncio.Future[None]:
-        """Return what is done in the turn in which the call may go on."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        return waiter
+        return None
 
     def _begin_turn(self) -> None:
         self._begun = 0
@@ -42,4 +42,4 @@ class Inlet:
                 waiter.set_result(None)
                 self._begun += 1
         if self._begun:
-            asyncio.get_running_loop().call_soon(self._begin_turn)
+            self._loop.call_soon(self._begin_turn)

@@ -123,7 +123,7 @@ class Sender:
         self._suspect = Suspect(self._batches)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = Worker(self._run, lambda: bool(journal.pending or journal.has_sent))
-        self._flushes, self._room, self._inlet = Flushes(), Room(journal), Inlet()
+        self._flushes, self._room = Flushes(), Room(journal)
 
     @property
     def idle(self) -> bool:
@@ -141,7 +141,8 @@ class Sender:
             # Another loop was stopped in the middle: its waiters will never be resumed.
             self._loop = loop
             self._retry_now = asyncio.Event()
-            self._flushes, self._room, self._inlet = Flushes(), Room(self._journal), Inlet()
+            self._flushes, self._room = Flushes(), Room(self._journal)
+            self._inlet = Inlet(loop)
 
     async def flush(self, qualified_keys: Sequence[QualifiedKey] | None = None) -> None:
         """Send the changes that are pending now, without waiting for the end of a pause.
@@ -210,8 +211,9 @@ class Sender:
             StoreFull: There was no room within `max_wait`; nothing was accepted.
         """
         self._follow_loop()
-        if not self._inlet.enter():
-            await self._inlet.wait()
+        entered = self._inlet.enter()
+        if entered is not None:
+            await entered
         request = Request(collection, keys, max_pending)
         has_room = self._journal.size + len(keys) <= max_pending or self._room.has_room(request)
         if not has_room and max_wait > 0:
