@@ -45,6 +45,15 @@ def test_a_tiered_cache_is_shared_by_two_processes(redis_url: str) -> None:
     assert printed.count("sees the new price") == 2
 
 
+@pytest.mark.timeout(560)
+def test_replicas_of_a_fastmcp_server_share_logins(redis_url: str) -> None:
+    printed = run("examples.fastmcp_replicas", redis_url, timeout=540)
+    assert printed.count("ada is logged in") == 10
+    assert "one forecast for both replicas: True" in printed
+    assert "3 entries rewritten; no longer needed: ['2025']" in printed
+    assert printed.count("keys: ['2026'], primary: 2026") == 2
+
+
 @pytest.mark.parametrize("kind", ["own-redis", "redis", "sqlite"])
 def test_the_demo(kind: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)

@@ -39,7 +39,7 @@ KNOWS: dict[str, set[str]] = {
     "copying": {"core", "rewriting"},
     "config": {"core", "keyring", "builder"},
     "views": {"core", "config"},
-    "integrations": {"core", "layers", "stores", "config", "views"},
+    "integrations": {"core", "keyring", "layers", "stores", "builder", "config", "views"},
     "cli": {"core", "keyring", "config", "rewriting"},
 }
 """What each folder and each file beside them imports; `errors` is everybody's."""
