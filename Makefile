@@ -6,6 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
+# The footer shows the version. Who publishes the pages sets DOCS_REPOSITORY to the address of
+# the repository, and DOCS_EDIT to that of docs/ in its editor, for a link on every page.
+DOCS = DOCS_VERSION="$$($(BIN)/python -c 'import kvwrap; print("kvwrap", kvwrap.__version__)')" $(BIN)/zensical
 
 # Where every server is required, those that take minutes to compile are built too.
 SERVERS := $(if $(KVWRAP_REQUIRE_SERVERS),,--quick --optional)
@@ -35,14 +38,14 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_structure.py tests/docs/test_language.py tests/docs/test_reference.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(VENV)/site
+	$(DOCS) build --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(INSTALLED)
-	$(BIN)/mkdocs serve
+	$(DOCS) serve
 
 # In an environment of its own: the fastest versions to compare with clash with those of the tests.
 bench: $(BENCH)/.installed
