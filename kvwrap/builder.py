@@ -35,6 +35,7 @@ _SYNONYMS = {
     "session": ".slide_ttl(...)",
     "sessions": ".slide_ttl(...)",
     "single_flight": ".coalesce(...), or .read_through(...)",
+    "invalidate": ".tags(...)",
     "sliding_expiration": ".slide_ttl(...)",
     "tier": ".read_through(...)",
 }
@@ -193,6 +194,7 @@ class Stack:
     single_collection = _adds(layer_classes.SingleCollection)
     slide_ttl = _adds(layer_classes.SlidingTTL)
     statistics = _adds(layer_classes.Statistics)
+    tags = _adds(layer_classes.Tags)
     timeout = _adds(layer_classes.Timeout)
     trace = _adds(layer_classes.Tracing)
     validate = _adds(layer_classes.Validate)

@@ -172,6 +172,7 @@ LAYERS: dict[str, Case] = {
     "single_collection": Case(lambda c: stack().single_collection("all")),
     "slide_ttl": Case(lambda c: stack().slide_ttl(0.001)),
     "statistics": Case(lambda c: stack().statistics()),
+    "tags": Case(lambda c: stack().tags(b"s" * 16)),
     "timeout": Case(lambda c: stack().timeout(60)),
     "trace": Case(lambda c: stack().trace()),
     "validate": Case(lambda c: stack().validate(lambda value, key, collection: True)),

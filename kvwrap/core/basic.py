@@ -14,6 +14,7 @@ from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.core.serializer import JSON, Serializer, ValueCodec, checked_serializer
 from kvwrap.core.shared_value import SharedEntry
 from kvwrap.core.stale import UserView, is_stale, stale_part, user_expiry
+from kvwrap.core.tagging import Tagging, checked_tags, with_snapshot, without_tagging
 from kvwrap.core.ttl import TTL, TTLs, expiries, expiry
 from kvwrap.core.turns import BYTES_PER_KEY, SLICE, Turns, slices, turn
 from kvwrap.core.unimplemented import Unimplemented
@@ -49,6 +50,7 @@ class BasicMethods(Unimplemented):
         self._dumps = self._values.serializer.dumps
         self._computing = Computations(self.clock)
         self._keeps_stale = False
+        self._tagging: Tagging | None = None
 
     @property
     def serializer(self) -> Serializer:
@@ -268,12 +270,28 @@ class BasicMethods(Unimplemented):
             for value, entry in zip(values, entries, strict=True)
         ]
 
+    async def _snapshot_of(self, tags: object) -> bytes:
+        """Return the snapshot of tags that were given for an entry."""
+        names = checked_tags(tags)
+        if self._tagging is None:
+            raise without_tagging(self.name)
+        return await self._tagging.snapshot_of(names)
+
     async def put(
-        self, key: str, value: Any, *, collection: str | None = None, ttl: TTL | None = None
+        self,
+        key: str,
+        value: Any,
+        *,
+        collection: str | None = None,
+        ttl: TTL | None = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
         """Store the value under the key, for `ttl` seconds or without expiry.
 
+        With the layer `Tags`, `tags` names what invalidates the entry: at most ten names.
+
         Raises:
+            UnsupportedOperation: There are `tags`, and no such layer.
             InvalidTTL: `ttl` is not a finite number above 0, a timedelta or `None`.
             SerializationError: The value would not load unchanged.
             ValueTooLarge: The value exceeds a limit. In all three cases nothing is written.
@@ -292,6 +310,8 @@ class BasicMethods(Unimplemented):
         now = self.clock.time()
         expires = None if ttl is None else expiry(now, ttl)
         entry = self._to_entry(value, expires, now, collection, key)
+        if tags is not None:
+            entry = with_snapshot(entry, await self._snapshot_of(tags))
         if self._computing:
             await self._computing.overtake(collection, (key,))
         await self.write(collection, (key,), (entry,))
@@ -305,6 +325,7 @@ class BasicMethods(Unimplemented):
         *,
         collection: str | None = None,
         ttl: TTLs = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
         """Do what `put` does, for many keys at once.
 
@@ -316,6 +337,7 @@ class BasicMethods(Unimplemented):
             collection: Their collection.
             ttl: The time to live of all entries, or a sequence with one for each key, in which
                 `None` means no expiry.
+            tags: The tags of all entries, as for `put`.
 
         Raises:
             InvalidBatch: `keys`, `values` and a sequence of ttls are not of equal length.
@@ -326,6 +348,9 @@ class BasicMethods(Unimplemented):
         now = self.clock.time()
         expires = expiries(now, ttl, keys)
         entries = await self._to_entries(keys, values, expires, now, collection)
+        if tags is not None:
+            snapshot = await self._snapshot_of(tags)
+            entries = [with_snapshot(entry, snapshot) for entry in entries]
         if keys:
             if self._computing:
                 await self._computing.overtake(collection, keys)

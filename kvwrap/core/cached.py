@@ -11,6 +11,7 @@ from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
 from kvwrap.core.function_keys import FunctionKey
 from kvwrap.core.options import ComputeOptions, checked_options, checked_plain
 from kvwrap.core.primitives import Collection
+from kvwrap.core.tagging import TagsOf
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import TypedStore
 from kvwrap.core.validation import checked_key
@@ -101,9 +102,10 @@ class Caching:
         on_invalid: OnFailure,
         stale_ttl: TTL | None,
         soft_timeout: float | None,
+        tags: TagsOf | None,
     ) -> None:
         self.collection = store._collection_of(collection)
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags)
         if model is not None:
             view = TypedStore(store, model)
             options = options.converted(_unless_none(view._dump), _unless_none(view._loaded))
@@ -190,7 +192,7 @@ def cached(
 
     def decorate(function: Callable[P, Awaitable[T]]) -> CachedFunction[P, T]:
         plain = getattr(function, "__func__", function)
-        if not _is_async(plain):
+        if not is_async(plain):
             name = getattr(function, "__qualname__", type(function).__name__)
             raise ConfigurationError(
                 f"a cached function must be async; got {name}: declare it with `async def`, or "
@@ -234,7 +236,7 @@ def cached_plain(
 
     def decorate(function: Callable[P, T]) -> SyncCachedFunction[P, T]:
         plain = getattr(function, "__func__", function)
-        if not callable(plain) or _is_async(plain):
+        if not callable(plain) or is_async(plain):
             name = getattr(function, "__qualname__", type(function).__name__)
             raise ConfigurationError(
                 f"a cached function of a blocking view must be a plain function; got {name}: cache "
@@ -271,7 +273,8 @@ def without_parentheses(argument: object) -> TypeError:
     return TypeError("`cached` takes keyword arguments: write @store.cached(ttl=60)")
 
 
-def _is_async(function: Any) -> bool:
+def is_async(function: Any) -> bool:
+    """Return True for an async function, also a wrapped one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         inspect.unwrap(function)
     )

@@ -35,6 +35,7 @@ kind annotation
 `03` for how long the entry is kept after its ttl (`kvwrap.core.stale`)
 `04` a copy in a near store (`kvwrap.layers.read_through.copies`)
 `05` a missing key, cached in a near store (the same)
+`06` the tags of an entry with their versions, on its way (`kvwrap.core.tagging`)
 `7F` another package's: 4 bytes of the SHA-256 of a name, then its data
 ==== ========================================================================
 """
@@ -63,6 +64,7 @@ WRITE_DATE = 0x02
 STALE_PART = 0x03
 NEAR_COPY = 0x04
 NEAR_MISS = 0x05
+TAGS = 0x06
 
 
 def fingerprint(name: str) -> bytes:

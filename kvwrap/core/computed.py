@@ -10,7 +10,6 @@ import msgspec
 
 from kvwrap.core.computations import Computation, ComputationCounts
 from kvwrap.core.entry import Entry, live
-from kvwrap.core.lock import LockMethods
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
 from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_result
 from kvwrap.core.part import Part
@@ -19,6 +18,8 @@ from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.core.stale import with_stale_part
+from kvwrap.core.tagged import TaggedMethods
+from kvwrap.core.tagging import TagsOf, checked_tags, without_tagging
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_key
 from kvwrap.errors import ConfigurationError, KvwrapError
@@ -29,7 +30,7 @@ TTLOf = TTL | Callable[[Any], TTL | None]
 OnFailure = Literal["raise", "compute"]
 
 
-class ComputedMethods(LockMethods):
+class ComputedMethods(TaggedMethods):
     """`get_or_put`, and what cached functions and the other views need for it."""
 
     _peeks = False  # True if a layer may distinguish reads that use an entry from those that do not
@@ -53,6 +54,7 @@ class ComputedMethods(LockMethods):
         on_invalid: OnFailure = "raise",
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
+        tags: TagsOf | None = None,
     ) -> Any:
         """Return the value, or put the factory's result for `ttl` seconds and return that.
 
@@ -85,8 +87,11 @@ class ComputedMethods(LockMethods):
             soft_timeout: Seconds for which a caller waits for the factory if there is such a
                 value. Then that value is returned (stale-while-revalidate), and the factory
                 finishes in the background. Needs `stale_ttl`.
+            tags: Tags of the result, as for `put`, or a function that returns them for the result.
+                If one is invalidated while the factory runs, the result is not served later.
 
         Raises:
+            UnsupportedOperation: There are `tags`, and no layer `Tags`.
             Deadlock: The factory needs the value that it computes, itself or through another
                 factory, so neither would end. What the factory begins counts as part of it.
             InvalidTTL: `ttl` or `stale_ttl` is invalid, or `ttl` returned an invalid one.
@@ -101,12 +106,15 @@ class ComputedMethods(LockMethods):
             and on_invalid == "raise"
             and stale_ttl is None
             and soft_timeout is None
+            and tags is None
             and not callable(ttl)
         ):
             expiry(0.0, ttl)
             options = ComputeOptions(ttl)
         else:
-            options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+            options = checked_options(
+                ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags
+            )
             self._allow(options)
         return await self._get_or_compute(key, collection, factory, options)
 
@@ -117,6 +125,8 @@ class ComputedMethods(LockMethods):
 
     def _allow(self, options: ComputeOptions) -> None:
         """Prepare for values with these options; raises `ConfigurationError` if that is unsafe."""
+        if options.tags is not None and self._tagging is None:
+            raise without_tagging(self.name)
         if options.stale_ttl is None:
             return
         if options.ttl is None and not any("clamps_ttl" in part.traits for part in self.parts):
@@ -265,7 +275,8 @@ class ComputedMethods(LockMethods):
             return Product(value, refusal=error)
         if options.stale_ttl is not None:
             entry = with_stale_part(entry, options.stale_ttl)
-        return Product(value, entry)
+        tags = checked_tags(options.tags(value)) if callable(options.tags) else ()
+        return Product(value, entry, tags=tags)
 
     def _outcome(
         self,
@@ -322,8 +333,13 @@ class ComputedMethods(LockMethods):
                 missing = found
             computation = computing.begin(name)
             try:
+                seen = None if self._tagging is None else await self._seen_tags(options)
                 outcome = computing.judge(computation, await produce(), missing, self.name)
                 if isinstance(outcome, Product):
+                    if self._tagging is not None:
+                        (outcome,) = await self._tag_results(
+                            [outcome], seen, options, [computation]
+                        )
                     await self._store(computation, outcome, name, options, missing)
             finally:
                 computing.end(name, computation)
@@ -368,13 +384,3 @@ class ComputedMethods(LockMethods):
             else:  # by another process
                 counts.overtaken += 1
                 computation.is_overtaken = True
-
-    def _note_failure(self, operation: str, error: KvwrapError) -> None:
-        self._computing.counts.store_failures += 1
-        self._computing.warn(
-            operation,
-            "%s: a value was computed without caching it, because the %s failed: %s",
-            self.name,
-            operation,
-            error,
-        )

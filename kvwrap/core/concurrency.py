@@ -62,6 +62,34 @@ class KeyedLocks:
         return self.hold_all((collection, key) for key, _ in groupby(sorted(keys)))
 
     @asynccontextmanager
+    async def hold_each(
+        self, names: Iterable[T], *, deadlock: Callable[[], Exception] | None = None
+    ) -> AsyncIterator[dict[T, Hold]]:
+        """Acquire the locks of several different names, in this order, each with a `Hold`.
+
+        All callers must use the same order. A block that waits gets no result and no error of
+        another one. It may share its own by the attributes and methods of each `Hold`.
+        """
+        block = Turn()
+        outer = tuple(each for each in current_turns.get() if not each.is_over)
+        holds: dict[T, Hold] = {}
+        error: BaseException | None = None
+        try:
+            for name in names:
+                hold = Hold(self._queues, name, block, deadlock=deadlock)
+                await hold.acquire((*outer, block))
+                holds[name] = hold
+            current_turns.set((*outer, block))
+            yield holds
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            for hold in holds.values():
+                await hold.__aexit__(type(error) if error else None, error, None)
+            block.is_over = True
+
+    @asynccontextmanager
     async def hold_all(self, names: Iterable[Hashable]) -> AsyncIterator[None]:
         """Acquire the locks of several different names, in this order.
 

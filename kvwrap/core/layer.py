@@ -29,6 +29,7 @@ from kvwrap.core.primitives import (
 from kvwrap.core.registry import as_store
 from kvwrap.core.serializer import Serializer
 from kvwrap.core.store import Store
+from kvwrap.core.tagging import Tagging
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
 
 _BOUND: Final = (*PRIMITIVES, "trace")
@@ -296,6 +297,7 @@ class LayeredStore(Store):
                 running.release()
             raise
         self.capabilities = part.capabilities
+        self._tagging = _tagging_of(self._layers)
         traits = frozenset[str]().union(*(layer.traits for layer in self._layers))
         self._is_contextual = "contextual" in traits
         self._condition_costs = bool(traits & {"journals", "replicates"})
@@ -382,6 +384,11 @@ class LayeredStore(Store):
 
     def __repr__(self) -> str:
         return " > ".join(repr(part) for part in (*self._layers, self._base))
+
+
+def _tagging_of(layers: Sequence[Any]) -> Tagging | None:
+    """Return the layer that keeps tags, if one of these does."""
+    return next((layer for layer in layers if "tags" in layer.traits), None)
 
 
 def layers_of(store: Store) -> tuple[Layer, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from kvwrap.core.primitives import Collection
+from kvwrap.core.tagging import checked_tags_of
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_call, checked_seconds
 from kvwrap.errors import ConfigurationError
@@ -29,6 +30,7 @@ class ComputeOptions(msgspec.Struct, frozen=True):
         soft_timeout: Seconds for which a caller that has a stale value waits.
         dump: Converts a result to what is stored.
         load: Converts a stored value to a result.
+        tags: The tags of a result, or a function that returns them for a result.
     """
 
     ttl: Any = None
@@ -39,6 +41,7 @@ class ComputeOptions(msgspec.Struct, frozen=True):
     soft_timeout: float | None = None
     dump: Conversion | None = None
     load: Conversion | None = None
+    tags: Any = None
 
     def keeps(self, value: Any) -> bool:
         """Return what `keep` says of a result."""
@@ -83,6 +86,7 @@ def checked_options(
     on_invalid: object = "raise",
     stale_ttl: TTL | None = None,
     soft_timeout: object = None,
+    tags: Any = None,
 ) -> ComputeOptions:
     """Return the options; see `ComputedMethods.get_or_put`.
 
@@ -108,4 +112,5 @@ def checked_options(
         on_invalid == "compute",
         None if stale_ttl is None else checked_ttl(stale_ttl),
         soft_timeout,
+        tags=checked_tags_of(tags),
     )

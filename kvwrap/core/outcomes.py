@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import ABSENT, Expected, Primitives, QualifiedKey
+from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives, QualifiedKey
 from kvwrap.errors import (
     CorruptEntry,
     DecryptionError,
@@ -41,11 +42,13 @@ class Product(NamedTuple):
         value: The result.
         entry: The entry to store; `None` if the result is not stored.
         refusal: Why it could not be made into an entry.
+        tags: Its tags.
     """
 
     value: Any
     entry: Entry | None = None
     refusal: KvwrapError | None = None
+    tags: tuple[str, ...] = ()
 
 
 class Failed(NamedTuple):
@@ -79,12 +82,30 @@ async def write_result(
             journal takes such a write, and replicas a part of them.
     """
     collection, key = name
+    conditions = None if expected is None else (expected,)
+    return (
+        await write_results(
+            part, collection, {key: entry}, conditions, needs_condition=needs_condition
+        )
+    )[0]
+
+
+async def write_results(
+    part: Primitives,
+    collection: Collection,
+    entries: Mapping[str, Entry],
+    expected: Sequence[Expected] | None,
+    *,
+    needs_condition: bool,
+) -> list[bool]:
+    """Write several results as `write_result` does one. Returns, per key, True if written."""
+    keys, values = list(entries), list(entries.values())
     if expected is not None:
         try:
-            return (await part.write(collection, (key,), (entry,), (expected,)))[0]
+            return await part.write(collection, keys, values, expected)
         except (ValueTooLarge, InvalidValue):
             pass  # A layer that drops such values instead must raise if there is a condition.
         except StoreUnavailable:
             if needs_condition:
                 raise
-    return (await part.write(collection, (key,), (entry,)))[0]
+    return await part.write(collection, keys, values)

@@ -24,6 +24,7 @@ from kvwrap.core.masking import Mask
 from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.primitives import Collection, Origin, Primitives
 from kvwrap.core.randomness import new_version
+from kvwrap.core.tagging import split_snapshot, with_snapshot
 from kvwrap.core.ttl import LATEST
 
 _LENGTH = 6
@@ -63,11 +64,12 @@ def is_stale(entry: Entry, now: float) -> bool:
 
 
 def like(entry: Entry, model: Entry) -> Entry:
-    """Return an entry that replaces `model` and keeps its life: with its stale part."""
+    """Return an entry that replaces `model` and keeps its life: with its stale part and tags."""
     data = codec.find_annotation(model.codec, codec.STALE_PART)
-    if data is None:
-        return entry
-    return entry.with_body(entry.body, codec.annotation(codec.STALE_PART, data) + entry.codec)
+    if data is not None:
+        entry = entry.with_body(entry.body, codec.annotation(codec.STALE_PART, data) + entry.codec)
+    snapshot = split_snapshot(model.codec)[0]
+    return entry if snapshot is None else with_snapshot(entry, snapshot)
 
 
 class UserView(Mask):

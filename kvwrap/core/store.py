@@ -9,7 +9,8 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.cached import CachedFunction, Caching, cached, without_parentheses
 from kvwrap.core.clock import Clock
-from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
+from kvwrap.core.computed import OnFailure, TTLOf
+from kvwrap.core.computed_many import ComputedManyMethods
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explain, walk
@@ -19,6 +20,7 @@ from kvwrap.core.part import Part
 from kvwrap.core.primitives import PRIMITIVES, Collection
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.serializer import JSON, Serializer
+from kvwrap.core.tagging import TagsOf
 from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid, TypedStore
 from kvwrap.core.validation import checked_place
@@ -30,7 +32,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Store(ComputedMethods, WatchMethods, Hints):
+class Store(ComputedManyMethods, WatchMethods, Hints):
     """Values by key, in collections.
 
     Authors of a store implement `read`, `write` and `remove`, and those of the other
@@ -244,6 +246,7 @@ class Store(ComputedMethods, WatchMethods, Hints):
         on_invalid: OnFailure = "compute",
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
+        tags: TagsOf | None = None,
     ) -> Callable[[Callable[_P, Awaitable[_T]]], CachedFunction[_P, _T]]:
         """Return a decorator that caches the results of an async function in this store.
 
@@ -273,8 +276,11 @@ class Store(ComputedMethods, WatchMethods, Hints):
                 returned if the function raises.
             soft_timeout: Seconds for which a caller waits for the function if there is such a
                 result. Then that is returned, and the function finishes in the background.
+            tags: Tags of the results, or a function that returns them for a result; see
+                `get_or_put`.
 
         Raises:
+            UnsupportedOperation: There are `tags`, and no layer `Tags`.
             ConfigurationError: The decorated object is not an async function, its closure holds
                 something that cannot be part of a key and there is no `key`, or an argument is
                 invalid.
@@ -293,6 +299,7 @@ class Store(ComputedMethods, WatchMethods, Hints):
             on_invalid=on_invalid,
             stale_ttl=stale_ttl,
             soft_timeout=soft_timeout,
+            tags=tags,
         )
         return cached(self, caching)
 

@@ -166,11 +166,17 @@ class TypedStore(Generic[T]):
     # -- writing -----------------------------------------------------------------------
 
     async def put(
-        self, key: str, value: T, *, collection: str | None = None, ttl: TTL | None = None
+        self,
+        key: str,
+        value: T,
+        *,
+        collection: str | None = None,
+        ttl: TTL | None = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
         """Store the instance under the key, for `ttl` seconds or without expiry."""
         json = self._dump(value, key, collection)
-        await self.store.put(key, json, collection=self._in(collection), ttl=ttl)
+        await self.store.put(key, json, collection=self._in(collection), ttl=ttl, tags=tags)
 
     async def put_many(
         self,
@@ -179,6 +185,7 @@ class TypedStore(Generic[T]):
         *,
         collection: str | None = None,
         ttl: TTLs = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
         """Do what `put` does, for many keys at once.
 
@@ -188,7 +195,8 @@ class TypedStore(Generic[T]):
         keys = checked_keys(keys)
         values = checked_values(values, len(keys))
         json = [self._dump(value, key, collection) for key, value in zip(keys, values)]
-        await self.store.put_many(keys, json, collection=self._in(collection), ttl=ttl)
+        name = self._in(collection)
+        await self.store.put_many(keys, json, collection=name, ttl=ttl, tags=tags)
 
     async def put_if_absent(
         self, key: str, value: T, *, collection: str | None = None, ttl: TTL | None = None
@@ -230,16 +238,17 @@ class TypedStore(Generic[T]):
         on_invalid: OnFailure | None = None,
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
+        tags: Sequence[str] | Callable[[T], Sequence[str]] | None = None,
     ) -> T:
         """Return the instance, or put the factory's result for `ttl` seconds and return that.
 
-        The arguments are those of `Store.get_or_put`. `ttl` and `keep` get the instance. If
+        The arguments are those of `Store.get_or_put`. `ttl`, `keep` and `tags` get the instance. If
         omitted, `on_invalid` is "compute" for a view that ignores invalid values, so that they
         are replaced.
         """
         if on_invalid is None:
             on_invalid = "compute" if self._ignores else "raise"
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags)
         self.store._allow(options)
         instance: T = await self.store._get_or_compute(
             checked_key(key),

@@ -29,6 +29,7 @@ from kvwrap.layers.sharding import Sharding
 from kvwrap.layers.single_collection import SingleCollection
 from kvwrap.layers.sliding_ttl import SlidingTTL
 from kvwrap.layers.statistics import Statistics
+from kvwrap.layers.tags import Tags
 from kvwrap.layers.timeout import Timeout
 from kvwrap.layers.tracing import Tracing
 from kvwrap.layers.ttl_clamp import TTLClamp
@@ -63,6 +64,7 @@ __all__ = [
     "SlidingTTL",
     "Statistics",
     "TTLClamp",
+    "Tags",
     "Timeout",
     "Tracing",
     "Validate",

@@ -6,9 +6,8 @@ import hashlib
 from binascii import b2a_base64
 from collections.abc import Coroutine, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     Capabilities,
     Capability,
@@ -27,19 +26,12 @@ from kvwrap.layers.base import (
     checked_flag,
     with_callers_names,
 )
+from kvwrap.layers.shared.secrets import Secret, secret_bytes
 
-_MIN_SECRET_BYTES = 16
 _CACHED_COLLECTIONS = 1024
 _DIGEST_BYTES = 16
 _NAME_LENGTH = 22
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-
-
-class Secret(Protocol):
-    """A key whose bytes are hidden until `reveal` is called, such as `kvwrap.keyring.Key`."""
-
-    def reveal(self) -> bytes:
-        """Return the bytes."""
 
 
 class HashedKey(Layer):
@@ -65,7 +57,7 @@ class HashedKey(Layer):
 
     def __init__(self, secret: bytes | str | Secret, *, collections: bool = False) -> None:
         # A derived key, so that the hashes reveal nothing about another use of the secret.
-        self._key = hashlib.blake2b(_secret_bytes(secret), digest_size=32, person=b"kvwrap names")
+        self._key = hashlib.blake2b(secret_bytes(secret), digest_size=32, person=b"kvwrap names")
         self._hashes_collections = checked_flag(collections, "collections")
         self._key_hash = lru_cache(_CACHED_COLLECTIONS)(self._start_hash)
         self._target = lru_cache(_CACHED_COLLECTIONS)(self._map_collection)
@@ -194,26 +186,6 @@ class HashedKey(Layer):
                     f"Put {layer.name} outside .hash_keys(...), and .hash_keys(...) over each of "
                     "its stores.",
                 )
-
-
-def _secret_bytes(secret: object) -> bytes:
-    value: object = secret
-    if isinstance(secret, str):
-        value = secret.encode()
-    elif callable(reveal := getattr(secret, "reveal", None)):
-        value = reveal()
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise ConfigurationError(
-            f"`secret` must be bytes, text or one Key; got {type(secret).__name__} (not a keyring "
-            "either: every name would change with its primary key)"
-        )
-    value = bytes(value)
-    if len(value) < _MIN_SECRET_BYTES:
-        raise ConfigurationError(
-            f"`secret` must have at least {_MIN_SECRET_BYTES} bytes, as from "
-            f"secrets.token_bytes(32); got {len(value)} bytes"
-        )
-    return value
 
 
 def _name(digest: bytes) -> str:

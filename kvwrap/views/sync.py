@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from kvwrap.core.cached import Caching, SyncCachedFunction, cached_plain, without_parentheses
 from kvwrap.core.capability import Capabilities
 from kvwrap.core.changes import ALL, All, Change
-from kvwrap.core.computations import ComputationCounts
-from kvwrap.core.computed import OnFailure, TTLOf
-from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding
-from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
-from kvwrap.core.outcomes import Failed, Product
 from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
-from kvwrap.core.threads import run_in_thread
-from kvwrap.core.ttl import TTL
 from kvwrap.core.typed import OnInvalid
-from kvwrap.core.validation import checked_key
 from kvwrap.core.watch import Watch
-from kvwrap.errors import ConfigurationError, KvwrapError
+from kvwrap.errors import ConfigurationError
 from kvwrap.views.portal import Caller, Portal
+from kvwrap.views.sync_computed import SyncComputed
 from kvwrap.views.sync_lock import SyncLocks
 from kvwrap.views.sync_typed import SyncTypedStore
 
@@ -85,7 +76,7 @@ async def _next_batch(items: AsyncIterator[T]) -> tuple[list[T], bool]:
     return batch, True
 
 
-class SyncStore(SyncLocks):
+class SyncStore(SyncComputed, SyncLocks):
     """A store with blocking methods, created by `kvwrap.sync(store)`.
 
     For code without asyncio, and for any number of threads at the same time. The store runs on
@@ -163,123 +154,6 @@ class SyncStore(SyncLocks):
         while told := self._run(changes.next_changes()):
             yield from told
 
-    # -- computed values -------------------------------------------------------------------
-
-    def get_or_put(
-        self,
-        key: str,
-        factory: Callable[[], Any],
-        *,
-        collection: str | None = None,
-        ttl: TTLOf | None = None,
-        keep: Callable[[Any], bool] | None = None,
-        on_error: OnFailure = "raise",
-        on_invalid: OnFailure = "raise",
-        stale_ttl: TTL | None = None,
-        soft_timeout: float | None = None,
-    ) -> Any:
-        """Return the value, or put the factory's result for `ttl` seconds and return it.
-
-        The arguments are those of `Store.get_or_put`. One call of a factory runs at a time for a
-        key, also with several threads. A plain function runs on the thread of its caller, and may
-        block and use the view. Values are serialized and loaded there too. Where a stale value
-        exists and there is a `soft_timeout`, it runs in a thread of its own. An async function
-        runs on the view's event loop.
-
-        Raises:
-            Deadlock: The factory needs the value that it computes, itself or through another
-                factory, so neither would end.
-        """
-        if not callable(factory):
-            raise not_a_factory(factory)
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout)
-        self._store._allow(options)
-        name = self._store._collection_of(collection)
-        return self._get_or_compute(checked_key(key), name, factory, options)
-
-    def _get_or_compute(
-        self,
-        key: str,
-        collection: str | None,
-        factory: Callable[[], Any],
-        options: ComputeOptions,
-    ) -> Any:
-        store, ended = self._store, self._store._computing.ended
-        found = self._run(store._find(collection, key, options, loads=False))
-        if isinstance(found, Entry):
-            try:
-                return store._load(found, collection, key, options)
-            except KvwrapError as error:
-                found = store._missing_after(error, found, ended, options)
-        caller = Caller()
-        is_background = found.stale is not None and options.soft_timeout is not None
-        call = run_in_thread if is_background else caller.call
-
-        def make(value: Any) -> Product:
-            return store._product(value, collection, key, options)
-
-        def produce_here() -> Product | Failed | Awaitable[Any]:
-            try:
-                value = factory()
-            except Exception as error:  # whatever it is, callers get it, or a stale value
-                return Failed(error)
-            return value if isinstance(value, Awaitable) else make(value)
-
-        async def produce() -> Product | Failed:
-            product = await call(produce_here)
-            if not isinstance(product, Awaitable):
-                return product
-            try:
-                value = await product
-            except Exception as error:  # likewise
-                return Failed(error)
-            return await call(partial(make, value))
-
-        compute = store._outcome(collection, key, produce, options, found)
-        return store._value_of(self._run(compute, caller), collection, key, options)
-
-    def cached(
-        self,
-        function: None = None,
-        /,
-        *,
-        ttl: TTLOf | None = None,
-        collection: str | None = None,
-        key: Callable[..., str] | None = None,
-        model: type[Any] | None = None,
-        keep: Callable[[Any], bool] | None = None,
-        on_error: OnFailure = "compute",
-        on_invalid: OnFailure = "compute",
-        stale_ttl: TTL | None = None,
-        soft_timeout: float | None = None,
-    ) -> Callable[[Callable[P, T]], SyncCachedFunction[P, T]]:
-        """Return a decorator that caches the results of a plain function in this store.
-
-        The arguments are those of `Store.cached`. The function runs on the thread of its caller,
-        as in `get_or_put`.
-
-        Raises:
-            ConfigurationError: The decorated object is an async function, its closure holds
-                something that cannot be part of a key and there is no `key`, or an argument is
-                invalid.
-            TypeError: The parentheses are missing.
-        """
-        if function is not None:
-            raise without_parentheses(function)
-        caching = Caching(
-            self._store,
-            ttl=ttl,
-            collection=collection,
-            key=key,
-            model=model,
-            keep=keep,
-            on_error=on_error,
-            on_invalid=on_invalid,
-            stale_ttl=stale_ttl,
-            soft_timeout=soft_timeout,
-        )
-        return cached_plain(caching, self._get_or_compute, self.delete)
-
     def typed(
         self,
         model: type[T],
@@ -289,11 +163,6 @@ class SyncStore(SyncLocks):
     ) -> SyncTypedStore[T]:
         """Return a blocking view whose values are instances of one model; see `Store.typed`."""
         return SyncTypedStore(self, model, collection=collection, on_invalid=on_invalid)
-
-    @property
-    def computations(self) -> ComputationCounts:
-        """What `get_or_put` and cached functions of this store object have done so far."""
-        return self._store.computations
 
     # -- without waiting -------------------------------------------------------------------
 

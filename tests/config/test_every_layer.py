@@ -50,6 +50,7 @@ EVERY = {
     "single_collection": {"collection": "all"},
     "slide_ttl": {"ttl": 60},
     "statistics": {"name": "s", "max_collections": 5},
+    "tags": {"secret": {"env": "TEST_LONG_SECRET"}},
     "timeout": {"seconds": 1, "operations": {"read": 0.5}},
     "trace": {"keys": True, "db_system": "redis"},
     "validate": {"check": {"python": "tests.config.helpers:only"}},

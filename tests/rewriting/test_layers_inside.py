@@ -9,7 +9,7 @@ from kvwrap.testing import ManualClock
 from tests.catalog import LAYERS
 
 KEYS = [f"k{number}" for number in range(5)]
-CANNOT = {"read_only", "hash_keys", "default_value"}
+CANNOT = {"read_only", "hash_keys", "default_value", "tags"}
 """Layers that refuse writes, cannot enumerate keys, or may not be inside encryption."""
 
 

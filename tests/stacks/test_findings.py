@@ -126,13 +126,21 @@ WRONG = {
     "sliding-inside-encryption": lambda at: stack().encrypt(KEYS).slide_ttl(9),
     "sliding-over-maximum": lambda at: stack().slide_ttl(9).clamp_ttl(maximum=8),
     "statistics-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).statistics(),
+    "tags-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).tags(),
+    "tags-inside-encryption": lambda at: stack().encrypt(KEYS).tags(),
+    "tags-twice": lambda at: stack().tags().tags(),
     "timeout-outside-limit": lambda at: stack().timeout(1).limit_rate(9),
     "timeout-outside-retry": lambda at: stack().timeout(1).retry(),
     "two-journals": lambda at: stack().write_behind(at / "one").write_behind(at / "two"),
     "validate-twice": lambda at: stack().validate(dict).validate(dict),
 }
 
-FATAL = {"coherence-refused", "default-inside-encryption"}
+FATAL = {
+    "coherence-refused",
+    "default-inside-encryption",
+    "tags-inside-encryption",
+    "tags-twice",
+}
 
 OVER = {"expiry-without-end": NeverFrees}
 """The stores that are no `SharedMemory`."""

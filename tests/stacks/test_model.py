@@ -38,7 +38,7 @@ SOAK = bool(os.environ.get("KVWRAP_SOAK"))
 NAMES = sorted(set(LAYERS) - {"read_only"})
 SENSIBLE = [
     "passthrough", "log", "trace", "statistics", "validate",
-    "limit_size", "default_value", "slide_ttl", "clamp_ttl",
+    "limit_size", "default_value", "slide_ttl", "tags", "clamp_ttl",
     "prefix_collection", "prefix_key", "single_collection", "hash_keys", "serialize", "compress",
     "encrypt", "read_through", "coalesce", "write_behind", "fallback", "shadow", "replicate",
     "shard", "route", "limit_rate", "limit_concurrency", "retry", "circuit_breaker", "timeout",

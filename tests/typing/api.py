@@ -28,6 +28,7 @@ from kvwrap import (
     Statistics,
     Store,
     SyncStore,
+    Tags,
     TTLClamp,
     TypedStore,
     Versioned,
@@ -168,6 +169,8 @@ async def typed(store: Store) -> None:
     assert_type(await users.compare_and_delete("a", 1), bool)
     assert_type(await users.count(prefix="a"), int)
     assert_type(await users.delete_where(prefix="a"), int)
+    await users.put("a", User("ada"), tags=["users"])
+    await users.get_or_put("a", lambda: User("ada"), tags=lambda user: [user.name])
     await users.put("a", {"name": "ada"})  # type: ignore[arg-type]
     await users.put_many(["a"], [Session(user="ada")])  # type: ignore[list-item]
     store.typed(User, on_invalid="skip")  # type: ignore[arg-type]
@@ -201,6 +204,22 @@ async def cached() -> None:
     MemoryStore().cached()(plain)  # type: ignore[arg-type]
     MemoryStore().cached(on_error="ignore")  # type: ignore[arg-type]
     MemoryStore().cached(soft_timeout="1")  # type: ignore[arg-type]
+
+
+@MemoryStore().cached_many(ttl=60)
+async def rates(currencies: list[str]) -> dict[str, float]:
+    return dict.fromkeys(currencies, 1.0)
+
+
+async def batches(store: Store) -> None:
+    assert_type(await rates.invalidate("EUR"), bool)
+    assert_type(rates.key("EUR"), str)
+    assert_type(await store.get_or_put_many(["a"], lambda keys: {"a": 1}), list[Any])
+    await store.get_or_put_many(["a"], lambda keys: {}, tags=["t"], ttl=timedelta(days=1))
+    await store.get_or_put_many(["a"], lambda keys: [1])  # type: ignore[arg-type,return-value]
+    await store.put_many(["a"], [1], tags=("t", "u"))
+    await store.put("a", 1, tags=5)  # type: ignore[arg-type]
+    await store.find(Tags).invalidate("t", "u")
 
 
 class Repository:

@@ -69,6 +69,7 @@ from kvwrap.core.randomness import new_version
 from kvwrap.core.serializer import JSON, MsgpackSerializer, Serializer, checked_serializer
 from kvwrap.core.stale import UserView, is_stale, stale_part
 from kvwrap.core.store import Store
+from kvwrap.core.tagging import checked_tags
 from kvwrap.core.ttl import LATEST, TTL, checked_ttl
 from kvwrap.core.turns import Turns, first_of_equals, in_slices, slices, turn
 from kvwrap.core.validation import (
@@ -206,6 +207,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "checked_rng",
     "checked_seconds",
     "checked_share",
+    "checked_tags",
     "matches",
     "is_reserved",
     "may_be_reserved",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvwrap.testing.contract.atomic import Atomic
 from kvwrap.testing.contract.batches import Batches
 from kvwrap.testing.contract.computed import Computed
+from kvwrap.testing.contract.computed_many import ComputedMany
 from kvwrap.testing.contract.expiry import Expiry
 from kvwrap.testing.contract.lifecycle import Lifecycle
 from kvwrap.testing.contract.locks import Locks
@@ -15,7 +16,17 @@ from kvwrap.testing.contract.watch import Watching
 
 
 class StoreContract(
-    Values, Names, Expiry, Batches, Ranges, Atomic, Computed, Watching, Locks, Lifecycle
+    Values,
+    Names,
+    Expiry,
+    Batches,
+    Ranges,
+    Atomic,
+    Computed,
+    ComputedMany,
+    Watching,
+    Locks,
+    Lifecycle,
 ):
     """A test suite of every method of a store, and of every guarantee that all stores give.
 
