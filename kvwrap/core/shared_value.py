@@ -33,6 +33,20 @@ def share(entry: Entry, *, checked: bool) -> SharedEntry:
     )
 
 
+def share_with(entry: Entry, other: Entry) -> Entry:
+    """Return the entry with the value that another one shares, if it shares one.
+
+    Args:
+        entry: An entry with the value of the other one, without what layers have put before it.
+        other: The entry as it was read.
+    """
+    if type(other) is not SharedEntry:
+        return entry
+    return SharedEntry(
+        entry.body, entry.codec, entry.created_at, entry.expires_at, entry.version, other.shared
+    )
+
+
 class SharedValue:
     """The decoded value of a `SharedEntry`, from its first read on."""
 

@@ -47,6 +47,12 @@ class SharedMemory(MemoryStore):
     capabilities = MemoryStore.capabilities | {Capability.SHARED, Capability.PERSISTENT}
 
 
+class RawMemory(SharedMemory):
+    """Stands for a store whose values other programs read."""
+
+    traits = frozenset({"raw"})
+
+
 class Tenants(Passthrough):
     """Stands for a layer whose names depend on a context variable."""
 
@@ -126,8 +132,10 @@ WRONG = {
     "sliding-inside-encryption": lambda at: stack().encrypt(KEYS).slide_ttl(9),
     "sliding-over-maximum": lambda at: stack().slide_ttl(9).clamp_ttl(maximum=8),
     "statistics-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).statistics(),
+    "tags-cached-records": lambda at: stack().tags().read_through(MemoryStore, ttl=1).read_only(),
     "tags-inside-cache": lambda at: stack().read_through(MemoryStore, ttl=1).tags(),
     "tags-inside-encryption": lambda at: stack().encrypt(KEYS).tags(),
+    "tags-over-raw": lambda at: stack().tags(),
     "tags-twice": lambda at: stack().tags().tags(),
     "timeout-outside-limit": lambda at: stack().timeout(1).limit_rate(9),
     "timeout-outside-retry": lambda at: stack().timeout(1).retry(),
@@ -139,10 +147,11 @@ FATAL = {
     "coherence-refused",
     "default-inside-encryption",
     "tags-inside-encryption",
+    "tags-over-raw",
     "tags-twice",
 }
 
-OVER = {"expiry-without-end": NeverFrees}
+OVER = {"expiry-without-end": NeverFrees, "tags-over-raw": RawMemory}
 """The stores that are no `SharedMemory`."""
 
 

@@ -32,6 +32,7 @@ from kvwrap.layers.tags.snapshots import (
     snapshot_end,
     store_snapshot,
     tag_id,
+    without_front,
 )
 
 
@@ -58,7 +59,15 @@ class Tags(Keeping, Transform):
 
     traits = frozenset({"tags"})
     reserved = (RESERVED,)
-    finding_codes = frozenset({"tags-inside-cache", "tags-inside-encryption", "tags-twice"})
+    finding_codes = frozenset(
+        {
+            "tags-cached-records",
+            "tags-inside-cache",
+            "tags-inside-encryption",
+            "tags-over-raw",
+            "tags-twice",
+        }
+    )
     keeps_records = True
     _records: Records
     _whole: TagRecord
@@ -184,9 +193,7 @@ class Tags(Keeping, Transform):
                     unknown.append(index)
                 else:
                     steps = mark + steps[STEP_LENGTH:]
-                    entry = Entry(  # noqa: PLW2901
-                        body[end:], steps, entry.created_at, entry.expires_at, entry.version
-                    )
+                    entry = without_front(entry, end, steps)  # noqa: PLW2901
             read.append(entry)
         if unknown:
             await self._read_unknown(collection, keys, read, unknown)
@@ -250,6 +257,21 @@ class Tags(Keeping, Transform):
                     "until its copy ends.",
                     "Put .tags() before the cache.",
                 )
+        if "raw" in base.traits:
+            yield Finding(
+                "tags-over-raw",
+                f"Tags puts what it keeps before every value, and {base.name} has raw=True, so "
+                "other programs could read no value that is put here.",
+                "Put .tags() over a store without raw=True.",
+                fatal=True,
+            )
+        if _is_cached(self.inner) and Capability.COMPARE_AND_PUT not in self.inner.capabilities:
+            yield Finding(
+                "tags-cached-records",
+                "Tags is over a cache that it cannot pass without conditional writes, so records "
+                "of tags come from copies: an invalidated entry is served until these end.",
+                "Put .read_only() before .tags(), or use a store that compares versions.",
+            )
 
     def notes(self) -> Iterable[str]:
         obstacle = self._records.hearing.obstacle() if hasattr(self, "_records") else ""

@@ -278,6 +278,10 @@ class Records:
         """Give records new versions, so that what has the former ones is invalid."""
         await self._pass_moment()
         await self._write(identities, [TagRecord.new() for _ in identities], None)
+        if not self._compares:
+            # A store that ignores writes has accepted them as well.
+            for identity in identities:
+                self._outdate(identity)
 
     async def expire(self, identities: Sequence[bytes]) -> None:
         """Give records new marks, so that what has the former ones is stale."""

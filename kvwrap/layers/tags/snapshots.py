@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.shared_value import share_with
 from kvwrap.core.tagging import MOST_TAGS, split_snapshot
 from kvwrap.errors import CorruptEntry
 
@@ -118,4 +119,13 @@ def load_snapshot(entry: Entry) -> Entry:
     snapshot, end = stored_snapshot(entry)
     front, steps = codec.split_annotations(entry.codec)
     rest = steps[STEP_LENGTH:] if end else steps
-    return entry.with_body(entry.body[end:], front + codec.annotation(codec.TAGS, snapshot) + rest)
+    return without_front(entry, end, front + codec.annotation(codec.TAGS, snapshot) + rest)
+
+
+def without_front(entry: Entry, end: int, steps: bytes) -> Entry:
+    """Return a stored entry without what is in front of its body, and with these steps.
+
+    A value that a cache inside keeps decoded is that of the rest of the body, so it stays shared.
+    """
+    rest = Entry(entry.body[end:], steps, entry.created_at, entry.expires_at, entry.version)
+    return rest if type(entry) is Entry else share_with(rest, entry)
