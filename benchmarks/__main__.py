@@ -30,6 +30,7 @@ MODULES = (
     "dictionary",
     "coalesce",
     "read_through",
+    "tags",
     "blocking",
     "file_tree",
     "dynamodb",
