@@ -74,6 +74,7 @@ ADAPTERS = (
 They are called in this order."""
 
 CLIENTS = {
+    "aiomcache": "MemcachedStore(client=...)",
     "lmdb": "LMDBStore(client=...)",
     "asyncpg": "PostgreSQLStore(client=...)",
     "redis.asyncio": "RedisStore(client=...)",

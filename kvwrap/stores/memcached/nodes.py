@@ -1,24 +1,30 @@
-"""The servers of a store, and the connections to each."""
+"""The servers of a store: what each is asked, and which has a key."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote, unquote
 
 from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.stores.memcached import protocol
+from kvwrap.stores.memcached.connections import (
+    ClientConnections,
+    Connection,
+    Connections,
+    OwnConnections,
+    Servers,
+    address_of,
+)
 from kvwrap.stores.memcached.protocol import Reply
 from kvwrap.stores.shared.client import Driver
-from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, Tls, has_no_tls
-from kvwrap.stores.shared.transports import end_transport
-from kvwrap.stores.shared.urls import Address
+from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, has_no_tls
+
+if TYPE_CHECKING:
+    from aiomcache import FlagClient
 
 _USED: Final = "+"
 """What a generation ends with in which something was written."""
@@ -26,28 +32,11 @@ _PAUSE: Final = 0.05
 """Seconds between two requests to list the names, while the server lists them for another."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Servers:
-    """The servers and the login; the arguments of `MemcachedStore`, which documents them."""
-
-    addresses: Sequence[Address]
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None
-
-
-class _Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-
 class Node:
     """One server.
 
     Args:
-        servers: The login.
-        address: Where the server listens.
+        connections: The connections to it.
 
     Attributes:
         generation: The generation that was last seen; None before the first answer.
@@ -56,13 +45,9 @@ class Node:
 
     generation: str | None = None
     is_used = False
-    _longest = sys.maxsize  # bytes of a command that the server takes
 
-    def __init__(self, servers: Servers, address: Address) -> None:
-        self._servers = servers
-        self._address = address
-        self._idle: list[_Connection] = []
-        self._is_closed = False
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
         """Send commands together, and return their answers.
@@ -73,78 +58,35 @@ class Node:
         Raises:
             StoreUnavailable: The server cannot be reached, or does not answer as memcached.
         """
-        connection: _Connection | None = None
-        try:
-            connection = self._take() or await self._connect()
-            fitting = [command for command in commands if len(command) <= self._longest]
+        connections = self._connections
+        fitting = commands
+
+        async def exchange(connection: Connection) -> list[Reply]:
+            nonlocal fitting
+            fitting = [command for command in commands if len(command) <= connections.longest]
             connection.writer.write(b"".join(fitting))
-            replies = await protocol.read_replies(connection.reader, len(fitting))
+            return await protocol.read_replies(connection.reader, len(fitting))
+
+        try:
+            replies = await connections.lend(exchange)
         except BaseException as error:
-            if connection is not None:
-                connection.writer.transport.abort()
             self._raise(error)
-        if self._is_closed:
-            connection.writer.transport.abort()
-        else:
-            self._idle.append(connection)
         if len(fitting) == len(commands):
             return replies
         answers = iter(replies)
         return [
-            next(answers) if len(command) <= self._longest else Reply(protocol.TOO_LARGE)
+            next(answers) if len(command) <= connections.longest else Reply(protocol.TOO_LARGE)
             for command in commands
         ]
 
-    def _take(self) -> _Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.reader.at_eof() and not connection.writer.is_closing():
-                return connection
-            connection.writer.transport.abort()
-        return None
-
-    async def _connect(self) -> _Connection:
-        tls = self._servers.tls
-        reader, writer = await asyncio.open_connection(
-            self._address.host,
-            self._address.port,
-            ssl=None if tls is None else tls.context(),
-        )
-        try:
-            if self._servers.username is not None:
-                await self._log_in(reader, writer)
-            # Of each connection: a server that was started again may have another limit.
-            writer.write(protocol.SETTINGS)
-            limit = await protocol.read_item_limit(reader)
-            if limit is not None:
-                self._longest = protocol.largest_command(limit)
-        except BaseException:
-            writer.transport.abort()
-            raise
-        return _Connection(reader, writer)
-
-    async def _log_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A server that asks for no login would store it like a value, which anybody could read.
-        writer.write(b"mn\r\n")
-        if (await reader.readuntil(b"\r\n"))[:-2] == b"MN":
-            raise StoreUnavailable(
-                "asks for no login, and the one in the URL was not sent to it: start it with -Y, "
-                "or leave out the login"
-            )
-        login = f"{self._servers.username} {self._servers.password or ''}".encode()
-        writer.write(b"set login 0 0 %d\r\n%b\r\n" % (len(login), login))
-        answer = (await reader.readuntil(b"\r\n"))[:-2]
-        if answer != b"STORED":
-            raise protocol.error_of(answer)
-
     def _raise(self, error: BaseException) -> NoReturn:
         """Raise an error as one that names the server, if it is about the server."""
-        where = f"memcached at {self._address}"
+        where = f"memcached at {self._connections.address}"
         if isinstance(error, KvwrapError):
             error.message = f"{where} {error.message}"
             error.args = (error.message,)
         elif isinstance(error, asyncio.IncompleteReadError | asyncio.LimitOverrunError):
-            hint = f", and {WHETHER_TLS}" if self._servers.tls is None else ""
+            hint = "" if self._connections.tls else f", and {WHETHER_TLS}"
             raise StoreUnavailable(
                 f"{where} has closed the connection: check its log{hint}"
             ) from error
@@ -197,25 +139,24 @@ class Node:
 
     async def list_names(self, root: str) -> list[str]:
         """List all names that begin like this. The server lists for one connection at a time."""
-        connection: _Connection | None = None
-        try:
-            connection = await self._connect()
+
+        async def list_names(connection: Connection) -> list[str]:
             names = await self._list(connection, b"hash", root)
             return names if names is not None else await self._list_all(connection, root)
+
+        try:
+            return await self._connections.lend(list_names)
         except BaseException as error:
             self._raise(error)
-        finally:
-            if connection is not None:
-                connection.writer.transport.abort()
 
-    async def _list_all(self, connection: _Connection, root: str) -> list[str]:
+    async def _list_all(self, connection: Connection, root: str) -> list[str]:
         """List in the order of last use, which older servers do, and which may miss a few."""
         names = await self._list(connection, b"all", root)
         if names is None:
             raise StoreUnavailable("must have its crawler enabled, to list names (lru_crawler)")
         return names
 
-    async def _list(self, connection: _Connection, mode: bytes, root: str) -> list[str] | None:
+    async def _list(self, connection: Connection, mode: bytes, root: str) -> list[str] | None:
         start = f"key={quote(root, safe='')}".encode()
         names: list[str] = []
         connection.writer.write(b"lru_crawler metadump %b\r\n" % mode)
@@ -231,32 +172,21 @@ class Node:
             elif not line.startswith(b"key="):
                 return None
 
-    # -- closing -----------------------------------------------------------------------
-
     async def close(self) -> None:
-        """Close the connections."""
-        self._is_closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.writer.close()
-        for connection in idle:
-            with suppress(OSError):
-                await connection.writer.wait_closed()
+        """Close the connections, if they are the store's."""
+        await self._connections.close()
 
     def abandon(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the connections of an event loop that no longer runs."""
-        self._is_closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            end_transport(connection.writer.transport, loop)
+        self._connections.abandon(loop)
 
 
 class Cluster:
     """The servers, each with a share of the names (rendezvous hashing)."""
 
-    def __init__(self, servers: Servers) -> None:
-        self.nodes = [Node(servers, address) for address in servers.addresses]
-        self._seeds = [str(address).encode() for address in servers.addresses]
+    def __init__(self, connections: Sequence[Connections]) -> None:
+        self.nodes = [Node(each) for each in connections]
+        self._seeds = [str(each.address).encode() for each in connections]
 
     def node_of(self, suffix: str) -> int:
         """Return the index of the server that has an entry."""
@@ -271,15 +201,20 @@ class Memcached(Driver[Cluster]):
     """Connects to the servers, each when it is first asked.
 
     Args:
-        servers: The servers.
+        servers: The servers; None with clients.
+        clients: Clients of aiomcache, one for each server.
     """
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers | None, clients: Sequence[FlagClient[Any]] = ()) -> None:
         self._servers = servers
-        self.server = f"memcached at {','.join(map(str, servers.addresses))}"
+        self._clients = clients
+        addresses = [address_of(each) for each in clients] if servers is None else servers.addresses
+        self.server = f"memcached at {','.join(map(str, addresses))}"
 
     async def connect(self) -> Cluster:
-        return Cluster(self._servers)
+        if self._servers is None:
+            return Cluster([ClientConnections(client) for client in self._clients])
+        return Cluster([OwnConnections(self._servers, each) for each in self._servers.addresses])
 
     async def disconnect(self, client: Cluster) -> None:
         for node in client.nodes:

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
@@ -19,14 +19,18 @@ from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, CorruptEntry, UnsupportedOperation
 from kvwrap.stores.memcached import protocol
+from kvwrap.stores.memcached.connections import Servers, checked_clients
 from kvwrap.stores.memcached.names import LONGEST_NAMESPACE, Names
-from kvwrap.stores.memcached.nodes import Cluster, Memcached, Servers
+from kvwrap.stores.memcached.nodes import Cluster, Memcached
 from kvwrap.stores.memcached.protocol import STORED
 from kvwrap.stores.memcached.round_trips import Command, RoundTrips
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Client, ClientStore
 from kvwrap.stores.shared.heads import Head
 from kvwrap.stores.shared.tls import TLS_OPTIONS, make_tls
+
+if TYPE_CHECKING:
+    from aiomcache import FlagClient
 
 _PORT: Final = 11211
 _NAMESPACE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST_NAMESPACE}}}")
@@ -55,7 +59,10 @@ class MemcachedStore(ClientStore):
 
     Args:
         url: `memcached://username:password@host:port,host:port`. The login is that of
-            memcached's text protocol (`-Y`).
+            memcached's text protocol (`-Y`). Without it, and without `client`, a server on this
+            machine.
+        client: An `aiomcache.Client` to use instead, or a list of them, one for each server. It
+            brings its own connections, and is never closed.
         namespace: What the names in memcached begin with: letters, digits, `_`, `.` and `-`, at
             most 40 of them. Stores with different namespaces share servers.
         enumerate: True to list keys and collections. Memcached has no index, so that lists the
@@ -89,8 +96,9 @@ class MemcachedStore(ClientStore):
 
     def __init__(
         self,
-        url: str = "memcached://localhost",
+        url: str | None = None,
         *,
+        client: FlagClient[Any] | Sequence[FlagClient[Any]] | None = None,
         namespace: str = "kvwrap",
         enumerate: bool = False,  # noqa: A002  # the public name
         timeout: float | None = 5.0,
@@ -104,12 +112,6 @@ class MemcachedStore(ClientStore):
         serializer: Serializer = JSON,
     ) -> None:
         super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
-        parts = urls.split_server_url(url, "memcached", port=_PORT)
-        if parts.query or parts.path:
-            raise ConfigurationError(
-                "the URL of a MemcachedStore must have servers only; pass options as arguments, or "
-                "the whole URL to store_from_url"
-            )
         if _NAMESPACE.fullmatch(checked_name(namespace, "namespace")) is None:
             raise ConfigurationError(
                 "`namespace` must consist of letters, digits, _, . and -, at most "
@@ -125,13 +127,15 @@ class MemcachedStore(ClientStore):
                 Capability.COLLECTIONS,
                 Capability.DESTROY_COLLECTION,
             }
-        servers = Servers(
-            addresses=parts.addresses,
-            username=parts.username,
-            password=parts.password,
-            tls=make_tls(tls, ca, cert, key),
-        )
-        driver = Memcached(servers)
+        if client is None:
+            driver = Memcached(_servers(url or "memcached://localhost", tls, ca, cert, key))
+        elif url is not None or not {tls, ca, cert, key} <= {None}:
+            raise ConfigurationError(
+                "a `client` brings its own connections, and must be given without `url`, `tls`, "
+                "`ca`, `cert` and `key`; got one of them as well"
+            )
+        else:
+            driver = Memcached(None, checked_clients(client))
         self._address = driver.server
         self._client: Client[Cluster] = Client(
             driver,
@@ -139,7 +143,7 @@ class MemcachedStore(ClientStore):
             limit=checked_count(max_connections, "max_connections"),
             store=self.name,
             ensure_open=self.ready,
-            is_own=True,
+            is_own=client is None,
         )
         self._server = RoundTrips(self._client, self._names, store=self.name)
 
@@ -346,6 +350,23 @@ class MemcachedStore(ClientStore):
             if page.keys:
                 had_entries = any(await self.remove(collection, page.keys)) or had_entries
         return had_entries
+
+
+def _servers(
+    url: str, tls: bool | None, ca: str | None, cert: str | None, key: str | None
+) -> Servers:
+    parts = urls.split_server_url(url, "memcached", port=_PORT)
+    if parts.query or parts.path:
+        raise ConfigurationError(
+            "the URL of a MemcachedStore must have servers only; pass options as arguments, or "
+            "the whole URL to store_from_url"
+        )
+    return Servers(
+        addresses=parts.addresses,
+        username=parts.username,
+        password=parts.password,
+        tls=make_tls(tls, ca, cert, key),
+    )
 
 
 def _lifetime(entry: Entry, now: float) -> int:

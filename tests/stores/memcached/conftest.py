@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import uuid
 from collections.abc import Iterator
 
@@ -39,3 +40,14 @@ async def talk(url: str, command: bytes, end: bytes = b"\r\n") -> bytes:
     writer.close()
     await writer.wait_closed()
     return answer
+
+
+class TLSServer(MemcachedServer):
+    """Speaks TLS only, so the question whether it is ready is that for a connection."""
+
+    def answers(self, timeout: float = 1.0) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=timeout).close()
+        except OSError:
+            return False
+        return True

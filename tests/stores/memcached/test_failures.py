@@ -12,6 +12,7 @@ import pytest
 from kvwrap import MemcachedStore, StoreFull, StoreTimeout, StoreUnavailable
 from kvwrap.testing.servers import MemcachedServer
 from kvwrap.testing.servers.certificates import make_certificates
+from tests.stores.memcached.conftest import TLSServer
 
 
 async def test_a_server_that_dies_and_comes_back(own_server: MemcachedServer) -> None:
@@ -107,17 +108,6 @@ async def test_tls(tmp_path: Path) -> None:
             async with MemcachedStore(server.url, timeout=5, **options) as store:  # type: ignore[arg-type]  # a flag
                 with pytest.raises(StoreUnavailable):
                     await store.get("a")
-
-
-class TLSServer(MemcachedServer):
-    """Speaks TLS only, so the question whether it is ready is that for a connection."""
-
-    def answers(self, timeout: float = 1.0) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=timeout).close()
-        except OSError:
-            return False
-        return True
 
 
 async def test_a_server_that_must_not_evict_is_full() -> None:
