@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
-from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
+from kvwrap.core.computed import Across, ComputedMethods, OnFailure, TTLOf
 from kvwrap.core.function_keys import FunctionKey
 from kvwrap.core.options import ComputeOptions, checked_options, checked_plain
 from kvwrap.core.primitives import Collection
@@ -103,9 +103,12 @@ class Caching:
         stale_ttl: TTL | None,
         soft_timeout: float | None,
         tags: TagsOf | None,
+        across: Across | None,
     ) -> None:
         self.collection = store._collection_of(collection)
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags)
+        options = checked_options(
+            ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags, across
+        )
         if model is not None:
             view = TypedStore(store, model)
             options = options.converted(_unless_none(view._dump), _unless_none(view._loaded))

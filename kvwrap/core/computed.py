@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 import msgspec
 
+from kvwrap.core.across import AcrossMethods
 from kvwrap.core.computations import Computation, ComputationCounts
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
-from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_result
+from kvwrap.core.outcomes import Failed, Missing, Product, write_result
 from kvwrap.core.part import Part
-from kvwrap.core.peeking import begin_peeking, end_peeking, peeking
+from kvwrap.core.peeking import begin_peeking, end_peeking
 from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.reserved import RESERVED, RESERVED_END
 from kvwrap.core.stale import with_stale_part
-from kvwrap.core.tagged import TaggedMethods
 from kvwrap.core.tagging import TagsOf, checked_tags, without_tagging
 from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_key
@@ -28,9 +28,10 @@ TTLOf = TTL | Callable[[Any], TTL | None]
 """A ttl, or a function that returns the ttl of a value."""
 
 OnFailure = Literal["raise", "compute"]
+Across = Literal["processes"]
 
 
-class ComputedMethods(TaggedMethods):
+class ComputedMethods(AcrossMethods):
     """`get_or_put`, and what cached functions and the other views need for it."""
 
     _peeks = False  # True if a layer may distinguish reads that use an entry from those that do not
@@ -55,6 +56,7 @@ class ComputedMethods(TaggedMethods):
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> Any:
         """Return the value, or put the factory's result for `ttl` seconds and return that.
 
@@ -89,9 +91,14 @@ class ComputedMethods(TaggedMethods):
                 finishes in the background. Needs `stale_ttl`.
             tags: Tags of the result, as for `put`, or a function that returns them for the result.
                 If one is invalidated while the factory runs, the result is not served later.
+            across: "processes" to let one call run at a time in all processes. The others wait,
+                and compute if the result was not stored, or nothing is heard of the process that
+                computes for 5 s. This saves work and promises nothing: two may compute after a
+                pause, or an outage of the store, whose errors while waiting count for `on_error`.
 
         Raises:
-            UnsupportedOperation: There are `tags`, and no layer `Tags`.
+            UnsupportedOperation: There are `tags`, and no layer `Tags`; or `across`, and the store
+                cannot compare versions, or is not shared by processes.
             Deadlock: The factory needs the value that it computes, itself or through another
                 factory, so neither would end. What the factory begins counts as part of it.
             InvalidTTL: `ttl` or `stale_ttl` is invalid, or `ttl` returned an invalid one.
@@ -107,13 +114,14 @@ class ComputedMethods(TaggedMethods):
             and stale_ttl is None
             and soft_timeout is None
             and tags is None
+            and across is None
             and not callable(ttl)
         ):
             expiry(0.0, ttl)
             options = ComputeOptions(ttl)
         else:
             options = checked_options(
-                ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags
+                ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags, across
             )
             self._allow(options)
         return await self._get_or_compute(key, collection, factory, options)
@@ -127,6 +135,8 @@ class ComputedMethods(TaggedMethods):
         """Prepare for values with these options; raises `ConfigurationError` if that is unsafe."""
         if options.tags is not None and self._tagging is None:
             raise without_tagging(self.name)
+        if options.across_processes:
+            self._suitability.check_computation()
         if options.stale_ttl is None:
             return
         if options.ttl is None and not any("clamps_ttl" in part.traits for part in self.parts):
@@ -188,54 +198,6 @@ class ComputedMethods(TaggedMethods):
         except Exception as error:  # whatever it is, callers get it, or a stale value
             return Failed(error)
         return self._product(value, collection, key, options)
-
-    # -- finding -----------------------------------------------------------------------
-
-    async def _find(
-        self, collection: Collection, key: str, options: ComputeOptions, *, loads: bool = True
-    ) -> Entry | Missing:
-        """Return the entry, or why it is missing; with `loads`, its value has been seen to load."""
-        ended = self._computing.ended
-        entry = None
-        try:
-            with peeking():
-                entry = (await self.read(collection, (key,)))[0]
-            if entry is None:
-                return Missing(ended)
-            if entry.codec != self._tag and self._is_stale(entry):
-                return Missing(ended, entry.version, entry)
-            if loads:
-                self._load(entry, collection, key, options)
-        except KvwrapError as error:
-            return self._missing_after(error, entry, ended, options)
-        return entry
-
-    def _missing_after(
-        self, error: KvwrapError, entry: Entry | None, ended: int, options: ComputeOptions
-    ) -> Missing:
-        """Return why a value is computed after reading it failed, or raise the error.
-
-        Args:
-            error: The failure.
-            entry: What was read, if that is known.
-            ended: Number of computations that had ended before.
-            options: The options, which decide.
-        """
-        if isinstance(error, INVALID):
-            if not options.computes_invalid:
-                raise error
-            self._computing.counts.invalid += 1
-            message = "%s: a stored value cannot be read, and is computed again: %s"
-            self._computing.warn("invalid", message, self.name, error)
-            return Missing(ended, None if entry is None else entry.version)
-        if not options.computes_on_error:
-            raise error
-        self._note_failure("read", error)
-        return Missing(ended)
-
-    def _load(self, entry: Entry, collection: Collection, key: str, options: ComputeOptions) -> Any:
-        value = self._to_value(entry, collection, key)
-        return value if options.load is None else options.load(value, key, collection)
 
     def _value_of(
         self,
@@ -322,9 +284,10 @@ class ComputedMethods(TaggedMethods):
         name, computing = (collection, key), self._computing
         deadlock = partial(self._deadlock, collection, key)
         hold = self._locks.hold(name, shares_errors=not self._is_contextual, deadlock=deadlock)
+        outcome: Entry | Product | Failed
         async with hold as shared:
             if shared is not None:
-                outcome: Entry | Product | Failed = shared.value
+                outcome = shared.value
                 return outcome
             if hold.has_waited or computing.ended != missing.ended:
                 found = await self._find(collection, key, options)
@@ -333,14 +296,10 @@ class ComputedMethods(TaggedMethods):
                 missing = found
             computation = computing.begin(name)
             try:
-                seen = None if self._tagging is None else await self._seen_tags(options)
-                outcome = computing.judge(computation, await produce(), missing, self.name)
-                if isinstance(outcome, Product):
-                    if self._tagging is not None:
-                        (outcome,) = await self._tag_results(
-                            [outcome], seen, options, [computation]
-                        )
-                    await self._store(computation, outcome, name, options, missing)
+                if options.across_processes:
+                    outcome = await self._make_in_turn(computation, name, produce, options)
+                else:
+                    outcome = await self._make(computation, name, produce, options, missing)
             finally:
                 computing.end(name, computation)
                 if computation.is_overtaken:
@@ -348,6 +307,36 @@ class ComputedMethods(TaggedMethods):
             if not computation.is_overtaken and not self._is_contextual:
                 hold.share(outcome)
             return outcome
+
+    async def _make_in_turn(
+        self,
+        computation: Computation,
+        name: QualifiedKey,
+        produce: Callable[[], Awaitable[Product | Failed]],
+        options: ComputeOptions,
+    ) -> Entry | Product | Failed:
+        """Do what `_make` does, or return what another process has stored."""
+        async with self._turn_of_process(computation, name, options) as found:
+            if isinstance(found, Entry):
+                return found
+            return await self._make(computation, name, produce, options, found)
+
+    async def _make(
+        self,
+        computation: Computation,
+        name: QualifiedKey,
+        produce: Callable[[], Awaitable[Product | Failed]],
+        options: ComputeOptions,
+        missing: Missing,
+    ) -> Product | Failed:
+        """Call the factory, and store what it returns."""
+        seen = None if self._tagging is None else await self._seen_tags(options)
+        outcome = self._computing.judge(computation, await produce(), missing, self.name)
+        if isinstance(outcome, Product):
+            if self._tagging is not None:
+                (outcome,) = await self._tag_results([outcome], seen, options, [computation])
+            await self._store(computation, outcome, name, options, missing)
+        return outcome
 
     async def _store(
         self,

@@ -116,6 +116,7 @@ class ComputedManyMethods(ComputedMethods):
             stale_ttl=stale_ttl,
             soft_timeout=None,
             tags=tags,
+            across=None,
         )
         return cached_many(caching, self._get_or_compute_many, self.delete)
 

@@ -348,8 +348,8 @@ class LayeredStore(Store):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        leases = self._known_leases
-        return self._findings if leases is None else self._findings + leases.findings
+        suitability = self._known_suitability
+        return self._findings if suitability is None else self._findings + suitability.findings
 
     async def setup(self) -> None:
         """Open the store under the layers, then the layers from the inside out.

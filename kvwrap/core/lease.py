@@ -16,7 +16,7 @@ from kvwrap.core import codec
 from kvwrap.core.clock import Clock, SystemClock
 from kvwrap.core.entry import Entry
 from kvwrap.core.peeking import peeking
-from kvwrap.core.primitives import ABSENT, Collection, Primitives
+from kvwrap.core.primitives import ABSENT, Absent, Collection, Primitives
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import LockLost
 
@@ -32,18 +32,33 @@ RENEWALS: Final = 3
 TAKEN: Final = "another one has acquired it, or its record was deleted"
 """Why a lease is lost that the store no longer has."""
 
-_HELD: Final = 365 * 86400.0
-"""Seconds for which the record of a held lock is kept: not what ends it, see `LockRecord.ttl`."""
-
-_RELEASED: Final = 86400.0
-"""Seconds for which the record is kept after a release, so that the fencing number grows."""
-
 _SAFE: Final = 0.9
 """The share of the ttl after which a holder that could not renew its lease gives it up. Others
 wait for the whole ttl, so its block has the rest to end."""
 
 _SHORTEST, _LONGEST = 0.01, 1.0
 """Bounds of the seconds between two attempts."""
+
+
+class Use(msgspec.Struct, frozen=True):
+    """What leases are used for.
+
+    Attributes:
+        name: What the keys of their records begin with.
+        held: Seconds for which a record is kept that is not renewed, long after its lease is over.
+        released: Seconds for which it is kept after the release; 0 to remove it then.
+    """
+
+    name: str
+    held: float
+    released: float
+
+
+LOCK: Final = Use("lock", held=365 * 86400.0, released=86400.0)
+"""Locks. A record stays for a day after the release, so that the fencing number grows."""
+
+COMPUTATION: Final = Use("compute", held=86400.0, released=0.0)
+"""Computations, of which there may be one for each key of a cache."""
 
 
 class LockRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -62,9 +77,14 @@ class LockRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Found(NamedTuple):
-    """A record as it was read: its version, and what it says; `None` if that is unreadable."""
+    """A record as it was read or written.
 
-    version: int
+    Attributes:
+        version: Its version; `ABSENT` if it was removed.
+        record: What it says; `None` if that is unreadable.
+    """
+
+    version: int | Absent
     record: LockRecord | None
 
 
@@ -83,9 +103,11 @@ class LockRecords:
     Args:
         part: The store.
         is_cached: True if a layer may answer reads from copies.
+        use: What the leases are used for.
     """
 
-    def __init__(self, part: Primitives, *, is_cached: bool) -> None:
+    def __init__(self, part: Primitives, *, is_cached: bool, use: Use = LOCK) -> None:
+        self.use = use
         self._part = part
         self._is_cached = is_cached
 
@@ -111,12 +133,20 @@ class LockRecords:
         carried out, by a layer that repeats calls.
         """
         now, version = self._part.clock.time(), new_version()
-        expires_at = now + (_RELEASED if record.holder == FREE else _HELD)
+        expires_at = now + (self.use.released if record.holder == FREE else self.use.held)
         body = msgspec.msgpack.encode(record)
         entry = Entry(body, codec.MSGPACK, now, expires_at, version)
-        expected = ABSENT if found is None else found.version
-        (is_written,) = await self._part.write(RESERVED, (key,), (entry,), (expected,))
+        condition = ABSENT if found is None else found.version
+        (is_written,) = await self._part.write(RESERVED, (key,), (entry,), (condition,))
         return Found(version, record) if is_written else None
+
+    async def free(self, key: str, found: Found, record: LockRecord) -> Found | None:
+        """Mark the record that was found as free, or remove it; returns what `replace` does."""
+        free = LockRecord(FREE, record.fencing, record.ttl)
+        if self.use.released:
+            return await self.replace(key, found, free)
+        (is_removed,) = await self._part.remove(RESERVED, (key,), (found.version,))
+        return Found(ABSENT, free) if is_removed else None
 
 
 def pause(attempt: int, longest: float) -> float:
@@ -277,10 +307,10 @@ class Holding:
             await self._clock.sleep(pause(attempt, self.record.ttl / 10))
 
     async def release(self) -> Found | None:
-        """Mark the record as free. Returns the record, or `None` if it is not this lease's."""
+        """Free the record. Returns what it is then, or `None` if it is not this lease's."""
         free = LockRecord(FREE, self.record.fencing, self.record.ttl)
         for _ in range(10):
-            written = await self._records.replace(self.key, self.found, free)
+            written = await self._records.free(self.key, self.found, self.record)
             if written is not None:
                 return written
             found = await self._records.read(self.key)

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
-from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import KeyedLocks, is_running, wait_for
-from kvwrap.core.findings import Finding, warn
 from kvwrap.core.lease import (
     FREE,
+    LOCK,
     TAKEN,
     Found,
     Holding,
     LockRecord,
     LockRecords,
+    Use,
     pause,
     record_key,
 )
 from kvwrap.core.locks import Hold
-from kvwrap.core.part import Chain, Part
-from kvwrap.core.primitives import Collection, Primitives
+from kvwrap.core.primitives import ABSENT, Collection
 from kvwrap.core.randomness import new_version
-from kvwrap.errors import (
-    ConfigurationError,
-    Deadlock,
-    KvwrapError,
-    LockLost,
-    LockTimeout,
-    StoreUnavailable,
-    UnsupportedOperation,
-)
+from kvwrap.core.suitability import LeaseStore
+from kvwrap.errors import Deadlock, KvwrapError, LockLost, LockTimeout, StoreUnavailable
+
+Rest = Callable[[float], Awaitable[object]]
+"""Waits between two attempts to get a lease, at most for some seconds. It may raise."""
 
 _REMEMBERED: Final = 1024
 """Number of released locks whose records are remembered, to acquire them without reading."""
@@ -41,25 +36,10 @@ _REMEMBERED: Final = 1024
 _CLOSE_TIMEOUT: Final = 10.0
 """Seconds for which `close` waits for releases in progress."""
 
-_WHERE: Final = (
-    "use a store of a server or file, such as RedisStore, PostgreSQLStore or SQLiteStore, without "
-    "limits on its size"
-)
-
-LOCK_OVER_FALLBACK: Final = Finding(
-    "lock-over-fallback",
-    "A lock is used over a fallback. In an outage of the inner store no lock can be acquired or "
-    "renewed, and the blocks of those that are held end with LockLost.",
-    "Use locks on a store without .fallback(...).",
-)
+_NOTHING: Final = Found(ABSENT, LockRecord(FREE, 0, 0.0))
+"""What is expected of a record that is removed on release, without reading it."""
 
 _log = logging.getLogger("kvwrap.lock")
-
-
-class LockStore(Primitives, Chain, Protocol):
-    """What leases need of a store."""
-
-    silenced: frozenset[str]
 
 
 class Grant:
@@ -75,7 +55,7 @@ class Grant:
 
 
 class Leases:
-    """The locks of a store object.
+    """The leases of a store object for one use.
 
     Tasks of this process take turns, in order of arrival, so that one of them at a time asks the
     store. What its record said when this process released a lock is remembered: if it still says
@@ -83,105 +63,49 @@ class Leases:
 
     Args:
         store: The store, with all layers.
-
-    Attributes:
-        findings: What is wrong with using locks over this stack.
+        use: What the leases are used for.
     """
 
-    def __init__(self, store: LockStore) -> None:
-        self.findings: tuple[Finding, ...] = ()
+    def __init__(self, store: LeaseStore, use: Use = LOCK) -> None:
+        self._use = use
         self._store = store
         self._clock: Clock = store.clock
-        layers = store.parts[:-1]
-        self._records = LockRecords(
-            store, is_cached=any("caches" in layer.traits for layer in layers)
-        )
+        is_cached = any("caches" in layer.traits for layer in store.parts[:-1])
+        self._records = LockRecords(store, is_cached=is_cached, use=use)
         self._turns = KeyedLocks()
         self._remembered: dict[str, Found] = {}
         self._grants: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._stacks = list(_stacks(store))
-        parts = [part for stack in self._stacks for part in stack.parts]
-        self._longest = min(map(_longest_ttl, parts))
-        self._is_durable = False
-        self._warns = any("falls_back" in layer.traits for layer in layers)
 
     @property
     def idle(self) -> bool:
         """True while no lock is held, waited for or being released."""
         return not self._turns and not any(map(is_running, self._tasks))
 
-    # -- where locks work --------------------------------------------------------------
-
-    def check(self, ttl: float) -> None:
-        """Raise the error for a store in which locks are not safe."""
-        store = self._store
-        if any("raw" in stack.parts[-1].traits for stack in self._stacks):
-            raise self._unsupported(
-                "its data is another program's (raw=True)",
-                "open another store without raw=True",
-            )
-        missing = {Capability.COMPARE_AND_PUT, Capability.SHARED} - store.capabilities
-        if missing:
-            reason = (
-                "it cannot compare versions"
-                if Capability.COMPARE_AND_PUT in missing
-                else "other processes do not see its entries: within one process use asyncio.Lock"
-            )
-            raise self._unsupported(reason, _WHERE)
-        if ttl >= self._longest:
-            raise ConfigurationError(
-                "`ttl` must be below the longest ttl that a layer allows entries, or the record of "
-                f"a held lock would expire; got {ttl:g} and a maximum of {self._longest:g}: "
-                "shorten `ttl`, or use a stack without that layer",
-                store=store.name,
-            )
-        if self._warns:
-            self._warns = False
-            if LOCK_OVER_FALLBACK.code not in store.silenced:
-                self.findings = (LOCK_OVER_FALLBACK,)
-                warn(LOCK_OVER_FALLBACK)
-
-    async def _check_durable(self) -> None:
-        """Raise the error for a backend that may drop the record of a held lock."""
-        for stack in self._stacks:
-            backend: Any = stack.parts[-1]
-            reason = await backend.evicts()
-            if reason is not None:
-                raise self._unsupported(reason, _WHERE)
-        self._is_durable = True
-
-    def _unsupported(self, reason: str, hint: str) -> UnsupportedOperation:
-        name = self._store.name
-        return UnsupportedOperation(
-            "a lock must have a store that compares versions, that all processes share, and that "
-            f"evicts nothing; of this {name}: {reason}. {hint[0].upper()}{hint[1:]}",
-            store=name,
-        )
-
     # -- acquiring ---------------------------------------------------------------------
 
     async def acquire(
         self,
-        kind: str,
         collection: Collection,
         key: str,
         ttl: float,
         wait: float | None,
         owner: object,
         task: asyncio.Task[Any] | None,
+        rest: Rest | None = None,
     ) -> Grant:
         """Wait until the lock is this caller's.
 
         Args:
-            kind: What the lock is for, see `record_key`.
             collection: The collection of the key.
             key: The key.
             ttl: Seconds after which another process may take the lock if it is not renewed.
             wait: Maximum number of seconds to wait; None for no limit.
             owner: The task or thread.
             task: The task to cancel if the lease is lost; None for none.
+            rest: What to do between two attempts; what it raises ends the waiting. By default,
+                that is to sleep.
 
         Raises:
             LockTimeout: Others had the lock all the time.
@@ -190,9 +114,7 @@ class Leases:
         """
         clock = self._clock
         until = None if wait is None else clock.monotonic() + wait
-        if not self._is_durable:
-            await self._check_durable()
-        name = record_key(kind, collection, key)
+        name = record_key(self._use.name, collection, key)
         previous = self._grants.get(name)
         if previous is not None and previous.owner is owner and name in self._turns:
             raise Deadlock(
@@ -205,7 +127,8 @@ class Leases:
         hold = self._turns.hold(name, tells_deadlocks=False)
         try:
             await self._take_turn(name, hold, until, collection, key)
-            holding = await self._ask(name, collection, key, ttl, until)
+            rest = rest or clock.sleep
+            holding = await self._ask(name, collection, key, ttl, until, rest)
         except BaseException:
             hold.release()
             raise
@@ -224,15 +147,21 @@ class Leases:
             raise StoreUnavailable("the store was closed", store=self._store.name)
 
     async def _ask(
-        self, name: str, collection: Collection, key: str, ttl: float, until: float | None
+        self,
+        name: str,
+        collection: Collection,
+        key: str,
+        ttl: float,
+        until: float | None,
+        rest: Rest,
     ) -> Holding:
         """Write a lease into the record as soon as nobody has one there that is still kept up."""
         clock, store = self._clock, self._store
         holder = new_version() or 1
-        seen: int | None = None  # the version of the record that has stood still since:
+        seen: object = None  # the version of the record that has stood still since:
         seen_at = 0.0
         attempt = 0
-        found = self._remembered.pop(name, None)
+        found = self._remembered.pop(name, None if self._use.released else _NOTHING)
         is_fresh = found is not None
         while True:
             if not is_fresh:
@@ -276,7 +205,7 @@ class Leases:
                 seconds = min(seconds, left)
             if until is not None:
                 seconds = min(seconds, until - now)
-            await clock.sleep(seconds)
+            await rest(seconds)
             attempt += 1
 
     def _timeout(self, reason: str, collection: Collection, key: str) -> LockTimeout:
@@ -311,7 +240,8 @@ class Leases:
             raise
         else:
             if found is not None:
-                self._remember(grant.name, found)
+                if self._use.released:
+                    self._remember(grant.name, found)
             elif holding.lost is None:
                 holding.lost = holding.describe(TAKEN)
         finally:
@@ -356,8 +286,7 @@ class Leases:
             found = await self._records.read(name)
             if found is None or found.record is None or found.record.holder != holder:
                 return
-            record = found.record
-            await self._records.replace(name, found, LockRecord(FREE, record.fencing, record.ttl))
+            await self._records.free(name, found, found.record)
         except Exception as error:  # whatever it is, the lease ends by its ttl
             _log.warning(
                 "%s: a lock could not be released: %s", self._store.name, type(error).__name__
@@ -376,18 +305,3 @@ class Leases:
         tasks = [task for task in self._tasks if is_running(task)]
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSE_TIMEOUT)
-
-
-def _longest_ttl(layer: Part) -> float:
-    """Return the longest ttl that a layer allows the entries of a stack."""
-    maximum = getattr(layer, "maximum", None) if "clamps_ttl" in layer.traits else None
-    return float("inf") if maximum is None else maximum * (1 - getattr(layer, "jitter", 0.0))
-
-
-def _stacks(stack: Chain) -> Iterator[Chain]:
-    """Iterate over the stacks that may have the records of locks."""
-    yield stack
-    for part in stack.parts:
-        if "spreads" in part.traits:
-            for _, second in part.second_stores:
-                yield from _stacks(second)

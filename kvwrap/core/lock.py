@@ -7,9 +7,11 @@ from contextlib import suppress
 from types import TracebackType
 
 from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.lease import LOCK, Use
 from kvwrap.core.leases import Grant, Leases
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import Collection
+from kvwrap.core.suitability import Suitability
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_key, checked_seconds
 from kvwrap.errors import Deadlock, LockLost
@@ -56,12 +58,14 @@ class LockCall:
     def __init__(
         self,
         leases: Leases,
+        suitability: Suitability,
         key: str,
         collection: Collection,
         ttl: float,
         wait: float | None,
     ) -> None:
-        leases.check(ttl)
+        suitability.check_lock(ttl)
+        self._suitability = suitability
         self._leases = leases
         self._key = key
         self._collection = collection
@@ -85,8 +89,9 @@ class LockCall:
             )
         self._is_entered = True
         try:
+            await self._suitability.check_durable()
             self._grant = await self._leases.acquire(
-                "lock", self._collection, self._key, self._ttl, self._wait, owner, task
+                self._collection, self._key, self._ttl, self._wait, owner, task
             )
         except BaseException:
             self._is_entered = False
@@ -151,18 +156,25 @@ class Lock:
 class LockMethods(AtomicMethods):
     """`lock`, and what other methods need of locks."""
 
-    _known_leases: Leases | None = None
+    _known_leases: dict[Use, Leases]
+    _known_suitability: Suitability | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """The layers and, as the last, the backend."""
         raise NotImplementedError
 
+    def _leases(self, use: Use) -> Leases:
+        leases = self._known_leases.get(use)
+        if leases is None:
+            leases = self._known_leases[use] = Leases(self, use)  # type: ignore[arg-type]
+        return leases
+
     @property
-    def _leases(self) -> Leases:
-        if self._known_leases is None:
-            self._known_leases = Leases(self)  # type: ignore[arg-type]  # every Store is one
-        return self._known_leases
+    def _suitability(self) -> Suitability:
+        if self._known_suitability is None:  # every Store is a LeaseStore
+            self._known_suitability = Suitability(self)  # type: ignore[arg-type]
+        return self._known_suitability
 
     def lock(
         self,
@@ -208,7 +220,8 @@ class LockMethods(AtomicMethods):
         self, key: str, ttl: TTL, collection: str | None, wait: float | None
     ) -> LockCall:
         return LockCall(
-            self._leases,
+            self._leases(LOCK),
+            self._suitability,
             checked_key(key),
             self._collection_of(collection),
             checked_ttl(ttl),

@@ -65,6 +65,12 @@ current_turns: ContextVar[tuple[Turn, ...]] = ContextVar("kvwrap_turns", default
 _waits = threading.Lock()
 """Held to look at all `waits_for` and to add to one, since loops of several threads do so."""
 
+
+def is_within_another() -> bool:
+    """Return True if the running block was begun within another one, over whatever store."""
+    return sum(not turn.is_over for turn in current_turns.get()) > 1
+
+
 if hasattr(os, "register_at_fork"):
     # Otherwise a thread that the child does not have might hold it there for ever.
     os.register_at_fork(

@@ -31,6 +31,7 @@ class ComputeOptions(msgspec.Struct, frozen=True):
         dump: Converts a result to what is stored.
         load: Converts a stored value to a result.
         tags: The tags of a result, or a function that returns them for a result.
+        across_processes: True if one process computes and the others wait.
     """
 
     ttl: Any = None
@@ -42,6 +43,7 @@ class ComputeOptions(msgspec.Struct, frozen=True):
     dump: Conversion | None = None
     load: Conversion | None = None
     tags: Any = None
+    across_processes: bool = False
 
     def keeps(self, value: Any) -> bool:
         """Return what `keep` says of a result."""
@@ -87,6 +89,7 @@ def checked_options(
     stale_ttl: TTL | None = None,
     soft_timeout: object = None,
     tags: Any = None,
+    across: object = None,
 ) -> ComputeOptions:
     """Return the options; see `ComputedMethods.get_or_put`.
 
@@ -98,6 +101,11 @@ def checked_options(
     for name, choice in (("on_error", on_error), ("on_invalid", on_invalid)):
         if choice not in ("raise", "compute"):
             raise ConfigurationError(f"`{name}` must be 'raise' or 'compute'; got {choice!r}")
+    if across is not None and across != "processes":
+        raise ConfigurationError(
+            "`across` must be 'processes', or None for one computation in each process; got "
+            f"{across!r}"
+        )
     if soft_timeout is not None:
         if stale_ttl is None:
             raise ConfigurationError(
@@ -113,4 +121,5 @@ def checked_options(
         None if stale_ttl is None else checked_ttl(stale_ttl),
         soft_timeout,
         tags=checked_tags_of(tags),
+        across_processes=across is not None,
     )

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.cached import CachedFunction, Caching, cached, without_parentheses
 from kvwrap.core.clock import Clock
-from kvwrap.core.computed import OnFailure, TTLOf
+from kvwrap.core.computed import Across, OnFailure, TTLOf
 from kvwrap.core.computed_many import ComputedManyMethods
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
@@ -63,6 +63,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         if default_collection is not None:
             self.default_collection = checked_place(default_collection, "default_collection")
         self._locks = KeyedLocks()
+        self._known_leases = {}
         self._refreshes = Refreshes(self.clock, self._computing)
         self._watches = Watches()
         self._claimed = False
@@ -84,9 +85,9 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
     async def _end_background(self) -> None:
         """End what goes on without a call: refreshes of values, leases, and watches."""
         await self._refreshes.close()
-        if self._known_leases is not None:
-            await self._known_leases.close()
-            self._known_leases = None
+        while self._known_leases:
+            _, leases = self._known_leases.popitem()
+            await leases.close()
         await self._watches.close(self._closed())
 
     def _disable(self) -> None:
@@ -189,8 +190,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
     @property
     def idle(self) -> bool:
         """True while nothing is in progress: here, in the layers, and in their second stores."""
-        leases = self._known_leases
-        is_idle = not self._locks and (leases is None or leases.idle)
+        is_idle = not self._locks and all(leases.idle for leases in self._known_leases.values())
         return is_idle and all(part.idle for part in walk(self) if part is not self)
 
     def find(self, layer: type[_L]) -> _L:
@@ -247,6 +247,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> Callable[[Callable[_P, Awaitable[_T]]], CachedFunction[_P, _T]]:
         """Return a decorator that caches the results of an async function in this store.
 
@@ -300,6 +301,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
             stale_ttl=stale_ttl,
             soft_timeout=soft_timeout,
             tags=tags,
+            across=across,
         )
         return cached(self, caching)
 

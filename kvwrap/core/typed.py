@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
-from kvwrap.core.computed import ComputedMethods, OnFailure
+from kvwrap.core.computed import Across, ComputedMethods, OnFailure
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
 from kvwrap.core.options import checked_options
 from kvwrap.core.ttl import TTL, TTLs
@@ -239,6 +239,7 @@ class TypedStore(Generic[T]):
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
         tags: Sequence[str] | Callable[[T], Sequence[str]] | None = None,
+        across: Across | None = None,
     ) -> T:
         """Return the instance, or put the factory's result for `ttl` seconds and return that.
 
@@ -248,7 +249,9 @@ class TypedStore(Generic[T]):
         """
         if on_invalid is None:
             on_invalid = "compute" if self._ignores else "raise"
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags)
+        options = checked_options(
+            ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags, across
+        )
         self.store._allow(options)
         instance: T = await self.store._get_or_compute(
             checked_key(key),

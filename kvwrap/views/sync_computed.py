@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from kvwrap.core.cached import Caching, SyncCachedFunction, cached_plain, without_parentheses
 from kvwrap.core.cached_many import PlainFunction, SyncCachedBatch, cached_many_plain
 from kvwrap.core.computations import ComputationCounts
-from kvwrap.core.computed import OnFailure, TTLOf
+from kvwrap.core.computed import Across, OnFailure, TTLOf
 from kvwrap.core.computed_many import FactoryOfMany
 from kvwrap.core.entry import Entry
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
@@ -52,6 +52,7 @@ class SyncComputed:
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> Any:
         """Return the value, or put the factory's result for `ttl` seconds and return it.
 
@@ -67,7 +68,9 @@ class SyncComputed:
         """
         if not callable(factory):
             raise not_a_factory(factory)
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags)
+        options = checked_options(
+            ttl, keep, on_error, on_invalid, stale_ttl, soft_timeout, tags, across
+        )
         self._store._allow(options)
         name = self._store._collection_of(collection)
         return self._get_or_compute(checked_key(key), name, factory, options)
@@ -128,6 +131,7 @@ class SyncComputed:
         stale_ttl: TTL | None = None,
         soft_timeout: float | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> Callable[[Callable[P, T]], SyncCachedFunction[P, T]]:
         """Return a decorator that caches the results of a plain function in this store.
 
@@ -154,6 +158,7 @@ class SyncComputed:
             stale_ttl=stale_ttl,
             soft_timeout=soft_timeout,
             tags=tags,
+            across=across,
         )
         return cached_plain(caching, self._get_or_compute, self.delete)
 
@@ -243,6 +248,7 @@ class SyncComputed:
             stale_ttl=stale_ttl,
             soft_timeout=None,
             tags=tags,
+            across=None,
         )
         return cached_many_plain(caching, self._get_or_compute_many, self.delete)
 

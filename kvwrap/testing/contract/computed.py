@@ -15,7 +15,9 @@ from kvwrap import (
     InvalidTTL,
     KeyNotFound,
     Store,
+    UnsupportedOperation,
 )
+from kvwrap.core.lease import RESERVED, record_key
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs, remaining
 
@@ -257,6 +259,29 @@ class Computed(Contract):
         await store.put_many(["moved"], [3], **PLACE)
         assert await store.expire("moved", None, **PLACE)
         assert await store.ttl("moved", **PLACE) == (3, None)
+
+    async def test_one_computation_in_all_processes(self, store: Store) -> None:
+        calls = []
+
+        async def compute() -> object:
+            calls.append(1)
+            await asyncio.sleep(0)
+            return {"a": len(calls)}
+
+        def call() -> Awaitable[Any]:
+            return store.get_or_put("key", compute, **PLACE, across="processes")
+
+        is_able = {Capability.COMPARE_AND_PUT, Capability.SHARED} <= store.capabilities
+        if not is_able or "raw" in store.base.traits:
+            with pytest.raises(UnsupportedOperation) as refusal:
+                await call()
+            assert refusal.value.store, "the error must name the store"
+            return
+        assert await asyncio.gather(*(call() for _ in range(3))) == [{"a": 1}] * 3
+        assert await call() == {"a": 1}
+        assert await store.read(RESERVED, [record_key("compute", "computed", "key")]) == [None]
+        await store.delete("key", **PLACE)
+        assert await call() == {"a": 2}
 
     async def test_a_slow_factory_goes_on_in_the_background(
         self, store: Store, clock: ManualClock
