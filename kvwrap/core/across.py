@@ -32,6 +32,11 @@ Look = Callable[[], Awaitable[Entry | Missing]]
 class AcrossMethods(LookupMethods):
     """What `get_or_put` does with `across="processes"`."""
 
+    @property
+    def _drops_copies(self) -> bool:
+        """True if a layer may answer from copies."""
+        return any("caches" in part.traits for part in self.parts[:-1])
+
     @asynccontextmanager
     async def _turn_of_process(
         self, computation: Computation, name: QualifiedKey, options: ComputeOptions
@@ -64,11 +69,10 @@ class AcrossMethods(LookupMethods):
     ) -> tuple[Grant | None, Entry | Missing]:
         """Return the lease, if it could be had, and what is stored then."""
         collection, key = name
-        drops_copies = any("caches" in part.traits for part in self.parts[:-1])
 
         async def look() -> Entry | Missing:
             computation.is_overtaken = False  # by what this sees, and the factory will see
-            if drops_copies:
+            if self._drops_copies:
                 # A conditional change makes caches drop their copy, also if it is refused. One of
                 # what was missing would hide what another process has stored since.
                 await self.remove(collection, (key,), (new_version(),))

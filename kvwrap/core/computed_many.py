@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from kvwrap.core.across_many import AcrossManyMethods
 from kvwrap.core.cached import Caching, without_parentheses
 from kvwrap.core.cached_many import CachedBatch, Function, cached_many
 from kvwrap.core.computations import Computation
-from kvwrap.core.computed import ComputedMethods, OnFailure, TTLOf
+from kvwrap.core.computed import Across, OnFailure, TTLOf
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.locks import Hold
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
-from kvwrap.core.outcomes import INVALID, Failed, Missing, Product, write_results
-from kvwrap.core.peeking import peeking
+from kvwrap.core.outcomes import Failed, Missing, Product, write_results
 from kvwrap.core.primitives import Collection
 from kvwrap.core.tagging import TagsOf
 from kvwrap.core.ttl import TTL
@@ -26,7 +26,7 @@ FactoryOfMany = Callable[[list[str]], Awaitable[Mapping[str, Any]] | Mapping[str
 """A function of the missing keys that returns their values by key."""
 
 
-class ComputedManyMethods(ComputedMethods):
+class ComputedManyMethods(AcrossManyMethods):
     """`get_or_put_many` and `cached_many`."""
 
     async def get_or_put_many(
@@ -41,6 +41,7 @@ class ComputedManyMethods(ComputedMethods):
         on_invalid: OnFailure = "raise",
         stale_ttl: TTL | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> list[Any]:
         """Return the values in the order of the keys; those that are missing are computed.
 
@@ -61,6 +62,8 @@ class ComputedManyMethods(ComputedMethods):
             stale_ttl: As for `get_or_put`. If the factory raises, all missing keys must have a
                 stale value; otherwise the exception is raised.
             tags: As for `get_or_put`; a function is called for each result.
+            across: As for `get_or_put`. The factory is called with the keys that no other process
+                computes, and again with those that another one did not store.
 
         Raises:
             InvalidBatch: `keys` is not a sequence of keys.
@@ -68,7 +71,9 @@ class ComputedManyMethods(ComputedMethods):
             ConfigurationError: The factory did not return a mapping, or an argument is invalid.
         """
         keys, name = checked_keys(keys), self._collection_of(collection)
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, tags=tags)
+        options = checked_options(
+            ttl, keep, on_error, on_invalid, stale_ttl, tags=tags, across=across
+        )
         self._allow(options)
         values = await self._get_or_compute_many(keys, name, factory, options)
         return [values.get(key) for key in keys]
@@ -87,6 +92,7 @@ class ComputedManyMethods(ComputedMethods):
         on_invalid: OnFailure = "compute",
         stale_ttl: TTL | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> Callable[[Function], CachedBatch]:
         """Return a decorator that caches the results of an async function of many items.
 
@@ -116,7 +122,7 @@ class ComputedManyMethods(ComputedMethods):
             stale_ttl=stale_ttl,
             soft_timeout=None,
             tags=tags,
-            across=None,
+            across=across,
         )
         return cached_many(caching, self._get_or_compute_many, self.delete)
 
@@ -135,60 +141,6 @@ class ComputedManyMethods(ComputedMethods):
         if missing:
             await self._compute_many(collection, factory, options, missing, values)
         return values
-
-    # -- finding -----------------------------------------------------------------------
-
-    async def _find_many(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        options: ComputeOptions,
-        values: dict[str, Any],
-    ) -> dict[str, Missing]:
-        """Add the values of the keys that have one. Returns why the others are missing."""
-        if not keys:
-            return {}
-        ended = self._computing.ended
-        try:
-            with peeking():
-                entries = await self.read(collection, keys)
-        except KvwrapError as error:
-            if not isinstance(error, INVALID) or not options.computes_invalid:
-                missing = self._missing_after(error, None, ended, options)
-                return dict.fromkeys(keys, missing)
-            return await self._find_one_by_one(collection, keys, options, values)
-        found: dict[str, Missing] = {}
-        turns = Turns()
-        for key, entry in zip(keys, entries, strict=True):
-            if entry is None:
-                found[key] = Missing(ended)
-            elif entry.codec != self._tag and self._is_stale(entry):
-                found[key] = Missing(ended, entry.version, entry)
-            else:
-                try:
-                    values[key] = self._load(entry, collection, key, options)
-                except KvwrapError as error:
-                    found[key] = self._missing_after(error, entry, ended, options)
-                if turns.are_due(len(entry.body)):
-                    await turn()
-        return found
-
-    async def _find_one_by_one(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        options: ComputeOptions,
-        values: dict[str, Any],
-    ) -> dict[str, Missing]:
-        """Do what `_find_many` does where an entry prevents the reading of all."""
-        found: dict[str, Missing] = {}
-        for key in keys:
-            entry = await self._find(collection, key, options)
-            if isinstance(entry, Missing):
-                found[key] = entry
-            else:
-                values[key] = self._load(entry, collection, key, options)
-        return found
 
     # -- computing ---------------------------------------------------------------------
 
@@ -215,9 +167,15 @@ class ComputedManyMethods(ComputedMethods):
             for hold in held.values():
                 hold.shares_errors = not self._is_contextual
             try:
-                outcomes = await self._produce_many(
-                    collection, factory, options, missing, computations
-                )
+                outcomes: Mapping[str, Product | Failed]
+                if options.across_processes:
+                    outcomes = await self._produce_in_turns(
+                        collection, factory, options, computations, values
+                    )
+                else:
+                    outcomes = await self._produce_many(
+                        collection, factory, options, missing, computations
+                    )
             finally:
                 for key, computation in computations.items():
                     computing.end((collection, key), computation)
@@ -232,6 +190,26 @@ class ComputedManyMethods(ComputedMethods):
         if not computation.is_overtaken and not self._is_contextual:
             hold.share(outcome)
 
+    async def _produce_in_turns(
+        self,
+        collection: Collection,
+        factory: FactoryOfMany,
+        options: ComputeOptions,
+        computations: Mapping[str, Computation],
+        values: dict[str, Any],
+    ) -> dict[str, Product | Failed]:
+        """Do what `_produce_many` does, and add the values that other processes have stored."""
+        outcomes: dict[str, Product | Failed] = {}
+        left = dict(computations)
+        while left:
+            async with self._turns_of_process(left, collection, options, values) as missing:
+                if missing:
+                    outcomes |= await self._produce_many(
+                        collection, factory, options, missing, computations
+                    )
+            left = {key: left[key] for key in left if key not in missing and key not in values}
+        return outcomes
+
     async def _produce_many(
         self,
         collection: Collection,
@@ -239,7 +217,7 @@ class ComputedManyMethods(ComputedMethods):
         options: ComputeOptions,
         missing: Mapping[str, Missing],
         computations: Mapping[str, Computation],
-    ) -> dict[str, Product] | dict[str, Failed]:
+    ) -> Mapping[str, Product | Failed]:
         """Call the factory, and store what it returned. Returns the outcomes by key."""
         counts = self._computing.counts
         seen = None if self._tagging is None else await self._seen_tags(options)

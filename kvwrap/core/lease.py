@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -147,6 +147,30 @@ class LockRecords:
             return await self.replace(key, found, free)
         (is_removed,) = await self._part.remove(RESERVED, (key,), (found.version,))
         return Found(ABSENT, free) if is_removed else None
+
+    async def create(self, keys: Sequence[str], record: LockRecord) -> dict[str, Found]:
+        """Write the record under those keys that have none. Returns what was written, by key."""
+        if not keys:
+            return {}
+        now, body = self._part.clock.time(), msgspec.msgpack.encode(record)
+        expires_at = now + self.use.held
+        entries = [
+            Entry(body, codec.MSGPACK, now, expires_at, version)
+            for version in (new_version() for _ in keys)
+        ]
+        flags = await self._part.write(RESERVED, keys, entries, [ABSENT] * len(keys))
+        return {
+            key: Found(entry.version, record)
+            for key, entry, is_written in zip(keys, entries, flags, strict=True)
+            if is_written
+        }
+
+    async def remove(self, found: Mapping[str, Found]) -> set[str]:
+        """Remove the records that are still those that were found. Returns their keys."""
+        keys = list(found)
+        versions = [each.version for each in found.values()]
+        flags = await self._part.remove(RESERVED, keys, versions)
+        return {key for key, is_removed in zip(keys, flags, strict=True) if is_removed}
 
 
 def pause(attempt: int, longest: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from kvwrap.core.clock import Clock
@@ -156,7 +156,7 @@ class Leases:
         rest: Rest,
     ) -> Holding:
         """Write a lease into the record as soon as nobody has one there that is still kept up."""
-        clock, store = self._clock, self._store
+        clock = self._clock
         holder = new_version() or 1
         seen: object = None  # the version of the record that has stood still since:
         seen_at = 0.0
@@ -186,13 +186,7 @@ class Leases:
                     self._begin(self._clean_up(name, holder))
                     raise
                 if written is not None:
-                    return Holding(
-                        self._records, name, written, lease, begun, clock,
-                        lambda reason: LockLost(
-                            f"the lock was lost before its block ended: {reason}",
-                            store=store.name, collection=collection, key=key,
-                        ),
-                    )  # fmt: skip
+                    return self._holding(name, written, lease, begun, collection, key)
                 is_fresh = False
                 attempt += 1
                 if attempt == 1:
@@ -207,6 +201,64 @@ class Leases:
                 seconds = min(seconds, until - now)
             await rest(seconds)
             attempt += 1
+
+    def _holding(
+        self,
+        name: str,
+        found: Found,
+        lease: LockRecord,
+        begun: float,
+        collection: Collection,
+        key: str,
+    ) -> Holding:
+        def lost(reason: str) -> LockLost:
+            return LockLost(
+                f"the lock was lost before its block ended: {reason}",
+                store=self._store.name,
+                collection=collection,
+                key=key,
+            )
+
+        return Holding(self._records, name, found, lease, begun, self._clock, lost)
+
+    async def acquire_free(
+        self, collection: Collection, keys: Sequence[str], ttl: float
+    ) -> dict[str, Grant]:
+        """Acquire at once, without waiting, the leases of those keys that have no record.
+
+        Args:
+            collection: The collection of the keys.
+            keys: The keys.
+            ttl: As for `acquire`.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store was closed", store=self._store.name)
+        holder = new_version() or 1
+        lease = LockRecord(holder, 1, ttl)
+        holds: dict[str, tuple[str, Hold]] = {}
+        for key in keys:
+            name = record_key(self._use.name, collection, key)
+            if name not in self._turns:
+                hold = self._turns.hold(name, tells_deadlocks=False)
+                await hold.__aenter__()
+                holds[name] = key, hold
+        begun = self._clock.monotonic()
+        try:
+            written = await self._records.create(list(holds), lease)
+        except BaseException:
+            for name, (_, hold) in holds.items():
+                self._begin(self._clean_up(name, holder))
+                hold.release()
+            raise
+        grants = {}
+        for name, (key, hold) in holds.items():
+            if name in written:
+                holding = self._holding(name, written[name], lease, begun, collection, key)
+                grants[key] = self._grants[name] = Grant(name, hold, holding, holding)
+                holding.keep(None)
+            else:
+                hold.release()
+        return grants
 
     def _timeout(self, reason: str, collection: Collection, key: str) -> LockTimeout:
         return LockTimeout(
@@ -248,6 +300,27 @@ class Leases:
             self._forget(grant)
         if holding.lost is not None:
             raise holding.lost
+
+    async def release_all(self, grants: Sequence[Grant]) -> None:
+        """Give leases back whose records are removed then, lost ones as well.
+
+        Returns also if the store fails: they end by their ttl.
+        """
+        held = {grant.name: grant.holding for grant in grants if not grant.holding.is_inherited}
+        for grant in grants:
+            grant.holding.stop()
+        freed: set[str] = set()
+        try:
+            if held:
+                found = {name: holding.found for name, holding in held.items()}
+                freed = await self._records.remove(found)
+        except KvwrapError as error:
+            _log.warning("%s: leases could not be released: %s", self._store.name, error)
+        finally:
+            for grant in grants:
+                self._forget(grant)
+                if grant.name in held and grant.name not in freed:
+                    self._begin(self._clean_up(grant.name, grant.holding.record.holder))
 
     def abandon(self, grant: Grant) -> None:
         """Give a lock back that its owner has dropped; called by finalizers, on any thread."""

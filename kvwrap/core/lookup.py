@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kvwrap.core.entry import Entry
@@ -10,6 +11,7 @@ from kvwrap.core.outcomes import INVALID, Missing
 from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import Collection
 from kvwrap.core.tagged import TaggedMethods
+from kvwrap.core.turns import Turns, turn
 from kvwrap.errors import KvwrapError
 
 
@@ -61,3 +63,55 @@ class LookupMethods(TaggedMethods):
     def _load(self, entry: Entry, collection: Collection, key: str, options: ComputeOptions) -> Any:
         value = self._to_value(entry, collection, key)
         return value if options.load is None else options.load(value, key, collection)
+
+    async def _find_many(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        options: ComputeOptions,
+        values: dict[str, Any],
+    ) -> dict[str, Missing]:
+        """Add the values of the keys that have one. Returns why the others are missing."""
+        if not keys:
+            return {}
+        ended = self._computing.ended
+        try:
+            with peeking():
+                entries = await self.read(collection, keys)
+        except KvwrapError as error:
+            if not isinstance(error, INVALID) or not options.computes_invalid:
+                missing = self._missing_after(error, None, ended, options)
+                return dict.fromkeys(keys, missing)
+            return await self._find_one_by_one(collection, keys, options, values)
+        found: dict[str, Missing] = {}
+        turns = Turns()
+        for key, entry in zip(keys, entries, strict=True):
+            if entry is None:
+                found[key] = Missing(ended)
+            elif entry.codec != self._tag and self._is_stale(entry):
+                found[key] = Missing(ended, entry.version, entry)
+            else:
+                try:
+                    values[key] = self._load(entry, collection, key, options)
+                except KvwrapError as error:
+                    found[key] = self._missing_after(error, entry, ended, options)
+                if turns.are_due(len(entry.body)):
+                    await turn()
+        return found
+
+    async def _find_one_by_one(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        options: ComputeOptions,
+        values: dict[str, Any],
+    ) -> dict[str, Missing]:
+        """Do what `_find_many` does where an entry prevents the reading of all."""
+        found: dict[str, Missing] = {}
+        for key in keys:
+            entry = await self._find(collection, key, options)
+            if isinstance(entry, Missing):
+                found[key] = entry
+            else:
+                values[key] = self._load(entry, collection, key, options)
+        return found

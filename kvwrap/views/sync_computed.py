@@ -174,6 +174,7 @@ class SyncComputed:
         on_invalid: OnFailure = "raise",
         stale_ttl: TTL | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> list[Any]:
         """Return the values in the order of the keys; those that are missing are computed.
 
@@ -188,7 +189,9 @@ class SyncComputed:
         if not callable(factory):
             raise not_a_factory(factory)
         keys = checked_keys(keys)
-        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, tags=tags)
+        options = checked_options(
+            ttl, keep, on_error, on_invalid, stale_ttl, tags=tags, across=across
+        )
         self._store._allow(options)
         name = self._store._collection_of(collection)
         values = self._get_or_compute_many(keys, name, factory, options)
@@ -224,6 +227,7 @@ class SyncComputed:
         on_invalid: OnFailure = "compute",
         stale_ttl: TTL | None = None,
         tags: TagsOf | None = None,
+        across: Across | None = None,
     ) -> Callable[[PlainFunction], SyncCachedBatch]:
         """Return a decorator that caches the results of a plain function of many items.
 
@@ -248,7 +252,7 @@ class SyncComputed:
             stale_ttl=stale_ttl,
             soft_timeout=None,
             tags=tags,
-            across=None,
+            across=across,
         )
         return cached_many_plain(caching, self._get_or_compute_many, self.delete)
 
