@@ -45,6 +45,14 @@ def test_a_tiered_cache_is_shared_by_two_processes(redis_url: str) -> None:
     assert printed.count("sees the new price") == 2
 
 
+def test_a_graph_goes_on_after_a_restart(tmp_path: Path) -> None:
+    printed = run("examples.langgraph_memory", str(tmp_path / "agents.db"))
+    assert "asked: order chamomile tea?" in printed
+    assert "after a restart: chamomile tea is ordered" in printed
+    assert "remembered: [{'item': 'chamomile tea'}]" in printed
+    assert "readable in the file: False" in printed
+
+
 @pytest.mark.timeout(560)
 def test_replicas_of_a_fastmcp_server_share_logins(redis_url: str) -> None:
     printed = run("examples.fastmcp_replicas", redis_url, timeout=540)
