@@ -1,64 +1,149 @@
 """The command line: `kvwrap`, or `python -m kvwrap`.
 
-    kvwrap keygen                print a new key, in the form of Keyring.from_env and from_file
-    kvwrap inspect store.toml    report which keys and dictionaries the entries still need
-    kvwrap rewrite store.toml    rewrite every entry in the form in which the stack writes now
-
-The file describes the stack and its backend, as `kvwrap.from_config` reads it.
+`kvwrap COMMAND STORE …`, where STORE is a URL, or a TOML file that `kvwrap.from_config` reads, with
+`#name` if it has several stacks. Each command is a function in a module of its own or of its
+family, which is imported when the command is used.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Final
 
-from kvwrap.cli import keygen, rewrite
-from kvwrap.cli.output import echo
+from kvwrap.cli.codes import BROKEN_PIPE, INTERRUPTED, REFUSED, UNAVAILABLE
+from kvwrap.cli.output import complain, is_terminal
+from kvwrap.core.optional import need
 from kvwrap.core.validation import suggest
-from kvwrap.errors import KvwrapError
+from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 
-REFUSED = 2
-"""Exit code of a command that could not finish. argparse uses it for wrong arguments."""
+PROGRAM: Final = "kvwrap"
+
+COMMANDS: Final = {
+    "get": "entries:get",
+    "put": "entries:put",
+    "delete": "entries:delete",
+    "ttl": "entries:ttl",
+    "expire": "entries:expire",
+    "increment": "entries:increment",
+    "keys": "listing:keys",
+    "collections": "listing:collections",
+    "count": "listing:count",
+    "watch": "watch:watch",
+    "export": "transfer:export",
+    "import": "transfer:import_",
+    "copy": "copy:copy",
+    "rewrite": "rewrite:rewrite",
+    "inspect": "rewrite:inspect",
+    "train-dictionary": "train:train_dictionary",
+    "keygen": "keygen:keygen",
+    "explain": "explain:explain",
+    "check": "check:check",
+    "bench": "bench:bench",
+    "completion": "completion:completion",
+}
+"""The commands, each with its module in `kvwrap.cli` and its function there."""
+
+_HELP = {"--help", "-h"}
+_VERSION = {"--version"}
+_RESUMABLE = {"export", "import", "copy", "rewrite", "inspect"}
+
+
+def create_app() -> Any:
+    """Return the application of cyclopts, with all commands.
+
+    Raises:
+        ConfigurationError: cyclopts is not installed.
+    """
+    cyclopts = need("cyclopts", extra="cli", wanted_by="the command line")
+    app = cyclopts.App(
+        name=PROGRAM,
+        help="Look at, change, move and check the entries of key-value stores.",
+        help_epilogue="kvwrap COMMAND --help describes the arguments of a command.",
+        version=partial(version, PROGRAM),
+        help_format="plaintext",
+        help_formatter="default" if is_terminal(sys.stdout) else "plain",
+        default_parameter=cyclopts.Parameter(negative=(), show_default=_shown_default),
+        suppress_keyboard_interrupt=False,
+    )
+    for order, (name, place) in enumerate(COMMANDS.items()):
+        app.command(f"kvwrap.cli.{place}", name=name, sort_key=order)
+    return app
+
+
+def _shown_default(value: object) -> object:
+    """Return a default for the help; that a flag is off, or an option left out, needs no words."""
+    return value or None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code.
+    """Run one command. Returns the exit code, of `kvwrap.cli.codes`.
 
     Args:
         arguments: The arguments after the program's name; those of the process if `None`.
     """
-    parser = argparse.ArgumentParser(
-        prog="kvwrap",
-        description="Create encryption keys, and rewrite the entries of a store.",
-        epilog="`kvwrap COMMAND --help` describes the arguments of a command.",
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (keygen, rewrite):
-        module.add_commands(commands)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words:
-        echo("kvwrap: a command is required\n", file=sys.stderr)
-        parser.print_help(sys.stderr)
-        return REFUSED
-    command = words[0]
-    if not command.startswith("-") and command not in commands.choices:
-        parser.error(f"unknown command, {command!r}: {suggest(command, commands.choices)}")
-    options = parser.parse_args(words)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            code: int = options.run(options)
+            return _run(words)
+    except StoreUnavailable as error:
+        complain(error)
+        return UNAVAILABLE
     except KvwrapError as error:
-        echo(f"kvwrap: {error}", file=sys.stderr)
+        complain(error)
         return REFUSED
     except KeyboardInterrupt:
-        echo("\nkvwrap: interrupted; run the same command again to resume", file=sys.stderr)
+        hint = (
+            "; run the same command again to continue"
+            if words[:1] and words[0] in _RESUMABLE
+            else ""
+        )
+        complain(f"interrupted{hint}")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What reads the output wants no more. The interpreter would complain when it flushes it.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _run(words: list[str]) -> int:
+    app = create_app()
+    if words and words[0] not in {*COMMANDS, *_HELP, *_VERSION}:
+        kind = "option" if words[0].startswith("-") else "command"
+        known = (*_HELP, *_VERSION) if kind == "option" else COMMANDS
+        raise ConfigurationError(f"unknown {kind}, {words[0]!r}: {suggest(words[0], known)}")
+    if not words or words[0] in _HELP:
+        for name in COMMANDS:
+            _ = app[name]  # imported, so that its summary is shown
+    exceptions = need("cyclopts.exceptions", extra="cli", wanted_by="the command line")
+    try:
+        code = app(words, print_error=False, exit_on_error=False, result_action="return_value")
+    except exceptions.CycloptsError as error:
+        command = words[0] if words[0] in COMMANDS else "COMMAND"
+        complain(f"{_message_of(error, exceptions)} ({PROGRAM} {command} --help)")
         return REFUSED
-    return code
+    return code if isinstance(code, int) else 0
+
+
+def _message_of(error: Any, exceptions: Any) -> str:
+    """Return the message of a mistake in the arguments, without the words that may be values."""
+    if isinstance(error, exceptions.UnusedCliTokensError):
+        return f"unexpected argument: the command takes {len(error.unused_tokens)} fewer"
+    if isinstance(error, exceptions.UnknownOptionError):
+        option = (error.token.keyword or error.token.value).partition("=")[0]
+        names = [name for each in error.argument_collection for name in each.names]
+        options = [name for name in names if name.startswith("--")]
+        return f"unknown option, {option!r}: {suggest(option, options)}"
+    return str(error)
 
 
 def _show_warning(message: Warning | str, *place: object, **options: object) -> None:
     """Print a warning as the other messages, without the line of code that `place` names."""
-    echo(f"kvwrap: warning: {message}", file=sys.stderr)
+    complain(f"warning: {message}")

@@ -1,11 +1,20 @@
-"""Output of commands on the terminal."""
+"""Output of commands: text, JSON, tables, and questions."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import re
 import sys
-from typing import TextIO
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO, TextIO
 
+import msgspec
+
+from kvwrap.core.described import redact
 from kvwrap.core.text import printable
+from kvwrap.errors import ConfigurationError, InvalidValue
 
 
 def echo(
@@ -22,6 +31,163 @@ def echo(
         end: What to print after, unchanged.
     """
     stream = sys.stdout if file is None else file
-    encoding = stream.encoding or "utf-8"
+    encoding = _encoding_of(stream)
     shown = printable(str(text)).encode(encoding, "backslashreplace").decode(encoding)
     print(start, shown, sep="", end=end, file=stream, flush=True)
+
+
+def complain(text: object) -> None:
+    """Print a message on stderr, without the secrets of the URLs in it."""
+    echo(f"kvwrap: {redact(str(text))}", file=sys.stderr)
+
+
+def echo_json(value: Any, *, pretty: bool = False, file: TextIO | None = None) -> None:
+    """Print a value as JSON, on one line unless it is to be pretty.
+
+    Dates and the like become text, and bytes base64.
+
+    Raises:
+        InvalidValue: JSON cannot show the value.
+    """
+    try:
+        plain = msgspec.to_builtins(value, str_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidValue(
+            f"JSON cannot show a value of type {type(value).__name__}: it was written by Python's "
+            "pickle, and only Python can use it"
+        ) from None
+    is_ascii = not _encoding_of(file or sys.stdout).lower().startswith("utf")
+    text = json.dumps(plain, ensure_ascii=is_ascii, indent=2 if pretty else None)
+    echo(_UNPRINTABLE.sub(_escaped, text), file=file)
+
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\n]")
+
+
+def _escaped(char: re.Match[str]) -> str:
+    """Escape a character as JSON does, if a terminal would not simply show it."""
+    return char[0] if char[0].isprintable() else json.dumps(char[0])[1:-1]
+
+
+def shown_name(name: str | None) -> str:
+    """Return a key or collection for a list of names: quoted where it could not be told apart."""
+    if name is None:
+        return "(default)"
+    is_plain = name.isprintable() and name == name.strip() and name[0] not in "('\""
+    return name if is_plain else repr(name)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return True if a person reads the stream."""
+    return stream.isatty()
+
+
+def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on a terminal, and lines with tabs between the cells elsewhere.
+
+    Columns whose name begins with `#` have numbers, without the `#`.
+    """
+    texts = [[_cell(cell) for cell in row] for row in rows]
+    if not is_terminal(sys.stdout):
+        for row in texts:
+            write_text("\t".join(row) + "\n")
+        return
+    # Imported late: most commands print no table.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for column in columns:
+        table.add_column(
+            column.removeprefix("#"),
+            justify="right" if column.startswith("#") else "left",
+            overflow="fold",
+        )
+    for row in texts:
+        table.add_row(*map(Text, row))
+    Console(file=sys.stdout).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return printable("" if value is None else str(value)).replace("\n", " ")
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask before something is destroyed. Returns True if the user agrees.
+
+    Args:
+        question: The question, which is answered with yes or no.
+        yes: True if it was answered already, by `--yes`.
+
+    Raises:
+        ConfigurationError: Nobody can be asked.
+    """
+    if yes:
+        return True
+    if not is_terminal(sys.stdin):
+        raise ConfigurationError(
+            f"this command asks first ({question}), and standard input is not a terminal: "
+            "pass --yes to agree"
+        )
+    echo(f"{question} [y/N] ", file=sys.stderr, end="")
+    agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not agreed:
+        echo("nothing was changed", file=sys.stderr)
+    return agreed
+
+
+def _encoding_of(stream: TextIO) -> str:
+    return stream.encoding or "utf-8"
+
+
+def read_input() -> bytes:
+    """Return all of standard input."""
+    return sys.stdin.buffer.read()
+
+
+def standard_input() -> BinaryIO:
+    """Open standard input for a thread to read.
+
+    It is not that of `sys`, which a thread that still reads at the end of the program would lock.
+    """
+    return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+
+
+def standard_output() -> BinaryIO:
+    """Return standard output for lines of JSON; on a terminal, these are shown as `echo` does."""
+    return _Shown() if is_terminal(sys.stdout) else sys.stdout.buffer
+
+
+class _Shown(io.BytesIO):
+    """Shows the JSON that is written to it on the terminal."""
+
+    def write(self, data: Any, /) -> int:
+        text = bytes(data).decode()
+        echo(_UNPRINTABLE.sub(_escaped, text), end="")
+        return len(data)
+
+
+def write_text(text: str) -> None:
+    """Write a program's own text to standard output as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output as they are, as a program that reads them wants.
+
+    Raises:
+        ConfigurationError: Standard output is a terminal, which such bytes would steer.
+    """
+    if is_terminal(sys.stdout):
+        raise ConfigurationError(
+            "bytes are not shown on a terminal: send them to a file or a program, with > or |"
+        )
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

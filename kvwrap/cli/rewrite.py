@@ -2,93 +2,106 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import sys
-import time
-from typing import Any
+from typing import Annotated
 
-from kvwrap.cli.output import echo
-from kvwrap.config.load import from_config
-from kvwrap.rewriting.rewrite import Progress, Report, rewrite
+from cyclopts import Parameter
 
-FAILED = 1
-"""Exit code if some entries could not be rewritten."""
+from kvwrap.cli.codes import DONE, NO
+from kvwrap.cli.options import (
+    BatchOption,
+    CollectionsOption,
+    JSONOption,
+    PrefixOption,
+    PythonOption,
+    QuietOption,
+    StateOption,
+    StoreArgument,
+)
+from kvwrap.cli.output import echo, echo_json
+from kvwrap.cli.progress import Bar
+from kvwrap.cli.stores import chosen, load
+from kvwrap.rewriting.rewrite import rewrite as rewrite_entries
 
-_PROGRESS_INTERVAL = 0.2
-"""Seconds between two updates of the progress line."""
 
+async def rewrite(
+    store: StoreArgument,
+    /,
+    *,
+    collection: CollectionsOption = None,
+    prefix: PrefixOption = "",
+    dry_run: Annotated[bool, Parameter(help="Write nothing, and report what would be.")] = False,
+    batch: BatchOption = 100,
+    state: StateOption = None,
+    exclusive: Annotated[
+        bool, Parameter(help="There is no other writer: for stores that cannot compare versions.")
+    ] = False,
+    everything: Annotated[
+        bool,
+        Parameter(
+            help="No other program uses the store: for the default collection with raw=true."
+        ),
+    ] = False,
+    json: JSONOption = False,
+    quiet: QuietOption = False,
+    python: PythonOption = False,
+) -> int:
+    """Rewrite every entry in the form in which the stack writes now.
 
-def add_commands(commands: Any) -> None:
-    """Add `rewrite` and `inspect` to the parser's commands."""
-    for name, summary in (
-        ("rewrite", "rewrite every entry in the form in which the stack writes now"),
-        ("inspect", "report which keys and dictionaries the entries still need; write nothing"),
-    ):
-        parser = commands.add_parser(name, help=summary, description=summary)
-        parser.add_argument("config", help="a TOML file that describes the stack and its store")
-        parser.add_argument(
-            "--collection",
-            action="append",
-            help="a collection to include, repeatable, '' for the default one; default: all",
-        )
-        parser.add_argument("--prefix", default="", help="only keys that begin with this")
-        parser.add_argument("--batch", type=int, default=100, help="keys in one round trip")
-        parser.add_argument("--state", help="file for the state, to resume after a stop")
-        parser.add_argument("--quiet", action="store_true", help="print no progress on stderr")
-        parser.set_defaults(run=run, exclusive=False, everything=False)
-        if name == "rewrite":
-            parser.add_argument(
-                "--exclusive",
-                action="store_true",
-                help="there is no other writer: for stores that cannot compare versions",
+    The exit code is 1 if some could not be rewritten. After a stop, run the same command again.
+    """
+    collections = chosen(collection)
+    with Bar("inspect" if dry_run else "rewrite", quiet=quiet) as bar:
+        async with load(store, python=python) as opened:
+            await bar.measure(opened, prefix, collections)
+            report = await rewrite_entries(
+                opened,
+                prefix=prefix,
+                collections=collections,
+                everything=everything,
+                batch=batch,
+                progress=bar,
+                resume=state,
+                dry_run=dry_run,
+                exclusive=exclusive,
             )
-            parser.add_argument(
-                "--everything",
-                action="store_true",
-                help="no other program uses the store: for the default collection with raw=true",
-            )
-
-
-def run(options: argparse.Namespace) -> int:
-    """Rewrite or inspect, and print the report. Returns the exit code."""
-    report = asyncio.run(_rewrite(options))
-    echo(report)
-    return FAILED if report.failed else 0
-
-
-async def _rewrite(options: argparse.Namespace) -> Report:
-    collections = options.collection and [name or None for name in options.collection]
-    async with from_config(options.config) as store:
-        report = await rewrite(
-            store,
-            prefix=options.prefix,
-            collections=collections,
-            everything=options.everything,
-            batch=options.batch,
-            progress=None if options.quiet else _ProgressLine(),
-            resume=options.state,
-            dry_run=options.command == "inspect",
-            exclusive=options.exclusive,
+    if json:
+        echo_json(
+            {
+                "report": report,
+                "keys": report.keys,
+                "dictionaries": report.dictionaries,
+                "retirable": report.retirable,
+            }
         )
-    if not options.quiet:
-        echo(file=sys.stderr)
-    return report
+    else:
+        echo(report)
+    return NO if report.failed else DONE
 
 
-class _ProgressLine:
-    """One line of progress on stderr, updated a few times a second."""
+async def inspect(
+    store: StoreArgument,
+    /,
+    *,
+    collection: CollectionsOption = None,
+    prefix: PrefixOption = "",
+    batch: BatchOption = 100,
+    state: StateOption = None,
+    json: JSONOption = False,
+    quiet: QuietOption = False,
+    python: PythonOption = False,
+) -> int:
+    """Report which keys and dictionaries the entries still need. Nothing is written.
 
-    def __init__(self) -> None:
-        self._start = self._last = time.monotonic()
-
-    def __call__(self, progress: Progress[Report]) -> None:
-        now = time.monotonic()
-        if now - self._last < _PROGRESS_INTERVAL:
-            return
-        self._last = now
-        report = progress.report
-        rate = report.seen / (now - self._start)
-        name = "default collection" if progress.collection is None else repr(progress.collection)
-        line = f"{report.seen:,} seen, {report.rewritten:,} rewritten, {rate:,.0f}/s, in {name}"
-        echo(f"{line[:100]:<100}", file=sys.stderr, start="\r", end="")
+    The exit code is 1 if some entries could not be read.
+    """
+    return await rewrite(
+        store,
+        collection=collection,
+        prefix=prefix,
+        dry_run=True,
+        batch=batch,
+        state=state,
+        json=json,
+        quiet=quiet,
+        python=python,
+    )

@@ -10,6 +10,14 @@
     type = "encrypt"
     keyring = { env = "SESSION_KEYS" }
 
+A file may also have several stacks, each a table under a name of its own:
+
+    [sessions]
+    store = "redis://localhost:6379/0"
+
+    [rates]
+    store = "sqlite:///rates.db"
+
 `docs/config.md` describes the format.
 """
 
@@ -22,21 +30,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvwrap.builder import Stack
-from kvwrap.config.reader import Reader
+from kvwrap.config.reader import PARTS, Reader
 from kvwrap.config.references import read_text
 from kvwrap.core.store import Store
 from kvwrap.core.text import printable
+from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
 Source = str | os.PathLike[str] | Mapping[str, Any]
 """A configuration: the path of a TOML file, or the content of such a file."""
 
 
-def from_config(source: Source, *, python: bool = False) -> Store:
+def from_config(source: Source, *, name: str | None = None, python: bool = False) -> Store:
     """Build the store that a configuration describes. Nothing is opened.
 
     Args:
         source: The path of a TOML file, or a mapping of the same structure.
+        name: The name of the stack, if the configuration has several.
         python: Whether references to Python code, `{python = "package.module:name"}`, are
             followed. Importing runs code: only for configurations that are trusted like code.
 
@@ -48,7 +58,7 @@ def from_config(source: Source, *, python: bool = False) -> Store:
     Warns:
         StackWarning: The order of the layers is a known mistake.
     """
-    table = _read(source)
+    table = read_config(source, name)
     reader = Reader(python)
     store = reader.read_store(table)
     for warning in reader.warnings:
@@ -70,6 +80,49 @@ def stack_from_config(source: Source, *, python: bool = False) -> Stack:
     for warning in reader.warnings:
         warnings.warn(str(warning.message), warning.category, stacklevel=2)
     return layers
+
+
+def read_config(source: Source, name: str | None = None) -> Mapping[str, Any]:
+    """Return the table of one stack, as `from_config` reads it.
+
+    Raises:
+        ConfigurationError: The configuration cannot be read, or has no stack of this name, or has
+            several and no name was given.
+    """
+    table = _read(source)
+    names = _names(table)
+    if name is None:
+        if len(names) < 2:
+            return next((table[each] for each in names), table)
+        raise ConfigurationError(
+            f"the configuration has {len(names)} stacks: choose one by its name, of "
+            + ", ".join(map(repr, names))
+        )
+    if not names:
+        raise ConfigurationError(
+            f"the configuration has one stack, without a name; got the name {name!r}: leave it out"
+        )
+    if name not in names:
+        raise ConfigurationError(f"there is no stack {name!r}: {suggest(name, names)}")
+    stack: Mapping[str, Any] = table[name]
+    return stack
+
+
+def stack_names(source: Source) -> list[str]:
+    """Return the names of the stacks of a configuration; none if it has one without a name.
+
+    Raises:
+        ConfigurationError: The configuration cannot be read.
+    """
+    return _names(_read(source))
+
+
+def _names(table: Mapping[str, Any]) -> list[str]:
+    if any(part in table for part in PARTS):
+        return []
+    return [
+        name for name, stack in table.items() if isinstance(stack, Mapping) and "store" in stack
+    ]
 
 
 def _read(source: Source) -> Mapping[str, Any]:

@@ -19,7 +19,9 @@ from kvwrap.core.store import Store
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError
 
-_PARTS = ("store", "layers", "silence")
+PARTS = ("store", "layers", "silence")
+"""What a configuration of one stack has."""
+
 _NOT_A_STORE = 'a store must be a URL or a table with type = "..."'
 
 
@@ -226,9 +228,9 @@ class _StoreFactory:
 
 def _check_parts(table: Mapping[str, Any], path: str) -> None:
     for name in table:
-        if name not in _PARTS:
+        if name not in PARTS:
             raise Mistake(
-                _join(path, name), f"a configuration has no such part: {suggest(str(name), _PARTS)}"
+                _join(path, name), f"a configuration has no such part: {suggest(str(name), PARTS)}"
             )
 
 

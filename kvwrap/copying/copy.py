@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from kvwrap.copying.batch import Copier
+from kvwrap.copying.batch import Arrivals, Departures
 from kvwrap.copying.report import CopyReport
 from kvwrap.core.capability import Capability
 from kvwrap.core.paging import check_listing
@@ -80,10 +80,17 @@ async def copy(
     chosen = [f"collections={collections!r}", f"prefix={prefix!r}", f"existing={existing}"]
     checkpoint = file.load(Checkpoint(places, chosen, CopyReport()))
     report = checkpoint.report
-    names = await _collections_of(origin) if collections is None else list(collections)
+    names = await collections_of(origin) if collections is None else list(collections)
 
     def handler(collection: Collection) -> Handle:
-        return Copier(origin, destination, collection, report, replace=existing == "replace").copy
+        departures = Departures(origin, collection, report)
+        arrivals = Arrivals(destination, collection, report, replace=existing == "replace")
+
+        async def handle(keys: Sequence[str]) -> None:
+            for items in await departures.read(keys):
+                await arrivals.put(items)
+
+        return handle
 
     with Walk(file, checkpoint, batch, progress) as walk:
         ordered = sorted(set(names), key=lambda name: (name is not None, name))
@@ -92,7 +99,7 @@ async def copy(
     return report
 
 
-async def _collections_of(store: Store) -> list[Collection]:
+async def collections_of(store: Store) -> list[Collection]:
     """Return the collections of a store, among them `None` for the default one."""
     if Capability.COLLECTIONS not in store.capabilities:
         return [None]

@@ -1,51 +1,178 @@
-"""The command line without a command, and with a wrong one."""
+"""The command line as a whole: help, wrong arguments, exit codes, secrets."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from kvwrap.cli.main import main
+import kvwrap
+from kvwrap import MemoryStore, StoreUnavailable
+from kvwrap.cli.main import COMMANDS, create_app, main
+from kvwrap.testing.servers.base import free_port
+from tests.cli.conftest import Run
+
+SECRET = "hunter2"
 
 
-def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    captured = capsys.readouterr()
-    assert not captured.out
-    assert "a command is required" in captured.err
-    for command in ("keygen", "rewrite", "inspect"):
-        assert f"  {command} " in captured.err
+def program(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "kvwrap", *arguments]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_without_a_command_the_help_is_shown(words: list[str], run: Run) -> None:
+    result = run(*words)
+    assert result.code == 0
+    assert not result.err
+    for command in COMMANDS:
+        assert f"  {command}: " in result.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_says_what_it_is(command: str) -> None:
+    app = create_app()[command]
+    assert app.help.strip()
+    for argument in app.assemble_argument_collection(parse_docstring=True):
+        assert argument.parameter.help, argument.name
+        assert argument.parameter.help.endswith("."), argument.name
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version").out == f"{kvwrap.__version__}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["rewrit", "store.toml"], "unknown command, 'rewrit': did you mean 'rewrite'?"),
-        (["zzz"], "inspect, keygen, rewrite"),
-        (["rewrite"], "config"),
-        (["--verbose"], "COMMAND"),
-        (["--"], "COMMAND"),
+        (["zzz"], "inspect, "),
+        (["rewrite"], "STORE"),
+        (["--verbose"], "unknown option, '--verbose'"),
+        (["get", "memory://", "k", "--colection=c"], "did you mean '--collection'?"),
+        (["get", "memory://", "k", "-z"], "unknown option, '-z'"),
+        (["get", "memory://", "k", "--collection"], "--collection requires an argument"),
+        (["get", "memory://", "k", "extra"], "takes 1 fewer (kvwrap get --help)"),
         (["keygen", "--algorithm", "rot13"], "aes-256-gcm"),
+        (["rewrite", "memory://", "--batch", "many"], "--batch"),
+        (["put", "memory://", "k", "1", "--ttl", "soon"], "15m"),
+        (["put", "memory://", "k", "1", "--ttl", "0"], "ttl"),
+        (["get", "redis:localhost", "k"], "did you mean redis://?"),
+        (["get", "rediss", "k"], "there is no file rediss"),
+        (["get", "ftp://localhost", "k"], "ftp"),
+        (["get", ".", "k"], ". is a folder"),
+        (["get", "memory://", ""], "at least one character"),
+        (["get", "memory://", "k\x1b[2J"], "'k\\x1b[2J'"),
     ],
 )
-def test_wrong_arguments_are_named(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert says in capsys.readouterr().err
+def test_wrong_arguments_are_named(arguments: list[str], says: str, run: Run) -> None:
+    result = run(*arguments)
+    assert result.code == (1 if "\x1b" in "".join(arguments) else 2)
+    assert says in result.err
+    assert not result.out
+    assert all(char.isprintable() or char == "\n" for char in result.err)
 
 
-def test_a_file_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", "missing.toml"]) == 2
-    assert "missing.toml" in capsys.readouterr().err
+def test_a_file_that_is_missing_is_named_with_the_nearest(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "kvwrap.toml").write_text("")
+    result = run("inspect", str(tmp_path / "kvwarp.toml"))
+    assert result.code == 2
+    assert f"did you mean {tmp_path}/kvwrap.toml?" in result.err
+
+
+def test_a_mistake_in_toml_has_line_and_column(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "kvwrap.toml"
+    path.write_text('store = "memory://"\nlayers = [1,\n= 2]\n')
+    result = run("keys", str(path))
+    assert result.code == 2
+    assert "(at line 3, column 1)" in result.err
+    path.write_text('store = "memory://"\nlayers = ["compres"]\n')
+    assert "layers[0].type: " in run("keys", str(path)).err
+    assert "did you mean 'compress'?" in run("keys", str(path)).err
+
+
+def test_a_stack_is_chosen_by_its_name(stacks: str, run: Run) -> None:
+    assert run("put", f"{stacks}#plain", "k", "1").code == 0
+    assert run("get", f"{stacks}#plain", "k").out == "1\n"
+    assert run("get", f"{stacks}#sessions", "k").code == 1
+    assert "did you mean 'sessions'?" in run("get", f"{stacks}#sesions", "k").err
+    assert "'sessions', 'plain'" in run("get", stacks, "k").err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["get", f"redis://user:{SECRET}@127.0.0.1:{{port}}/0", "k"],
+        ["get", f"redis://user:{SECRET}@127.0.0.1:{{port}}/0", "k", "too", "many"],
+        ["get", f"redis://user:{SECRET}@127.0.0.1:{{port}}/0?timeou=1", "k"],
+        ["get", f"redi://user:{SECRET}@127.0.0.1:{{port}}/0", "k"],
+        ["get", f"redis:user:{SECRET}@127.0.0.1", "k"],
+        ["check", f"redis://user:{SECRET}@127.0.0.1:{{port}}/0"],
+        ["explain", f"redis://user:{SECRET}@127.0.0.1:{{port}}/0"],
+        ["put", "memory://", "k", f"{{{SECRET}"],
+        ["put", "memory://", "k", "1", SECRET],
+        ["put", "memory://", "k", "1", f"--password={SECRET}"],
+    ],
+)
+def test_secrets_are_never_shown(arguments: list[str], run: Run) -> None:
+    port = str(free_port())
+    result = run(*[word.replace("{port}", port) for word in arguments])
+    assert SECRET not in result.out + result.err
+    assert result.out + result.err
+
+
+def test_an_outage_has_a_code_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*arguments: object) -> None:
+        raise StoreUnavailable("the backend does not respond")
+
+    monkeypatch.setattr(MemoryStore, "count_range", fail)
+    result = run("count", "memory://")
+    assert (result.code, result.err) == (3, "kvwrap: the backend does not respond\n")
+
+
+def test_without_cyclopts_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cyclopts", None)
+    result = run("keygen")
+    assert result.code == 2
+    assert "extra 'cli'" in result.err
+
+
+@pytest.mark.parametrize("command", ["keys", "copy"])
+def test_ctrl_c_has_its_code(command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(target: str, *, python: bool) -> None:
+        raise KeyboardInterrupt
+
+    module = {"keys": "listing"}.get(command, command)
+    monkeypatch.setattr(f"kvwrap.cli.{module}.load", interrupt)
+    result = run(command, "memory://", *(["memory://"] if command == "copy" else []))
+    assert result.code == 130
+    assert ("run the same command again" in result.err) == (command == "copy")
+
+
+def test_a_broken_pipe_ends_quietly(tmp_path: Path, run: Run) -> None:
+    url = f"sqlite:///{tmp_path}/many.db"
+    lines = b"".join(b'{"key":"k%06d%s","value":1}\n' % (n, b"x" * 200) for n in range(2_000))
+    assert run("import", url, "--batch", "1000", stdin=lines).code == 0
+    with subprocess.Popen(
+        program("keys", url), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"k000000")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_the_package_is_a_command() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "kvwrap", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "keygen" in run.stdout
+    done = subprocess.run(program("--help"), capture_output=True, text=True, check=True)
+    assert "keygen" in done.stdout
+
+
+def test_main_takes_the_arguments_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["kvwrap", "count", "memory://"])
+    assert main() == 0
+    assert capsys.readouterr().out == "0\n"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import kvwrap.cli
-from kvwrap import SQLiteStore, stack
+from kvwrap import InvalidValue, SQLiteStore, stack
 from kvwrap.cli.main import main
-from kvwrap.cli.output import echo
+from kvwrap.cli.output import echo, echo_json, echo_table, shown_name
 from tests.rewriting.entries import OLD
 
 NAME = "\x1b]0;OWNED\x07\x1b[2J\u202etxt"
@@ -39,14 +42,13 @@ def test_reports_progress_and_errors_have_no_control_characters(
     asyncio.run(prepare())
     if keys == "other":
         monkeypatch.setenv("TEST_REWRITE_KEYS", f"other:{'A' * 43}=")
-    monkeypatch.setattr("kvwrap.cli.rewrite._PROGRESS_INTERVAL", 0)
     code = main(["rewrite", config, "--batch", "1", "--state", str(tmp_path / NAME / "state")])
     assert code == 2
     assert main(["rewrite", config, "--batch", "1"]) == (1 if keys == "other" else 0)
     captured = capsys.readouterr()
     assert "OWNED" in captured.out
     assert "OWNED" in captured.err
-    for char in captured.out + captured.err.replace("\r", ""):
+    for char in captured.out + captured.err:
         assert char.isprintable() or char == "\n"
 
 
@@ -56,19 +58,43 @@ def test_commands_print_with_nothing_else() -> None:
             assert "print(" not in path.read_text(), path
 
 
-def test_the_progress_line_replaces_itself(
-    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("kvwrap.cli.rewrite._PROGRESS_INTERVAL", 0)
-    path = config.removesuffix("store.toml") + "store.db"
+def test_json_is_exact_and_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {NAME: ["\x7f\x9b\U000e0001", b"ab", datetime(2026, 11, 29, tzinfo=UTC)]}
+    echo_json(value)
+    out = capsys.readouterr().out
+    assert json.loads(out) == {NAME: ["\x7f\x9b\U000e0001", "YWI=", "2026-11-29T00:00:00Z"]}
+    assert all(char.isprintable() or char == "\n" for char in out)
+    with pytest.raises(InvalidValue, match="of type object"):
+        echo_json(object())
 
-    async def prepare() -> None:
-        async with stack().encrypt(OLD).over(SQLiteStore(path)) as store:
-            await store.put_many(["a", "b"], [1, 2], collection="c")
 
-    asyncio.run(prepare())
-    assert main(["rewrite", config, "--batch", "1"]) == 0
-    lines = capsys.readouterr().err.split("\r")
-    assert lines[0] == ""
-    assert lines[2].startswith("2 seen, 2 rewritten, ")
-    assert lines[2].rstrip().endswith("in 'c'")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (None, "(default)"),
+        ("(default)", "'(default)'"),
+        ("a b", "a b"),
+        (" a", "' a'"),
+        ("a\nb", "'a\\nb'"),
+        ('"a"', "'\"a\"'"),
+    ],
+)
+def test_names_can_be_told_apart(name: str | None, shown: str) -> None:
+    assert shown_name(name) == shown
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_table_has_lines_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_table(("name", "#count"), [(NAME, 12_345), ("[b]x[/b]", 0.5)])
+    out = capsys.readouterr().out
+    assert "12,345" in out
+    assert "0.500" in out
+    assert "[b]x[/b]" in out
+    assert "OWNED" in out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)  # of the table itself, for its title
+    assert all(char.isprintable() or char == "\n" for char in plain)
+
+
+def test_a_table_has_tabs_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_table(("name", "#count"), [("a\tb", 1), (None, "two\nlines")])
+    assert capsys.readouterr().out == "a\\tb\t1\n\ttwo lines\n"

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -102,17 +107,6 @@ def test_other_programs_keys_need_a_word(
     assert main(["rewrite", str(config), "--everything"]) == 0
 
 
-def test_an_interruption_is_reported(
-    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(path: str) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("kvwrap.cli.rewrite.from_config", interrupt)
-    assert main(["rewrite", config]) == 2
-    assert "run the same command again" in capsys.readouterr().err
-
-
 def test_a_store_that_cannot_compare_versions_needs_a_word(
     config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,13 +117,72 @@ def test_a_store_that_cannot_compare_versions_needs_a_word(
     assert main(["rewrite", config, "--exclusive"]) == 0
 
 
-def test_quiet_prints_nothing_but_the_report(
+def test_programs_see_nothing_but_the_report(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["inspect", config, "--quiet"]) == 0
-    assert capsys.readouterr().err == ""
     assert main(["inspect", config]) == 0
-    assert capsys.readouterr().err == "\n"
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert main(["inspect", config, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"]["seen"] == 0
+
+
+@pytest.mark.usefixtures("terminal")
+def test_people_see_a_bar(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def prepare() -> None:
+        async with stack().encrypt(OLD).over(SQLiteStore(tmp_path / "store.db")) as store:
+            await fill(store, 20)
+
+    asyncio.run(prepare())
+    assert main(["rewrite", config, "--dry-run", "--batch", "5"]) == 0
+    captured = capsys.readouterr()
+    assert "60/60" in captured.err
+    assert "60 would be rewritten" in captured.out
+    assert main(["rewrite", config, "--batch", "5", "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    described = json.loads(captured.out)
+    assert described["keys"] == {"new": 60}
+    assert described["retirable"] == ["old"]
+    assert not captured.err
+
+
+def test_ctrl_c_stops_a_rewrite_that_continues_later(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def prepare() -> None:
+        async with stack().encrypt(OLD).over(SQLiteStore(tmp_path / "store.db")) as store:
+            await fill(store, 20)
+
+    asyncio.run(prepare())
+    with Path(config).open("a") as file:
+        file.write('[[layers]]\ntype = "chaos"\ndelay = 0.05\n')
+    text = Path(config).read_text()
+    Path(config).write_text('silence = ["chaos-over-real-data"]\n' + text)
+    state = tmp_path / "state"
+    arguments = ["rewrite", config, "--batch", "1", "--state", str(state)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "kvwrap", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not state.exists() or json.loads(state.read_text())["after"] is None:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert not out
+    assert "run the same command again" in err
+    assert "Traceback" not in err
+    Path(config).write_text(text.replace("delay = 0.05", "delay = 0"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main([*arguments, "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["report"]["seen"] == 60
+    assert described["keys"] == {"new": 60}
+    assert not state.exists()
 
 
 def test_a_warning_is_printed_as_the_other_messages(

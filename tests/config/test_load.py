@@ -10,6 +10,7 @@ from kvwrap import (
     ConfigurationError,
     Encryption,
     MemoryStore,
+    NullStore,
     Stack,
     StackWarning,
     Statistics,
@@ -18,6 +19,7 @@ from kvwrap import (
     stack_from_config,
     to_config,
 )
+from kvwrap.config.load import stack_names
 from tests.config.helpers import layer, refused
 
 
@@ -139,3 +141,31 @@ def test_a_stack_has_no_store():
 def test_a_stack_that_cannot_work_is_refused():
     table = {"store": "memory://", "layers": [{"type": "serialize"}, {"type": "serialize"}]}
     assert "the stack" in refused(table)
+
+
+SEVERAL = {"one": {"store": "memory://", "layers": ["compress"]}, "two": {"store": "null://"}}
+
+
+def test_a_configuration_has_several_stacks():
+    assert from_config(SEVERAL, name="one").explain().startswith("Compression()")
+    assert isinstance(from_config(SEVERAL, name="two"), NullStore)
+    assert stack_names(SEVERAL) == ["one", "two"]
+    assert stack_names({"store": "memory://"}) == []
+    only = {"one": SEVERAL["one"]}
+    assert from_config(only).explain() == from_config(only, name="one").explain()
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "says"),
+    [
+        (SEVERAL, None, "has 2 stacks: choose one by its name, of 'one', 'two'"),
+        (SEVERAL, "tow", "there is no stack 'tow': did you mean 'two'?"),
+        ({"store": "memory://"}, "one", "has one stack, without a name; got the name 'one'"),
+        ({"store": "memory://", "one": {"store": "memory://"}}, "one", "without a name"),
+        ({"stroe": "memory://"}, None, "did you mean 'store'?"),
+    ],
+)
+def test_a_stack_that_there_is_not_is_refused(source, name, says):
+    with pytest.raises(ConfigurationError) as caught:
+        from_config(source, name=name)
+    assert says in str(caught.value)

@@ -17,7 +17,8 @@ import kvwrap
 import kvwrap.testing
 from kvwrap import Stack
 from kvwrap.builder import LAYERS
-from kvwrap.cli.main import main
+from kvwrap.cli import codes
+from kvwrap.cli.main import COMMANDS, create_app
 from kvwrap.layers import base
 from scripts.griffe_extension import Kvwrap, fence_doctests
 from tests.integrations.django import project
@@ -153,23 +154,25 @@ def test_no_example_is_left_as_prose(package: griffe.Object) -> None:
 # -- the command line ----------------------------------------------------------------------
 
 
-def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--help"])
-    assert not ended.value.code
-    return capsys.readouterr().out
-
-
-def test_every_command_and_argument_is_in_the_reference(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    commands = re.findall(r"^    (\w+) ", helped(capsys), re.MULTILINE)
-    parts = re.split(r"^## kvwrap (\w+)$", PAGES["cli.md"], flags=re.MULTILINE)
+def test_every_command_and_argument_is_in_the_reference() -> None:
+    parts = re.split(r"^## kvwrap ([\w-]+)$", PAGES["cli.md"], flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    assert sorted(sections) == sorted(commands)
-    assert len(commands) > 2
+    assert list(sections) == list(COMMANDS)
+    app = create_app()
     for command, section in sections.items():
-        options = set(re.findall(r"--[a-z]+", helped(capsys, command))) - {"--help"}
+        arguments = app[command].assemble_argument_collection(parse_docstring=True)
         usage = re.search(r"```text\n(.*)\n```", section)
         assert usage is not None
-        assert set(re.findall(r"--[a-z]+", usage[1])) == options
+        words = re.findall(r"--[a-z-]+|(?<![\w-])[A-Z]+(?=\]|\.\.\.| |$)", usage[1])
+        named = {each.name for each in arguments}
+        assert named <= set(words), command
+        assert {word for word in words if word.startswith("--")} <= named, command
+        described = re.findall(r"^\| `([^`]+)`", parts[0] + section, flags=re.MULTILINE)
+        assert named - {"STORE"} <= set(described), command
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    numbers = [value for value in vars(codes).values() if isinstance(value, int)]
+    assert len(numbers) > 5
+    for number in numbers:
+        assert re.search(rf"^\| {number} \|", PAGES["cli.md"], flags=re.MULTILINE)

@@ -1,0 +1,69 @@
+"""`kvwrap bench`: what a stack costs on its backend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from kvwrap.cli.codes import DONE
+from kvwrap.cli.measuring import Measured, Sizes, measure, measure_layers
+from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
+from kvwrap.cli.output import echo, echo_json, echo_table
+from kvwrap.cli.stores import file_of, load
+from kvwrap.config.load import read_config
+from kvwrap.core.validation import checked_count
+
+
+async def bench(
+    store: StoreArgument,
+    /,
+    *,
+    rounds: Annotated[int, Parameter(help="Number of calls of each operation.")] = 200,
+    size: Annotated[int, Parameter(help="Size of a value as JSON, in bytes, about.")] = 500,
+    json: JSONOption = False,
+    python: PythonOption = False,
+) -> int:
+    """Measure a stack on its backend: latencies, bytes at rest, and what each layer costs.
+
+    Entries are written to a collection that nobody has, kvwrap-bench-…, and deleted at the end. The
+    backend has the work of a few thousand calls meanwhile.
+    """
+    checked_count(rounds, "rounds")
+    checked_count(size, "size")
+    async with load(store, python=python) as opened:
+        operations, sizes = await measure(opened, rounds, size)
+    layers = []
+    file = file_of(store)
+    if file is not None:
+        layers = await measure_layers(
+            read_config(file.path, file.name), rounds=rounds, size=size, python=python
+        )
+    if json:
+        echo_json({"operations": operations, "bytes": sizes, "layers": layers})
+        return DONE
+    echo_table(("operation", "#median us", "#p99 us", "#a second"), map(_row, operations))
+    _echo_sizes(sizes)
+    if layers:
+        echo_table(
+            ("layer", "#get us", "#put us"),
+            [(each.name, each.get, each.put) for each in layers],
+        )
+    return DONE
+
+
+def _row(measured: Measured) -> tuple[Any, ...]:
+    return (
+        measured.operation,
+        round(measured.median, 1),
+        round(measured.p99, 1),
+        round(1e6 / measured.median),
+    )
+
+
+def _echo_sizes(sizes: Sizes) -> None:
+    if sizes.at_rest is None:
+        echo(f"bytes of a value  {sizes.value:,} as JSON")
+    else:
+        share = sizes.at_rest / sizes.value
+        echo(f"bytes of a value  {sizes.value:,} as JSON, {sizes.at_rest:,} at rest ({share:.0%})")

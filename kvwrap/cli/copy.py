@@ -1,0 +1,69 @@
+"""`kvwrap copy`: the entries of one store in another."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kvwrap.cli.codes import DONE, NO
+from kvwrap.cli.options import (
+    BatchOption,
+    CollectionsOption,
+    ExistingOption,
+    JSONOption,
+    PrefixOption,
+    PythonOption,
+    QuietOption,
+    StateOption,
+    StoreArgument,
+    YesOption,
+)
+from kvwrap.cli.output import confirm, echo, echo_json
+from kvwrap.cli.progress import Bar
+from kvwrap.cli.stores import chosen, load
+from kvwrap.copying.copy import copy as copy_entries
+
+
+async def copy(
+    store: StoreArgument,
+    target: Annotated[str, Parameter(name="TARGET", help="The store to write, likewise.")],
+    /,
+    *,
+    collection: CollectionsOption = None,
+    prefix: PrefixOption = "",
+    existing: ExistingOption = "keep",
+    batch: BatchOption = 100,
+    state: StateOption = None,
+    yes: YesOption = False,
+    json: JSONOption = False,
+    quiet: QuietOption = False,
+    python: PythonOption = False,
+) -> int:
+    """Copy entries to another store, and compare what that returns for them.
+
+    The exit code is 1 if some failed. After a stop, run the same command again.
+    """
+    collections = chosen(collection)
+    if existing == "replace" and not confirm(
+        "replace the values that the target has under the same keys?", yes=yes
+    ):
+        return NO
+    with Bar("copy", quiet=quiet) as bar:
+        async with load(store, python=python) as source, load(target, python=python) as goal:
+            await bar.measure(source, prefix, collections)
+            report = await copy_entries(
+                source,
+                goal,
+                prefix=prefix,
+                collections=collections,
+                existing=existing,
+                batch=batch,
+                progress=bar,
+                resume=state,
+            )
+    if json:
+        echo_json(report)
+    else:
+        echo(report)
+    return NO if report.failed else DONE

@@ -1,0 +1,96 @@
+"""The STORE of a command line: a URL, or a TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from kvwrap.config.load import from_config
+from kvwrap.config.reader import store_from_url
+from kvwrap.core.registry import store_names
+from kvwrap.core.store import Store
+from kvwrap.core.text import printable
+from kvwrap.core.ttl import TTL
+from kvwrap.errors import ConfigurationError, InvalidTTL
+
+
+class FileName(NamedTuple):
+    """A TOML file of stacks, and the name of one of them, if one was given."""
+
+    path: str
+    name: str | None
+
+
+def file_of(target: str) -> FileName | None:
+    """Return the file that a STORE names, or None for a URL.
+
+    Raises:
+        ConfigurationError: It is neither a URL nor an existing file.
+    """
+    if "://" in target:
+        return None
+    path, hash_sign, name = target.partition("#")
+    if not Path(path).is_file():
+        raise ConfigurationError(_missing(path))
+    return FileName(path, name if hash_sign else None)
+
+
+def load(target: str, *, python: bool) -> Store:
+    """Return the store that a STORE names. Nothing is opened.
+
+    Raises:
+        ConfigurationError: There is no such store, or it is described wrongly.
+    """
+    file = file_of(target)
+    if file is None:
+        return store_from_url(target)
+    return from_config(file.path, name=file.name, python=python)
+
+
+def _missing(path: str) -> str:
+    wanted = "STORE must be a URL such as redis://localhost, or the path of a TOML file"
+    if "@" in path:  # perhaps a URL with a password
+        return f"{wanted}; got something else"
+    given = Path(path)
+    if given.is_dir():
+        return f"{wanted}; {printable(path)} is a folder"
+    try:
+        beside = [each.name for each in given.parent.iterdir() if each.suffix == ".toml"]
+    except OSError:
+        beside = []
+    scheme = path.partition(":")[0]
+    near = difflib.get_close_matches(given.name, beside, n=1, cutoff=0.5)
+    if near:
+        hint = f": did you mean {given.with_name(near[0])}?"
+    elif scheme in store_names():
+        hint = f": did you mean {scheme}://?"
+    else:
+        hint = ""
+    return f"{wanted}; there is no file {printable(path)}{hint}"
+
+
+_TTL = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parse_ttl(text: str | None) -> TTL | None:
+    """Return the seconds of a TTL such as `90`, `15m` or `2d`; `None` for None.
+
+    Raises:
+        InvalidTTL: It is not of this form.
+    """
+    if text is None:
+        return None
+    match = _TTL.fullmatch(text)
+    if match is None:
+        raise InvalidTTL(
+            f"a ttl must be a number of seconds, or with one of s, m, h, d, such as 15m; got {text}"
+        )
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def chosen(collections: list[str] | None) -> list[str | None] | None:
+    """Return the collections of repeated options, where '' stands for the default one."""
+    return [name or None for name in collections] if collections else None

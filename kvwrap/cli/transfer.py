@@ -1,0 +1,156 @@
+"""`kvwrap export` and `import`: entries as lines of JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from cyclopts import Parameter
+
+from kvwrap.cli.codes import DONE, NO
+from kvwrap.cli.options import (
+    BatchOption,
+    CollectionsOption,
+    ExistingOption,
+    JSONOption,
+    PrefixOption,
+    PythonOption,
+    QuietOption,
+    StateOption,
+    StoreArgument,
+    YesOption,
+)
+from kvwrap.cli.output import confirm, echo, echo_json, standard_input, standard_output
+from kvwrap.cli.progress import Bar
+from kvwrap.cli.stores import chosen, load
+from kvwrap.copying.exporting import export_lines
+from kvwrap.copying.importing import import_lines
+from kvwrap.errors import ConfigurationError
+
+
+async def export(
+    store: StoreArgument,
+    file: Annotated[
+        str, Parameter(name="FILE", help="The file to write; - for standard output.")
+    ] = "-",
+    /,
+    *,
+    collection: CollectionsOption = None,
+    prefix: PrefixOption = "",
+    batch: BatchOption = 100,
+    yes: YesOption = False,
+    json: JSONOption = False,
+    quiet: QuietOption = False,
+    python: PythonOption = False,
+) -> int:
+    """Write entries as lines of JSON: collection, key, value, and when they expire.
+
+    FILE.part and FILE.state hold an export until it is complete: after a stop, run the same
+    command again. FILE is for you alone, since it has values that the store may encrypt. The exit
+    code is 1 if some entries could not be read.
+    """
+    collections = chosen(collection)
+    to_file = file != "-"
+    if to_file and not _may_write(file, yes=yes):
+        return NO
+    state = f"{file}.state" if to_file else None
+    with _sink(file) as sink, Bar("export", quiet=quiet) as bar:
+        async with load(store, python=python) as opened:
+            await bar.measure(opened, prefix, collections)
+            report = await export_lines(
+                opened,
+                sink,
+                prefix=prefix,
+                collections=collections,
+                batch=batch,
+                progress=bar,
+                resume=state,
+            )
+    # The lines themselves are on standard output.
+    stream = sys.stdout if to_file else sys.stderr
+    if json:
+        echo_json(report, file=stream)
+    elif to_file or not quiet:
+        echo(report, file=stream)
+    return NO if report.failed else DONE
+
+
+def _may_write(file: str, *, yes: bool) -> bool:
+    return not Path(file).exists() or confirm(f"replace the file {file!r}?", yes=yes)
+
+
+@contextmanager
+def _sink(file: str) -> Iterator[BinaryIO]:
+    """Open what an export writes to. A file gets its name when it is complete."""
+    if file == "-":
+        yield standard_output()
+        return
+    part = Path(f"{file}.part")
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"{file!r} cannot be written ({error.strerror})") from error
+    with os.fdopen(descriptor, "r+b") as opened:
+        yield opened
+    part.replace(file)
+
+
+async def import_(
+    store: StoreArgument,
+    file: Annotated[
+        str, Parameter(name="FILE", help="The file to read; - for standard input.")
+    ] = "-",
+    /,
+    *,
+    existing: ExistingOption = "keep",
+    batch: BatchOption = 100,
+    state: StateOption = None,
+    yes: YesOption = False,
+    json: JSONOption = False,
+    quiet: QuietOption = False,
+    python: PythonOption = False,
+) -> int:
+    """Put the entries of lines of JSON into a store, and compare what it returns for them.
+
+    Lines are of the form that export writes. The exit code is 1 if some could not be put; the
+    others are. After a stop, run the same command again.
+    """
+    if existing == "replace" and not confirm(
+        "replace the values that the store has under the same keys?", yes=yes
+    ):
+        return NO
+    with _open_source(file) as source, Bar("import", quiet=quiet) as bar:
+        async with load(store, python=python) as opened:
+            report = await import_lines(
+                source,
+                opened,
+                source=_place_of(file),
+                existing=existing,
+                batch=batch,
+                progress=bar,
+                resume=state,
+            )
+    if json:
+        echo_json(report)
+    else:
+        echo(report)
+    return NO if report.failed else DONE
+
+
+def _open_source(file: str) -> BinaryIO:
+    """Open what an import reads."""
+    if file == "-":
+        return standard_input()
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise ConfigurationError(f"{file!r} cannot be read ({error.strerror})") from error
+
+
+def _place_of(file: str) -> str:
+    """Return what a state calls the file."""
+    return "standard input" if file == "-" else str(Path(file).resolve())

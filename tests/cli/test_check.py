@@ -1,0 +1,88 @@
+"""`kvwrap check` and `explain`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kvwrap.testing.servers.base import free_port
+from tests.cli.conftest import Run
+
+
+def test_every_stack_of_a_file_is_checked(stacks: str, run: Run) -> None:
+    result = run("check", stacks)
+    assert (result.code, result.err) == (0, "")
+    rows = [line.split("\t") for line in result.out.splitlines()]
+    assert [row[0].rpartition("#")[2] for row in rows] == ["sessions", "sessions", "plain"]
+    assert {row[2] for row in rows} == {"ok"}
+    assert len(run("check", f"{stacks}#plain").out.splitlines()) == 1
+
+
+def test_what_is_to_be_mended_is_told(
+    stacks: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_REWRITE_KEYS")
+    result = run("check", stacks)
+    assert result.code == 1
+    assert "TEST_REWRITE_KEYS must contain the keys" in result.out
+    assert "plain" in result.out
+    described = json.loads(run("check", stacks, "--json").out)
+    assert not described["ok"]
+    assert [bool(each["mend"]) for each in described["checks"]] == [True, False]
+
+
+def test_second_stores_are_reached_too(tmp_path: Path, run: Run) -> None:
+    port = free_port()
+    config = tmp_path / "tiers.toml"
+    config.write_text(
+        f'store = "sqlite:///{tmp_path}/far.db"\n[[layers]]\ntype = "read_through"\n'
+        f'near = "redis://user:hunter2@127.0.0.1:{port}/0"\nttl = 60\n'
+    )
+    result = run("check", str(config))
+    assert result.code == 1
+    assert f"127.0.0.1:{port}" in result.out
+    assert "near: " in result.out
+    assert "hunter2" not in result.out
+
+
+def test_findings_are_things_to_mend(tmp_path: Path, run: Run) -> None:
+    config = tmp_path / "wrong.toml"
+    config.write_text(
+        'store = "memory://"\n[[layers]]\ntype = "timeout"\nseconds = 1\n'
+        '[[layers]]\ntype = "retry"\n[[layers]]\ntype = "compress"\n'
+    )
+    result = run("check", str(config))
+    assert result.code == 1
+    assert "to mend" in result.out
+    assert not result.err  # it is not also a warning
+    explained = run("explain", str(config))
+    assert explained.code == 0
+    assert "! " in explained.out
+    assert not explained.err
+
+
+def test_a_missing_file_is_to_be_mended(run: Run) -> None:
+    result = run("check", "missing.toml")
+    assert result.code == 1
+    assert "there is no file missing.toml" in result.out
+
+
+def test_people_get_a_table(run: Run, terminal: None) -> None:
+    out = run("check", "memory://").out
+    assert "│ memory://" in out
+    assert "ok" in out
+
+
+def test_a_stack_is_explained(stacks: str, run: Run) -> None:
+    out = run("explain", f"{stacks}#sessions").out
+    assert out.startswith("Compression()\n└─ Encryption(")
+    assert "can: " in out
+    described = json.loads(run("explain", f"{stacks}#sessions", "--json").out)
+    assert [part["name"] for part in described["parts"]] == [
+        "Compression",
+        "Encryption",
+        "SQLiteStore",
+    ]
+    assert "keys" in described["capabilities"]
