@@ -47,7 +47,7 @@ async def bench(
     if layers:
         echo_table(
             ("layer", "#get us", "#put us"),
-            [(each.name, each.get, each.put) for each in layers],
+            [(each.name, _micro(each.get), _micro(each.put)) for each in layers],
         )
     return DONE
 
@@ -55,10 +55,14 @@ async def bench(
 def _row(measured: Measured) -> tuple[Any, ...]:
     return (
         measured.operation,
-        round(measured.median, 1),
-        round(measured.p99, 1),
+        _micro(measured.median),
+        _micro(measured.p99),
         round(1e6 / measured.median),
     )
+
+
+def _micro(microseconds: float | None) -> str:
+    return "-" if microseconds is None else f"{microseconds:,.1f}"
 
 
 def _echo_sizes(sizes: Sizes) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE, NO
+from kvwrap.cli.input import confirm
 from kvwrap.cli.options import (
     BatchOption,
     CollectionsOption,
@@ -19,7 +20,7 @@ from kvwrap.cli.options import (
     StoreArgument,
     YesOption,
 )
-from kvwrap.cli.output import confirm, echo, echo_json
+from kvwrap.cli.output import echo, echo_json
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, load
 from kvwrap.copying.copy import copy as copy_entries
@@ -45,7 +46,7 @@ async def copy(
     The exit code is 1 if some failed. After a stop, run the same command again.
     """
     collections = chosen(collection)
-    if existing == "replace" and not confirm(
+    if existing == "replace" and not await confirm(
         "replace the values that the target has under the same keys?", yes=yes
     ):
         return NO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE, NO
+from kvwrap.cli.input import confirm, read_input
 from kvwrap.cli.options import (
     CollectionOption,
     FormatOption,
@@ -22,11 +24,9 @@ from kvwrap.cli.options import (
 )
 from kvwrap.cli.output import (
     complain,
-    confirm,
     echo,
     echo_json,
     is_terminal,
-    read_input,
     shown_name,
     write_bytes,
 )
@@ -85,7 +85,7 @@ async def put(
     The value is JSON, unless --format says otherwise.
     """
     seconds = parse_ttl(ttl)
-    content = _value_of(value, form)
+    content = _value_of(await read_input() if value == "-" else os.fsencode(value), form)
     async with load(store, python=python) as opened:
         if not if_absent:
             await opened.put(key, content, collection=collection, ttl=seconds)
@@ -124,7 +124,7 @@ async def delete(
         else:
             count = await opened.count(collection=collection, prefix=prefix)
             what = f"{count:,} entries"
-        if not confirm(f"delete {what} in {where}?", yes=yes):
+        if not await confirm(f"delete {what} in {where}?", yes=yes):
             return NO
         if keys:
             deleted = await opened.delete_many(list(keys), collection=collection)
@@ -224,9 +224,8 @@ def _as(kind: type[Any], value: Any, title: str) -> Any:
     )
 
 
-def _value_of(text: str, form: str) -> Any:
+def _value_of(data: bytes, form: str) -> Any:
     """Return the value that an argument, or standard input, describes."""
-    data = read_input() if text == "-" else text.encode()
     if form == "bytes":
         return data
     try:

@@ -111,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        complain(f"a file or standard output cannot be used ({error.strerror})")
+        return REFUSED
 
 
 def _run(words: list[str]) -> int:

@@ -1,10 +1,9 @@
-"""Output of commands: text, JSON, tables, and questions."""
+"""Output of commands: text, JSON, tables and bytes."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -77,9 +76,9 @@ def shown_name(name: str | None) -> str:
     return name if is_plain else repr(name)
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Return True if a person reads the stream."""
-    return stream.isatty()
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return True if a person reads, or writes, the stream; it is None if it was closed."""
+    return stream is not None and stream.isatty()
 
 
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -117,45 +116,8 @@ def _cell(value: object) -> str:
     return printable("" if value is None else str(value)).replace("\n", " ")
 
 
-def confirm(question: str, *, yes: bool) -> bool:
-    """Ask before something is destroyed. Returns True if the user agrees.
-
-    Args:
-        question: The question, which is answered with yes or no.
-        yes: True if it was answered already, by `--yes`.
-
-    Raises:
-        ConfigurationError: Nobody can be asked.
-    """
-    if yes:
-        return True
-    if not is_terminal(sys.stdin):
-        raise ConfigurationError(
-            f"this command asks first ({question}), and standard input is not a terminal: "
-            "pass --yes to agree"
-        )
-    echo(f"{question} [y/N] ", file=sys.stderr, end="")
-    agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
-    if not agreed:
-        echo("nothing was changed", file=sys.stderr)
-    return agreed
-
-
 def _encoding_of(stream: TextIO) -> str:
     return stream.encoding or "utf-8"
-
-
-def read_input() -> bytes:
-    """Return all of standard input."""
-    return sys.stdin.buffer.read()
-
-
-def standard_input() -> BinaryIO:
-    """Open standard input for a thread to read.
-
-    It is not that of `sys`, which a thread that still reads at the end of the program would lock.
-    """
-    return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
 
 
 def standard_output() -> BinaryIO:

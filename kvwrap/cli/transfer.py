@@ -12,6 +12,7 @@ from typing import Annotated, BinaryIO
 from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE, NO
+from kvwrap.cli.input import confirm, open_input
 from kvwrap.cli.options import (
     BatchOption,
     CollectionsOption,
@@ -24,11 +25,12 @@ from kvwrap.cli.options import (
     StoreArgument,
     YesOption,
 )
-from kvwrap.cli.output import confirm, echo, echo_json, standard_input, standard_output
+from kvwrap.cli.output import echo, echo_json, standard_output
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, load
 from kvwrap.copying.exporting import export_lines
 from kvwrap.copying.importing import import_lines
+from kvwrap.core.threads import run_in_thread
 from kvwrap.errors import ConfigurationError
 
 
@@ -55,7 +57,7 @@ async def export(
     """
     collections = chosen(collection)
     to_file = file != "-"
-    if to_file and not _may_write(file, yes=yes):
+    if to_file and not await _may_write(file, yes=yes):
         return NO
     state = f"{file}.state" if to_file else None
     with _sink(file) as sink, Bar("export", quiet=quiet) as bar:
@@ -79,8 +81,10 @@ async def export(
     return NO if report.failed else DONE
 
 
-def _may_write(file: str, *, yes: bool) -> bool:
-    return not Path(file).exists() or confirm(f"replace the file {file!r}?", yes=yes)
+async def _may_write(file: str, *, yes: bool) -> bool:
+    return not await run_in_thread(Path(file).exists) or await confirm(
+        f"replace the file {file!r}?", yes=yes
+    )
 
 
 @contextmanager
@@ -119,11 +123,11 @@ async def import_(
     Lines are of the form that export writes. The exit code is 1 if some could not be put; the
     others are. After a stop, run the same command again.
     """
-    if existing == "replace" and not confirm(
+    if existing == "replace" and not await confirm(
         "replace the values that the store has under the same keys?", yes=yes
     ):
         return NO
-    with _open_source(file) as source, Bar("import", quiet=quiet) as bar:
+    with open_input(file) as source, Bar("import", quiet=quiet) as bar:
         async with load(store, python=python) as opened:
             report = await import_lines(
                 source,
@@ -139,16 +143,6 @@ async def import_(
     else:
         echo(report)
     return NO if report.failed else DONE
-
-
-def _open_source(file: str) -> BinaryIO:
-    """Open what an import reads."""
-    if file == "-":
-        return standard_input()
-    try:
-        return Path(file).open("rb")
-    except OSError as error:
-        raise ConfigurationError(f"{file!r} cannot be read ({error.strerror})") from error
 
 
 def _place_of(file: str) -> str:

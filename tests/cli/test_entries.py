@@ -122,7 +122,7 @@ def test_a_deletion_asks(url: str, run: Run, monkeypatch: pytest.MonkeyPatch) ->
     result = run("delete", url, "k")
     assert result.code == 2
     assert "--yes" in result.err
-    monkeypatch.setattr("kvwrap.cli.output.is_terminal", lambda stream: True)
+    monkeypatch.setattr("kvwrap.cli.input.is_terminal", lambda stream: True)
     result = run("delete", url, "k", stdin=b"n\n")
     assert result.code == 1
     assert "delete 'k' in the default collection? [y/N]" in result.err

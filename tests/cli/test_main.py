@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,42 @@ def test_a_broken_pipe_ends_quietly(tmp_path: Path, run: Run) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_a_full_disk_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            program("keygen"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_words_that_are_no_unicode_and_a_closed_input_are_refused() -> None:
+    """Both come from the shell only, so they are tried as a program."""
+    for words, says in (
+        ([b"k", b"\xff", b"--format", b"text"], "UTF-8"),
+        ([b"\xff", b"1"], "lone surrogates"),
+        ([b"k"], "standard input"),
+    ):
+        done = subprocess.run(
+            [*program("put", "memory://"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=lambda: os.close(0),
+        )
+        assert done.returncode == 2
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_package_itself_does_without() -> None:
+    """A server that uses kvwrap as a library loads nothing of the command line."""
+    code = "import sys, kvwrap; print({'cyclopts', 'rich', 'kvwrap.cli'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_the_package_is_a_command() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -204,6 +208,25 @@ def test_values_are_replaced_only_if_asked(url: str, run: Run) -> None:
     assert run("import", url, "--existing", "replace", stdin=line).code == 2
     assert run("import", url, "--existing", "replace", "-y", stdin=line).code == 0
     assert run("get", url, "k0000").out == '"new"\n'
+
+
+def test_ctrl_c_ends_an_import_that_waits_for_its_input(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    arguments = ["import", f"sqlite:///{tmp_path}/x.db", "--state", str(state), "--batch", "1"]
+    reading, writing = os.pipe()  # which stays open, and silent
+    os.write(writing, lines_of(1))
+    with subprocess.Popen(
+        [sys.executable, "-m", "kvwrap", *arguments], stdin=reading, stderr=subprocess.PIPE
+    ) as process:
+        while not state.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert b"run the same command again" in process.stderr.read()
+    os.close(reading)
+    os.close(writing)
+    assert process.returncode == 130
 
 
 def test_lines_on_a_terminal_are_escaped(url: str, run: Run, terminal: None) -> None:
