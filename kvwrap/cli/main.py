@@ -51,6 +51,7 @@ COMMANDS: Final = {
 
 _HELP = {"--help", "-h"}
 _VERSION = {"--version"}
+_READ_OR_WRITE_DASH = {"put", "export", "import"}
 _RESUMABLE = {"export", "import", "copy", "rewrite", "inspect"}
 
 
@@ -127,12 +128,25 @@ def _run(words: list[str]) -> int:
             _ = app[name]  # imported, so that its summary is shown
     exceptions = need("cyclopts.exceptions", extra="cli", wanted_by="the command line")
     try:
-        code = app(words, print_error=False, exit_on_error=False, result_action="return_value")
+        code = app(
+            _without_dash(words),
+            print_error=False,
+            exit_on_error=False,
+            result_action="return_value",
+        )
     except exceptions.CycloptsError as error:
         command = words[0] if words[0] in COMMANDS else "COMMAND"
         complain(f"{_message_of(error, exceptions)} ({PROGRAM} {command} --help)")
         return REFUSED
     return code if isinstance(code, int) else 0
+
+
+def _without_dash(words: list[str]) -> list[str]:
+    """Leave out a lone `-`, which cyclopts takes for an option, where it is the default anyway."""
+    if words[:1] and words[0] in _READ_OR_WRITE_DASH:
+        end = words.index("--") if "--" in words else len(words)
+        return [word for word in words[:end] if word != "-"] + words[end:]
+    return words
 
 
 def _message_of(error: Any, exceptions: Any) -> str:

@@ -80,6 +80,17 @@ def test_what_a_terminal_would_obey_is_escaped(url: str, run: Run, terminal: Non
     assert run("get", url, "t", "--format", "text").out == "\\x1b[2J\n"
 
 
+def test_a_dash_is_standard_input_and_a_minus_is_a_number(url: str, run: Run) -> None:
+    assert run("put", url, "k", "-", "--ttl", "60", stdin=b"7").code == 0
+    assert run("get", url, "k").out == "7\n"
+    assert run("put", url, "k", "-5").code == 0
+    assert run("get", url, "k").out == "-5\n"
+    assert run("put", url, "--format", "text", "--", "-k", "--text").code == 0
+    assert run("get", url, "--", "-k").out == '"--text"\n'
+    assert run("put", url, "--", "-", "1").code == 0
+    assert run("keys", url, "--prefix=-").out == "-\n-k\n"
+
+
 def test_a_value_that_is_not_json_is_refused(url: str, run: Run) -> None:
     result = run("put", url, "k", "hello")
     assert result.code == 2

@@ -52,6 +52,13 @@ def test_what_is_exported_is_imported(stacks: str, tmp_path: Path, run: Run) -> 
     assert "2 same" in run("import", f"{stacks}#plain", str(file)).out
 
 
+def test_a_dash_is_a_standard_stream(url: str, tmp_path: Path, run: Run) -> None:
+    out = run("export", url, "-", "--quiet").out
+    assert out == run("export", url).out
+    target = f"sqlite:///{tmp_path}/target.db"
+    assert "250 copied" in run("import", target, "-", stdin=out.encode()).out
+
+
 def test_a_part_is_exported(url: str, run: Run) -> None:
     result = run("export", url, "--prefix", "k001", "-c", "", "--quiet")
     assert [json.loads(line)["key"] for line in result.out.splitlines()] == [
