@@ -19,6 +19,7 @@ from kvwrap.config.load import stack_names
 from kvwrap.core.described import redact
 from kvwrap.core.part import Chain
 from kvwrap.core.store import Store
+from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import KvwrapError, StackWarning
 
 
@@ -53,6 +54,7 @@ async def check(
     Without #NAME, all stacks of the file are checked. The exit code is 1 if something is to be
     mended: for health checks, and for CI.
     """
+    checked_seconds(seconds, "--timeout")
     results: list[Checked] = []
     try:
         targets = _targets(store)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
+from kvwrap import MemoryStore
 from kvwrap.testing.servers.base import free_port
 from tests.cli.conftest import Run
 
@@ -86,3 +88,20 @@ def test_a_stack_is_explained(stacks: str, run: Run) -> None:
         "SQLiteStore",
     ]
     assert "keys" in described["capabilities"]
+
+
+def test_a_backend_that_does_not_answer_is_given_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(store: MemoryStore) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(MemoryStore, "ping", hang)
+    result = run("check", "memory://", "--timeout", "0.01")
+    assert result.code == 1
+    assert "no answer in 0.01 s" in result.out
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_the_time_limit_is_checked(seconds: str, run: Run) -> None:
+    assert "`--timeout` must be" in run("check", "memory://", "--timeout", seconds).err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,16 @@ def test_a_store_that_cannot_tell_is_refused(tmp_path: Path, run: Run) -> None:
     result = run("watch", f"sqlite:///{tmp_path}/x.db")
     assert result.code == 2
     assert "watch" in result.err
+
+
+def test_what_another_process_changes_is_printed(redis_url: str, run: Run) -> None:
+    watching = [sys.executable, "-m", "kvwrap", "watch", redis_url, "-c", "watched", "--json"]
+    with subprocess.Popen(
+        [*watching, "--limit", "1"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None:  # until it listens
+            assert run("put", redis_url, "w", "1", "-c", "watched").code == 0
+        assert process.stdout is not None
+        change = json.loads(process.stdout.readline())
+    assert process.returncode == 0
+    assert (change["collection"], change["key"]) == ("watched", "w")
