@@ -16,6 +16,9 @@ REFUSED: Final = 2
 UNAVAILABLE: Final = 3
 """A backend is unavailable: the same command may succeed later."""
 
+DEFECT: Final = 70
+"""An unexpected error, which is a defect of kvwrap, a driver, or code that a file names."""
+
 INTERRUPTED: Final = 130
 """Ctrl-C ended the command."""
 

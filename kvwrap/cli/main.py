@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
-from kvwrap.cli.codes import BROKEN_PIPE, INTERRUPTED, REFUSED, UNAVAILABLE
+from kvwrap.cli.codes import BROKEN_PIPE, DEFECT, INTERRUPTED, REFUSED, UNAVAILABLE
 from kvwrap.cli.output import complain, is_terminal
 from kvwrap.core.optional import need
 from kvwrap.core.validation import suggest
@@ -51,6 +52,7 @@ COMMANDS: Final = {
 
 _HELP = {"--help", "-h"}
 _VERSION = {"--version"}
+_UNWRAPPED = 1000
 _READ_OR_WRITE_DASH = {"put", "export", "import"}
 _RESUMABLE = {"export", "import", "copy", "rewrite", "inspect"}
 
@@ -115,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         complain(f"a file or standard output cannot be used ({error.strerror})")
         return REFUSED
+    except Exception:
+        # Printed here, since the interpreter would show the secrets of URLs in messages.
+        complain(f"an unexpected error, which is a defect\n{traceback.format_exc().rstrip()}")
+        return DEFECT
 
 
 def _run(words: list[str]) -> int:
@@ -130,6 +136,7 @@ def _run(words: list[str]) -> int:
     try:
         code = app(
             _without_dash(words),
+            console=_console(words),
             print_error=False,
             exit_on_error=False,
             result_action="return_value",
@@ -139,6 +146,18 @@ def _run(words: list[str]) -> int:
         complain(f"{_message_of(error, exceptions)} ({PROGRAM} {command} --help)")
         return REFUSED
     return code if isinstance(code, int) else 0
+
+
+def _console(words: list[str]) -> Any:
+    """Return what help is printed to, or None for the default.
+
+    What a program reads has an argument on each line, so that it can be searched.
+    """
+    if is_terminal(sys.stdout) or (words and _HELP.isdisjoint(words)):
+        return None
+    from rich.console import Console
+
+    return Console(width=_UNWRAPPED)
 
 
 def _without_dash(words: list[str]) -> list[str]:

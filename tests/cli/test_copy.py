@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from tests.cli.conftest import Run
+from tests.cli.programs import has_begun, interrupt
 
 
 def fill(url: str, count: int, run: Run) -> None:
@@ -58,28 +55,17 @@ def test_ctrl_c_stops_a_copy_that_continues_later(tmp_path: Path, run: Run) -> N
     slow = tmp_path / "slow.toml"
     slow.write_text(
         f'store = "{source}"\nsilence = ["chaos-over-real-data"]\n'
-        '[[layers]]\ntype = "chaos"\ndelay = 0.05\n'
+        '[[layers]]\ntype = "chaos"\ndelay = 0.2\n'
     )
     state = tmp_path / "state"
-    arguments = ["copy", str(slow), target, "--batch", "1", "--state", str(state)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "kvwrap", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        while not state.exists() or json.loads(state.read_text())["after"] is None:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-    assert process.returncode == 130
-    assert not out
-    assert "run the same command again" in err
-    assert "Traceback" not in err
+    options = [target, "--batch", "1", "--state", str(state)]
+    ended = interrupt("copy", str(slow), *options, when=lambda: has_begun(state))
+    assert (ended.code, ended.out) == (130, "")
+    assert "run the same command again" in ended.err
+    assert "Traceback" not in ended.err
     copied = int(run("count", target).out)
     assert 0 < copied < 60
-    report = json.loads(run(*arguments, "--json").out)
+    report = json.loads(run("copy", source, *options, "--json").out)
     assert report["seen"] == 60
     assert report["copied"] + report["same"] == 60
     assert report["same"] <= 1

@@ -14,12 +14,9 @@ from kvwrap import MemoryStore, StoreUnavailable
 from kvwrap.cli.main import COMMANDS, create_app, main
 from kvwrap.testing.servers.base import free_port
 from tests.cli.conftest import Run
+from tests.cli.programs import program
 
 SECRET = "hunter2"
-
-
-def program(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "kvwrap", *arguments]
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
@@ -28,7 +25,8 @@ def test_without_a_command_the_help_is_shown(words: list[str], run: Run) -> None
     assert result.code == 0
     assert not result.err
     for command in COMMANDS:
-        assert f"  {command}: " in result.out
+        summary = create_app()[command].help.partition("\n")[0]
+        assert f"  {command}: {summary}\n" in result.out, "on one line, which can be searched"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -132,6 +130,20 @@ def test_an_outage_has_a_code_of_its_own(run: Run, monkeypatch: pytest.MonkeyPat
     assert (result.code, result.err) == (3, "kvwrap: the backend does not respond\n")
 
 
+def test_a_defect_shows_a_traceback_without_secrets(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*arguments: object) -> None:
+        raise RuntimeError(f"cannot parse redis://user:{SECRET}@localhost/0")
+
+    monkeypatch.setattr(MemoryStore, "count_range", fail)
+    result = run("count", "memory://")
+    assert result.code == 70
+    assert "Traceback" in result.err
+    assert "RuntimeError: cannot parse redis://***@localhost/0" in result.err
+    assert SECRET not in result.err
+
+
 def test_without_cyclopts_the_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     result = run("keygen")
@@ -203,7 +215,8 @@ def test_the_package_itself_does_without() -> None:
 
 
 def test_the_package_is_a_command() -> None:
-    done = subprocess.run(program("--help"), capture_output=True, text=True, check=True)
+    words = [sys.executable, "-m", "kvwrap", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "keygen" in done.stdout
 
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import subprocess
-import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import pytest
 
 from kvwrap import Capability, SQLiteStore, stack
 from kvwrap.cli.main import main
+from tests.cli.programs import has_begun, interrupt
 from tests.rewriting.entries import NEW, OLD, fill
 
 
@@ -155,27 +152,16 @@ def test_ctrl_c_stops_a_rewrite_that_continues_later(
 
     asyncio.run(prepare())
     with Path(config).open("a") as file:
-        file.write('[[layers]]\ntype = "chaos"\ndelay = 0.05\n')
+        file.write('[[layers]]\ntype = "chaos"\ndelay = 0.2\n')
     text = Path(config).read_text()
     Path(config).write_text('silence = ["chaos-over-real-data"]\n' + text)
     state = tmp_path / "state"
     arguments = ["rewrite", config, "--batch", "1", "--state", str(state)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "kvwrap", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        while not state.exists() or json.loads(state.read_text())["after"] is None:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-    assert process.returncode == 130
-    assert not out
-    assert "run the same command again" in err
-    assert "Traceback" not in err
-    Path(config).write_text(text.replace("delay = 0.05", "delay = 0"))
+    ended = interrupt(*arguments, when=lambda: has_begun(state))
+    assert (ended.code, ended.out) == (130, "")
+    assert "run the same command again" in ended.err
+    assert "Traceback" not in ended.err
+    Path(config).write_text(text.replace("delay = 0.2", "delay = 0"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert main([*arguments, "--json"]) == 0

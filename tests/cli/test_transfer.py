@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +14,7 @@ from kvwrap import SQLiteStore, StoreUnavailable
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
 from tests.cli.conftest import Run
+from tests.cli.programs import interrupt
 
 
 def lines_of(count: int) -> bytes:
@@ -222,18 +220,11 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_input(tmp_path: Path) -> None:
     arguments = ["import", f"sqlite:///{tmp_path}/x.db", "--state", str(state), "--batch", "1"]
     reading, writing = os.pipe()  # which stays open, and silent
     os.write(writing, lines_of(1))
-    with subprocess.Popen(
-        [sys.executable, "-m", "kvwrap", *arguments], stdin=reading, stderr=subprocess.PIPE
-    ) as process:
-        while not state.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert b"run the same command again" in process.stderr.read()
+    ended = interrupt(*arguments, when=state.exists, stdin=reading)
     os.close(reading)
     os.close(writing)
-    assert process.returncode == 130
+    assert ended.code == 130
+    assert "run the same command again" in ended.err
 
 
 def test_lines_on_a_terminal_are_escaped(url: str, run: Run, terminal: None) -> None:
