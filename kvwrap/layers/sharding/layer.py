@@ -103,6 +103,7 @@ class Sharding(Partitioning):
         self._sources = checked_sources(shards, "shards")
         self._name = name
         self._owners = Rendezvous(owners)
+        self._previous = frozenset(previous or names)
         self._previous_owners = None if previous is None else Rendezvous(previous)
         self._shards: dict[str, Primitives] = {}
         # Moves of one key by this process take turns, instead of competing for it.
@@ -276,6 +277,14 @@ class Sharding(Partitioning):
             ]
             return sum(await gather(moves))
 
+    def _sources_of_moves(self) -> list[Primitives]:
+        """Return the shards whose keys are listed to find those that are not with their owner."""
+        return [
+            shard
+            for name, shard in self._shards.items()
+            if name in self._previous or Capability.KEYS in shard.capabilities
+        ]
+
     async def rebalance(self, *, progress: Callable[[int], None] | None = None) -> int:
         """Move every entry that is not with its owner. Returns the number of moved entries.
 
@@ -287,11 +296,12 @@ class Sharding(Partitioning):
             progress: Called after every page of keys with the number moved so far.
 
         Raises:
-            UnsupportedOperation: A shard cannot enumerate its keys or collections.
+            UnsupportedOperation: A shard cannot enumerate its keys or collections. One that is
+                not among `previous`, such as a new one behind `HashedKey`, need not do so.
             StoreUnavailable: A shard failed; the entries moved so far stay moved.
         """
         moved = 0
-        for source in self.stores:
+        for source in self._sources_of_moves():
             for collection in await source.list_collections():
                 async for page in pages(source, collection):
                     away = [k for k in page.keys if self.store_for(collection, k) is not source]

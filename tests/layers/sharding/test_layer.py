@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from kvwrap import (
     Capability,
     ConfigurationError,
+    HashedKey,
     MemoryStore,
     StackWarning,
     StoreUnavailable,
+    UnsupportedOperation,
     stack,
 )
 from kvwrap.core.layer import Layer
@@ -156,6 +158,18 @@ async def test_adding_a_shard_step_by_step() -> None:
     c.release()
     settled = Sharding({"b": b, "c": c}, name="a").over(a)
     assert await settled.get_many(keys) == list(range(600))
+
+
+async def test_a_new_shard_need_not_list_its_keys_to_be_filled() -> None:
+    old, new = MemoryStore(), HashedKey(b"s" * 16).over(MemoryStore())
+    await old.put_many(numbered_keys(9), list(range(9)))
+    store = Sharding({"new": new}, name="old", previous=["old"], retired=["old"]).over(old)
+    assert await store.find(Sharding).rebalance() == 9
+    assert await store.get_many(numbered_keys(9)) == list(range(9))
+    layer = Sharding({"new": old}, name="old", previous=["old"], retired=["old"])
+    back = stack(layer).silence("layer-under-one-store").over(new)
+    with pytest.raises(UnsupportedOperation):
+        await back.find(Sharding).rebalance()
 
 
 async def test_a_stopped_rebalance_can_be_started_again() -> None:
