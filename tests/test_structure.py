@@ -51,6 +51,7 @@ SHARED = {"base", "shared"}
 """Rooms within `layers/` and `stores/` that are neither a layer nor a store."""
 
 LATE = {
+    "core/explain.py": "few programs draw their stack, and XML takes time to import",
     "testing/plugin.py": "a plugin is loaded by every pytest, also where nobody uses kvwrap",
 }
 """Modules that import a part of kvwrap inside of functions, and why."""

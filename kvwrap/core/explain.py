@@ -1,23 +1,44 @@
-"""The tree of a stack."""
+"""The tree of a stack, as text and as a drawing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from kvwrap.core.findings import Finding
-from kvwrap.core.part import Chain, Part
+from kvwrap.core.part import Chain, Part, View
+from kvwrap.errors import ConfigurationError
 
 
-def explain(chain: Chain) -> str:
+def explain(chain: Chain, svg: bool | View = False) -> str:
     """Draw the parts of a store as a tree, outermost first, then its capabilities and findings.
 
     Second stores are branches, each with its role. Secrets are not shown.
+
+    Args:
+        chain: The store.
+        svg: `True` for a drawing as SVG, or the calls to show on their way through it.
+
+    Raises:
+        ConfigurationError: `svg` is something else.
     """
+    if svg is not False:
+        return _drawing(chain, svg)
     lines = list(_tree(chain))
     lines.append("can: " + (", ".join(sorted(chain.capabilities)) or "get, put and delete only"))
     for roles, finding in _findings(chain):
         lines += [f"! {finding.code}: {roles}{finding.message}", f"  {finding.hint}"]
     return "\n".join(lines)
+
+
+def _drawing(chain: Chain, svg: bool | View) -> str:
+    from kvwrap.core.drawing import VIEWS, draw
+
+    if svg is True:
+        return draw(chain, explain(chain))
+    if not isinstance(svg, str) or svg not in VIEWS:
+        allowed = " or ".join(map(repr, VIEWS))
+        raise ConfigurationError(f"`svg` must be a bool, {allowed}; got {svg!r}")
+    return draw(chain, explain(chain), svg)
 
 
 def walk(chain: Chain) -> Iterator[Part]:

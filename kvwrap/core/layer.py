@@ -139,6 +139,9 @@ class Layer(Nested):
         """
         return ()
 
+    def reports(self, above: Sequence[Any], below: Sequence[Any], base: Any) -> Iterable[Finding]:
+        return self.findings(above, below, base)
+
     def unsupported(self, operation: str) -> UnsupportedOperation:
         """Return the error for an operation that this layer makes impossible."""
         return UnsupportedOperation(f"{self.name} cannot {operation}", store=self.name)

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.described import Described
 from kvwrap.core.findings import Finding
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.ranges import derive_ranges
+from kvwrap.core.serializer import Serializer
+
+View = Literal["read", "write", "both"]
+"""The calls that a drawing of a stack shows on their way through it."""
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """What calls do in a part, in the words of a drawing: `explain(svg="both")`.
+
+    Attributes:
+        read: What a read does, as the rest of a sentence: "decrypts the value".
+        write: What a write does, likewise; the same as a read if empty.
+        names: What the part makes of the names of an entry, such as "hashed key".
+        value: What the part makes of its bytes, such as "encrypted".
+        inner: The role of the store under a part that has second stores.
+    """
+
+    read: str = "passes unchanged"
+    write: str = ""
+    names: str = ""
+    value: str = ""
+    inner: str = "inner"
 
 
 class Part(Described, Lifecycle):
@@ -17,9 +41,11 @@ class Part(Described, Lifecycle):
 
     Attributes:
         traits: Names of properties that other layers and the findings look for.
+        passage: What a read and a write do here, for drawings.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset()
+    passage: ClassVar[Passage] = Passage()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -50,6 +76,12 @@ class Part(Described, Lifecycle):
         """True while nothing of this part is in progress: no call, task, queue or lock."""
         return True
 
+    def reports(
+        self, above: Sequence[Part], below: Sequence[Part], base: Part
+    ) -> Iterable[Finding]:
+        """Return the mistakes in the position of this part in a chain, silenced ones too."""
+        return ()
+
     def notes(self) -> Iterable[str]:
         """Return lines for `explain()`: consequences of this part's position in the stack."""
         return ()
@@ -69,6 +101,10 @@ class Chain(Protocol):
     @property
     def findings(self) -> Sequence[Finding]:
         """The mistakes in the stack."""
+
+    @property
+    def serializer(self) -> Serializer:
+        """The serializer of its values."""
 
     @property
     def capabilities(self) -> Capabilities:

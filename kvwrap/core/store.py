@@ -16,7 +16,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explain, walk
 from kvwrap.core.findings import Finding
 from kvwrap.core.hints import Hints
-from kvwrap.core.part import Part
+from kvwrap.core.part import Part, Passage, View
 from kvwrap.core.primitives import PRIMITIVES, Collection
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.serializer import JSON, Serializer
@@ -111,6 +111,11 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
             f"this {self.name} cannot be copied or pickled because it owns open resources: create "
             "one per process"
         )
+
+    passage = Passage(
+        read="finds the entry, unless it has expired",
+        write="keeps the entry, with its version and expiry",
+    )
 
     silenced: frozenset[str] = frozenset()
     """The codes of findings to ignore, as given to `Stack.silence`."""
@@ -305,9 +310,18 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         )
         return cached(self, caching)
 
-    def explain(self) -> str:
-        """Return the stack as a tree, with its capabilities and findings."""
-        return explain(self)
+    def explain(self, *, svg: bool | View = False) -> str:
+        """Return the stack as a tree, with its capabilities and findings.
+
+        Args:
+            svg: `True` for a drawing of the stack as SVG. `"read"`, `"write"` or `"both"` for a
+                drawing of these calls on their way through it: what each layer does, and what
+                the entry is below it.
+
+        Raises:
+            ConfigurationError: `svg` is something else.
+        """
+        return explain(self, svg)
 
     def claim(self) -> None:
         """Reserve this store for one layer, as its second store.

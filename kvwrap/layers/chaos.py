@@ -13,6 +13,7 @@ from kvwrap.layers.base import (
     Call,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_errors,
     checked_operations,
@@ -55,6 +56,7 @@ class Chaos(Around):
     Delays pass on the store's clock.
     """
 
+    passage = Passage(read="fails, waits or loses its response, as it was told")
     traits = frozenset({"injects_faults"})
     finding_codes = frozenset({"chaos-over-real-data"})
 

@@ -11,6 +11,7 @@ from kvwrap.layers.base import (
     Call,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_count,
     checked_errors,
@@ -45,6 +46,7 @@ class CircuitBreaker(Around):
     `Timeout` inside.
     """
 
+    passage = Passage(read="fails at once while the backend is down")
     traits = frozenset({"breaks"})
     finding_codes = frozenset({"breaker-inside-timeout", "breaker-outside-retry"})
 

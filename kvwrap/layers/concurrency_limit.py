@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Call,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_count,
     checked_seconds,
@@ -34,6 +35,7 @@ class ConcurrencyLimit(Around):
             does not wait.
     """
 
+    passage = Passage(read="waits while too many calls are in progress")
     traits = frozenset({"limits_rate"})
     finding_codes = frozenset({"concurrency-limit-outside-retry"})
 

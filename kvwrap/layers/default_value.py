@@ -18,6 +18,7 @@ from kvwrap.layers.base import (
     Layer,
     MsgpackSerializer,
     Page,
+    Passage,
     Primitives,
     Store,
     UserView,
@@ -55,6 +56,7 @@ class DefaultValue(Layer):
         SerializationError: Neither JSON nor MessagePack restores the value unchanged.
     """
 
+    passage = Passage(read="returns the default for a missing key", write="passes unchanged")
     traits = frozenset({"defaults"})
     finding_codes = frozenset(
         {"default-inside-cache", "default-inside-copies", "default-inside-encryption"}

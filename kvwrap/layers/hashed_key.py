@@ -20,6 +20,7 @@ from kvwrap.layers.base import (
     Listener,
     Origin,
     Page,
+    Passage,
     Scope,
     Store,
     Subscription,
@@ -52,6 +53,11 @@ class HashedKey(Layer):
             has no name to hash.
     """
 
+    passage = Passage(
+        read="asks for the hash of the key",
+        write="goes under the hash of the key",
+        names="hashed key",
+    )
     traits = frozenset({"hashes_keys", "renames"})
     finding_codes = frozenset({"hashed-keys-outside-routing", "keys-hashed-twice"})
 

@@ -13,6 +13,7 @@ from kvwrap.layers.base import (
     Expected,
     Finding,
     Layer,
+    Passage,
     Store,
     add_succeeded,
     take,
@@ -42,6 +43,7 @@ class LimitSize(Layer):
         InvalidValue: Likewise, for a value under `min_size`.
     """
 
+    passage = Passage(read="passes unchanged", write="is refused if its value is too large")
     traits = frozenset({"guards"})
     finding_codes = frozenset({"limit-inside-transform"})
 

@@ -14,6 +14,7 @@ from kvwrap.layers.base import (
     Finding,
     Layer,
     Page,
+    Passage,
     Store,
     ValueHook,
     checked_flag,
@@ -53,6 +54,7 @@ class Logging(Around):
     the time is measured.
     """
 
+    passage = Passage(read="is logged with its duration")
     traits = frozenset({"observes"})
     finding_codes = frozenset({"log-of-values"})
 

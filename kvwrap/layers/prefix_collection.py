@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvwrap.layers.base import Collection, QualifiedKey, Renaming, checked_prefix
+from kvwrap.layers.base import Collection, Passage, QualifiedKey, Renaming, checked_prefix
 
 
 class PrefixCollection(Renaming):
@@ -17,6 +17,8 @@ class PrefixCollection(Renaming):
     Args:
         prefix: At least one character.
     """
+
+    passage = Passage(read="gets the prefix before its collection", names="prefixed collection")
 
     prefixes_keys = False
     is_fixed = True

@@ -10,6 +10,7 @@ from kvwrap.layers.base import (
     Collection,
     Finding,
     Layer,
+    Passage,
     QualifiedKey,
     Renaming,
     Store,
@@ -30,6 +31,7 @@ class PrefixKey(Renaming):
         prefix: At least one character.
     """
 
+    passage = Passage(read="gets the prefix before its key", names="prefixed key")
     finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
     is_fixed = True
 

@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Call,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_count,
     checked_flag,
@@ -47,6 +48,7 @@ class RateLimit(Around):
     reserved later moments already. In that case its moment passes unused.
     """
 
+    passage = Passage(read="waits until the rate allows it")
     traits = frozenset({"limits_rate"})
     finding_codes = frozenset({"rate-limit-outside-retry"})
 

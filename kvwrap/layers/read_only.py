@@ -15,6 +15,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Passage,
     Store,
 )
 
@@ -38,6 +39,7 @@ class ReadOnly(Layer):
             `increment`) are refused even then, because any result would be false.
     """
 
+    passage = Passage(read="passes unchanged", write="is refused")
     traits = frozenset({"guards"})
     finding_codes = frozenset({"journal-outside-read-only"})
 

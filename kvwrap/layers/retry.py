@@ -14,6 +14,7 @@ from kvwrap.layers.base import (
     Entry,
     Finding,
     Layer,
+    Passage,
     Store,
     add_succeeded,
     checked_count,
@@ -57,6 +58,7 @@ class Retry(Around):
     were. Cancellation takes effect at once, during an attempt and during a wait.
     """
 
+    passage = Passage(read="is repeated when it fails, after a growing wait")
     traits = frozenset({"retries"})
     finding_codes = frozenset({"retry-outside-journal", "retry-twice"})
 

@@ -11,6 +11,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     Collection,
     Partitioning,
+    Passage,
     Primitives,
     Store,
     StoreSource,
@@ -41,6 +42,7 @@ class Routing(Partitioning):
     >>> store = stack().route({"sessions": MemoryStore, "log-*": MemoryStore}).over(MemoryStore())
     """
 
+    passage = Passage(read="goes to the store of its route", inner="no route")
     traits: ClassVar[frozenset[str]] = frozenset({"spreads"})
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import Literal
 from kvwrap.layers.base import (
     Finding,
     Layer,
+    Passage,
     Serializer,
     Store,
     checked_serializer,
@@ -32,6 +33,7 @@ class Serialization(Layer):
         CorruptEntry: On reading, for an entry of a serializer that this stack does not have.
     """
 
+    passage = Passage(read="makes the value from the bytes", write="makes the bytes from the value")
     traits = frozenset({"serializes"})
     finding_codes = frozenset({"pickle-unprotected"})
     serializer: Serializer

@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Collection,
     Finding,
     Layer,
+    Passage,
     QualifiedKey,
     Renaming,
     Store,
@@ -40,6 +41,7 @@ class SingleCollection(Renaming):
             percent sign, a digit or a letter from A to F.
     """
 
+    passage = Passage(read="gets its collection before its key", names="collection in the key")
     finding_codes = frozenset({"key-prefix-outside-hashed-keys"})
     is_fixed = True
 

@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Call,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_operations,
     checked_seconds,
@@ -36,6 +37,7 @@ class Timeout(Around):
     unchanged.
     """
 
+    passage = Passage(read="is cancelled when it takes too long")
     traits = frozenset({"times_out"})
     finding_codes = frozenset({"timeout-outside-limit", "timeout-outside-retry"})
 

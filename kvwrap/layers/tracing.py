@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.base import Around, Call, Capability, Layer, checked_flag, is_stale, need
+from kvwrap.layers.base import (
+    Around,
+    Call,
+    Capability,
+    Layer,
+    Passage,
+    checked_flag,
+    is_stale,
+    need,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -42,6 +51,7 @@ class Tracing(Around):
     Values are never in a span. Cancellation ends the span, with `error.type`.
     """
 
+    passage = Passage(read="is a span")
     traits = frozenset({"observes"})
 
     def __init__(

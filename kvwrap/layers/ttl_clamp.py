@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     Expected,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_rng,
     checked_share,
@@ -45,6 +46,7 @@ class TTLClamp(Layer):
     keeps it exactly. With `jitter`, every key of a batch draws its own share.
     """
 
+    passage = Passage(read="passes unchanged", write="gets a ttl within the bounds")
     traits = frozenset({"clamps_ttl"})
     finding_codes = frozenset({"expiry-without-end"})
 

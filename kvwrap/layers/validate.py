@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Finding,
     Layer,
     Mismatch,
+    Passage,
     Store,
     ValueHook,
     checked_flag,
@@ -38,6 +39,10 @@ class Validate(Layer):
     is not shown either, unless it is an `InvalidValue`, which passes unchanged.
     """
 
+    passage = Passage(
+        read="passes unchanged, or is checked too",
+        write="is refused if its value fails the check",
+    )
     traits = frozenset({"guards"})
     finding_codes = frozenset({"validate-twice"})
 

@@ -18,6 +18,7 @@ from kvwrap.layers.base import (
     KeyRange,
     Layer,
     Page,
+    Passage,
     Store,
     checked_count,
     checked_seconds,
@@ -77,6 +78,10 @@ class WriteBehind(Layer):
         StoreFull: On writing: there was no room within `max_wait`.
     """
 
+    passage = Passage(
+        read="asks the journal first, then the backend",
+        write="ends once it is in the journal, and is sent later",
+    )
     traits: ClassVar[frozenset[str]] = frozenset({"journals"})
     finding_codes = frozenset(
         {

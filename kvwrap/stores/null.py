@@ -8,6 +8,7 @@ from typing import Self
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.entry import Entry
+from kvwrap.core.part import Passage
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError
@@ -26,6 +27,7 @@ class NullStore(Store):
     """
 
     capabilities = OPERATIONS | {Capability.WATCH}
+    passage = Passage(read="finds nothing", write="is accepted, and forgotten")
 
     @classmethod
     def from_url(cls, url: str) -> Self:

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from kvwrap.core.capability import Capabilities
 from kvwrap.core.changes import ALL, All, Change
 from kvwrap.core.findings import Finding
-from kvwrap.core.part import Part
+from kvwrap.core.part import Part, View
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
 from kvwrap.core.typed import OnInvalid
@@ -196,9 +196,9 @@ class SyncStore(SyncComputed, SyncLocks):
         """
         return self._store.find(layer)
 
-    def explain(self) -> str:
-        """Return the stack as a tree, its capabilities, and its known mistakes."""
-        return self._store.explain()
+    def explain(self, *, svg: bool | View = False) -> str:
+        """Return the stack as a tree, its capabilities, and its known mistakes; `svg` as there."""
+        return self._store.explain(svg=svg)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the view's event loop and return its result.

@@ -51,7 +51,7 @@ from kvwrap.core.nested import StoreSource, checked_source, checked_sources
 from kvwrap.core.optimistic import touch_by_writing
 from kvwrap.core.optional import need
 from kvwrap.core.paging import holds_any, pages
-from kvwrap.core.part import Part, leaves_process
+from kvwrap.core.part import Part, Passage, leaves_process
 from kvwrap.core.peeking import is_peeking, peeking
 from kvwrap.core.primitives import (
     ABSENT,
@@ -138,6 +138,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "leaves_process",
     "unprotected_pickle",
     "Part",
+    "Passage",
     "Store",
     # Entries, expiry and codecs
     "Entry",

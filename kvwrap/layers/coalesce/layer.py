@@ -16,6 +16,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Passage,
     Store,
     checked_count,
     checked_flag,
@@ -67,6 +68,7 @@ class Coalesce(Layer):
     [1, 2]
     """
 
+    passage = Passage(read="joins the others of this moment in one batch")
     traits = frozenset({"coalesces"})
     finding_codes = frozenset({"coalesce-outside-cache", "coalesced-twice", "context-lost"})
 

@@ -18,6 +18,7 @@ from kvwrap.layers.base import (
     Keeping,
     Layer,
     LegacyReader,
+    Passage,
     Store,
     Transform,
     checked_collection,
@@ -77,6 +78,11 @@ class Compression(Keeping, Transform):
             algorithm is not accepted, or whose dictionary is not stored any more.
     """
 
+    passage = Passage(
+        read="decompresses the value",
+        write="compresses the value if that makes it smaller",
+        value="compressed",
+    )
     traits = frozenset({"compresses"})
     reserved = (RESERVED,)
     finding_codes = frozenset({"compressed-twice", "compression-inside-encryption"})

@@ -15,6 +15,7 @@ from kvwrap.layers.base import (
     Finding,
     Layer,
     LegacyReader,
+    Passage,
     Primitives,
     Store,
     Transform,
@@ -78,6 +79,11 @@ class Encryption(Transform):
     the entry again, so it reads and writes, conditionally where the store compares versions.
     """
 
+    passage = Passage(
+        read="decrypts the value, and refuses altered bytes",
+        write="encrypts the value with the primary key",
+        value="encrypted",
+    )
     traits = frozenset({"encrypts"})
     finding_codes = FINDING_CODES
     _keys: BoundKeys

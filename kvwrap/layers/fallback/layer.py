@@ -19,6 +19,7 @@ from kvwrap.layers.base import (
     Listener,
     Origin,
     Page,
+    Passage,
     Scope,
     Store,
     StoreSource,
@@ -76,6 +77,11 @@ class Fallback(Layer):
             `writes="journal"` is given.
     """
 
+    passage = Passage(
+        read="goes to the fallback when the backend fails",
+        write="goes to the backend; while that is down, it is refused or journalled",
+        inner="backend",
+    )
     traits: ClassVar[frozenset[str]] = frozenset({"falls_back"})
     finding_codes = frozenset(
         {

@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Passage,
     Store,
     StoreSource,
     checked_flag,
@@ -111,6 +112,11 @@ class ReadThrough(Layer):
     0.5
     """
 
+    passage = Passage(
+        read="ends here on a hit; a miss goes to the far store and fills the near one",
+        write="goes to the far store, then ends the near copy",
+        inner="far",
+    )
     traits = frozenset({"caches"})
     finding_codes = frozenset(
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
@@ -25,6 +24,7 @@ from kvwrap.layers.base import (
     Listener,
     Origin,
     Page,
+    Passage,
     Scope,
     Store,
     StoreSource,
@@ -46,7 +46,7 @@ from kvwrap.layers.base import (
 from kvwrap.layers.replication.dates import Dates
 from kvwrap.layers.replication.quorum import Quorum
 from kvwrap.layers.replication.replica import Replica
-from kvwrap.layers.replication.writer import Writer
+from kvwrap.layers.replication.writer import Writer, occurrences
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.merging import MergeCursor
@@ -100,6 +100,11 @@ class Replication(Layer):
         ConfigurationError: There are no other replicas, or a quorum is above their number.
     """
 
+    passage = Passage(
+        read="asks a quorum of replicas, and repairs old ones",
+        write="goes to all replicas, and needs a quorum of them",
+        inner="own replica",
+    )
     traits: ClassVar[frozenset[str]] = frozenset({"replicates", "spreads"})
     finding_codes = frozenset(
         {"layer-under-one-store", "plaintext-second-store", "quorums-do-not-overlap"}
@@ -221,7 +226,7 @@ class Replication(Layer):
         if Capability.COMPARE_AND_PUT not in self.capabilities:
             raise self.unsupported("compare versions, because not all of its replicas can")
         written = [False] * len(keys)
-        for indexes in _occurrences(keys):
+        for indexes in occurrences(keys):
             names = take(keys, indexes)
             try:
                 flags = await self._writer.compare_and_write(
@@ -385,15 +390,3 @@ class Replication(Layer):
 
 def _renewed(entry: Entry, expires_at: float | None) -> Entry:
     return entry.with_expiry(expires_at, new_version())
-
-
-def _occurrences(keys: Sequence[str]) -> list[list[int]]:
-    """Return the indexes of the keys: first occurrences, then second ones, and so on."""
-    counts: Counter[str] = Counter()
-    groups: list[list[int]] = []
-    for index, key in enumerate(keys):
-        if counts[key] == len(groups):
-            groups.append([])
-        groups[counts[key]].append(index)
-        counts[key] += 1
-    return groups

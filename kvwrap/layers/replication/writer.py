@@ -255,3 +255,15 @@ class Writer:
         else:
             error.succeeded = None
         raise error
+
+
+def occurrences(keys: Sequence[str]) -> list[list[int]]:
+    """Return the indexes of the keys: first occurrences, then second ones, and so on."""
+    counts: Counter[str] = Counter()
+    groups: list[list[int]] = []
+    for index, key in enumerate(keys):
+        if counts[key] == len(groups):
+            groups.append([])
+        groups[counts[key]].append(index)
+        counts[key] += 1
+    return groups

@@ -19,6 +19,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Passage,
     Store,
     StoreSource,
     checked_count,
@@ -86,6 +87,10 @@ class Shadow(Layer):
         ConfigurationError: An argument is out of bounds.
     """
 
+    passage = Passage(
+        read="is answered by the inner store; the shadow is compared",
+        write="goes to the inner store, then to the shadow",
+    )
     traits: ClassVar[frozenset[str]] = frozenset({"mirrors"})
     finding_codes = frozenset(
         {

@@ -15,6 +15,7 @@ from kvwrap.layers.base import (
     KeyRange,
     Page,
     Partitioning,
+    Passage,
     Primitives,
     StoreSource,
     SubBatch,
@@ -55,6 +56,7 @@ class Sharding(Partitioning):
             shard cannot compare versions while `previous` is set.
     """
 
+    passage = Passage(read="goes to the shard that the hash of its key chooses", inner="own shard")
     traits: ClassVar[frozenset[str]] = frozenset({"spreads"})
 
     def __init__(

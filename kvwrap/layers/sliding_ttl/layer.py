@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Entry,
     Finding,
     Layer,
+    Passage,
     Store,
     checked_ttl,
     is_peeking,
@@ -51,6 +52,7 @@ class SlidingTTL(Layer):
         ConfigurationError: `at_most_every` is not below `ttl`.
     """
 
+    passage = Passage(read="renews the lifetime of the entry", write="passes unchanged")
     traits = frozenset({"slides_ttl"})
     finding_codes = frozenset(
         {

@@ -14,6 +14,7 @@ from kvwrap.layers.base import (
     KeyRange,
     Layer,
     Page,
+    Passage,
     Store,
     checked_count,
     is_stale,
@@ -40,6 +41,7 @@ class Statistics(Layer):
             memory.
     """
 
+    passage = Passage(read="is counted and timed")
     traits = frozenset({"observes"})
     finding_codes = frozenset({"statistics-inside-cache"})
 

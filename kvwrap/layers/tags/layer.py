@@ -13,6 +13,7 @@ from kvwrap.layers.base import (
     Finding,
     Keeping,
     Layer,
+    Passage,
     Primitives,
     Store,
     Transform,
@@ -57,6 +58,11 @@ class Tags(Keeping, Transform):
             hash has no key. With another secret, all tags are others.
     """
 
+    passage = Passage(
+        read="finds nothing if a tag of the entry was invalidated",
+        write="notes the versions of the entry's tags",
+        value="tagged",
+    )
     traits = frozenset({"tags"})
     reserved = (RESERVED,)
     finding_codes = frozenset(

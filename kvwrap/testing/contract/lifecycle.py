@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from kvwrap import Capability, ConfigurationError, Store, StoreUnavailable, UnsupportedOperation
 from kvwrap.core.layer import Layer
+from kvwrap.core.part import View
 from kvwrap.testing.contract.base import Contract
 
 
@@ -84,6 +86,15 @@ class Lifecycle(Contract):
             assert type(layer).__name__ in text
             assert isinstance(store.find(type(layer)), type(layer))
         assert all(capability in text for capability in store.capabilities)
+
+    async def test_a_drawing_names_every_part(self, store: Store) -> None:
+        views: tuple[bool | View, ...] = (True, "read", "write", "both")
+        for view in views:
+            svg = store.explain(svg=view)
+            assert svg == store.explain(svg=view)
+            texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+            words = "".join(text.text or "" for text in texts)
+            assert all(part.name in words for part in store.parts)
 
     async def test_find_refuses_a_layer_that_is_not_in_the_stack(self, store: Store) -> None:
         class Nowhere(Layer):
