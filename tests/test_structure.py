@@ -40,7 +40,7 @@ KNOWS: dict[str, set[str]] = {
     "config": {"core", "keyring", "builder"},
     "views": {"core", "config"},
     "integrations": {"core", "keyring", "layers", "stores", "builder", "config", "views"},
-    "cli": {"core", "keyring", "layers", "rewriting", "copying", "config"},
+    "cli": {"core", "keyring", "layers", "rewriting", "copying", "config", "integrations"},
 }
 """What each folder and each file beside them imports; `errors` is everybody's."""
 

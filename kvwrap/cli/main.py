@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "export": "transfer:export",
     "import": "transfer:import_",
     "copy": "copy:copy",
+    "migrate": "migrate:migrate",
     "rewrite": "rewrite:rewrite",
     "inspect": "rewrite:inspect",
     "train-dictionary": "train:train_dictionary",
@@ -54,7 +55,7 @@ _HELP = {"--help", "-h"}
 _VERSION = {"--version"}
 _UNWRAPPED = 1000
 _READ_OR_WRITE_DASH = {"put", "export", "import"}
-_RESUMABLE = {"export", "import", "copy", "rewrite", "inspect"}
+_RESUMABLE = {"export", "import", "copy", "migrate", "rewrite", "inspect"}
 
 
 def create_app() -> Any:

@@ -120,6 +120,10 @@ class Adapter:
         """Return why the object may drop names before their end; None if it never does."""
         return None
 
+    def place(self) -> str | None:
+        """Return where the object has its entries, such as a folder; None if it does not tell."""
+        return None
+
     def get(self, name: str) -> Any:
         """Return one value, or None; `get_many` calls it, unless overridden."""
         raise NotImplementedError

@@ -117,6 +117,11 @@ class AdaptedStore(Store):
         return f"{self!r}: {article} {kind}, entries as {form}, called on {where}"
 
     @property
+    def location(self) -> str:
+        place = self._adapter.place()
+        return self.name if place is None else f"{self._adapter.kind} {place}"
+
+    @property
     def idle(self) -> bool:
         """True while no call is in progress or waits for its turn."""
         return super().idle and self._calls.idle

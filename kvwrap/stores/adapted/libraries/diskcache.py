@@ -28,6 +28,9 @@ class DiskcacheAdapter(Adapter):
         policy = getattr(self._obj, "eviction_policy", "none")  # an Index has none
         return None if policy == "none" else f"entries are evicted (eviction_policy {policy!r})"
 
+    def place(self) -> str | None:
+        return str(self._obj.directory)
+
     def get(self, name: str) -> Any:
         return self._obj.get(name, retry=True)
 

@@ -31,6 +31,11 @@ class GreatExpectationsAdapter(Adapter):
     def use_raw(self) -> None:
         self._has_tuples = self._namespace is None
 
+    def place(self) -> str | None:
+        # Backends that are no folders have none, and tell of themselves in other ways.
+        folder = getattr(self._obj, "full_base_directory", None)
+        return None if folder is None else f"{folder}, {self._namespace or ()!r}"
+
     def _key(self, name: str) -> tuple[str, ...]:
         key = decode_key(name) if self._has_tuples else None
         return key or (*(self._namespace or ()), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kvwrap.core.capability import Capability
@@ -19,6 +20,9 @@ class KeyValueSqliteAdapter(Adapter):
     needs = ("get_many", "update", "remove", "keys")
     form = JSON_VALUES
     properties = frozenset({Capability.PERSISTENT, Capability.SHARED})
+
+    def place(self) -> str | None:
+        return f"{Path(self._obj.db_path).absolute()}, table {self._obj.table_name!r}"
 
     def get_many(self, names: Sequence[str]) -> Any:
         return self._obj.get_many(set(names))

@@ -24,6 +24,10 @@ class SteamshipAdapter(Adapter):
     names = NameEncoding(None, limit=1000, is_reserved=lambda name: name == _MARKER)
     properties = frozenset({Capability.PERSISTENT, Capability.SHARED})
 
+    def place(self) -> str | None:
+        identifier = getattr(self._obj, "store_identifier", None)
+        return None if identifier is None else repr(identifier)
+
     def get_many(self, names: Sequence[str]) -> dict[str, Any]:
         return dict(self._obj.items(list(names)))
 
