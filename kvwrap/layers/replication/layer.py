@@ -103,7 +103,7 @@ class Replication(Layer):
     passage = Passage(
         read="asks a quorum of replicas, and repairs old ones",
         write="goes to all replicas, and needs a quorum of them",
-        inner="own replica",
+        inner="replica '0'",
     )
     traits: ClassVar[frozenset[str]] = frozenset({"replicates", "spreads"})
     finding_codes = frozenset(
