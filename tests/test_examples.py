@@ -53,6 +53,17 @@ def test_a_graph_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert "readable in the file: False" in printed
 
 
+@pytest.mark.timeout(320)
+def test_workers_share_sessions_and_responses(redis_url: str) -> None:
+    printed = run("examples.starlette_shop", redis_url, timeout=300)
+    assert "one price for all: True" in printed
+    assert "kvwrap; hit" in printed
+    assert "the login renewed the id: True" in printed
+    assert "21 products, 2 workers, user ada" in printed
+    assert "health: ok" in printed
+    assert "metrics: True" in printed
+
+
 @pytest.mark.timeout(560)
 def test_replicas_of_a_fastmcp_server_share_logins(redis_url: str) -> None:
     printed = run("examples.fastmcp_replicas", redis_url, timeout=540)
