@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -81,3 +85,36 @@ def test_the_demo(kind: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) ->
     served = re.search(r"([\d,]+) of them served by the fallback", printed)
     assert served is not None
     assert int(served[1].replace(",", "")) > 0
+    assert re.search(r"of 800 reads, backend stopped +800 answered +0 answered", printed)
+    assert "\x1b" not in printed, "there is no terminal"
+    assert max(map(len, printed.splitlines())) <= 80
+    paths = re.findall(r"^(docs/\S+\.md)", printed, re.MULTILINE)
+    assert len(paths) > 3
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
+def test_the_demo_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "examples.demo", "--reads", "400", "--backend", "sqlite"],
+        cwd=ROOT,
+        env={**environment, "TERM": "xterm-256color", "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    parts = []
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while part := os.read(ours, 65_536):
+            parts.append(part)
+    os.close(ours)
+    printed = b"".join(parts).decode()
+    assert process.wait(timeout=60) == 0, printed
+    assert "\x1b[32mall equal" in printed
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed)
+    assert "reading, backend stopped" in plain
+    widths = [len(piece) for line in plain.splitlines() for piece in line.split("\r")]
+    assert max(widths) <= 80

@@ -2,6 +2,7 @@
 
     python -m examples.demo [--reads N] [--backend own-redis|redis|sqlite]
 
+Beside it runs a baseline: the same reads from the same backend, with its driver and JSON.
 Exits with 1 if a value differs from its source.
 """
 
@@ -12,16 +13,20 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from examples.demo.backend import Backend, choose
+from examples.demo.bare import measure
 from examples.demo.records import Records, all_records
-from examples.demo.report import Outcome, show
-from examples.demo.workload import Comparison, compare_all, fill, read
-from kvwrap import Compression, Fallback, Keyring, MemoryStore, SQLiteStore, Stack, stack
+from examples.demo.report import WIDTH, Outcome, show
+from examples.demo.workload import Comparison, Progress, compare_all, fill, read
+from kvwrap import Compression, Fallback, Keyring, MemoryStore, SQLiteStore, Stack, Store, stack
 
 
 def layers(folder: Path) -> Stack:
@@ -43,65 +48,85 @@ def layers(folder: Path) -> Stack:
     )
 
 
+class Phases:
+    """Shows what is going on: bars on a terminal, and a line for each phase elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Bars(
+            TextColumn("{task.description:<30}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        with self._bars:
+            yield
+
+    def begin(self, what: str, total: int) -> Progress:
+        """Begin a phase. Returns what is called with the number done since the last call."""
+        if not self._console.is_terminal:
+            self._console.print(f"{what}: {total:,}")
+        task = self._bars.add_task(what, total=total)
+        return lambda count: self._bars.advance(task, count)
+
+
+async def train(store: Store, records: Records, progress: Progress) -> None:
+    """Train a compression dictionary for each of the large collections."""
+    for name in ("languages", "subdivisions"):
+        samples = [record for (collection, _), record in records.items() if collection == name]
+        # Compression is inside the prefix layer: it sees collections with their prefix.
+        await store.find(Compression).train(f"iso-{name}", samples=samples)
+        progress(1)
+
+
 async def run(
-    records: Records, reads: int, backend: Backend, folder: Path, console: Console
+    records: Records, reads: int, backend: Backend, folder: Path, phases: Phases
 ) -> Outcome:
     """Fill, read, stop the backend, read, start it, read, and compare every value."""
-    comparison = Comparison(records)
-    progress = Progress(
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
+    comparison, during = Comparison(records), Comparison(records)
+    before, outage = reads * 2 // 5, reads // 5
     async with layers(folder).over(backend.store) as store:
         fallback = store.find(Fallback)
-        with progress:
-            bar = progress.add_task("training", total=2)
-            for name in ("languages", "subdivisions"):
-                samples = [
-                    record for (collection, _), record in records.items() if collection == name
-                ]
-                # Compression is inside the prefix layer: it sees collections with their prefix.
-                await store.find(Compression).train(f"iso-{name}", samples=samples)
-                progress.advance(bar)
+        await train(store, records, phases.begin("training dictionaries", 2))
+        await fill(store, records, phases.begin("writing", len(records)))
 
-            def advance(count: int) -> None:
-                progress.advance(bar, count)
+        start = time.perf_counter()
+        progress = phases.begin("reading", before)
+        await read(store, records, before, comparison, progress, phase="before")
+        seconds = time.perf_counter() - start
 
-            bar = progress.add_task("writing", total=len(records))
-            await fill(store, records, advance)
+        backend.stop()
+        copies = fallback.snapshot().fallback_reads
+        progress = phases.begin("reading, backend stopped", outage)
+        await read(store, records, outage, during, progress, phase="outage")
+        copies = fallback.snapshot().fallback_reads - copies
+        backend.start()
 
-            start = time.perf_counter()
-            reads_before, outage_reads = reads * 2 // 5, reads // 5
-            bar = progress.add_task("reading", total=reads_before)
-            await read(store, records, reads_before, comparison, advance, phase="before")
-
-            backend.stop()
-            before = fallback.snapshot().fallback_reads
-            bar = progress.add_task("reading, backend down", total=outage_reads)
-            await read(store, records, outage_reads, comparison, advance, phase="outage")
-            fallback_reads = fallback.snapshot().fallback_reads - before
-            backend.start()
-
-            reads_after = reads - reads_before - outage_reads
-            bar = progress.add_task("reading, backend back", total=reads_after)
-            await read(store, records, reads_after, comparison, advance, phase="after")
-            seconds = time.perf_counter() - start
-
-            bar = progress.add_task("comparing", total=len(records))
-            await compare_all(store, records, comparison, advance)
+        progress = phases.begin("reading, backend back", reads - before - outage)
+        await read(store, records, reads - before - outage, comparison, progress, phase="after")
+        await compare_all(store, records, comparison, phases.begin("comparing", len(records)))
+        stored = await backend.stored_bytes()
+        progress = phases.begin("reading without kvwrap", before + outage)
+        baseline = await measure(
+            *(backend.bare(), records, before, outage, progress, backend.stop, backend.start)
+        )
         return Outcome(
             store=store,
             backend=backend.name,
-            reads=reads,
+            reads=before,
             seconds=seconds,
-            stored_bytes=await backend.stored_bytes(),
+            stored_bytes=stored,
             entries=len(records),
-            outage_reads=outage_reads,
-            fallback_reads=fallback_reads,
+            outage_reads=during.equal + len(during.different),
+            fallback_reads=copies,
             comparison=comparison,
+            during=during,
+            baseline=baseline,
         )
 
 
@@ -117,18 +142,20 @@ def main() -> int:
         help="a Redis of its own, the one at REDIS_URL, or SQLite; default: the first available",
     )
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(highlight=False)
+    console.width = min(console.width, WIDTH)
     with tempfile.TemporaryDirectory(prefix="kvwrap-demo-") as name:
         backend = choose(arguments.backend, Path(name))
         try:
             records = all_records()
-            console.print(f"{len(records):,} records of pycountry, stored in {backend.name}")
-            outcome = asyncio.run(run(records, arguments.reads, backend, Path(name), console))
+            console.print(f"{len(records):,} records of pycountry, stored in {backend.name}\n")
+            phases = Phases(console)
+            with phases.shown():
+                outcome = asyncio.run(run(records, arguments.reads, backend, Path(name), phases))
         finally:
             backend.close()
-    console.print()
     show(console, outcome)
-    return 1 if outcome.comparison.different else 0
+    return 1 if outcome.different else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 import redis.asyncio
 
+from examples.demo.bare import Bare, BareRedis, BareSQLite
 from kvwrap import RedisStore, SQLiteStore, Store, StoreUnavailable
 from kvwrap.layers.base import Around, Call
 from kvwrap.testing.servers import RedisServer, find_server
@@ -35,6 +36,9 @@ class Backend(Protocol):
 
     async def stored_bytes(self) -> int:
         """Return the bytes that its entries occupy."""
+
+    def bare(self) -> Bare:
+        """Return the same backend without kvwrap, for records of its own."""
 
 
 class Switch(Around):
@@ -69,6 +73,9 @@ class OwnRedis:
     async def stored_bytes(self) -> int:
         return await entry_bytes(self.server.url)
 
+    def bare(self) -> Bare:
+        return BareRedis(self.server.url)
+
 
 class ExistingRedis:
     """A Redis that already runs, behind a switch. `close` deletes the demonstration's entries."""
@@ -94,6 +101,9 @@ class ExistingRedis:
 
     async def stored_bytes(self) -> int:
         return await entry_bytes(self.url)
+
+    def bare(self) -> Bare:
+        return BareRedis(self.url, lambda: self._switch.on)
 
 
 async def entry_bytes(url: str) -> int:
@@ -126,6 +136,9 @@ class SQLiteBackend:
 
     async def stored_bytes(self) -> int:
         return self.path.stat().st_size
+
+    def bare(self) -> Bare:
+        return BareSQLite(self.path.with_name("bare.db"), lambda: self._switch.on)
 
 
 def choose(kind: str | None, folder: Path) -> Backend:

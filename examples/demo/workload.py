@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from examples.demo.records import Records
-from kvwrap import Store
 
+Reads = Any
+"""A store, or the bare backend with the same methods `get`, `get_many` and `put_many`."""
 Progress = Callable[[int], None]
 """Called with the number of records or reads completed since its last call."""
 
@@ -32,7 +34,7 @@ class Comparison:
             self.different.append((collection, key))
 
 
-async def fill(store: Store, records: Records, progress: Progress) -> None:
+async def fill(store: Reads, records: Records, progress: Progress) -> None:
     """Put every record, in batches."""
     for collection, keys in batches(records):
         values = [records[collection, key] for key in keys]
@@ -41,7 +43,7 @@ async def fill(store: Store, records: Records, progress: Progress) -> None:
 
 
 async def read(
-    store: Store,
+    store: Reads,
     records: Records,
     reads: int,
     comparison: Comparison,
@@ -82,7 +84,7 @@ async def read(
 
 
 async def compare_all(
-    store: Store, records: Records, comparison: Comparison, progress: Progress
+    store: Reads, records: Records, comparison: Comparison, progress: Progress
 ) -> None:
     """Read every record once more and compare it with its source."""
     for collection, keys in batches(records):
