@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import msgspec
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, live
+from kvwrap.core.figures import Measured, counter
 from kvwrap.core.outcomes import Failed, Missing, Product
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Primitives, QualifiedKey
 
@@ -25,7 +27,7 @@ LOG_INTERVAL = 60.0
 _log = logging.getLogger("kvwrap.computed")
 
 
-class ComputationCounts(msgspec.Struct):
+class ComputationCounts(Measured, msgspec.Struct):
     """What `get_or_put` and cached functions of a store have done so far.
 
     Attributes:
@@ -40,6 +42,21 @@ class ComputationCounts(msgspec.Struct):
         store_failures: Failures and refusals of the store, after which a result was not cached.
     """
 
+    figures: ClassVar = (
+        counter(
+            "computed.values",
+            "{value}",
+            "Calls of factories that returned a value.",
+            path="computed",
+        ),
+        counter("computed.failed", "{value}", "Calls of factories that raised an exception."),
+        counter("computed.stored", "{value}", "Results that were put into the store."),
+        counter("computed.not_kept", "{value}", "Results that `keep` refused."),
+        counter("computed.overtaken", "{value}", "Results not stored: their key was changed."),
+        counter("computed.stale", "{value}", "Answers with an expired value.", path="stale_served"),
+        counter("computed.invalid", "{value}", "Stored values that could not be read."),
+        counter("computed.store_failures", "{call}", "Failures and refusals of the store."),
+    )
     computed: int = 0
     failed: int = 0
     stored: int = 0

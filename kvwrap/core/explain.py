@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kvwrap.core.figures import summary
 from kvwrap.core.findings import Finding
 from kvwrap.core.part import Chain, Part, View
 from kvwrap.errors import ConfigurationError
@@ -12,7 +13,8 @@ from kvwrap.errors import ConfigurationError
 def explain(chain: Chain, svg: bool | View = False) -> str:
     """Draw the parts of a store as a tree, outermost first, then its capabilities and findings.
 
-    Second stores are branches, each with its role. Secrets are not shown.
+    Second stores are branches, each with its role. What a part has counted so far stands behind
+    `=`. Secrets are not shown.
 
     Args:
         chain: The store.
@@ -61,12 +63,22 @@ def _tree(chain: Chain) -> Iterator[str]:
         yield margin[3:] + branch + layer.summary
         for note in layer.notes():
             yield f"{margin}│  · {note}"
+        for figures in _figures(layer):
+            yield f"{margin}│  {figures}"
         for role, second in layer.second_stores:
             first, *others = _tree(second)
             yield f"{margin}├─ {role}: {first}"
             yield from (f"{margin}│  {line}" for line in others)
     depth = len(layers)
     yield "   " * (depth - 1) + ("└─ " if depth else "") + base.summary
+    for figures in _figures(base):
+        yield "   " * depth + figures
+
+
+def _figures(part: Part) -> Iterator[str]:
+    """Yield a line of what a part has counted, if it has counted anything."""
+    if figures := summary(part.measured()):
+        yield f"= {figures}"
 
 
 def _findings(chain: Chain, roles: str = "") -> Iterator[tuple[str, Finding]]:

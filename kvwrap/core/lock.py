@@ -6,15 +6,19 @@ import asyncio
 from contextlib import suppress
 from types import TracebackType
 
+import msgspec
+
 from kvwrap.core.atomic import AtomicMethods
+from kvwrap.core.clock import Clock
 from kvwrap.core.lease import LOCK, Use
 from kvwrap.core.leases import Grant, Leases
+from kvwrap.core.lock_counts import LockCounts
 from kvwrap.core.part import Part
 from kvwrap.core.primitives import Collection
 from kvwrap.core.suitability import Suitability
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_key, checked_seconds
-from kvwrap.errors import Deadlock, LockLost
+from kvwrap.errors import Deadlock, LockLost, LockTimeout
 
 
 class Lease:
@@ -63,10 +67,14 @@ class LockCall:
         collection: Collection,
         ttl: float,
         wait: float | None,
+        clock: Clock,
+        counts: LockCounts,
     ) -> None:
         suitability.check_lock(ttl)
         self._suitability = suitability
         self._leases = leases
+        self._clock = clock
+        self._counts = counts
         self._key = key
         self._collection = collection
         self._ttl = ttl
@@ -88,14 +96,22 @@ class LockCall:
                 key=self._key,
             )
         self._is_entered = True
+        counts, begun = self._counts, self._clock.monotonic()
+        counts.waiting += 1
         try:
             await self._suitability.check_durable()
             self._grant = await self._leases.acquire(
                 self._collection, self._key, self._ttl, self._wait, owner, task
             )
-        except BaseException:
+        except BaseException as error:
             self._is_entered = False
+            counts.timeouts += isinstance(error, LockTimeout)
             raise
+        finally:
+            counts.waiting -= 1
+        counts.acquired += 1
+        counts.held += 1
+        counts.wait_seconds += self._clock.monotonic() - begun
         return Lease(self._grant)
 
     async def release(self) -> None:
@@ -103,7 +119,11 @@ class LockCall:
         grant, self._grant = self._grant, None
         self._is_entered = False
         if grant is not None:
-            await self._leases.release(grant)
+            self._counts.held -= 1
+            try:
+                await self._leases.release(grant)
+            finally:
+                self._counts.lost += grant.holding.lost is not None
 
     async def give_up(self) -> None:
         """Give the lock back, if there is one, after the block has raised an error of its own."""
@@ -117,6 +137,7 @@ class LockCall:
 
     def __del__(self) -> None:
         if self._grant is not None:
+            self._counts.held -= 1
             self._leases.abandon(self._grant)
 
 
@@ -158,6 +179,7 @@ class LockMethods(AtomicMethods):
 
     _known_leases: dict[Use, Leases]
     _known_suitability: Suitability | None = None
+    _lock_counts: LockCounts
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -216,6 +238,11 @@ class LockMethods(AtomicMethods):
         """
         return Lock(self._lock_call(key, ttl, collection, wait))
 
+    @property
+    def locks(self) -> LockCounts:
+        """What `lock` of this store object has done so far."""
+        return msgspec.structs.replace(self._lock_counts)
+
     def _lock_call(
         self, key: str, ttl: TTL, collection: str | None, wait: float | None
     ) -> LockCall:
@@ -226,4 +253,6 @@ class LockMethods(AtomicMethods):
             self._collection_of(collection),
             checked_ttl(ttl),
             None if wait is None else checked_seconds(wait, "wait", zero=True),
+            self.clock,
+            self._lock_counts,
         )

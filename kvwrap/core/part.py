@@ -9,6 +9,7 @@ import msgspec
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.described import Described
+from kvwrap.core.figures import Measured
 from kvwrap.core.findings import Finding
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.ranges import derive_ranges
@@ -36,7 +37,7 @@ class Passage(msgspec.Struct, frozen=True):
     inner: str = "inner"
 
 
-class Part(Described, Lifecycle):
+class Part(Described, Lifecycle, Measured):
     """A part of a stack.
 
     Attributes:
@@ -81,6 +82,15 @@ class Part(Described, Lifecycle):
     ) -> Iterable[Finding]:
         """Return the mistakes in the position of this part in a chain, silenced ones too."""
         return ()
+
+    @property
+    def stack_name(self) -> str | None:
+        """The name that this part gives the stack in figures; `None` if it gives none."""
+        return None
+
+    def measured(self) -> Iterable[Measured]:
+        """Return what has the figures of this part: itself, or the objects that count for it."""
+        return (self,)
 
     def notes(self) -> Iterable[str]:
         """Return lines for `explain()`: consequences of this part's position in the stack."""

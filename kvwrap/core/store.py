@@ -14,8 +14,10 @@ from kvwrap.core.computed_many import ComputedManyMethods
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
 from kvwrap.core.explain import explain, walk
+from kvwrap.core.figures import Measured
 from kvwrap.core.findings import Finding
 from kvwrap.core.hints import Hints
+from kvwrap.core.lock_counts import LockCounts
 from kvwrap.core.part import Part, Passage, View
 from kvwrap.core.primitives import PRIMITIVES, Collection
 from kvwrap.core.refreshes import Refreshes
@@ -64,6 +66,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
             self.default_collection = checked_place(default_collection, "default_collection")
         self._locks = KeyedLocks()
         self._known_leases = {}
+        self._lock_counts = LockCounts()
         self._refreshes = Refreshes(self.clock, self._computing)
         self._watches = Watches()
         self._claimed = False
@@ -116,6 +119,11 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         read="finds the entry, unless it has expired",
         write="keeps the entry, with its version and expiry",
     )
+
+    @property
+    def usage(self) -> tuple[Measured, ...]:
+        """What has the figures of this store object, apart from its parts."""
+        return (self.computations, self.locks)
 
     silenced: frozenset[str] = frozenset()
     """The codes of findings to ignore, as given to `Stack.silence`."""
@@ -311,7 +319,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         return cached(self, caching)
 
     def explain(self, *, svg: bool | View = False) -> str:
-        """Return the stack as a tree, with its capabilities and findings.
+        """Return the stack as a tree: what it has counted so far, capabilities and findings.
 
         Args:
             svg: `True` for a drawing of the stack as SVG. `"read"`, `"write"` or `"both"` for a

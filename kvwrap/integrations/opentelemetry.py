@@ -1,109 +1,160 @@
-"""Export of statistics as OpenTelemetry metrics, with `opentelemetry-api`.
+"""Export of figures as OpenTelemetry metrics, with `opentelemetry-api`.
 
-Install the extra `opentelemetry`. The instruments are observable: the SDK reads the layers'
-own counts when it exports. OpenTelemetry has no observable histogram, so latencies are
-exported as gauges of their percentiles (attribute `quantile`) and as the total time of all
-calls.
+Install the extra `opentelemetry`. The instruments are observable: the SDK reads what the layers
+have counted themselves when it exports. OpenTelemetry has no observable histogram, so latencies
+are exported as gauges of their percentiles (attribute `quantile`), with the number and the total
+time of the calls.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from kvwrap.core.exported import Exported
+from kvwrap.core.figures import Distribution, Figure, Sample, declared
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
-from kvwrap.layers.statistics.counts import Counts
-from kvwrap.layers.statistics.export import Labelled, Sources
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-_COUNTERS: tuple[tuple[str, str, str, Callable[[Counts], float]], ...] = (
-    ("kvwrap.operations", "{operation}", "Calls, a batch as one.", lambda counts: counts.calls),
-    ("kvwrap.keys", "{key}", "Keys that calls concerned.", lambda counts: counts.keys),
-    ("kvwrap.hits", "{key}", "Keys read that had an entry.", lambda counts: counts.hits),
-    ("kvwrap.misses", "{key}", "Keys read that had no entry.", lambda counts: counts.misses),
-    ("kvwrap.changes", "{key}", "Keys written or removed.", lambda counts: counts.changed),
-    ("kvwrap.read.size", "By", "Bytes of entries read.", lambda counts: counts.bytes_read),
-    ("kvwrap.write.size", "By", "Bytes of entries written.", lambda counts: counts.bytes_written),
-    (
-        "kvwrap.operation.time",
-        "s",
-        "Total time of all calls.",
-        lambda counts: counts.latency.seconds,
-    ),
-)
 _QUANTILES = (0.5, 0.95, 0.99)
+_ATTRIBUTES = {
+    "collection": "db.collection.name",
+    "operation": "db.operation.name",
+    "error": "error.type",
+}
+"""The names of the semantic conventions for labels that they know."""
 
 
-class StatisticsInstruments:
-    """Observable instruments over the `Statistics` layers of any number of stores.
+class FiguresInstruments:
+    """Observable instruments over any number of stores.
 
     Args:
         provider: The provider of the meter; the global provider if omitted.
+
+    Attributes:
+        exported: The stores.
 
     Raises:
         ConfigurationError: `opentelemetry-api` is not installed.
     """
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
-        self.sources = Sources()
+        self.exported = Exported()
         api: Any = need(
             "opentelemetry.metrics",
             extra="opentelemetry",
             wanted_by="kvwrap.integrations.opentelemetry",
         )
         self._observation = api.Observation
-        meter = api.get_meter("kvwrap", meter_provider=provider)
-        for name, unit, description, value in _COUNTERS:
-            meter.create_observable_counter(name, [self._observer(value)], unit, description)
-        meter.create_observable_counter(
-            "kvwrap.errors", [self._observe_errors], "{operation}", "Calls that failed."
-        )
-        meter.create_observable_gauge(
-            "kvwrap.operation.duration", [self._observe_quantiles], "s", "Duration of calls."
-        )
+        self._meter = api.get_meter("kvwrap", meter_provider=provider)
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+        self._samples: dict[str, list[Sample]] = {}
+        self._asked: set[str] = set()
+
+    def add(self, store: Store, name: str | None = None) -> None:
+        """Export the figures of this store, its layers and its second stores.
+
+        Args:
+            store: The store.
+            name: The value of `kvwrap.stack`; the name of the outermost `Statistics` if omitted,
+                or "kvwrap" without one. Figures of stores with one name are summed.
+        """
+        self.exported.add(store, name)
+        for figure in declared():
+            if figure.name not in self._known:
+                self._known.add(figure.name)
+                self._create(figure)
+
+    def _create(self, figure: Figure) -> None:
+        meter, name = self._meter, f"kvwrap.{figure.name}"
+        if figure.kind == "gauge":
+            observe = self._observer(name, figure, _value)
+            meter.create_observable_gauge(name, [observe], figure.unit, figure.text)
+        elif figure.kind == "counter":
+            observe = self._observer(name, figure, _value)
+            meter.create_observable_counter(name, [observe], figure.unit, figure.text)
+        else:
+            observe = self._observer(name, figure, _quantiles)
+            meter.create_observable_gauge(name, [observe], figure.unit, figure.text)
+            for suffix, unit, read in (("count", "{call}", _count), ("sum", figure.unit, _sum)):
+                observe = self._observer(f"{name}.{suffix}", figure, read)
+                meter.create_observable_counter(f"{name}.{suffix}", [observe], unit, figure.text)
 
     def _observer(
-        self, value: Callable[[Counts], float]
+        self, instrument: str, figure: Figure, read: _Read
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(options: CallbackOptions) -> Iterable[Observation]:
-            return [self._observation(value(row.counts), _attributes(row)) for row in self.sources]
+            for sample in self._read(instrument, figure):
+                for value, more in read(sample.value):
+                    yield self._observation(value, _attributes(sample) | more)
 
         return observe
 
-    def _observe_errors(self, options: CallbackOptions) -> Iterable[Observation]:
-        for row in self.sources:
-            for error, count in row.counts.errors.items():
-                yield self._observation(count, {**_attributes(row), "error.type": error})
+    def _read(self, instrument: str, figure: Figure) -> list[Sample]:
+        """Return the samples of a figure. What is read for one instrument serves the others.
 
-    def _observe_quantiles(self, options: CallbackOptions) -> Iterable[Observation]:
-        for row in self.sources:
-            for quantile in _QUANTILES:
-                attributes = {**_attributes(row), "quantile": str(quantile)}
-                yield self._observation(row.counts.latency.percentile(quantile), attributes)
+        The SDK asks for each instrument once in an export. So the second question of one instrument
+        is the beginning of another export.
+        """
+        with self._lock:
+            if not self._asked or instrument in self._asked:
+                self._asked, self._samples = set(), {}
+                for sample in self.exported.samples():
+                    self._samples.setdefault(sample.figure.name, []).append(sample)
+            self._asked.add(instrument)
+            return self._samples.get(figure.name, [])
 
 
-def _attributes(row: Labelled) -> dict[str, str]:
+_Read = Callable[[Any], Iterable[tuple[float, dict[str, str]]]]
+
+
+def _value(value: float) -> Iterable[tuple[float, dict[str, str]]]:
+    return ((value, {}),)
+
+
+def _quantiles(value: Distribution) -> Iterable[tuple[float, dict[str, str]]]:
+    return [(value.percentile(share), {"quantile": str(share)}) for share in _QUANTILES]
+
+
+def _count(value: Distribution) -> Iterable[tuple[float, dict[str, str]]]:
+    return ((value.calls, {}),)
+
+
+def _sum(value: Distribution) -> Iterable[tuple[float, dict[str, str]]]:
+    return ((value.seconds, {}),)
+
+
+def _attributes(sample: Sample) -> dict[str, str]:
+    labels = zip(sample.figure.labels, sample.labels, strict=True)
     return {
-        "kvwrap.store": row.store,
-        "db.collection.name": row.collection,
-        "db.operation.name": row.operation,
+        "kvwrap.stack": sample.stack,
+        "kvwrap.layer": sample.layer,
+        **{_ATTRIBUTES.get(name, f"kvwrap.{name}"): value for name, value in labels},
     }
 
 
-def register(*stores: Store, provider: MeterProvider | None = None) -> StatisticsInstruments:
-    """Export the statistics of these stores. `.sources.add(store)` adds more.
+def register(
+    *stores: Store, provider: MeterProvider | None = None, name: str | None = None
+) -> FiguresInstruments:
+    """Export the figures of these stores, their layers and second stores.
+
+    `.add(store)` of the result adds more, and `.exported.remove(store)` takes one out.
 
     Args:
-        stores: Stores with a `Statistics` layer, their own or over a second store.
+        stores: The stores.
         provider: The provider of the meter; the global provider if omitted.
+        name: The value of `kvwrap.stack`; the name of the outermost `Statistics` if omitted, or
+            "kvwrap" without one. Figures of stores with one name are summed.
 
     Raises:
-        ConfigurationError: A store has no `Statistics`, or `opentelemetry-api` is not installed.
+        ConfigurationError: `opentelemetry-api` is not installed.
     """
-    instruments = StatisticsInstruments(provider)
+    instruments = FiguresInstruments(provider)
     for store in stores:
-        instruments.sources.add(store)
+        instruments.add(store, name)
     return instruments

@@ -11,6 +11,7 @@ from kvwrap.layers.base import (
     Call,
     Finding,
     Layer,
+    Measured,
     Passage,
     Store,
     checked_count,
@@ -73,6 +74,9 @@ class CircuitBreaker(Around):
     def opened(self) -> int:
         """How often it has opened."""
         return self._breaker.opened
+
+    def measured(self) -> Iterable[Measured]:
+        return (self._breaker,)
 
     # A whole range is one operation.
     count_range, drop_range = Layer.count_range, Layer.drop_range

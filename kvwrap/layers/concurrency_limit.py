@@ -16,8 +16,10 @@ from kvwrap.layers.base import (
     Store,
     checked_count,
     checked_seconds,
+    gauge,
     is_abandoned,
 )
+from kvwrap.layers.shared.limits import LIMIT_FIGURES
 
 T = TypeVar("T")
 
@@ -33,11 +35,21 @@ class ConcurrencyLimit(Around):
         wait: How long an operation waits for its turn, in seconds of the event loop. Then
             `RateLimited` is raised, and nothing has been done. `None` waits without limit, 0
             does not wait.
+
+    Attributes:
+        waits: Number of operations that had to wait.
+        rejected: Number of operations that got no place.
     """
 
     passage = Passage(read="waits while too many calls are in progress")
     traits = frozenset({"limits_rate"})
     finding_codes = frozenset({"concurrency-limit-outside-retry"})
+    figures = (
+        *LIMIT_FIGURES,
+        gauge("limit.running", "{call}", "Calls that run now.", path="active"),
+    )
+    waits = 0
+    rejected = 0
 
     def __init__(self, limit: int, *, wait: float | None = None) -> None:
         self.limit = checked_count(limit, "limit")
@@ -89,6 +101,7 @@ class ConcurrencyLimit(Around):
     async def _wait_for_place(self, semaphore: asyncio.Semaphore, call: Call[T]) -> None:
         if self.wait == 0:
             raise self._rejection(call)
+        self.waits += 1
         self._waiting += 1
         try:
             async with asyncio.timeout(self.wait):
@@ -100,6 +113,7 @@ class ConcurrencyLimit(Around):
                 self._waiting -= 1
 
     def _rejection(self, call: Call[T]) -> RateLimited:
+        self.rejected += 1
         return RateLimited(
             f"{call.operation} got no place within wait={self.wait} s, because "
             f"limit={self.limit} operations are running",

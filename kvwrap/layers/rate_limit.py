@@ -20,6 +20,7 @@ from kvwrap.layers.base import (
     checked_seconds,
     is_abandoned,
 )
+from kvwrap.layers.shared.limits import LIMIT_FIGURES
 
 T = TypeVar("T")
 
@@ -44,6 +45,10 @@ class RateLimit(Around):
             larger than `burst` waits for a full bucket, and later operations wait until the
             rest is paid off.
 
+    Attributes:
+        waits: Number of operations that had to wait.
+        rejected: Number of operations that would have had to wait too long.
+
     An operation that is cancelled while it waits returns its reservation, unless others have
     reserved later moments already. In that case its moment passes unused.
     """
@@ -51,6 +56,9 @@ class RateLimit(Around):
     passage = Passage(read="waits until the rate allows it")
     traits = frozenset({"limits_rate"})
     finding_codes = frozenset({"rate-limit-outside-retry"})
+    figures = LIMIT_FIGURES
+    waits = 0
+    rejected = 0
 
     def __init__(
         self,
@@ -73,6 +81,11 @@ class RateLimit(Around):
         self._waiting = 0
 
     @property
+    def waiting(self) -> int:
+        """Number of operations that wait for their turn."""
+        return self._waiting
+
+    @property
     def idle(self) -> bool:
         """True if no operation waits for its turn, but for those of a stopped loop."""
         return is_abandoned(self._loop) or not self._waiting
@@ -90,6 +103,7 @@ class RateLimit(Around):
         seconds = full_at - now - early
         if seconds > 0:
             if self.wait is not None and seconds > self.wait:
+                self.rejected += 1
                 raise RateLimited(
                     f"{call.operation} would have to wait {seconds:.3g} s for its turn; it may "
                     f"wait for wait={self.wait} s",
@@ -108,6 +122,7 @@ class RateLimit(Around):
         if loop is not self._loop:
             self._loop, self._waiting = loop, 0
         self._waiting += 1
+        self.waits += 1
         try:
             await self.clock.sleep(seconds)
         except BaseException:

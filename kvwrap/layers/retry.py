@@ -21,6 +21,7 @@ from kvwrap.layers.base import (
     checked_errors,
     checked_rng,
     checked_seconds,
+    counter,
     matches,
     take,
 )
@@ -54,6 +55,10 @@ class Retry(Around):
             begins; `None` for no limit. A `Timeout` inside bounds an attempt that hangs.
         rng: Source of randomness; by default a new `random.Random`.
 
+    Attributes:
+        retried: Number of attempts after the first, of all calls.
+        given_up: Number of calls that failed after their last attempt.
+
     The error of the last attempt is raised unchanged, with a note of how many attempts there
     were. Cancellation takes effect at once, during an attempt and during a wait.
     """
@@ -61,6 +66,12 @@ class Retry(Around):
     passage = Passage(read="is repeated when it fails, after a growing wait")
     traits = frozenset({"retries"})
     finding_codes = frozenset({"retry-outside-journal", "retry-twice"})
+    figures = (
+        counter("retry.attempts", "{attempt}", "Attempts after the first.", path="retried"),
+        counter("retry.given_up", "{call}", "Calls that failed after their last attempt."),
+    )
+    retried = 0
+    given_up = 0
 
     def __init__(
         self,
@@ -106,6 +117,7 @@ class Retry(Around):
                 break
             await self.clock.sleep(pause)
             attempt += 1
+            self.retried += 1
             try:
                 if call.expected is None:
                     return await call()
@@ -119,6 +131,7 @@ class Retry(Around):
             else:
                 error.add_note("whether it happened is unknown: another write came after it")
                 break
+        self.given_up += 1
         error.add_note(f"{self.name} gave up {call.operation} after {attempt} attempts")
         if succeeded:
             # Keys that one attempt changed stay changed, even if a later attempt failed.

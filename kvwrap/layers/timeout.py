@@ -16,6 +16,7 @@ from kvwrap.layers.base import (
     Store,
     checked_operations,
     checked_seconds,
+    counter,
 )
 
 T = TypeVar("T")
@@ -33,6 +34,9 @@ class Timeout(Around):
         operations: Seconds by the name of a primitive, for those with another limit; `None`
             for no limit: `{"drop_all": None}`.
 
+    Attributes:
+        timed_out: Number of calls that took too long.
+
     The caller's cancellation, and a shorter timeout of the caller's own, pass through
     unchanged.
     """
@@ -40,6 +44,12 @@ class Timeout(Around):
     passage = Passage(read="is cancelled when it takes too long")
     traits = frozenset({"times_out"})
     finding_codes = frozenset({"timeout-outside-limit", "timeout-outside-retry"})
+    figures = (
+        counter(
+            "timeouts", "{call}", "Calls that took too long and were cancelled.", path="timed_out"
+        ),
+    )
+    timed_out = 0
 
     def __init__(
         self, seconds: float = 5.0, *, operations: Mapping[str, float | None] | None = None
@@ -70,6 +80,7 @@ class Timeout(Around):
             # A timeout of the backend or of another layer passes unchanged.
             if isinstance(error, KvwrapError) or not limit.expired():
                 raise
+            self.timed_out += 1
             raise StoreTimeout(
                 f"{call.operation} took longer than {seconds} s",
                 store=self.name,

@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Measured,
     Page,
     Passage,
     Store,
@@ -27,6 +28,7 @@ from kvwrap.layers.base import (
 from kvwrap.layers.shared.findings import contextual_below
 from kvwrap.layers.shared.journal.change import Refused
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
+from kvwrap.layers.shared.journal.figures import JournalFigures
 from kvwrap.layers.shared.journal.journal import Journal, read_with_pending
 from kvwrap.layers.shared.journal.sender import Sender
 
@@ -111,7 +113,7 @@ class WriteBehind(Layer):
         self._shutdown_timeout = checked_seconds(shutdown_timeout, "shutdown_timeout", zero=True)
 
     def on_bind(self) -> None:
-        self._journal = Journal(self._path, log=_log, owner=self.name)
+        self._journal = Journal(self._path, self.clock, log=_log, owner=self.name)
         self._sender = Sender(
             self._journal,
             self.inner,
@@ -122,6 +124,7 @@ class WriteBehind(Layer):
             pause=self._retry_after,
             max_pause=max(30.0, self._retry_after),
         )
+        self._figures = JournalFigures(self._journal, self._sender, self.clock)
 
     async def setup(self) -> None:
         await self._journal.open()
@@ -157,6 +160,9 @@ class WriteBehind(Layer):
         return WriteBehindSnapshot(
             self.pending, sender.sent, sender.failures, sender.refused, self._journal.damaged
         )
+
+    def measured(self) -> Iterable[Measured]:
+        return (self._figures,)
 
     async def flush(self) -> None:
         """Send the changes that are pending now.

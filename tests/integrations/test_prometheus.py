@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kvwrap import ConfigurationError, MemoryStore, Statistics, stack
+from kvwrap import Chaos, MemoryStore, Statistics, StoreUnavailable, stack
 from kvwrap.integrations import prometheus
 from kvwrap.layers.statistics.histogram import Latency, bucket_index
 
@@ -22,7 +22,7 @@ def scrape(registry):
     return {
         (
             sample.name,
-            *(sample.labels.get(name) for name in ("store", "collection", "operation")),
+            *(sample.labels.get(name) for name in ("stack", "collection", "operation")),
             sample.labels.get("le") or sample.labels.get("error"),
         ): sample.value
         for family in families
@@ -85,9 +85,48 @@ async def test_a_scrape_in_another_thread_does_not_disturb(clock):
     assert store.find(Statistics).snapshot().total.calls == calls
 
 
-def test_a_store_without_statistics_cannot_be_exported():
-    with pytest.raises(ConfigurationError, match="statistics"):
-        prometheus.register(MemoryStore(), registry=CollectorRegistry())
+async def test_a_store_without_statistics_is_exported_under_a_name(clock):
+    registry = CollectorRegistry()
+    store = stack().read_through(MemoryStore(max_entries=9), ttl=1).over(MemoryStore())
+    prometheus.register(store, registry=registry, name="mine")
+    await store.get("a")
+    text = generate_latest(registry).decode()
+    assert 'kvwrap_near_misses_total{layer="ReadThrough",stack="mine"} 1.0' in text
+    assert 'kvwrap_entries_limit{layer="near/MemoryStore",stack="mine"} 9.0' in text
+
+
+async def test_states_of_a_breaker_are_a_gauge_each(clock):
+    registry = CollectorRegistry()
+    store = stack().circuit_breaker(failures=1).chaos().over(MemoryStore(clock=clock))
+    prometheus.register(store, registry=registry)
+    store.find(Chaos).down = True
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await store.get("a")
+    text = generate_latest(registry).decode()
+    assert 'kvwrap_breaker_state{layer="CircuitBreaker",stack="kvwrap",state="open"} 1.0' in text
+    assert 'kvwrap_breaker_state{layer="CircuitBreaker",stack="kvwrap",state="closed"} 0.0' in text
+    assert 'kvwrap_breaker_rejected_total{layer="CircuitBreaker",stack="kvwrap"} 2.0' in text
+
+
+def test_one_metric_can_be_scraped_by_its_name():
+    registry = CollectorRegistry()
+    prometheus.register(MemoryStore(), registry=registry)
+    text = generate_latest(registry.restricted_registry(["kvwrap_entries"])).decode()
+    assert 'kvwrap_entries{layer="MemoryStore",stack="kvwrap"} 0.0' in text
+    assert "evictions" not in text
+
+
+def test_the_text_follows_the_conventions_of_the_format():
+    """Counters end in `_total`; every metric has a help text and a type."""
+    registry = CollectorRegistry()
+    prometheus.register(MemoryStore(), registry=registry)
+    families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    assert families
+    for family in families:
+        assert family.name.startswith("kvwrap_")
+        assert family.documentation
+        assert family.type in ("counter", "gauge", "histogram")
 
 
 def test_bounds_are_true_to_a_third_of_a_percent():

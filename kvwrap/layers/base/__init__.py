@@ -44,6 +44,7 @@ from kvwrap.core.concurrency import (
     wait_for,
 )
 from kvwrap.core.entry import Entry, expiry_ms, live
+from kvwrap.core.figures import Figure, Measured, counter, gauge
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer, unprotected_pickle
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
@@ -135,6 +136,10 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Capabilities",
     "Capability",
     "Finding",
+    "Figure",
+    "Measured",
+    "counter",
+    "gauge",
     "leaves_process",
     "unprotected_pickle",
     "Part",

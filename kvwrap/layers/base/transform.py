@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.figures import Figure, counter
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.core.threads import compute_in_thread
@@ -21,7 +23,28 @@ class Transform(Layer):
     Encoding or decoding a large entry would keep the event loop from other work. A layer that
     does it in a library that releases the interpreter's lock overrides `begin_encode` and
     `begin_decode` as well.
+
+    Attributes:
+        input_bytes: Bytes of the entries written so far, before this layer.
+        output_bytes: The same, after it.
     """
+
+    figures: ClassVar[tuple[Figure, ...]] = (
+        counter(
+            "transform.input",
+            "By",
+            "Bytes of entries written, before this layer.",
+            path="input_bytes",
+        ),
+        counter(
+            "transform.output",
+            "By",
+            "Bytes of entries written, after this layer.",
+            path="output_bytes",
+        ),
+    )
+    input_bytes = 0
+    output_bytes = 0
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         """Return the entry to store instead of this one."""
@@ -123,8 +146,12 @@ class Transform(Layer):
             encoded = self.begin_encode(entry, collection, keys[0])
             if callable(encoded):
                 encoded = await compute_in_thread(encoded)
+            self.input_bytes += len(entry.body)
+            self.output_bytes += len(encoded.body)
             return await self.inner.write(collection, keys, (encoded,), expected)
         begin = self.begin_encode
         begun = [begin(entry, collection, key) for key, entry in zip(keys, entries, strict=True)]
         finished = [await compute_in_thread(each) if callable(each) else each for each in begun]
+        self.input_bytes += sum([len(entry.body) for entry in entries])
+        self.output_bytes += sum([len(entry.body) for entry in finished])
         return await self.inner.write(collection, keys, finished, expected)

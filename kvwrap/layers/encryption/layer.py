@@ -23,6 +23,8 @@ from kvwrap.layers.base import (
     checked_flag,
     checked_readers,
     codec,
+    counter,
+    gauge,
     new_version,
     touch_by_writing,
 )
@@ -86,6 +88,20 @@ class Encryption(Transform):
     )
     traits = frozenset({"encrypts"})
     finding_codes = FINDING_CODES
+    figures = (
+        *Transform.figures,
+        # Of the process: layers with the same key share its count.
+        counter(
+            "encryption.messages",
+            "{message}",
+            "Messages that the process sealed.",
+            "key_name",
+            merge="max",
+        ),
+        gauge(
+            "encryption.message_limit", "{message}", "Its limit for the primary key.", merge="max"
+        ),
+    )
     _keys: BoundKeys
 
     def __init__(
@@ -131,6 +147,7 @@ class Encryption(Transform):
         self._keys = self.keyring.bind(self.clock)
         self._prepares_encode = self._prepares_decode = self._keys.waits
         self._ciphers: Mapping[bytes, Cipher] = {}
+        self._primary_limit = 0  # until the primary key is known
         if not self._keys.waits:
             self._ciphers = self._keys.ciphers
             self._use(self._keys.primary)
@@ -320,7 +337,13 @@ class Encryption(Transform):
     @property
     def messages(self) -> dict[str, int]:
         """Number of messages that this process has sealed, by the names of the loaded keys."""
-        return {cipher.name: cipher.count.messages for cipher in self._known_ciphers()}
+        known = self._known_ciphers() if self._primary_limit else ()
+        return {cipher.name: cipher.count.messages for cipher in known}
+
+    @property
+    def message_limit(self) -> int | None:
+        """Number of messages that may be sealed with the primary key; `None` if none seals."""
+        return self._primary_limit if self._seals and self._primary_limit else None
 
     @property
     def primary(self) -> str:

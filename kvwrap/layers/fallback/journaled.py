@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from kvwrap.core.batch import first_of_each
 from kvwrap.core.entry import Entry
+from kvwrap.core.figures import Measured
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page, Primitives
 from kvwrap.errors import StoreUnavailable
 from kvwrap.layers.fallback.copies import CopyWrites
@@ -57,6 +58,9 @@ class JournalWrites(CopyWrites):
             refused=sender.refused,
             damaged=self._outage.journal.damaged,
         )
+
+    def measured(self) -> tuple[Measured, ...]:
+        return (*super().measured(), self._outage.figures)
 
     async def open(self) -> None:
         self._doubts.add(await self._outage.open())

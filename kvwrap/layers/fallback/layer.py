@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     KeyRange,
     Layer,
     Listener,
+    Measured,
     Origin,
     Page,
     Passage,
@@ -182,6 +183,9 @@ class Fallback(Layer):
     def snapshot(self) -> FallbackSnapshot:
         """Return the current counts."""
         return self._policy.snapshot()
+
+    def measured(self) -> Iterable[Measured]:
+        return self._policy.measured()
 
     async def flush(self) -> None:
         """Send the changes accepted in an outage now.

@@ -11,6 +11,7 @@ from kvwrap.core.primitives import Collection, Expected, Primitives, QualifiedKe
 from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.journal.batches import Batches
+from kvwrap.layers.shared.journal.figures import JournalFigures
 from kvwrap.layers.shared.journal.journal import Journal, Read, read_with_pending
 from kvwrap.layers.shared.journal.sender import Sender, send
 
@@ -35,6 +36,7 @@ class OutageJournal:
     Attributes:
         journal: The journal.
         sender: The task that replays it.
+        figures: What both count.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class OutageJournal:
         recovery_delay: float,
         max_pending: int,
     ) -> None:
-        self.journal = Journal(path, log=_log, owner=owner)
+        self.journal = Journal(path, clock, log=_log, owner=owner)
         self.sender = Sender(
             self.journal,
             _GuardedTarget(guard, inner),
@@ -62,6 +64,7 @@ class OutageJournal:
             max_pause=pause,
             await_target=self._wait_for_recovery,
         )
+        self.figures = JournalFigures(self.journal, self.sender, clock)
         self._guard = guard
         self._inner = inner
         self._other = other

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kvwrap.core.entry import Entry
+from kvwrap.core.figures import Measured
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.layers.fallback.failover import Failover
 from kvwrap.layers.fallback.snapshot import FallbackSnapshot
@@ -26,6 +27,10 @@ class RefuseWrites(Failover):
         return FallbackSnapshot(
             self._guard.state, self._guard.opened, self.fallback_reads, copy_failures=0
         )
+
+    def measured(self) -> tuple[Measured, ...]:
+        """Return what has the figures of the mode."""
+        return (self.snapshot(), self._guard.breaker)
 
     async def open(self) -> None:
         """Open what the mode needs besides the two stores."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
+from kvwrap.core.figures import Measured, counter, gauge
 from kvwrap.layers.shared.breaker import BreakerState
 
 
-class FallbackSnapshot(msgspec.Struct, frozen=True):
+class FallbackSnapshot(Measured, msgspec.Struct, frozen=True):
     """State and counts of a `Fallback` layer since it was put over its store.
 
     Attributes:
@@ -25,6 +28,18 @@ class FallbackSnapshot(msgspec.Struct, frozen=True):
             before; the other store does not answer reads of them.
     """
 
+    figures: ClassVar = (
+        counter(
+            "fallback.reads",
+            "{key}",
+            "Keys, pages and lists that the other store answered.",
+            path="fallback_reads",
+        ),
+        counter("fallback.copy_failures", "{copy}", "Copies that the other store did not take."),
+        gauge(
+            "fallback.in_doubt", "{key}", "Keys that the other store may have in an older state."
+        ),
+    )
     state: BreakerState
     outages: int
     fallback_reads: int

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from kvwrap.core.capability import Capability
 from kvwrap.core.changes import Change, Scope, Subscription
 from kvwrap.core.concurrency import is_running
+from kvwrap.core.figures import Measured, gauge
 from kvwrap.core.layer import Layer
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.store import Store
@@ -80,7 +81,7 @@ class Backend:
             await subscription.close()
 
 
-class Coherence:
+class Coherence(Measured):
     """Hears what is changed in the far store, and tells whether near copies may be served.
 
     **Why no read returns what was replaced for longer than the bound:** the names of an entry
@@ -106,6 +107,16 @@ class Coherence:
         reason: Why "auto" became "ttl"; empty otherwise.
     """
 
+    figures = (
+        gauge("coherence.lag", "s", "Seconds since the backend was heard.", merge="max"),
+        gauge(
+            "coherence.watching",
+            "1",
+            "1 if told changes end copies, 0 if the ttl does.",
+            path="is_watching",
+        ),
+    )
+
     def __init__(
         self,
         tier: Tier,
@@ -129,6 +140,22 @@ class Coherence:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outdated = False
+
+    @property
+    def is_watching(self) -> int:
+        """1 if others' changes end copies when they are told, 0 if only the ttl does."""
+        return int(self.rung == "watch")
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds since which changes may not have been told; `None` if that is not known.
+
+        Infinity while there is no link, or before the first answer over it.
+        """
+        if self.rung != "watch" or not self._watched:
+            return None
+        heard_at = min(each.heard_at for each in list(self._watched.values()))
+        return max(0.0, self._monotonic() - heard_at)
 
     @property
     def is_elsewhere(self) -> bool:

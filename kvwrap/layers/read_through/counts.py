@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
+from kvwrap.core.figures import Measured, counter
 
-class TierCounts(msgspec.Struct):
+
+class TierCounts(Measured, msgspec.Struct):
     """Counts since the layer was put over its store. Keys are counted, unless it says calls.
 
     Attributes:
@@ -18,10 +22,33 @@ class TierCounts(msgspec.Struct):
         far_keys: Keys requested in these calls, those of refreshes included.
         fills: Copies and remembered misses put into the near store.
         refused_fills: Results not put there, because a change of the key had come between.
-        refreshes: Keys whose refresh was started before their copy ended.
+        refreshes: Keys refreshed before their copy ended.
         near_failures: Calls of the near store that failed.
+        invalidated: Copies ended by a change through this layer, or by `invalidate`; a whole
+            collection counts as one.
+        told: Copies ended by a change of others that the backend told.
+        lost: Times that all copies ended, since changes of others may have been missed.
     """
 
+    figures: ClassVar = (
+        counter("near.hits", "{key}", "Keys read from the near store.", path="near_hits"),
+        counter("near.negative_hits", "{key}", "Keys that the near store knew to be absent."),
+        counter(
+            "near.stale",
+            "{key}",
+            "Keys served after their near ttl, in an outage.",
+            path="stale_served",
+        ),
+        counter("near.misses", "{key}", "Keys whose readers waited for the far store."),
+        counter("near.joined", "{key}", "Misses answered by another caller's read."),
+        counter("near.fills", "{key}", "Copies and remembered misses put into the near store."),
+        counter("near.refused_fills", "{key}", "Results not kept: their key was changed."),
+        counter("near.refreshes", "{key}", "Keys refreshed before their copy ended."),
+        counter("near.failures", "{call}", "Failed calls of the near store.", path="near_failures"),
+        counter("near.invalidations", "{copy}", "Copies ended by changes.", "cause"),
+        counter("far.reads", "{call}", "Read calls of the far store.", path="far_reads"),
+        counter("far.keys", "{key}", "Keys requested in these calls.", path="far_keys"),
+    )
     near_hits: int = 0
     negative_hits: int = 0
     stale_served: int = 0
@@ -33,6 +60,14 @@ class TierCounts(msgspec.Struct):
     refused_fills: int = 0
     refreshes: int = 0
     near_failures: int = 0
+    invalidated: int = 0
+    told: int = 0
+    lost: int = 0
+
+    @property
+    def invalidations(self) -> dict[str, int]:
+        """Copies ended by changes, by cause."""
+        return {"own": self.invalidated, "told": self.told, "lost": self.lost}
 
     @property
     def hit_rate(self) -> float:

@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Measured,
     Passage,
     Store,
     StoreSource,
@@ -199,6 +200,9 @@ class ReadThrough(Layer):
     def snapshot(self) -> TierCounts:
         """Return what this cache has done so far; later calls do not change it."""
         return msgspec.structs.replace(self._counts)
+
+    def measured(self) -> Iterable[Measured]:
+        return (self.snapshot(), self._coherence)
 
     async def invalidate(self, *keys: str, collection: str | None = None) -> None:
         """Read these keys from the far store the next time.

@@ -75,6 +75,7 @@ class Tier(Flights):
         """Remove the copies of these keys. Await it after every change that may have happened."""
         self._enter_loop()
         unique = list(dict.fromkeys(keys))
+        self.counts.invalidated += len(unique)
         marked = 0
         try:
             for part in slices(len(unique)):
@@ -118,6 +119,7 @@ class Tier(Flights):
     async def invalidate_collection(self, collection: Collection) -> None:
         """Remove the copies of all keys of a collection, as `invalidate` does."""
         self._enter_loop()
+        self.counts.invalidated += 1
         for qualified in [qualified for qualified in self._in_flight if qualified[0] == collection]:
             del self._in_flight[qualified]
         self.cooldown.clear()
@@ -145,6 +147,7 @@ class Tier(Flights):
             # One that covers more is pending already; the removal of a range would not settle it.
             await self.invalidate_collection(collection)
             return
+        self.counts.invalidated += 1
         for qualified in self._in_range(self._in_flight, collection, key_range):
             del self._in_flight[qualified]
         self.cooldown.clear()
@@ -181,6 +184,7 @@ class Tier(Flights):
     def outdate(self, names: Sequence[QualifiedKey]) -> None:
         """End the reads in flight and the copies of these keys; remove the copies soon."""
         self._enter_loop()
+        self.counts.told += len(names)
         remove_one = self._near.remove_one
         if remove_one is not None and not self._fills and not self.pending:
             for name in names:
@@ -194,6 +198,7 @@ class Tier(Flights):
 
     def outdate_everything(self) -> None:
         """End all reads in flight and all copies; remove the copies soon."""
+        self.counts.lost += 1
         self.abandon_reads()
         self._outdated.update(self._add_pending([EVERYTHING]))
         self._start_removing()

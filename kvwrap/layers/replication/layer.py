@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
-import msgspec
-
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.layers.base import (
     Capabilities,
@@ -22,6 +20,7 @@ from kvwrap.layers.base import (
     KeyRange,
     Layer,
     Listener,
+    Measured,
     Origin,
     Page,
     Passage,
@@ -46,23 +45,12 @@ from kvwrap.layers.base import (
 from kvwrap.layers.replication.dates import Dates
 from kvwrap.layers.replication.quorum import Quorum
 from kvwrap.layers.replication.replica import Replica
+from kvwrap.layers.replication.snapshot import ReplicationSnapshot
 from kvwrap.layers.replication.writer import Writer, occurrences
 from kvwrap.layers.shared.findings import layer_under_one_store, plaintext_second_stores
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.merging import MergeCursor
 from kvwrap.layers.shared.watching import subscribe_all
-
-
-class ReplicationSnapshot(msgspec.Struct, frozen=True):
-    """Counts of a `Replication` layer since it was put over its store.
-
-    Attributes:
-        repaired: Number of copies replaced by a newer one.
-        failures: Number of failed calls, by the replica's name.
-    """
-
-    repaired: int
-    failures: dict[str, int]
 
 
 class Replication(Layer):
@@ -185,6 +173,9 @@ class Replication(Layer):
             self._quorum.repaired,
             {replica.name: replica.failures for replica in self._quorum.replicas},
         )
+
+    def measured(self) -> Iterable[Measured]:
+        return (self.snapshot(),)
 
     @property
     def capabilities(self) -> Capabilities:

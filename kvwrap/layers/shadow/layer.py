@@ -19,6 +19,7 @@ from kvwrap.layers.base import (
     Finding,
     KeyRange,
     Layer,
+    Measured,
     Passage,
     Store,
     StoreSource,
@@ -27,6 +28,8 @@ from kvwrap.layers.base import (
     checked_seconds,
     checked_share,
     checked_source,
+    counter,
+    gauge,
     in_slices,
 )
 from kvwrap.layers.shadow.backlog import Backlog
@@ -42,7 +45,7 @@ _log = logging.getLogger("kvwrap.shadow")
 _LAST_DIFFERENCES = 100
 
 
-class ShadowSnapshot(msgspec.Struct, frozen=True):
+class ShadowSnapshot(Measured, msgspec.Struct, frozen=True):
     """Counts of a `Shadow` layer since it was put over its store.
 
     Attributes:
@@ -55,6 +58,14 @@ class ShadowSnapshot(msgspec.Struct, frozen=True):
         pending: Number of calls in the queue.
     """
 
+    figures: ClassVar = (
+        counter("shadow.mirrored", "{call}", "Writing calls that the shadow has carried out."),
+        counter("shadow.compared", "{entry}", "Entries read from both stores."),
+        counter("shadow.differences", "{entry}", "Entries that differed, by kind.", "kind"),
+        counter("shadow.errors", "{call}", "Failed calls, by error class.", "error"),
+        counter("shadow.dropped", "{call}", "Calls dropped since the queue was full."),
+        gauge("shadow.pending", "{call}", "Calls in the queue."),
+    )
     mirrored: int
     compared: int
     differences: dict[str, int]
@@ -167,6 +178,9 @@ class Shadow(Layer):
             self._backlog.dropped,
             len(self._backlog),
         )
+
+    def measured(self) -> Iterable[Measured]:
+        return (self.snapshot(),)
 
     async def drain(self) -> None:
         """Wait until the queue is empty and its last call has ended."""

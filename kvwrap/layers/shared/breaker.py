@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 from typing import Any, TypeVar
 
 from kvwrap.core.clock import Clock
+from kvwrap.core.figures import Measured, counter, gauge
 from kvwrap.core.validation import checked_count, checked_seconds
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-class Breaker:
+class Breaker(Measured):
     """Decides which calls go through.
 
     Args:
@@ -45,10 +46,23 @@ class Breaker:
 
     Attributes:
         opened: How often it has opened.
+        rejected: Number of calls that it did not let through.
 
     Calls that were in flight when the state changed do not count, because their outcome is
     older than the new state.
     """
+
+    figures = (
+        gauge(
+            "breaker.state",
+            "1",
+            "1 for the state that the circuit breaker is in.",
+            "state",
+            path="states",
+        ),
+        counter("breaker.opened", "{opening}", "How often the circuit breaker has opened."),
+        counter("breaker.rejected", "{call}", "Calls that the circuit breaker rejected."),
+    )
 
     def __init__(self, clock: Clock, *, failures: int, open_for: float) -> None:
         self._clock = clock
@@ -59,11 +73,17 @@ class Breaker:
         self._open_until = 0.0
         self._generation = 0
         self.opened = 0
+        self.rejected = 0
 
     @property
     def state(self) -> BreakerState:
         """The current state. A breaker whose `open_for` has passed stays open until a call."""
         return self._state
+
+    @property
+    def states(self) -> dict[str, int]:
+        """1 for the current state, 0 for the others."""
+        return {state.value: int(state is self._state) for state in BreakerState}
 
     @property
     def seconds_left(self) -> float:
@@ -88,6 +108,7 @@ class Breaker:
         """
         generation = self._admit()
         if generation is None:
+            self.rejected += 1
             raise rejection()
         # From here on an outcome must be recorded: a probe keeps all other calls out.
         try:

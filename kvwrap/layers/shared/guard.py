@@ -26,24 +26,27 @@ class Guard:
         open_for: How long it is not called then, in seconds.
         owner: Name of the layer, for errors.
         role: What the store is to that layer, for errors.
+
+    Attributes:
+        breaker: The circuit breaker.
     """
 
     def __init__(
         self, clock: Clock, *, failures: int, open_for: float, owner: str, role: str
     ) -> None:
-        self._breaker = Breaker(clock, failures=failures, open_for=open_for)
+        self.breaker = Breaker(clock, failures=failures, open_for=open_for)
         self._owner = owner
         self._role = role
 
     @property
     def state(self) -> BreakerState:
         """The state of the circuit breaker."""
-        return self._breaker.state
+        return self.breaker.state
 
     @property
     def opened(self) -> int:
         """How often the circuit breaker has opened."""
-        return self._breaker.opened
+        return self.breaker.opened
 
     async def call(
         self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
@@ -53,7 +56,7 @@ class Guard:
         Raises:
             CircuitOpen: The store failed repeatedly and is not called for now.
         """
-        return await self._breaker.call(
+        return await self.breaker.call(
             functools.partial(call, *args, **kwargs), self._rejection, _judge
         )
 

@@ -12,6 +12,7 @@ from kvwrap.layers.base import (
     Entry,
     Finding,
     Layer,
+    Measured,
     Passage,
     Store,
     checked_ttl,
@@ -94,6 +95,9 @@ class SlidingTTL(Layer):
     def snapshot(self) -> RenewalCounts:
         """Return the current counts."""
         return self._renewals.snapshot()
+
+    def measured(self) -> Iterable[Measured]:
+        return (self.snapshot(),)
 
     async def flush(self) -> None:
         """Write the renewals that are pending, and wait for their end."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from itertools import islice
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.concurrency import wait_for
 from kvwrap.core.entry import Entry
+from kvwrap.core.figures import Measured, counter
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.worker import Worker
 
@@ -25,7 +26,7 @@ _LOG_INTERVAL: Final = 60.0
 _SHUTDOWN_TIMEOUT: Final = 5.0
 
 
-class RenewalCounts(msgspec.Struct, frozen=True):
+class RenewalCounts(Measured, msgspec.Struct, frozen=True):
     """Counts of a `SlidingTTL` layer since it was put over its store.
 
     Attributes:
@@ -37,6 +38,12 @@ class RenewalCounts(msgspec.Struct, frozen=True):
             was closed.
     """
 
+    figures: ClassVar = (
+        counter("renewals.renewed", "{entry}", "Entries whose lifetime was renewed."),
+        counter("renewals.superseded", "{entry}", "Renewals of entries that were changed or over."),
+        counter("renewals.failed", "{entry}", "Entries whose renewal failed."),
+        counter("renewals.dropped", "{entry}", "Renewals that were not tried."),
+    )
     renewed: int
     superseded: int
     failed: int

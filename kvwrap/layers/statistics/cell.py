@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect
 from types import MappingProxyType
 
-from kvwrap.layers.statistics.counts import Counts
+from kvwrap.layers.statistics.counts import OTHER, Counts
 from kvwrap.layers.statistics.histogram import Latency, bucket_index, upper_bound
 
 RECENT = 512
@@ -13,6 +13,10 @@ RECENT = 512
 
 That costs a fifth of what it would cost to find the bucket of each when it is measured.
 """
+
+
+MOST_ERRORS = 50
+"""Number of classes of errors that are counted individually; all later ones share a name."""
 
 
 class Cell:
@@ -45,6 +49,14 @@ class Cell:
         recent.append(seconds)
         if len(recent) >= RECENT:
             self.sort_recent()
+
+    def add_failure(self, error: str, seconds: float) -> None:
+        """Count a call that failed with an error of this class, and took this long."""
+        errors = self.errors
+        if error not in errors and len(errors) >= MOST_ERRORS:
+            error = OTHER
+        errors[error] = errors.get(error, 0) + 1
+        self.add_call(seconds)
 
     def sort_recent(self) -> None:
         """Sort the recent latencies into buckets."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import msgspec
 
+from kvwrap.core.figures import Measured, counter, histogram
 from kvwrap.core.primitives import Collection
 from kvwrap.layers.statistics.histogram import Latency
 
@@ -64,10 +66,12 @@ class Counts(msgspec.Struct, frozen=True):
         return cls(**sums, errors=MappingProxyType(dict(errors)), latency=latency)
 
 
+_LABELS = ("collection", "operation")
+_READING = frozenset({"read", "list_keys", "list_collections", "count_range", "ping"})
 _SUMMED = ("calls", "keys", "hits", "misses", "changed", "bytes_read", "bytes_written")
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(Measured, msgspec.Struct, frozen=True):
     """The counts of one operation in one collection.
 
     Attributes:
@@ -76,9 +80,58 @@ class Row(msgspec.Struct, frozen=True):
         counts: The counts.
     """
 
+    figures: ClassVar = (
+        counter("operations", "{call}", "Calls; a batch is one.", *_LABELS, path="counts.calls"),
+        counter(
+            "keys", "{key}", "Keys that calls concerned, or returned.", *_LABELS, path="counts.keys"
+        ),
+        counter("hits", "{key}", "Keys read that had an entry.", *_LABELS),
+        counter("misses", "{key}", "Keys read that had no entry.", *_LABELS),
+        counter("changes", "{key}", "Keys changed.", *_LABELS),
+        counter("read", "By", "Bytes of entries read.", *_LABELS),
+        counter("written", "By", "Bytes of entries written.", *_LABELS),
+        counter(
+            "errors",
+            "{call}",
+            "Failed calls, by error class.",
+            *_LABELS,
+            "error",
+            path="counts.errors",
+        ),
+        histogram("operation.duration", "Duration of calls.", *_LABELS, path="counts.latency"),
+    )
     collection: Collection
     operation: str
     counts: Counts
+
+    @property
+    def label_values(self) -> tuple[str, ...]:
+        return (self.collection or "", self.operation)
+
+    @property
+    def hits(self) -> int | None:
+        """Keys read that had an entry; `None` if the operation does not read."""
+        return self.counts.hits if self.operation == "read" else None
+
+    @property
+    def misses(self) -> int | None:
+        """Keys read that had no entry; `None` if the operation does not read."""
+        return self.counts.misses if self.operation == "read" else None
+
+    @property
+    def changes(self) -> int | None:
+        """Keys changed; `None` if the operation reads."""
+        return None if self.operation in _READING else self.counts.changed
+
+    @property
+    def read(self) -> int | None:
+        """Bytes read; `None` if the operation does not read."""
+        return self.counts.bytes_read if self.operation == "read" else None
+
+    @property
+    def written(self) -> int | None:
+        """Bytes written; `None` if the operation does not write."""
+        return self.counts.bytes_written if self.operation == "write" else None
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -99,6 +99,9 @@ class Latency(msgspec.Struct, frozen=True):
         """Latency that 99 % of the calls did not exceed, in seconds."""
         return self.percentile(0.99)
 
+    def __add__(self, other: Latency) -> Latency:
+        return Latency.merged((self, other))
+
     @classmethod
     def merged(cls, parts: Iterable[Latency]) -> Latency:
         """Return the sum of several latencies, without loss."""

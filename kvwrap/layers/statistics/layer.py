@@ -80,6 +80,14 @@ class Statistics(Layer):
             ),
         )
 
+    @property
+    def stack_name(self) -> str:
+        """The name of this layer: exporters call the stack so."""
+        return self.label
+
+    def measured(self) -> Iterable[Row]:
+        return self.snapshot().rows
+
     def _cell(self, operation: str, collection: Collection) -> Cell:
         cells = self._cells.setdefault(operation, {})
         cell = cells.get(collection)
@@ -95,9 +103,7 @@ class Statistics(Layer):
         self, operation: str, collection: Collection, started_at: float, error: BaseException
     ) -> None:
         cell = self._cell(operation, collection)
-        name = type(error).__name__
-        cell.errors[name] = cell.errors.get(name, 0) + 1
-        cell.add_call(self._now() - started_at)
+        cell.add_failure(type(error).__name__, self._now() - started_at)
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store

@@ -26,6 +26,7 @@ class CollectionTables:
         self._listeners = listeners
         self._max_entries = max_entries
         self._tables: dict[Collection, Table] = {}
+        self._evicted_before = 0
 
     @property
     def records(self) -> dict[Collection, dict[str, Record]]:
@@ -39,7 +40,12 @@ class CollectionTables:
     @property
     def count(self) -> int:
         """The number of records."""
-        return sum(table.count for table in self._tables.values())
+        return sum(table.count for table in list(self._tables.values()))
+
+    @property
+    def evicted(self) -> int:
+        """The number of records removed to keep the limits."""
+        return self._evicted_before + sum(table.evicted for table in list(self._tables.values()))
 
     def read(self, collection: Collection, key: str) -> Entry | None:
         """Return the entry, or None if it is missing or expired. That is a use."""
@@ -69,6 +75,7 @@ class CollectionTables:
             if table.free(most):
                 return True
             if not table.count:
+                self._evicted_before += table.evicted
                 del self._tables[collection]
         return False
 

@@ -11,6 +11,7 @@ from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
+from kvwrap.core.figures import counter, gauge
 from kvwrap.core.paging import Snapshot
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.ranges import matching
@@ -61,6 +62,18 @@ class MemoryStore(Store):
 
     capabilities = OPERATIONS | {Capability.WATCH}
     data_arguments = frozenset({"seed"})
+    figures = (
+        gauge("entries", "{entry}", "Entries, expired ones included.", path="_table.count"),
+        gauge("held", "By", "Bytes of the values, if they are limited.", path="_held"),
+        gauge(
+            "entries.limit",
+            "{entry}",
+            "Maximum number of entries, if there is one.",
+            path="_max_entries",
+        ),
+        gauge("held.limit", "By", "Maximum number of bytes, if there is one.", path="_max_bytes"),
+        counter("evictions", "{entry}", "Entries removed to keep a limit.", path="_table.evicted"),
+    )
 
     def __init__(
         self,
@@ -83,6 +96,7 @@ class MemoryStore(Store):
             if limit is not None:
                 checked_count(limit, name)
         self._max_bytes = max_bytes
+        self._max_entries = max_entries
         self._listeners = listeners = Listeners()
         self._table: Table | CollectionTables
         if max_entries_per_collection is None:
@@ -139,6 +153,10 @@ class MemoryStore(Store):
     def size(self) -> int:
         """Total size of the values in bytes; 0 without `max_bytes`."""
         return self._table.size
+
+    @property
+    def _held(self) -> int | None:
+        return None if self._max_bytes is None else self._table.size
 
     # -- reading -------------------------------------------------------------------------
 

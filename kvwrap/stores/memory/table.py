@@ -25,6 +25,7 @@ class Table:
         records: The records of each collection that has any, expired ones included.
         count: Their number.
         size: The total size of their entries in bytes; 0 without `max_bytes`.
+        evicted: Number of records removed to keep the limits.
 
     Args:
         clock: Source of the time.
@@ -43,6 +44,7 @@ class Table:
         self.records: dict[Collection, dict[str, Record]] = {}
         self.count = 0
         self.size = 0
+        self.evicted = 0
         self._clock = clock
         self._listeners = listeners
         self._told = listeners.told
@@ -197,6 +199,7 @@ class Table:
                 if evicted is record:
                     policy.add(record)
                 else:
+                    self.evicted += 1
                     self._remove(evicted, ChangeKind.REMOVED)
 
     def _find(self, collection: Collection, key: str) -> Record | None:

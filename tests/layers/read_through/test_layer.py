@@ -53,7 +53,9 @@ async def test_hits_and_misses_of_each_tier(far: Far) -> None:
     for _ in range(4):
         await store.get("a")
     await store.get_many(["a", "b", "b"])
-    assert counts(store) == TierCounts(near_hits=4, misses=2, far_reads=2, far_keys=2, fills=1)
+    assert counts(store) == TierCounts(
+        near_hits=4, misses=2, far_reads=2, far_keys=2, fills=1, invalidated=1
+    )
     assert counts(store).hit_rate == 4 / 6
     assert store.find(Statistics)
 

@@ -16,12 +16,15 @@ class Change(msgspec.Struct, frozen=True):
         collection: The collection of the key.
         key: The key.
         entry: The entry to write; `None` removes the key.
+        accepted_at: When it was accepted, in Unix seconds; 0 for a change that an earlier process
+            has accepted.
     """
 
     number: int
     collection: Collection
     key: str
     entry: Entry | None
+    accepted_at: float = 0.0
 
     @property
     def qualified_key(self) -> QualifiedKey:

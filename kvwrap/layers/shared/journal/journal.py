@@ -37,6 +37,7 @@ class Journal:
 
     Args:
         path: The file.
+        clock: The source of the time.
         log: The logger of the layer.
         owner: The name of the layer, for errors and the log.
 
@@ -44,9 +45,12 @@ class Journal:
         damaged: Number of damaged changes found on opening; a damaged file counts as one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, log: logging.Logger, owner: str) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], clock: Clock, *, log: logging.Logger, owner: str
+    ) -> None:
         self.damaged = 0
         self._path = os.fspath(path)
+        self._clock = clock
         self._log = log
         self._owner = owner
         self._process = os.getpid()
@@ -246,11 +250,11 @@ class Journal:
     async def _number(self, groups: Sequence[Group]) -> list[Change]:
         """Return the changes with their sequence numbers, in the order of acceptance."""
         changes: list[Change] = []
-        turns = Turns()
+        turns, now = Turns(), self._clock.time()
         for collection, keys, entries, _ in groups:
             for key, entry in zip(keys, entries, strict=True):
                 self._last_number += 1
-                changes.append(Change(self._last_number, collection, key, entry))
+                changes.append(Change(self._last_number, collection, key, entry, now))
                 if turns.are_due():
                     await turn()
         return changes
