@@ -245,7 +245,7 @@ def summary(sources: Iterable[Measured]) -> str:
     return ", ".join(shown + states + ends)
 
 
-def _shown(figure: Figure, value: float) -> str:
+def _shown(figure: Figure, value: Any) -> str:
     unit = {"s": " s", "By": " bytes"}.get(figure.unit, "")
     return f"{value:,.6g}{unit}" if isinstance(value, float) else f"{value:,}{unit}"
 
