@@ -90,7 +90,6 @@ class Encryption(Transform):
     finding_codes = FINDING_CODES
     figures = (
         *Transform.figures,
-        # Of the process: layers with the same key share its count.
         counter(
             "encryption.messages",
             "{message}",
