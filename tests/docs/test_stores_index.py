@@ -53,6 +53,7 @@ def stores() -> dict[str, Store]:
         "`NATSStore`": NATSStore("nats://localhost"),
         "`EtcdStore`": EtcdStore("etcd://localhost"),
         "`ObjectStore`": ObjectStore("s3://bucket"),
+        "`ObjectStore`, `raw=True`": ObjectStore("s3://bucket", raw=True),
         "`NullStore`": NullStore(),
         "a mapping": adapt({}),
         "py-key-value's `MemoryStore`": adapt(TheirMemoryStore()),

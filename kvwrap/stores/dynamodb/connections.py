@@ -18,6 +18,7 @@ from kvwrap.errors import (
 )
 from kvwrap.stores.dynamodb.items import COLLECTION, FREED_AT, KEY
 from kvwrap.stores.shared.client import Driver
+from kvwrap.stores.shared.tls import Tls
 from kvwrap.stores.shared.transports import end_connector
 
 CONNECTIONS: Final = 50
@@ -55,6 +56,7 @@ class DynamoDBOptions:
     region: str | None
     endpoint_url: str | None
     create: bool
+    tls: Tls | None = None
 
 
 def driver(module: str) -> Any:
@@ -93,7 +95,7 @@ class DynamoDB(Driver[Any]):
             )
 
     async def connect(self) -> Any:
-        options = self._options
+        options, tls = self._options, self._options.tls or Tls()
         if self._client is not None:
             await self._ensure_table(self._client)
             return self._client
@@ -101,10 +103,12 @@ class DynamoDB(Driver[Any]):
             "dynamodb",
             region_name=options.region,
             endpoint_url=options.endpoint_url,
+            verify=tls.ca,
             config=driver("aiobotocore.config").AioConfig(
                 # A lost answer must not repeat a write unseen.
                 retries={"total_max_attempts": 1},
                 max_pool_connections=CONNECTIONS,
+                client_cert=tls.cert if tls.key is None else (tls.cert, tls.key),
                 # What this store sends has the right types; checking it took a third of a batch.
                 parameter_validation=False,
             ),

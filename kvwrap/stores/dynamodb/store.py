@@ -28,6 +28,7 @@ from kvwrap.stores.dynamodb.items import Item, Names
 from kvwrap.stores.dynamodb.table import Table
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Client, ClientStore
+from kvwrap.stores.shared.tls import TLS_OPTIONS, make_endpoint_tls
 
 _TABLE: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _OPTIONS: Final = {
@@ -37,6 +38,7 @@ _OPTIONS: Final = {
     "timeout": urls.NUMBER_OR_NONE,
     "max_concurrency": urls.INTEGER,
     "default_collection": urls.TEXT,
+    **TLS_OPTIONS,
 }
 
 
@@ -61,6 +63,10 @@ class DynamoDBStore(ClientStore):
         create: False to fail if the table is missing.
         timeout: Seconds for one request, including the connection; None for no limit.
         max_concurrency: Maximum number of calls in progress; further ones wait.
+        tls: True or False; it must say what the endpoint does by https:// or http://. AWS has TLS.
+        ca: File with the certificates that the endpoint's is checked against.
+        cert: File with this client's certificate.
+        key: File with its private key, if not in `cert`.
         default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
@@ -97,6 +103,10 @@ class DynamoDBStore(ClientStore):
         create: bool = True,
         timeout: float | None = 5.0,
         max_concurrency: int = 256,
+        tls: bool | None = None,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
         default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
@@ -106,13 +116,15 @@ class DynamoDBStore(ClientStore):
             raise ConfigurationError(
                 f"`table` must have 3 to 255 letters, digits, _, - and .; got {table!r}"
             )
-        for name, text in (("region", region), ("endpoint_url", endpoint_url)):
+        given = {"region": region, "endpoint_url": endpoint_url, "ca": ca, "cert": cert, "key": key}
+        for name, text in given.items():
             if text is not None:
                 checked_name(text, name)
                 if client is not None:
                     raise ConfigurationError(f"`{name}` must not be given with a client")
         if endpoint_url is not None and not endpoint_url.startswith(("http://", "https://")):
             raise ConfigurationError("`endpoint_url` must begin with https:// or http://")
+        checked = make_endpoint_tls(("endpoint_url", endpoint_url), tls, ca, cert, key)
         if client is not None and not hasattr(client, "batch_get_item"):
             raise ConfigurationError(
                 f"`client` must be a client `dynamodb` of aiobotocore; got {type(client).__name__}"
@@ -125,6 +137,7 @@ class DynamoDBStore(ClientStore):
                 region=region,
                 endpoint_url=endpoint_url,
                 create=checked_flag(create, "create"),
+                tls=checked,
             ),
             client,
         )
@@ -144,7 +157,7 @@ class DynamoDBStore(ClientStore):
         """Create the store of `dynamodb://table?region=…&endpoint_url=…`.
 
         The table's name keeps its case. Options: `region`, `endpoint_url`, `create`, `timeout`,
-        `max_concurrency`.
+        `max_concurrency`, `tls`, `ca`, `cert`, `key`.
 
         Raises:
             ConfigurationError: The URL is not one of DynamoDB, or an option is invalid.

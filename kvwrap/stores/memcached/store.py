@@ -128,7 +128,8 @@ class MemcachedStore(ClientStore):
                 Capability.DESTROY_COLLECTION,
             }
         if client is None:
-            driver = Memcached(_servers(url or "memcached://localhost", tls, ca, cert, key))
+            url = "memcached://localhost" if url is None else url
+            driver = Memcached(_servers(url, tls, ca, cert, key))
         elif url is not None or not {tls, ca, cert, key} <= {None}:
             raise ConfigurationError(
                 "a `client` brings its own connections, and must be given without `url`, `tls`, "

@@ -21,7 +21,7 @@ from kvwrap.errors import (
 from kvwrap.stores.mongodb.documents import EXPIRES
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Driver
-from kvwrap.stores.shared.tls import WHETHER_TLS
+from kvwrap.stores.shared.tls import TLS_OPTIONS, WHETHER_TLS, Tls
 from kvwrap.stores.shared.transports import end_transport
 
 _UNAUTHORIZED: Final = 13
@@ -29,6 +29,7 @@ _AUTHENTICATION_FAILED: Final = 18
 _OUT_OF_DISK_SPACE: Final = frozenset({14031, 12501})
 _EXCEEDED_TIME: Final = 50
 DUPLICATE_KEY: Final = 11000
+_TLS_FILES: Final = frozenset({"tlscafile", "tlscertificatekeyfile"})
 SRV: Final = "mongodb+srv://"
 OWN_OPTIONS: Final = {
     "collection": urls.TEXT,
@@ -36,6 +37,7 @@ OWN_OPTIONS: Final = {
     "timeout": urls.NUMBER_OR_NONE,
     "max_connections": urls.INTEGER,
     "default_collection": urls.TEXT,
+    **TLS_OPTIONS,
 }
 """The options of a URL that are the store's, and not the driver's."""
 
@@ -62,6 +64,7 @@ class MongoDB(Driver[Place]):
         collection: Name of the collection of MongoDB.
         max_connections: Maximum number of connections.
         timeout: Seconds within which a server must be found; None for the driver's 30.
+        tls: True or a description for TLS, False for none, None for what the URL says.
 
     Raises:
         ConfigurationError: The driver refuses the URL or the names.
@@ -76,13 +79,15 @@ class MongoDB(Driver[Place]):
         collection: str,
         max_connections: int,
         timeout: float | None,
+        tls: Tls | bool | None,
     ) -> None:
         self._url = url
         self._client = client
         self._database = database
         self._collection = collection
-        _check_options(url)
+        _check_options(url, tls)
         self._options: dict[str, Any] = {"maxPoolSize": max_connections, "connect": False}
+        self._options |= _tls_options(tls)
         if timeout is not None:
             self._options["serverSelectionTimeoutMS"] = round(timeout * 600)
         if client is not None and not isinstance(client, driver().AsyncMongoClient):
@@ -205,11 +210,30 @@ def _servers_of(url: str | None) -> str:
     return ",".join(f"{host}:{port}" for host, port in nodes)
 
 
-def _check_options(url: str | None) -> None:
-    """Raise `ConfigurationError` for an option of a URL that the driver does not know."""
+def _tls_options(tls: Tls | bool | None) -> dict[str, Any]:
+    """Return what the driver calls these options."""
+    if not isinstance(tls, Tls):
+        return {} if tls is None else {"tls": tls}
+    if tls.key is not None:
+        raise ConfigurationError(
+            "`key` must be in the file of `cert` for a MongoDBStore, since its driver takes both "
+            "from one file: append the private key to the certificate"
+        )
+    files = {"tlsCAFile": tls.ca, "tlsCertificateKeyFile": tls.cert}
+    return {"tls": True} | {name: path for name, path in files.items() if path is not None}
+
+
+def _check_options(url: str | None, tls: Tls | bool | None) -> None:
+    """Raise `ConfigurationError` for an option that the driver does not know, or has twice."""
+    has_files = isinstance(tls, Tls) and not {tls.ca, tls.cert} <= {None}
     query = "" if url is None else url.partition("?")[2]
     known = driver("pymongo.common").VALIDATORS
     for name, _ in parse_qsl(query, keep_blank_values=True):
+        if has_files and name.lower() in _TLS_FILES:
+            raise ConfigurationError(
+                "the files of TLS must be given as `ca` and `cert`, or by the driver's own options "
+                f"in the URL; got both, and {name!r} among the latter"
+            )
         if name.lower() not in known:
             # With a typo in the URL, it may be part of a password.
             shown = f" {name!r}" if name.isidentifier() and f"{name}=" in query else ""

@@ -21,6 +21,7 @@ from kvwrap.stores.mongodb.documents import Document, Documents, Filter
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.chunks import parts
 from kvwrap.stores.shared.client import Client, ClientStore
+from kvwrap.stores.shared.tls import make_tls
 
 if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
@@ -54,6 +55,11 @@ class MongoDBStore(ClientStore):
             query. Integers of more than 64 bits are kept as bytes all the same.
         timeout: Seconds for one call, including the connection; None for no limit.
         max_connections: Maximum number of connections, and of calls in progress.
+        tls: True for TLS, False for none. If left out, the next two and the URL decide: the scheme
+            `mongodb+srv` has TLS.
+        ca: File with the certificates that the server's is checked against.
+        cert: File with this client's certificate and its private key.
+        key: None, since the driver takes the private key from the file of `cert`.
         default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
@@ -79,6 +85,10 @@ class MongoDBStore(ClientStore):
         native: bool = False,
         timeout: float | None = 5.0,
         max_connections: int = 100,
+        tls: bool | None = None,
+        ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
         default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
@@ -101,6 +111,7 @@ class MongoDBStore(ClientStore):
             collection=collection,
             max_connections=checked_count(max_connections, "max_connections"),
             timeout=timeout,
+            tls=make_tls(tls, ca, cert, key) or tls,
         )
         self._location = f"{database}.{collection} of {server.server}"
         self._client: Client[Place] = Client(
@@ -116,7 +127,8 @@ class MongoDBStore(ClientStore):
     def from_url(cls, url: str) -> Self:
         """Create the store of a URL as the constructor accepts it.
 
-        Options besides the driver's: `collection`, `native`, `timeout`, `max_connections`.
+        Options besides the driver's: `collection`, `native`, `timeout`, `max_connections`, `tls`,
+        `ca`, `cert`.
 
         Raises:
             ConfigurationError: The URL is not one of MongoDB, or an option is invalid.

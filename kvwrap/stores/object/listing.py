@@ -75,7 +75,7 @@ class Listing:
             begin: What their paths begin with; all others of the folder are passed by.
             cursor: The cursor of the page, None for the first.
         """
-        position = cursor if isinstance(cursor, Cursor) else Cursor(begin)
+        position = cursor if isinstance(cursor, Cursor) else Cursor(self._objects.before(begin))
         stream = position.take_stream()
 
         async def read(bucket: Bucket) -> tuple[AsyncIterator[Sequence[Any]], Sequence[Any]]:

@@ -95,6 +95,10 @@ class Objects:
         encoded = _KEYS.encode(prefix) if prefix else ""
         return f"{folder}/{encoded if len(encoded) <= _KEYS.kept else ''}"
 
+    def before(self, begin: str) -> str:
+        """Return a path before all those that begin so: what they begin with, as all are longer."""
+        return begin
+
     def probe(self, name: str) -> str:
         """Return the path of an object that is no entry."""
         return f"{self._start}kvwrap.{name}"
@@ -113,6 +117,10 @@ class Objects:
         if not folder or not name or "/" in name:
             return None
         return found if found.is_hashed or found.names else None
+
+    def key_of(self, collection: Collection, names: tuple[Collection, str]) -> str | None:
+        """Return the key of an object that is in a collection, else None."""
+        return names[1] if names[0] == collection else None
 
     def pack(self, collection: Collection, key: str, entry: Entry) -> bytes:
         """Return the content of the object for an entry."""

@@ -12,7 +12,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.stores.object.bucket import driver
 from kvwrap.stores.object.objects import LONGEST_PREFIX
 from kvwrap.stores.shared import urls
-from kvwrap.stores.shared.tls import make_tls
+from kvwrap.stores.shared.tls import make_endpoint_tls
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{2,62}")
 _SEGMENT: Final = r"[A-Za-z0-9_=-](?:[A-Za-z0-9_=.-]*[A-Za-z0-9_=-])?"
@@ -78,6 +78,7 @@ def checked_options(
     *,
     endpoint: str | None,
     region: str | None,
+    tls: bool | None,
     ca: str | None,
     timeout: float | None,
 ) -> ObjectOptions:
@@ -97,7 +98,7 @@ def checked_options(
         raise ConfigurationError("`endpoint` must begin with https:// or http://")
     if timeout is not None:
         checked_seconds(timeout, "timeout")
-    make_tls(None, ca)
+    make_endpoint_tls(("endpoint", endpoint), tls, ca)
     place = _place_of_client(client) if url is None else _place(url)
     if prefix is not None and place.prefix:
         raise ConfigurationError("`prefix` must be given once; the URL has one already")

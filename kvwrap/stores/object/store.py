@@ -12,17 +12,19 @@ from kvwrap.core.entry import Entry, live
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
-from kvwrap.core.serializer import JSON, Serializer
-from kvwrap.core.validation import checked_count
-from kvwrap.errors import KvwrapError
+from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
+from kvwrap.core.validation import checked_count, checked_flag
+from kvwrap.errors import KvwrapError, UnsupportedOperation
 from kvwrap.stores.object.bucket import Bucket, Found
 from kvwrap.stores.object.connections import ObjectStorage
 from kvwrap.stores.object.deletions import Deletions
 from kvwrap.stores.object.listing import REQUESTS, Head, Listing
 from kvwrap.stores.object.objects import HEAD_BYTES, Objects
 from kvwrap.stores.object.options import checked_options
+from kvwrap.stores.object.raw import RawObjects
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Client, ClientStore
+from kvwrap.stores.shared.flat_names import check_default_collection
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, S3Store
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _OPTIONS: Final = {
     "endpoint": urls.TEXT,
     "region": urls.TEXT,
+    "raw": urls.FLAG,
+    "tls": urls.FLAG,
     "ca": urls.TEXT,
     "timeout": urls.NUMBER_OR_NONE,
     "max_concurrency": urls.INTEGER,
@@ -60,19 +64,25 @@ class ObjectStore(ClientStore):
     Args:
         url: `s3://bucket/prefix` or `az://container/prefix`, with `key:secret@` or
             `account:key@` in front of the bucket if they are not in the environment. Options:
-            `endpoint`, `region`, `ca`, `timeout`, `max_concurrency`, `default_collection`.
+            `endpoint`, `region`, `raw`, `tls`, `ca`, `timeout`, `max_concurrency`,
+            `default_collection`.
         client: An `S3Store` or `AzureStore` of obstore to use, instead of a URL, with
             `retry_config={"max_retries": 0}`.
         prefix: What all objects have in front, if the URL has none: letters, digits, `_`, `-`,
             `=`, `.` and `/`, up to 256.
         endpoint: URL of the service, if it is not AWS's or Azure's.
         region: Region of S3.
+        raw: True if the objects are other programs'. The key of an object is then its path below
+            the prefix, and its content is the value.
+        tls: True or False; it must say what the endpoint does by https:// or http://. Without an
+            endpoint, the services have TLS.
         ca: File with the certificates that the service's is checked against.
         timeout: Seconds for one call, or for 100 keys of a batch; None for no limit.
         max_concurrency: Maximum number of calls in progress; further calls wait.
         default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
-        serializer: Converts values to bytes, unless a layer does.
+        serializer: Converts values to bytes, unless a layer does: JSON, or with `raw` bytes
+            unchanged.
 
     Raises:
         StoreTimeout: From any method, if it took more than `timeout` seconds. Writes in progress
@@ -104,19 +114,36 @@ class ObjectStore(ClientStore):
         prefix: str | None = None,
         endpoint: str | None = None,
         region: str | None = None,
+        raw: bool = False,
+        tls: bool | None = None,
         ca: str | None = None,
         timeout: float | None = 5.0,
         max_concurrency: int = 256,
         default_collection: str | None = None,
         clock: Clock | None = None,
-        serializer: Serializer = JSON,
+        serializer: Serializer | None = None,
     ) -> None:
+        self._raw = checked_flag(raw, "raw")
+        check_default_collection(default_collection, raw=raw)
+        if serializer is None:
+            serializer = BytesSerializer() if raw else JSON
         super().__init__(clock=clock, serializer=serializer, default_collection=default_collection)
         options = checked_options(
-            url, client, prefix, endpoint=endpoint, region=region, ca=ca, timeout=timeout
+            url,
+            client,
+            prefix,
+            endpoint=endpoint,
+            region=region,
+            tls=tls,
+            ca=ca,
+            timeout=timeout,
         )
         server = ObjectStorage(options)
         objects = Objects(options.prefix, self.name)
+        if raw:
+            objects = RawObjects(options.prefix, self.name, self.clock)
+            self.capabilities -= {Capability.COLLECTIONS, Capability.DESTROY}
+            self.traits = self.traits | {"raw"}  # type: ignore[misc]  # of this instance
         self._ca = ca
         self._location = f"prefix {options.prefix!r} of {server.server}"
         self._objects = objects
@@ -165,9 +192,12 @@ class ObjectStore(ClientStore):
         begin = self._objects.paths_begin(folder, key_range.prefix)
         listed, after = await self._listing.page(folder, begin, cursor)
         names = await self._listing.names(listed)
-        return Page([key for name, key in names if name == collection and key in key_range], after)
+        keys = [self._objects.key_of(collection, each) for each in names]
+        return Page([key for key in keys if key and key in key_range], after)
 
     async def list_collections(self) -> list[Collection]:
+        if self._raw:
+            raise self._unsupported("enumerate collections: with raw=True, every folder is one")
         folders = await self._client.run(lambda bucket: bucket.folders(self._objects.root))
         found: list[Collection] = []
         for start in range(0, len(folders), REQUESTS):
@@ -225,6 +255,8 @@ class ObjectStore(ClientStore):
     ) -> list[bool]:
         if expected is None:
             return await self._remove_all(collection, keys)
+        if self._raw:
+            return await self._remove_raw(collection, keys, expected)
         paths = self._paths(collection, keys)
 
         async def end(bucket: Bucket, index: int) -> bool:
@@ -245,6 +277,31 @@ class ObjectStore(ClientStore):
             raise conflict(self.name, collection, key)
 
         return await self._client.run_each(collection, keys, end, at_once=REQUESTS)
+
+    async def _remove_raw(
+        self, collection: Collection, keys: Sequence[str], expected: Sequence[Expected]
+    ) -> list[bool]:
+        """Delete objects on a condition: other programs would read an expired entry as a value."""
+        paths = self._paths(collection, keys)
+        async with Deletions(self._ca) as deletions:
+            await self._client.run(lambda bucket: deletions.check(bucket, self._objects))
+
+            async def delete(bucket: Bucket, index: int) -> bool:
+                condition = expected[index]
+                for attempt in ATTEMPTS:
+                    await backoff(attempt)
+                    found = await self._head(bucket, paths[index])
+                    if found is None or condition is ABSENT:
+                        return False
+                    head = self._objects.head(paths[index], found.content)
+                    is_live = head.is_live(self.clock.time() * 1000)
+                    if not is_live or condition not in (None, head.version):
+                        return False
+                    if await deletions.delete(bucket, paths[index], found.tag):
+                        return True
+                raise conflict(self.name, collection, keys[index])
+
+            return await self._client.run_each(collection, keys, delete, at_once=REQUESTS)
 
     async def _remove_all(self, collection: Collection, keys: Sequence[str]) -> list[bool]:
         """Delete keys without a condition, those that have an unexpired entry."""
@@ -281,12 +338,16 @@ class ObjectStore(ClientStore):
                 raise
 
     async def drop(self, collection: Collection) -> bool:
+        if self._raw and collection is None:
+            raise self._unsupported("destroy the default collection: with raw=True it has all")
         folder = self._objects.folder(collection)
         had_entries = await self._listing.any_name(folder) is not None
         await self._drop(folder)
         return had_entries
 
     async def drop_all(self) -> bool:
+        if self._raw:
+            raise self._unsupported("destroy what other programs have written (raw=True)")
         had_entries = len(await self.list_collections()) > 0
         await self._drop(self._objects.root)
         return had_entries
@@ -318,6 +379,9 @@ class ObjectStore(ClientStore):
     async def ping(self) -> None:
         path = self._objects.probe("ping")
         await self._client.run(lambda bucket: bucket.get(path, HEAD_BYTES))
+
+    def _unsupported(self, what: str) -> UnsupportedOperation:
+        return UnsupportedOperation(f"ObjectStore cannot {what}", store=self.name)
 
     # -- objects -------------------------------------------------------------------------
 

@@ -97,6 +97,36 @@ def make_tls(
     return made
 
 
+def make_endpoint_tls(
+    endpoint: tuple[str, str | None],
+    tls: bool | None,
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+) -> Tls | None:
+    """Return the TLS for a service of HTTP, whose endpoint says whether it has TLS.
+
+    Args:
+        endpoint: The name of the option, and the endpoint; None for a service that has TLS.
+        tls: As for `make_tls`.
+        ca: As for `Tls`.
+        cert: As for `Tls`.
+        key: As for `Tls`.
+
+    Raises:
+        ConfigurationError: As from `make_tls`, or the endpoint is one of the other kind.
+    """
+    made = make_tls(tls, ca, cert, key)
+    name, address = endpoint
+    has_tls = not (address or "https://").startswith("http://")
+    if (made is not None and not has_tls) or (tls is False and has_tls):
+        raise ConfigurationError(
+            f"`{name}` must begin with https:// for TLS, and with http:// for none (tls=false); "
+            f"got {'https://' if has_tls else 'http://'} and options that say the other"
+        )
+    return made
+
+
 def has_no_tls(error: BaseException) -> bool:
     """Return True if an error, or what caused it, shows that a server answers without TLS."""
     origin: BaseException | None = error
