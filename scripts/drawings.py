@@ -80,6 +80,10 @@ WITHOUT = {
 """Layers that stay out of a picture: they would hide what it shows, or make it long."""
 
 
+def near_copies() -> Store:
+    return MemoryStore(max_entries=10_000)
+
+
 def redis() -> Store:
     return RedisStore("redis://localhost:6379/0")
 
@@ -162,6 +166,8 @@ def guides() -> Iterator[tuple[str, str]]:
         .timeout(2)
     )
     yield "building", building.over(redis()).explain(svg=True)
+    calm = stack().read_through(near_copies, ttl=30, refresh_ahead=0.8, jitter=0.1).coalesce()
+    yield "cache_stampede", calm.over(redis()).explain(svg="read")
     yield "story", story().explain(svg="both")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StackWarning)  # its finding belongs into the picture
