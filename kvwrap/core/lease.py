@@ -196,6 +196,7 @@ class Holding:
         lost: The error with which the lease ended; None as long as it has not.
         is_over: True when the lease was given back.
         has_cancelled: True if its loss has cancelled the task of the block.
+        follows_own: False if another process had the lock since this one had it last.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class Holding:
         self.lost: LockLost | None = None
         self.is_over = False
         self.has_cancelled = False
+        self.follows_own = True
         self.loop = asyncio.get_running_loop()
         self._records = records
         self._clock = clock

@@ -59,7 +59,7 @@ class Leases:
 
     Tasks of this process take turns, in order of arrival, so that one of them at a time asks the
     store. What its record said when this process released a lock is remembered: if it still says
-    so, the next lease is one write.
+    so, the next lease is one write. If it did not the last time, it is read first.
 
     Args:
         store: The store, with all layers.
@@ -73,7 +73,7 @@ class Leases:
         is_cached = any("caches" in layer.traits for layer in store.parts[:-1])
         self._records = LockRecords(store, is_cached=is_cached, use=use)
         self._turns = KeyedLocks()
-        self._remembered: dict[str, Found] = {}
+        self._remembered: dict[str, tuple[Found, bool]] = {}
         self._grants: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -161,8 +161,9 @@ class Leases:
         seen: object = None  # the version of the record that has stood still since:
         seen_at = 0.0
         attempt = 0
-        found = self._remembered.pop(name, None if self._use.released else _NOTHING)
-        is_fresh = found is not None
+        remembered, is_likely = self._remembered.pop(name, (None, True))
+        found = remembered if self._use.released else _NOTHING
+        is_fresh = found is not None and is_likely
         while True:
             if not is_fresh:
                 found = await self._records.read(name)
@@ -186,7 +187,9 @@ class Leases:
                     self._begin(self._clean_up(name, holder))
                     raise
                 if written is not None:
-                    return self._holding(name, written, lease, begun, collection, key)
+                    holding = self._holding(name, written, lease, begun, collection, key)
+                    holding.follows_own = remembered is None or remembered == found
+                    return holding
                 is_fresh = False
                 attempt += 1
                 if attempt == 1:
@@ -293,7 +296,7 @@ class Leases:
         else:
             if found is not None:
                 if self._use.released:
-                    self._remember(grant.name, found)
+                    self._remember(grant.name, found, holding.follows_own)
             elif holding.lost is None:
                 holding.lost = holding.describe(TAKEN)
         finally:
@@ -342,8 +345,8 @@ class Leases:
             del self._grants[grant.name]
         grant.hold.release()
 
-    def _remember(self, name: str, found: Found) -> None:
-        self._remembered[name] = found
+    def _remember(self, name: str, found: Found, is_likely: bool) -> None:
+        self._remembered[name] = found, is_likely
         if len(self._remembered) > _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
 

@@ -202,6 +202,22 @@ async def test_another_holder_since_is_noticed(store: Store, tmp_path: Path) -> 
             assert first.fencing < second.fencing < third.fencing
 
 
+async def test_who_takes_turns_with_another_process_reads_the_record_first(
+    store: Store, faults: Faults, tmp_path: Path
+) -> None:
+    async with SQLiteStore(tmp_path / "a.db", clock=store.clock) as other:
+        for _ in range(3):
+            for each in (store, other):
+                faults.calls.clear()
+                async with each.lock("a"):
+                    pass
+    for calls in (["read", "write", "write"], ["read", "write", "write"], ["write", "write"]):
+        faults.calls.clear()
+        async with store.lock("a"):
+            pass
+        assert faults.calls == calls
+
+
 async def test_a_number_is_larger_after_the_record_has_expired(
     store: Store, clock: ManualClock
 ) -> None:
