@@ -1,4 +1,4 @@
-"""Locks that processes share: where they are refused, unknown outcomes, and how they end."""
+"""Locks that processes share: unknown outcomes, how they are renewed, and how they end."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ from kvwrap import (
     InvalidTTL,
     LockLost,
     LockTimeout,
-    MemoryStore,
     SQLiteStore,
-    StackWarning,
     Store,
     StoreTimeout,
     StoreUnavailable,
-    UnsupportedOperation,
     stack,
 )
 from kvwrap.core.lease import FREE, LockRecords, record_key
@@ -102,61 +99,6 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-# -- where locks work ------------------------------------------------------------------------
-
-
-async def test_a_store_of_one_process_says_where_locks_work() -> None:
-    with pytest.raises(UnsupportedOperation, match=r"asyncio\.Lock.*RedisStore") as raised:
-        MemoryStore().lock("a")
-    assert raised.value.store == "MemoryStore"
-
-
-async def test_a_store_that_evicts_is_refused(tmp_path: Path) -> None:
-    async with SQLiteStore(tmp_path / "a.db", max_entries=100) as store:
-        with pytest.raises(UnsupportedOperation, match="max_entries"):
-            async with store.lock("a"):
-                pass
-    shards = stack().shard({"b": SQLiteStore(tmp_path / "b.db", max_entries=100)}, name="a")
-    async with shards.over(SQLiteStore(tmp_path / "c.db")) as store:
-        with pytest.raises(UnsupportedOperation, match="max_entries"):
-            async with store.lock("a"):
-                pass
-
-
-async def test_a_near_store_may_evict(tmp_path: Path) -> None:
-    cached = stack().read_through(MemoryStore(max_entries=10), ttl=60)
-    async with cached.over(SQLiteStore(tmp_path / "a.db")) as store, store.lock("a"):
-        pass
-
-
-async def test_a_clamp_below_the_ttl_is_refused(tmp_path: Path) -> None:
-    store = stack().clamp_ttl(maximum=10, jitter=0.5).over(SQLiteStore(tmp_path / "a.db"))
-    with pytest.raises(ConfigurationError, match="maximum of 5"):
-        store.lock("a", ttl=5)
-    async with store, store.lock("a", ttl=4):
-        pass
-
-
-async def test_a_clamp_in_a_route_counts_too(tmp_path: Path) -> None:
-    clamped = stack().clamp_ttl(maximum=1).over(SQLiteStore(tmp_path / "b.db"))
-    store = stack().route({"kvwrap.*": clamped}).over(SQLiteStore(tmp_path / "a.db"))
-    with pytest.raises(ConfigurationError, match="maximum of 1"):
-        store.lock("a", ttl=5)
-
-
-async def test_a_fallback_is_told_once(tmp_path: Path) -> None:
-    layers = stack().fallback(MemoryStore)
-    async with layers.over(SQLiteStore(tmp_path / "a.db")) as store:
-        with pytest.warns(StackWarning, match="lock-over-fallback") as told:
-            async with store.lock("a"), store.lock("b"):
-                pass
-        assert len(told) == 1
-        assert [finding.code for finding in store.findings] == ["lock-over-fallback"]
-    layers = stack().fallback(MemoryStore).silence("lock-over-fallback")
-    async with layers.over(SQLiteStore(tmp_path / "b.db")) as store, store.lock("a"):
-        pass
-
-
 async def test_arguments_are_checked(store: Store) -> None:
     for error, arguments in (
         (InvalidKey, {"key": ""}),
@@ -182,14 +124,24 @@ async def test_the_object_is_for_one_block_at_a_time(store: Store) -> None:
 # -- round trips -----------------------------------------------------------------------------
 
 
-async def test_a_lock_that_was_held_here_last_takes_two_calls(store: Store, faults: Faults) -> None:
-    async with store.lock("a"):
-        pass
-    assert faults.calls == ["read", "write", "write"]
-    faults.calls.clear()
-    async with store.lock("a"):
-        pass
-    assert faults.calls == ["write", "write"]
+async def test_a_lock_is_read_first_unless_it_was_held_here_last(
+    store: Store, faults: Faults, tmp_path: Path
+) -> None:
+    async def expect(*rounds: list[str]) -> None:
+        for calls in rounds:
+            faults.calls.clear()
+            async with store.lock("a"):
+                pass
+            assert faults.calls == calls
+
+    unread, read = ["write", "write"], ["read", "write", "write"]
+    await expect(read, unread, unread)
+    async with SQLiteStore(tmp_path / "a.db", clock=store.clock) as other:
+        for calls in (["write", *read], read, read):
+            async with other.lock("a"):
+                pass
+            await expect(calls)
+    await expect(read, unread)
 
 
 async def test_another_holder_since_is_noticed(store: Store, tmp_path: Path) -> None:
@@ -200,22 +152,6 @@ async def test_another_holder_since_is_noticed(store: Store, tmp_path: Path) -> 
             pass
         async with store.lock("a") as third:
             assert first.fencing < second.fencing < third.fencing
-
-
-async def test_who_takes_turns_with_another_process_reads_the_record_first(
-    store: Store, faults: Faults, tmp_path: Path
-) -> None:
-    async with SQLiteStore(tmp_path / "a.db", clock=store.clock) as other:
-        for _ in range(3):
-            for each in (store, other):
-                faults.calls.clear()
-                async with each.lock("a"):
-                    pass
-    for calls in (["read", "write", "write"], ["read", "write", "write"], ["write", "write"]):
-        faults.calls.clear()
-        async with store.lock("a"):
-            pass
-        assert faults.calls == calls
 
 
 async def test_a_number_is_larger_after_the_record_has_expired(
