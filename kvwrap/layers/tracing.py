@@ -34,8 +34,10 @@ class Tracing(Around):
     A span is named after the operation (see `kvwrap.core.primitives`) and the collection, as in
     "read sessions". Its attributes are `db.system.name`, `db.operation.name` and
     `db.collection.name`, for batches `db.operation.batch.size`, for reads `kvwrap.hits`
-    (entries found that are not stale), and `error.type` if the operation failed (semantic
-    conventions 1.44.0, "Database client spans"; a batch of one is a single operation). Its kind
+    (entries found that are not stale) and `cache.hit` (True if there are any), for reads and
+    writes `cache.item_size` (bytes of the entries), and `error.type` if the operation failed
+    (semantic conventions 1.44.0, "Database client spans"; a batch of one is a single operation;
+    the names that begin with `cache.` are those of Sentry's module for caches). Its kind
     is CLIENT, or INTERNAL if the backend is this process's memory. Its parent is the current
     span. It is itself current while the layers inside and the driver run.
 
@@ -119,6 +121,12 @@ class Tracing(Around):
                 now = self.clock.time()
                 hits = sum(entry is not None and not is_stale(entry, now) for entry in result)
                 span.set_attribute("kvwrap.hits", hits)
+                span.set_attribute("cache.hit", hits > 0)
+                sizes = [len(entry.body) for entry in result if entry is not None]
+                span.set_attribute("cache.item_size", sum(sizes))
+            elif call.operation == "write":
+                sizes = [len(entry.body) for entry in call.arguments[2]]
+                span.set_attribute("cache.item_size", sum(sizes))
             return result
         finally:
             self._context.detach(token)

@@ -43,6 +43,7 @@ async def test_an_operation_is_a_span_that_follows_the_conventions(store, export
         db_attributes.DB_SYSTEM_NAME: "memory",
         db_attributes.DB_OPERATION_NAME: "write",
         db_attributes.DB_COLLECTION_NAME: "sessions",
+        "cache.item_size": 1,
     }
     assert span.status.status_code is StatusCode.UNSET
 
@@ -58,6 +59,18 @@ async def test_a_batch_has_its_size_and_a_read_its_hits(store, exporter):
     assert batch.attributes["kvwrap.hits"] == 1
     assert db_attributes.DB_COLLECTION_NAME not in batch.attributes
     assert db_attributes.DB_OPERATION_BATCH_SIZE not in single.attributes
+
+
+async def test_spans_tell_hits_and_sizes_as_caches_do(store, exporter):
+    await store.put("a", "x" * 98)
+    await store.get("a")
+    await store.get("missing")
+    await store.get_many(["a", "missing"])
+    await store.delete("a")
+    spans = exporter.get_finished_spans()
+    assert [
+        (span.attributes.get("cache.hit"), span.attributes.get("cache.item_size")) for span in spans
+    ] == [(None, 100), (True, 100), (False, 0), (True, 100), (None, None)]
 
 
 async def test_a_stale_value_is_no_hit(store, exporter, clock):
