@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +49,8 @@ _BUSY: Final = frozenset({429, 503})
 
 _LAST_WAIT: Final = 0.05
 """Seconds that the end of the process waits for the driver's threads."""
+_LONGEST_LAST_WAIT: Final = 1.0
+"""The same on a loaded machine, where they may wait for a processor."""
 _USERS: Final[list[int]] = []
 """The process that used the driver first. Its threads do not exist in one that was forked."""
 
@@ -68,7 +72,7 @@ class ObjectStorage(Driver[Bucket]):
             _USERS.append(os.getpid())
             # A thread that has just given its answer would end the process by a signal, if it
             # finds the interpreter ending.
-            atexit.register(time.sleep, _LAST_WAIT)
+            atexit.register(_wait_for_threads)
         if [os.getpid()] != _USERS:
             raise StoreUnavailable(
                 "the driver of ObjectStore has threads, and works in no process that was forked "
@@ -165,3 +169,24 @@ class ObjectStorage(Driver[Bucket]):
             f"{self.server} cannot be reached ({reason}): check the endpoint, whether it has TLS "
             "(https://), its certificate, the region, the credentials and the network"
         )
+
+
+def _wait_for_threads() -> None:
+    deadline = time.monotonic() + _LONGEST_LAST_WAIT
+    time.sleep(_LAST_WAIT)
+    while _has_busy_threads() and time.monotonic() < deadline:
+        time.sleep(_LAST_WAIT)
+
+
+def _has_busy_threads() -> bool:
+    """Return True if another thread of this process runs or waits for a processor.
+
+    Only Linux tells. The driver's threads are not Python's, which knows nothing of them.
+    """
+    own = str(threading.get_native_id())
+    for thread in Path("/proc/self/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended
+            state = thread.read_bytes().rpartition(b") ")[2][:1]
+            if state == b"R" and thread.parent.name != own:
+                return True
+    return False
