@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from key_value.aio import wrappers
 from key_value.aio.adapters.dataclass import DataclassAdapter
 from key_value.aio.adapters.pydantic import PydanticAdapter
 from key_value.aio.adapters.raise_on_missing import RaiseOnMissingAdapter
+from key_value.aio.stores.disk import DiskStore
+from key_value.aio.stores.filetree import FileTreeStore
 from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
 from key_value.aio.stores.null import NullStore as TheirNullStore
 from key_value.aio.stores.simple import SimpleStore
@@ -66,6 +70,34 @@ async def test_a_store_for_each_of_theirs(theirs: str, layers: Stack, resources:
     async with layers.over(STORES[THEIR_STORES[theirs]](resources)) as store:
         await use(store)
         await enumerate_and_destroy(store)
+
+
+def their_disk_store(folder: Path) -> Any:
+    return DiskStore(directory=folder / "disk")
+
+
+def their_file_tree_store(folder: Path) -> Any:
+    (folder / "tree").mkdir()
+    return FileTreeStore(data_directory=folder / "tree")
+
+
+@pytest.mark.filterwarnings("ignore:A configured store is unstable")
+@pytest.mark.parametrize("make", [their_disk_store, their_file_tree_store])
+async def test_their_stores_of_files(make: Callable[[Path], Any], tmp_path: Path) -> None:
+    theirs = make(tmp_path)
+    async with AsyncExitStack() as resources:
+        if hasattr(theirs, "__aexit__"):  # that of trees holds nothing open
+            await resources.enter_async_context(theirs)
+        await use(theirs)
+        await theirs.put("key", {"n": 4}, collection="before")
+        async with kvwrap.adapt(theirs) as bare:
+            assert await bare.get("key", collection="before") == {"n": 4}
+        await theirs.delete_many(["b"], collection="c")
+        async with LAYERS.over(theirs) as store:
+            await use(store)
+            await store.put("secret", {"text": "plaintext"})
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"plaintext" not in written
 
 
 async def test_the_arguments_of_their_memory_store() -> None:
