@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import warnings
-from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -17,8 +14,7 @@ from kvwrap.cli.output import echo, echo_json, echo_table
 from kvwrap.cli.stores import file_of, load
 from kvwrap.config.load import stack_names
 from kvwrap.core.described import redact
-from kvwrap.core.part import Chain
-from kvwrap.core.store import Store
+from kvwrap.core.health import chains, reach
 from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import KvwrapError, StackWarning
 
@@ -100,41 +96,12 @@ async def _check(target: str, limit: float, python: bool) -> list[Checked]:
             stack = load(target, python=python)
     except KvwrapError as error:
         return [Checked(target, "configuration", redact(str(error)))]
-    results = [
+    findings = [
         Checked(target, f"{role}{finding.code}", f"{finding.message} {finding.hint}")
-        for role, chain in _chains(stack)
+        for role, chain in chains(stack)
         for finding in chain.findings
     ]
-    for role, chain in _chains(stack):
-        backend = chain.parts[-1]
-        assert isinstance(backend, Store)
-        results.append(await _reach(target, f"{role}{backend.location}", backend, limit))
-    if stack.layers and not any(each.mend for each in results):
-        # What the layers open: keys that are fetched, dictionaries, journals.
-        results.append(await _reach(target, "the whole stack", stack, limit))
-    return results
-
-
-async def _reach(target: str, part: str, store: Store, limit: float) -> Checked:
-    checked = Checked(target, part)
-    begin = time.perf_counter()
-    try:
-        async with asyncio.timeout(limit), store:
-            await store.check()
-    except TimeoutError as error:
-        checked.mend = (
-            redact(str(error)) if isinstance(error, KvwrapError) else f"no answer in {limit:g} s"
-        )
-    except KvwrapError as error:
-        checked.mend = redact(str(error))
-    else:
-        checked.seconds = time.perf_counter() - begin
-    return checked
-
-
-def _chains(chain: Chain, roles: str = "") -> Iterator[tuple[str, Chain]]:
-    """Iterate over a chain and those of its second stores, each with its roles."""
-    yield roles, chain
-    for part in chain.parts:
-        for role, second in part.second_stores:
-            yield from _chains(second, f"{roles}{role}: ")
+    return findings + [
+        Checked(target, f"{each.role}{each.part}", each.error, each.seconds)
+        for each in await reach(stack, limit)
+    ]

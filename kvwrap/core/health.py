@@ -42,7 +42,8 @@ def chains(chain: Chain, roles: str = "") -> Iterator[tuple[str, Chain]]:
 async def reach(store: Store, timeout: float) -> list[Reached]:  # noqa: ASYNC109  # each has as much
     """Ask every backend of a stack to respond, then the whole stack through its layers.
 
-    They are asked one after another. What is closed is opened for it, and closed again.
+    They are asked one after another; the stack only if its own backend responded. What is closed
+    is opened for it, and closed again.
 
     Args:
         store: The stack, or a bare store.
@@ -53,7 +54,8 @@ async def reach(store: Store, timeout: float) -> list[Reached]:  # noqa: ASYNC10
         backend = chain.parts[-1]
         assert isinstance(backend, Store)
         found.append(await _reach(backend.location, role, backend, timeout))
-    if store.layers:
+    if store.layers and found[0].error is None:
+        # What the layers open: keys that are fetched, dictionaries, journals.
         found.append(await _reach("the whole stack", "", store, timeout))
     return found
 
