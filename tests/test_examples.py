@@ -57,6 +57,14 @@ def test_a_graph_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert "readable in the file: False" in printed
 
 
+def test_two_caches_in_one_file(tmp_path: Path) -> None:
+    printed = run("examples.cached_flask", str(tmp_path / "cache.db"))
+    assert printed.count("computed once: page 1: tea") == 2
+    assert "page 1: tea; from the client's cache: False" in printed
+    assert "page 1: tea; from the client's cache: True" in printed
+    assert "readable in the file: False" in printed
+
+
 @pytest.mark.timeout(320)
 def test_workers_share_sessions_and_responses(redis_url: str) -> None:
     printed = run("examples.starlette_shop", redis_url, timeout=300)
