@@ -10,6 +10,7 @@ from math import inf
 import pytest
 
 from kvwrap import (
+    AccessDenied,
     Capability,
     Change,
     ChangeKind,
@@ -32,10 +33,16 @@ class Away(MemoryStore):
     """A store that changes cannot be watched of while it is away."""
 
     is_away = False
+    refuses = False
+    hangs = False
 
     async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.is_away:
             raise StoreUnavailable("it is away", store=self.name)
+        if self.refuses:
+            raise AccessDenied("it refuses", store=self.name)
         return await super().subscribe(scope, listener)
 
 
@@ -183,6 +190,52 @@ async def test_a_store_that_is_away_is_watched_once_it_is_back(is_inner: bool) -
         await subscription.close()
         await there.put("c", 1)
         assert len(told) == 3
+    assert asyncio.all_tasks() <= before
+
+
+async def test_a_store_that_refuses_once_it_is_back_is_told_as_lost_again_and_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, before = ManualClock(), asyncio.all_tasks()
+    away, refusing = Away(clock=clock), Away(clock=clock)
+    layers = stack().replicate([away, refusing], write_quorum=2)
+    async with layers.silence("quorums-do-not-overlap").over(MemoryStore(clock=clock)) as store:
+        away.is_away = refusing.is_away = True
+        told, subscription = await listen(store)
+        refusing.is_away, refusing.refuses = False, True
+        await clock.run(200.0)
+        count = len(told)
+        assert set(told) == {LOST}
+        assert count >= 200 // 30
+        assert subscription.heard_at == -inf
+        (message,) = [each.message for each in caplog.records if "watched" in each.message]
+        assert "it refuses" in message
+        away.is_away = refusing.refuses = False  # the others were not given up
+        await clock.run(60.0)
+        assert set(told[count:]) == {LOST}
+        assert subscription.heard_at == inf
+        count = len(told)
+        await clock.run(200.0)
+        assert told[count:] == []
+        await subscription.close()
+    assert asyncio.all_tasks() <= before
+
+
+@pytest.mark.parametrize("hanging", [0, 1, 2])
+async def test_who_gives_up_beginning_to_watch_leaves_nothing(hanging: int) -> None:
+    stores, before = [Away() for _ in range(3)], asyncio.all_tasks()
+    stores[hanging].hangs = True
+    async with stack().shard(stores[1:]).over(stores[0]) as store:
+        told: list[Change] = []
+        beginning = asyncio.create_task(store.subscribe(Scope(), told.append))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        beginning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+        for each in stores:
+            await each.put_many(["a", "b", "c", "d", "e", "f"], range(6))
+        assert told == []
     assert asyncio.all_tasks() <= before
 
 

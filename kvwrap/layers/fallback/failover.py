@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -12,8 +14,12 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, KeyRange, Origin, Page, Primitives
 from kvwrap.errors import StoreUnavailable
+from kvwrap.layers.fallback.switches import Switches
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.watching import subscribe_all
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _LISTING = {Capability.KEYS, Capability.RANGE, Capability.COLLECTIONS}
 
@@ -48,6 +54,7 @@ class Failover:
         self._guard = guard
         self._other = other
         self._owner = owner
+        self._switches = Switches(partial(guard.call, inner.ping))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -57,9 +64,13 @@ class Failover:
         return inside - ({Capability.WATCH} - self._other.capabilities)
 
     async def subscribe(self, scope: Scope, listener: Listener, clock: Clock) -> Subscription:
-        """Tell what changes in either store; one of them may be unavailable at first."""
+        """Tell what changes in either store; one of them may be unavailable at first.
+
+        `LOST` is told when reads change to the other store, and back.
+        """
         stores = [(self._inner, listener), (self._other, listener)]
-        return await subscribe_all(stores, scope, clock, needed=1)
+        merged = await subscribe_all(stores, scope, clock, needed=1)
+        return self._switches.watch(merged, listener, clock)
 
     def trace(self, collection: Collection, key: str) -> tuple[Origin, ...]:
         """Return where the entry may be in either store."""
@@ -77,7 +88,7 @@ class Failover:
             StoreUnavailable: Neither store answers.
         """
         try:
-            return await self._guard.call(self._inner.read, collection, keys)
+            return await self._from_inner(self._inner.read, collection, keys)
         except StoreUnavailable as outage:
             try:
                 entries = await self.read_other(collection, keys)
@@ -88,7 +99,16 @@ class Failover:
                     store=self._owner,
                 ) from error
         self.fallback_reads += len(keys)
+        self._switches.note(reads_other=True)
         return entries
+
+    async def _from_inner(
+        self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Read something from the inner store."""
+        found = await self._guard.call(call, *args, **kwargs)
+        self._switches.note(reads_other=False)
+        return found
 
     async def read_other(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         """Read these keys from the other store."""
@@ -104,13 +124,14 @@ class Failover:
             of_other, store_cursor = cursor.of_other, cursor.cursor
         if not of_other:
             try:
-                page = await self._guard.call(
+                page = await self._from_inner(
                     self._inner.list_keys, collection, key_range, store_cursor
                 )
                 return _with_cursor(page, of_other=False)
             except StoreUnavailable:
                 if cursor is not None or not self.can_list_other:
                     raise
+                self._switches.note(reads_other=True)
         page = await self._other.list_keys(collection, key_range, store_cursor)
         self.fallback_reads += 1
         return _with_cursor(page, of_other=True)
@@ -119,10 +140,11 @@ class Failover:
         """Return the collections; with `of_other`, ask only the other store."""
         if not of_other:
             try:
-                return await self._guard.call(self._inner.list_collections)
+                return await self._from_inner(self._inner.list_collections)
             except StoreUnavailable:
                 if not self.can_list_other:
                     raise
+                self._switches.note(reads_other=True)
         self.fallback_reads += 1
         return await self._other.list_collections()
 
@@ -132,10 +154,11 @@ class Failover:
         """Return the number of keys; with `of_other`, ask only the other store."""
         if not of_other:
             try:
-                return await self._guard.call(self._inner.count_range, collection, key_range)
+                return await self._from_inner(self._inner.count_range, collection, key_range)
             except StoreUnavailable:
                 if not self.can_list_other:
                     raise
+                self._switches.note(reads_other=True)
         self.fallback_reads += 1
         return await self._other.count_range(collection, key_range)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Sequence
 from contextvars import Context
@@ -13,7 +14,9 @@ from kvwrap.core.changes import LOST, Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import gather_outcomes, is_running
 from kvwrap.core.primitives import Primitives
-from kvwrap.errors import StoreUnavailable
+from kvwrap.errors import KvwrapError, StoreUnavailable
+
+_log = logging.getLogger("kvwrap.watch")
 
 Watched = tuple[Primitives, Listener]
 """A store, and the listener of its changes."""
@@ -28,6 +31,8 @@ async def subscribe_all(
     """Watch several stores; returns when enough of them tell their changes.
 
     Those that are not available are watched once they are; then their listeners are told `LOST`.
+    One that refuses then is tried again and again, each time with `LOST`, since its changes are
+    not told.
 
     Args:
         stores: The stores, each with the listener of its changes.
@@ -40,10 +45,12 @@ async def subscribe_all(
         UnsupportedOperation: A store cannot tell changes.
     """
     merged = MergedSubscription(scope, clock)
-    outcomes = await gather_outcomes(
-        [store.subscribe(scope, listener) for store, listener in stores]
-    )
-    merged.subscriptions = [each for each in outcomes if not isinstance(each, Exception)]
+    try:
+        outcomes = await gather_outcomes([merged.add(*watched) for watched in stores])
+    except BaseException:
+        # One was cancelled while others had begun.
+        await merged.close()
+        raise
     missing = [
         watched
         for watched, outcome in zip(stores, outcomes, strict=True)
@@ -75,6 +82,7 @@ class MergedSubscription:
         self._clock = clock
         self._missing: list[Watched] = []
         self._task: asyncio.Task[None] | None = None
+        self._warned: set[str] = set()
 
     @property
     def heard_at(self) -> float:
@@ -82,6 +90,10 @@ class MergedSubscription:
         if self._missing:
             return -inf
         return min((each.heard_at for each in self.subscriptions), default=-inf)
+
+    async def add(self, store: Primitives, listener: Listener) -> None:
+        """Watch a store."""
+        self.subscriptions.append(await store.subscribe(self._scope, listener))
 
     def begin(self, missing: Sequence[Watched]) -> None:
         """Watch these stores as soon as they are available."""
@@ -96,11 +108,28 @@ class MergedSubscription:
             for watched in list(self._missing):
                 store, listener = watched
                 try:
-                    self.subscriptions.append(await store.subscribe(self._scope, listener))
+                    await self.add(store, listener)
                 except StoreUnavailable:
                     continue
-                self._missing.remove(watched)
+                except Exception as error:
+                    # It answers, so its entries are read, and nothing tells what changes.
+                    self._warn(store, error)
+                else:
+                    self._missing.remove(watched)
                 listener(LOST)
+
+    def _warn(self, store: Primitives, error: Exception) -> None:
+        if store.name in self._warned:
+            return
+        self._warned.add(store.name)
+        _log.warning(
+            "%s: changes cannot be watched, so all watchers are told every %g s that anything may "
+            "have changed: %s",
+            store.name,
+            _LONGEST_PAUSE,
+            error,
+            exc_info=None if isinstance(error, KvwrapError) else error,
+        )
 
     async def close(self) -> None:
         """End all of them. A second call does nothing."""

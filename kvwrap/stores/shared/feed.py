@@ -217,12 +217,15 @@ class Line(Listeners):
                     await wait_for(self._clock, pause * random.random(), self._wake.wait())
                     continue
                 failures = 0
-                self._is_up, self.heard_at = True, began
-                if was_up and not resumed:
-                    self.lose()
+                self._is_up = True
+                if not resumed:
+                    self.heard_at = began
+                    if was_up:
+                        self.lose()
                 was_up = True
                 self._settle(None)
-                await self._listen()
+                # What a link that resumes has missed is told only now.
+                await self._listen(at_once=resumed)
                 self._is_up = False
                 await self._disconnect()
                 if not self._link.resumes:
@@ -231,13 +234,15 @@ class Line(Listeners):
             self._is_up = False
             await self._disconnect()
 
-    async def _listen(self) -> None:
-        """Check the link again and again, until it is cut."""
+    async def _listen(self, *, at_once: bool) -> None:
+        """Check the link again and again, the first time `at_once` or later, until it is cut."""
         while not self._is_cut:
             bounds = [each.scope.bound or _UNASKED_BOUND for each in self.told]
             self._wake.clear()
-            interval = min(bounds, default=_UNASKED_BOUND) / 3
-            await wait_for(self._clock, interval, self._wake.wait())
+            if not at_once:
+                interval = min(bounds, default=_UNASKED_BOUND) / 3
+                await wait_for(self._clock, interval, self._wake.wait())
+            at_once = False
             if self._is_cut:
                 return
             began = self._clock.monotonic()

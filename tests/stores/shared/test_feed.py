@@ -27,6 +27,8 @@ class Backend:
         self.remembers = resumes
         self.connections = 0
         self.pings = 0
+        self.is_catching_up = False
+        self.caught_up = asyncio.Event()
 
     def link(self, line: Line) -> FakeLink:
         self.links.append(FakeLink(self, line))
@@ -62,6 +64,8 @@ class FakeLink:
 
     async def ping(self) -> None:
         self._backend.pings += 1
+        if self._backend.is_catching_up:
+            await self._backend.caught_up.wait()
         await self._reach()
 
     async def _reach(self) -> None:
@@ -140,6 +144,20 @@ async def test_a_link_that_resumes_loses_only_what_the_backend_forgot(remembers:
     await until(lambda: backend.connections == 2, clock)
     await asyncio.sleep(0)
     assert told == ([] if remembers else [LOST])
+    await subscription.close()
+
+
+async def test_a_link_that_resumes_has_heard_nothing_until_it_answers() -> None:
+    backend, clock = Backend(resumes=True), ManualClock()
+    subscription = await feed(backend, clock).subscribe(Scope(), lambda change: None)
+    heard_at = subscription.heard_at
+    clock.advance(5.0)
+    backend.is_catching_up = True
+    backend.cut()
+    await until(lambda: backend.connections == 2 and backend.pings == 1, clock)
+    assert subscription.heard_at == heard_at  # what was missed may not have been told
+    backend.caught_up.set()
+    await until(lambda: subscription.heard_at > heard_at)
     await subscription.close()
 
 
