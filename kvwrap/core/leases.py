@@ -281,6 +281,10 @@ class Leases:
         """
         holding = grant.holding
         holding.stop()
+        if holding.lost is not None and not holding.is_inherited:
+            # The caller must hear of it now, also while the store does not answer.
+            self._drop(grant)
+            raise holding.lost
         try:
             if holding.is_inherited:
                 return

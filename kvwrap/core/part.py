@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -119,6 +119,43 @@ class Chain(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """The capabilities of the whole chain."""
+
+
+def parts_from(part: Any) -> Iterator[Any]:
+    """Iterate over a layer, those inside it, and the backend."""
+    yield part
+    while (part := getattr(part, "inner", None)) is not None:
+        yield part
+
+
+def walk(parts: Iterable[Part], into: Set[str]) -> Iterator[Part]:
+    """Iterate over parts, and over those of the second stores of layers with one of these traits.
+
+    Args:
+        parts: The parts of a stack.
+        into: The traits, such as "spreads" for layers whose entries are in several stores.
+    """
+    for part in parts:
+        yield part
+        if part.traits & into:
+            for _, store in part.second_stores:
+                yield from walk(store.parts, into)
+
+
+def why_unheard(backends: Sequence[Any], *, by_name: bool = True) -> str:
+    """Return why changes in one of these backends cannot be heard; empty if they can.
+
+    Args:
+        backends: The backends.
+        by_name: False if it suffices to hear that anything has changed.
+    """
+    silent = {each.name for each in backends if Capability.WATCH not in each.capabilities}
+    if silent:
+        return f"{' and '.join(sorted(silent))} cannot tell changes"
+    vague = {each.name for each in backends if "tells_loss_only" in each.traits}
+    if by_name and vague:
+        return f"{' and '.join(sorted(vague))} tells that something has changed, and not what"
+    return ""
 
 
 def leaves_process(store: Chain) -> bool:

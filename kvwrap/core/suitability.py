@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.findings import Finding, warn
-from kvwrap.core.part import Chain, Part
+from kvwrap.core.part import Chain, Part, walk
 from kvwrap.core.primitives import Primitives
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
 
@@ -43,9 +42,9 @@ class Suitability:
     def __init__(self, store: LeaseStore) -> None:
         self.findings: tuple[Finding, ...] = ()
         self._store = store
-        self._stacks = list(_stacks(store))
-        parts = [part for stack in self._stacks for part in stack.parts]
-        self._longest = min(map(_longest_ttl, parts))
+        # Those that may have the records of leases.
+        self._parts = list(walk(store.parts, {"spreads"}))
+        self._longest = min(map(_longest_ttl, self._parts))
         self._is_durable = False
         self._warns = any("falls_back" in layer.traits for layer in store.parts[:-1])
 
@@ -71,10 +70,9 @@ class Suitability:
         """Raise the error for a backend that may drop the record of a held lock."""
         if self._is_durable:
             return
-        for stack in self._stacks:
-            backend: Any = stack.parts[-1]
-            reason = await backend.evicts()
-            if reason is not None:
+        for part in self._parts:
+            evicts = getattr(part, "evicts", None)  # of a backend
+            if evicts is not None and (reason := await evicts()) is not None:
                 raise self._unsuited_to_locks(reason, _STORES)
         self._is_durable = True
 
@@ -97,7 +95,7 @@ class Suitability:
         Args:
             alone: What to do where other processes see nothing of the store.
         """
-        if any("raw" in stack.parts[-1].traits for stack in self._stacks):
+        if any("raw" in part.traits for part in self._parts):
             return "its data is another program's (raw=True)", "Open another store without raw=True"
         missing = {Capability.COMPARE_AND_PUT, Capability.SHARED} - self._store.capabilities
         if Capability.COMPARE_AND_PUT in missing:
@@ -119,12 +117,3 @@ def _longest_ttl(layer: Part) -> float:
     """Return the longest ttl that a layer allows the entries of a stack."""
     maximum = getattr(layer, "maximum", None) if "clamps_ttl" in layer.traits else None
     return float("inf") if maximum is None else maximum * (1 - getattr(layer, "jitter", 0.0))
-
-
-def _stacks(stack: Chain) -> Iterator[Chain]:
-    """Iterate over the stacks that may have the records of leases."""
-    yield stack
-    for part in stack.parts:
-        if "spreads" in part.traits:
-            for _, second in part.second_stores:
-                yield from _stacks(second)

@@ -242,27 +242,27 @@ async def test_an_outage_ends_the_lease_before_others_may_have_it(
     faults.before = None
 
 
-async def test_a_renewal_that_hangs_ends_the_lease_too(tmp_path: Path, clock: ManualClock) -> None:
-    hangs = False
+async def test_a_loss_is_told_while_the_store_hangs(tmp_path: Path, clock: ManualClock) -> None:
+    answers = asyncio.Event()
+    answers.set()
 
     async def before(operation: str) -> None:
-        if hangs:
-            await asyncio.Event().wait()
+        await answers.wait()
 
     layers = stack().layer(Tap(before=before))
     async with layers.over(SQLiteStore(tmp_path / "a.db", clock=clock)) as store:
 
         async def work() -> None:
-            nonlocal hangs
             async with store.lock("a", ttl=3):
-                hangs = True
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    hangs = False
+                answers.clear()
+                await asyncio.Event().wait()
 
         with pytest.raises(LockLost):
             await passing(clock, work())
+        answers.set()  # and the lock is released after all
+        await until(lambda: store.idle)
+        async with store.lock("a", wait=0):
+            pass
 
 
 async def test_a_new_version_of_the_same_record_is_no_loss(

@@ -124,6 +124,7 @@ WRONG = {
     "prefix-inside-encryption": lambda at: stack().encrypt(KEYS).prefix_collection("a-"),
     "quorums-do-not-overlap": lambda at: stack().replicate([MemoryStore], write_quorum=1),
     "rate-limit-outside-retry": lambda at: stack().limit_rate(9).retry(),
+    "renewals-end-copies": lambda at: stack().read_through(MemoryStore, ttl=1).slide_ttl(9),
     "retry-outside-cache": lambda at: stack().retry().read_through(MemoryStore, ttl=1),
     "retry-outside-fallback": lambda at: stack().retry().fallback(MemoryStore),
     "retry-outside-journal": lambda at: stack().retry().write_behind(at / "journal"),

@@ -12,7 +12,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.changes import Change, Scope, Subscription
 from kvwrap.core.concurrency import is_running
 from kvwrap.core.figures import Measured, gauge
-from kvwrap.core.layer import Layer
+from kvwrap.core.part import Part, parts_from, walk, why_unheard
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import AccessDenied, KvwrapError, UnsupportedOperation
@@ -32,6 +32,9 @@ _RETRY: Final = 1.0
 """Seconds after which a subscription that failed is tried again, by the next miss."""
 
 _FEW_NAMES: Final = 10_000
+
+_OF_ENTRIES: Final = frozenset({"falls_back", "spreads"})
+"""Layers whose second stores have entries that reads return."""
 
 
 class Backend:
@@ -164,7 +167,10 @@ class Coherence(Measured):
 
     def backends(self) -> list[Primitives]:
         """Return the backends that an entry may come from."""
-        return [part for part in _walk(self._far) if not isinstance(part, Layer)]
+        return [part for part in self._parts() if isinstance(part, Store)]
+
+    def _parts(self) -> Iterator[Part]:
+        return walk(parts_from(self._far), _OF_ENTRIES)
 
     def obstacle(self) -> str:
         """Return why changes cannot be heard, as far as that is known; empty if they can."""
@@ -175,15 +181,18 @@ class Coherence(Measured):
                 f"other processes may use the same {self._near.name} as near store, and put older "
                 "copies there"
             )
-        if any("falls_back" in part.traits for part in _walk(self._far) if isinstance(part, Layer)):
+        if any("falls_back" in part.traits for part in self._parts()):
             return (
                 "in an outage a fallback answers with another store's entries, and nothing tells "
                 "which copies these are"
             )
-        lacking = [
-            store.name for store in self.backends() if Capability.WATCH not in store.capabilities
-        ]
-        return f"{' and '.join(lacking)} cannot tell changes" if lacking else ""
+        # By "watch", each change of such a backend ends all copies, which is right and rarely fast.
+        return why_unheard(self.backends(), by_name=self._wanted == "auto")
+
+    @property
+    def watches(self) -> bool:
+        """True if changes are to be heard, as far as is known."""
+        return self._wanted != "ttl" and not self.obstacle()
 
     def notes(self) -> Iterator[str]:
         """Yield the lines of `explain()` that say how others' writes become visible."""
@@ -220,8 +229,12 @@ class Coherence(Measured):
         self._tier.watch = self
         if self._freshness.ttl is None and Capability.SHARED in self._far.capabilities:
             self._freshness.ttl = WATCHED_TTL
-        for store in self.backends():
-            await self._subscribe(self._backend(store))
+        try:
+            for store in self.backends():
+                await self._subscribe(self._backend(store))
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """End the subscriptions."""
@@ -321,8 +334,7 @@ class Coherence(Measured):
     async def _subscribe(self, backend: Backend) -> None:
         backend.tried_at = self._monotonic()
         await backend.close()
-        if Capability.WATCH not in backend.store.capabilities:
-            obstacle = f"{backend.store.name} cannot tell changes"
+        if obstacle := why_unheard((backend.store,), by_name=self._wanted == "auto"):
             if self._wanted == "watch":
                 raise self._refused(obstacle)
             self._fall(obstacle)
@@ -378,14 +390,3 @@ class Coherence(Measured):
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _walk(part: Any) -> Iterator[Any]:
-    """Iterate over layers from this one on, those of further stores of entries, and backends."""
-    while isinstance(part, Layer):
-        yield part
-        if part.traits & {"falls_back", "spreads"}:
-            for _, store in part.second_stores:
-                yield from _walk(store.parts[0])
-        part = part.inner
-    yield part

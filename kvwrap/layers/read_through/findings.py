@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kvwrap.core.capability import Capability
+from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.findings import Finding
 from kvwrap.core.part import Part, leaves_process
 from kvwrap.core.store import Store
@@ -16,7 +16,8 @@ _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
 
 def check_position(
     near: Store,
-    is_bounded: bool,
+    freshness: Freshness,
+    is_watched: bool,
     above: Sequence[Part],
     below: Sequence[Part],
     base: Store,
@@ -25,7 +26,8 @@ def check_position(
 
     Args:
         near: The near store.
-        is_bounded: True if copies end within some time after others' writes.
+        freshness: How long copies are used.
+        is_watched: True if copies end when a change is told.
         above: The layers outside the cache, outermost first.
         below: The layers inside the cache, outermost first.
         base: The backend.
@@ -50,6 +52,7 @@ def check_position(
             "Put read_through inside hash_keys (after it in the stack), or hash the keys of the "
             "near store too: read_through(stack().hash_keys(secret).over(near)).",
         )
+    is_bounded = freshness.ttl is not None or is_watched
     if not is_bounded and Capability.SHARED in base.capabilities:
         yield Finding(
             "near-without-ttl",
@@ -76,6 +79,14 @@ def check_position(
             "twice, and an outdated value can outlive either ttl.",
             "Remove one. Order several tiers from the nearest to the farthest: memory, then a "
             "file.",
+        )
+    if is_watched and _any_has(below, "slides_ttl"):
+        yield Finding(
+            "renewals-end-copies",
+            "a renewal of SlidingTTL inside this cache is a change that is told, so each one ends "
+            "the copies that all processes have of the entry.",
+            "Put .slide_ttl(...) before the cache, with an `at_most_every` as long as copies are "
+            'to last, or use coherence="ttl".',
         )
     if _any_has(above, "retries") and not _any_has(below, "retries"):
         yield Finding(
@@ -120,16 +131,16 @@ def check_decoded(near: Store, above: Sequence[Part]) -> Iterator[Finding]:
         )
 
 
-def describe_staleness(freshness: Freshness, shared: bool, watched: bool) -> Iterator[str]:
+def describe_staleness(freshness: Freshness, far: Capabilities, watched: bool) -> Iterator[str]:
     """Yield the lines of `explain()` that say how late a write becomes visible.
 
     Args:
         freshness: The times of the cache.
-        shared: True if other processes can write to the far store.
+        far: The capabilities of the far store.
         watched: True if their writes are told.
     """
     ttl, negative_ttl = freshness.ttl, freshness.negative_ttl
-    if not shared:
+    if Capability.SHARED not in far:
         yield "this process's writes are seen at once"
     elif watched:
         pass

@@ -10,7 +10,6 @@ import msgspec
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.layers.base import (
     TTL,
-    Capability,
     Collection,
     Entry,
     Expected,
@@ -129,6 +128,7 @@ class ReadThrough(Layer):
             "near-without-ttl",
             "plain-keys-in-near",
             "plaintext-near",
+            "renewals-end-copies",
             "retry-outside-cache",
         }
     )
@@ -188,7 +188,11 @@ class ReadThrough(Layer):
         except StoreUnavailable:
             # A near store opens at its next use, once it is available. Reads skip it until then.
             self._counts.near_failures += 1
-        await self._coherence.open()
+        try:
+            await self._coherence.open()
+        except BaseException:
+            await super().teardown()
+            raise
 
     async def teardown(self) -> None:
         await self._coherence.close()
@@ -223,21 +227,17 @@ class ReadThrough(Layer):
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
         yield from contextual_below(self, below)
-        obstacle = "" if self._wanted == "ttl" else self._coherence.obstacle()
-        if self._wanted == "watch" and obstacle:
-            yield refused_coherence(obstacle)
-        is_bounded = self._freshness.ttl is not None or (self._wanted != "ttl" and not obstacle)
-        yield from check_position(self.near, is_bounded, above, below, base)
+        is_watched = self._coherence.watches
+        if self._wanted == "watch" and not is_watched:
+            yield refused_coherence(self._coherence.obstacle())
+        yield from check_position(self.near, self._freshness, is_watched, above, below, base)
         if self._freshness.decoded:
             yield from check_decoded(self.near, above)
 
     def notes(self) -> Iterable[str]:
-        yield from self._coherence.notes()
-        yield from describe_staleness(
-            self._freshness,
-            shared=Capability.SHARED in self.inner.capabilities,
-            watched=self._wanted != "ttl" and not self._coherence.obstacle(),
-        )
+        coherence = self._coherence
+        yield from coherence.notes()
+        yield from describe_staleness(self._freshness, self.inner.capabilities, coherence.watches)
 
     # -- reading -----------------------------------------------------------------------
 

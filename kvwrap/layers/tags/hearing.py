@@ -8,8 +8,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from kvwrap.core.capability import Capability
 from kvwrap.core.changes import Change, Scope, Subscription
+from kvwrap.core.part import why_unheard
 from kvwrap.core.primitives import Collection, Origin, Primitives
 from kvwrap.errors import AccessDenied, KvwrapError, UnsupportedOperation
 
@@ -70,10 +70,7 @@ class Hearing:
             origins = self._origins("kvwrap")
         except Exception:  # of a layer that knows no such name
             return ""
-        lacking = {
-            store.name for store, _, _ in origins if Capability.WATCH not in store.capabilities
-        }
-        return f"{' and '.join(sorted(lacking))} cannot tell changes" if lacking else ""
+        return why_unheard([store for store, _, _ in origins])
 
     def is_heard(self, now: float) -> bool:
         """Return True if a record that was not told to have changed is younger than the bound."""
@@ -128,8 +125,8 @@ class Hearing:
         now = self._part.clock.monotonic()
         if source.is_opening or now < source.tried_at + _RETRY:
             return
-        if Capability.WATCH not in store.capabilities:
-            self.reason = f"{store.name} cannot tell changes"
+        if obstacle := why_unheard((store,)):
+            self.reason = obstacle
             return
         source.tried_at, source.is_opening = now, True
         old, source.subscription = source.subscription, None

@@ -21,6 +21,7 @@ from kvwrap.layers.base import (
     take,
 )
 from kvwrap.layers.shared.secrets import Secret, secret_bytes
+from kvwrap.layers.tags.inside import has_cache, raw_stores
 from kvwrap.layers.tags.masking import InvalidatedEntries, is_exempt
 from kvwrap.layers.tags.records import BOUND, MOMENT, RESERVED, WHOLE, Records, TagRecord
 from kvwrap.layers.tags.snapshots import (
@@ -85,7 +86,7 @@ class Tags(Keeping, Transform):
         self._key = b"" if secret is None else derived_key(secret_bytes(secret))
 
     def bind(self, inner: Primitives) -> Self:
-        records = Records(inner, is_cached=_is_cached(inner))
+        records = Records(inner, is_cached=has_cache(inner))
         masking = InvalidatedEntries(records).bind(inner)
         part = super().bind(masking)
         part._records, part._masking, part._read_stored = records, masking, inner.read
@@ -263,15 +264,16 @@ class Tags(Keeping, Transform):
                     "until its copy ends.",
                     "Put .tags() before the cache.",
                 )
-        if "raw" in base.traits:
+        raw = raw_stores(self.inner)
+        if raw:
             yield Finding(
                 "tags-over-raw",
-                f"Tags puts what it keeps before every value, and {base.name} has raw=True, so "
+                f"Tags puts what it keeps before every value, and {raw[0]} has raw=True, so "
                 "other programs could read no value that is put here.",
                 "Put .tags() over a store without raw=True.",
                 fatal=True,
             )
-        if _is_cached(self.inner) and Capability.COMPARE_AND_PUT not in self.inner.capabilities:
+        if has_cache(self.inner) and Capability.COMPARE_AND_PUT not in self.inner.capabilities:
             yield Finding(
                 "tags-cached-records",
                 "Tags is over a cache that it cannot pass without conditional writes, so records "
@@ -291,13 +293,3 @@ class Tags(Keeping, Transform):
                 "an invalidation by another process is seen when it is told, after at most "
                 f"{BOUND:g} s"
             )
-
-
-def _is_cached(inner: Primitives) -> bool:
-    """Return True if a layer inside may answer reads from copies."""
-    part: Primitives | None = inner
-    while isinstance(part, Layer):
-        if "caches" in part.traits:
-            return True
-        part = part.inner
-    return False

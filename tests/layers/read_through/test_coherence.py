@@ -319,3 +319,43 @@ async def test_names_of_evicted_copies_are_dropped(clock: ManualClock) -> None:
     await far.put(names[-1], "new")
     assert await store.get(names[-1]) == "new"
     assert await store.get_many(names[-50:-1]) == names[-50:-1]
+
+
+async def test_what_was_subscribed_ends_if_another_backend_refuses(clock: ManualClock) -> None:
+    one, other = Distant(clock), Distant(clock)
+    one.refusal = AccessDenied("no right to watch")
+    layers = stack().read_through(MemoryStore(clock=clock), coherence="watch")
+    store = layers.route({"other": other}).over(one)
+    with pytest.raises(AccessDenied):
+        await store.open()
+    assert other.link.is_closed
+    one.refusal = None
+    async with store:
+        assert not other.link.is_closed
+    assert one.link.is_closed
+    assert other.link.is_closed
+
+
+async def test_a_backend_that_tells_no_names_is_watched_only_if_asked_for(
+    clock: ManualClock,
+) -> None:
+    class Vague(Distant):
+        traits = frozenset({"tells_loss_only"})
+
+    base = Vague(clock)
+    auto = stack().read_through(MemoryStore(clock=clock), ttl=60).over(base)
+    assert "by ttl, since Vague tells that something has changed, and not what" in auto.explain()
+    async with auto:
+        await auto.put("a", 1)
+        assert base.tell is None
+    watching = stack().read_through(MemoryStore(clock=clock), coherence="watch").over(base)
+    async with watching:
+        assert await watching.get("a") == 1
+        base.link.heard_at = clock.monotonic()
+        assert await watching.get("a") == 1
+        base.tell(LOST)
+        clock.advance(0.1)
+        base.link.heard_at = clock.monotonic()
+        before = counts(watching).misses
+        assert await watching.get("a") == 1
+        assert counts(watching).misses == before + 1

@@ -239,3 +239,23 @@ def test_the_staleness_is_told(clock: ManualClock) -> None:
     assert "seen when it is told, after at most 1 s" in over(MemoryStore()).explain()
     text = over(unwatched(clock)).explain()
     assert "seen 1 s later at most, since MappingStore cannot tell changes" in text
+
+
+async def test_a_backend_that_tells_no_names_is_read_again_after_a_second(
+    clock: ManualClock,
+) -> None:
+    class Vague(MemoryStore):
+        traits = frozenset({"tells_loss_only"})
+
+    base = Vague(clock=clock)
+    async with over(base) as one, over(base) as other:
+        assert "since Vague tells that something has changed, and not what" in one.explain()
+        await one.put("a", 1, tags=["t"])
+        assert await one.get("a") == 1
+        one.find(Counting).calls.clear()
+        await other.put("b", 1)
+        assert await one.get("a") == 1
+        assert one.find(Counting).calls == {"read": 1}
+        await other.find(Tags).invalidate("t")
+        clock.advance(1)
+        assert await one.get("a") is None

@@ -124,3 +124,6 @@ async def test_values_that_a_cache_keeps_decoded_stay_shared(clock: ManualClock)
 async def test_the_data_of_other_programs_gets_no_tags(clock: ManualClock) -> None:
     with pytest.raises(ConfigurationError, match=r"tags-over-raw.*raw=True"):
         tags().over(adapt({}, raw=True, clock=clock))
+    routed = tags().route({"theirs": adapt({}, raw=True, clock=clock)})
+    with pytest.raises(ConfigurationError, match=r"tags-over-raw.*raw=True"):
+        routed.over(MemoryStore(clock=clock))
