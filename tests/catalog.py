@@ -76,6 +76,7 @@ __all__ = [
     "SLOW",
     "STACKS",
     "STORES",
+    "TELLS_NO_NAMES",
     "UNDER_EVERY_LAYER",
     "Case",
     "Resources",
@@ -368,6 +369,8 @@ ALIASES = {"py-key-value": "default_collection"}
 LEAVES_SOCKETS = {"mongodb"}
 # Those whose test server orders keys by UTF-16 code units, since it is written in Java.
 COMPARES_UTF16 = {"mongodb"}
+# Those that tell only that something has changed.
+TELLS_NO_NAMES = {"sqlite"}
 # Those whose test server takes milliseconds of the processor for each request: long proofs take
 # a tenth of the rounds there.
 SLOW = {"s3", "az", "opensearch"}

@@ -17,7 +17,16 @@ import pytest_asyncio
 from kvwrap import Stack, Store
 from kvwrap.testing import LayerContract, ManualClock, StoreContract
 from kvwrap.testing.contract.values import REFUSED, VALUES
-from tests.catalog import ALIASES, LAYERS, STACKS, STORES, UNDER_EVERY_LAYER, Case, Resources
+from tests.catalog import (
+    ALIASES,
+    LAYERS,
+    STACKS,
+    STORES,
+    TELLS_NO_NAMES,
+    UNDER_EVERY_LAYER,
+    Case,
+    Resources,
+)
 
 CASES = {**LAYERS, **STACKS}
 ALL_PAIRS = [(name, store) for name in CASES for store in UNDER_EVERY_LAYER]
@@ -73,6 +82,7 @@ class TestStoreUnder(StoreContract):
     def _expectations(self, case: Case, store_name: str) -> None:
         self.__dict__.update(
             default_alias=ALIASES.get(store_name),
+            tells_names=store_name not in TELLS_NO_NAMES,
             values=_without(VALUES, case.other_values),
             refused=_without(REFUSED, case.other_values),
         )

@@ -13,7 +13,14 @@ from kvwrap.stores.dynamodb import store as dynamodb_store
 from kvwrap.stores.elasticsearch import store as elasticsearch_store
 from kvwrap.stores.object import listing as object_listing
 from kvwrap.testing import StoreContract
-from tests.catalog import ALIASES, COMPARES_UTF16, LONGEST_NAMES, STORES, Resources
+from tests.catalog import (
+    ALIASES,
+    COMPARES_UTF16,
+    LONGEST_NAMES,
+    STORES,
+    TELLS_NO_NAMES,
+    Resources,
+)
 from tests.stores.adapted.objects import ENCRYPTED, OBJECTS
 
 FEW_KEYS, SMALL_PAGE = 203, 50
@@ -36,6 +43,7 @@ def expectations(store_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return {
         "default_alias": ALIASES.get(store_name),
         "compares_utf16": store_name in COMPARES_UTF16,
+        "tells_names": store_name not in TELLS_NO_NAMES,
         **({"longest_name": LONGEST_NAMES[store_name]} if store_name in LONGEST_NAMES else {}),
         **({"most_keys": FEW_KEYS} if store_name in PAGED else {}),
         **({"every": 7} if store_name in LISTED_SLOWLY else {}),

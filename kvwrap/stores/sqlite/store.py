@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from kvwrap.core.capability import OPERATIONS, Capabilities, Capability
+from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
@@ -17,6 +18,7 @@ from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError, ReadOnlyViolation
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.feed import Feed
 from kvwrap.stores.sqlite.connections import (
     MEMORY,
     Synchronous,
@@ -26,6 +28,7 @@ from kvwrap.stores.sqlite.connections import (
 )
 from kvwrap.stores.sqlite.database import Database
 from kvwrap.stores.sqlite.table import Table
+from kvwrap.stores.sqlite.watching import SQLiteLink
 
 _CHANGES: Final = frozenset(
     {
@@ -36,6 +39,9 @@ _CHANGES: Final = frozenset(
     }
 )
 """What a file that can only be read makes impossible."""
+
+_WATCH_TIMEOUT: Final = 5.0
+"""Seconds that a look for changes may take."""
 
 _OPTIONS: Final = {
     "table": urls.TEXT,
@@ -97,7 +103,8 @@ class SQLiteStore(Store):
             hold (1 GB with the usual build options).
     """
 
-    capabilities = OPERATIONS | {Capability.PERSISTENT, Capability.SHARED}
+    traits = frozenset({"tells_loss_only"})
+    capabilities = OPERATIONS | {Capability.WATCH, Capability.PERSISTENT, Capability.SHARED}
 
     def __init__(
         self,
@@ -142,6 +149,13 @@ class SQLiteStore(Store):
             store=self.name,
         )
         self.capabilities = self._possible()
+        self._feed = Feed(
+            self._path,
+            lambda line: SQLiteLink(line, self._path, self.name),
+            self.clock,
+            timeout=_WATCH_TIMEOUT,
+            owner=self.name,
+        )
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -176,12 +190,13 @@ class SQLiteStore(Store):
         self.capabilities = self._possible()
 
     async def teardown(self) -> None:
+        await self._feed.close()
         await self._database.close()
 
     def _possible(self) -> Capabilities:
         possible = type(self).capabilities
         if self._path == MEMORY:
-            possible -= {Capability.PERSISTENT, Capability.SHARED}
+            possible -= {Capability.WATCH, Capability.PERSISTENT, Capability.SHARED}
         return possible - _CHANGES if self._database.is_read_only else possible
 
     async def _check_can_change(self) -> None:
@@ -252,6 +267,12 @@ class SQLiteStore(Store):
         await self._check_can_change()
         while await self._database.remove(self._table.sweep):
             pass
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        if Capability.WATCH not in self.capabilities:
+            raise self._unsupported("watch for changes in memory: use MemoryStore")
+        await self.ready()
+        return await self._feed.subscribe(scope, listener)
 
     async def scrub(self) -> None:
         """Empty the log of recent writes, which still has what they replaced.

@@ -161,6 +161,7 @@ class Watching(Contract):
             with pytest.raises(InvalidKey):
                 store.watch(**wanted)
         for scope in (Scope("kvwrap.records"), Scope(reserved=True)):
+            await store.remove("kvwrap.records", ["r"])  # to write what is there changes nothing
             arrived: asyncio.Queue[Change] = asyncio.Queue()
             subscription = await store.subscribe(scope, arrived.put_nowait)
             await store.write("kvwrap.records", ["r"], [entry])
