@@ -22,7 +22,7 @@ from tests.stores.adapted.objects import OBJECTS
 
 TASKS, PROCESSES = 8, 2
 STARTING = 8
-LIMIT = 1_800 if SOAK else 110
+LIMIT = 1_800 if SOAK else 240
 """Seconds for the processes."""
 # Those that keep their entries in this process.
 OWN = {"memory", "dict", "py-key-value"}
@@ -104,7 +104,7 @@ async def test_no_increment_is_lost(backend: Backend) -> None:
 
 async def test_processes_that_start_at_once(backend: Backend) -> None:
     with backend.processes(1, "start") as (process,):
-        assert await asyncio.to_thread(process.wait, 110) == 0
+        assert await asyncio.to_thread(process.wait, LIMIT) == 0
     async with backend.store as store:
         names = [f"process-{number}" for number in range(STARTING)]
         assert await store.get_many(names) == list(range(STARTING))

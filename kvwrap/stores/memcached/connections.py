@@ -8,11 +8,12 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.stores.memcached import protocol
+from kvwrap.stores.memcached.given_up import Connection, GivenUp
 from kvwrap.stores.shared.tls import Tls
 from kvwrap.stores.shared.transports import end_transport
 from kvwrap.stores.shared.urls import Address
@@ -33,13 +34,6 @@ class Servers:
     tls: Tls | None = None
 
 
-class Connection(NamedTuple):
-    """A connection, also one of aiomcache."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-
 class Connections:
     """Lends connections to one server.
 
@@ -58,7 +52,7 @@ class Connections:
         self.address = address
 
     async def lend(self, call: Callable[[Connection], Awaitable[T]]) -> T:
-        """Await a call with a connection, which is aborted if the call fails or is cancelled."""
+        """Await a call with a connection, which is not used again if the call fails."""
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -88,12 +82,21 @@ class OwnConnections(Connections):
         self.tls = servers.tls is not None
         self._servers = servers
         self._idle: list[Connection] = []
+        self._given_up = GivenUp()
         self._is_closed = False
 
     async def lend(self, call: Callable[[Connection], Awaitable[T]]) -> T:
+        if self._given_up:
+            await self._given_up.settle()
         connection = self._take() or await self._connect()
         try:
             result = await call(connection)
+        except asyncio.CancelledError:
+            if self._is_closed:
+                connection.writer.transport.abort()
+            else:
+                self._given_up.add(connection)
+            raise
         except BaseException:
             connection.writer.transport.abort()
             raise
@@ -145,6 +148,7 @@ class OwnConnections(Connections):
 
     async def close(self) -> None:
         self._is_closed = True
+        self._given_up.abort()
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.writer.close()
@@ -154,8 +158,8 @@ class OwnConnections(Connections):
 
     def abandon(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
+        ended, self._idle = [*self._idle, *self._given_up], []
+        for connection in ended:
             end_transport(connection.writer.transport, loop)
 
 

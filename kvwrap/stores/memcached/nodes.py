@@ -13,12 +13,12 @@ from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.stores.memcached import protocol
 from kvwrap.stores.memcached.connections import (
     ClientConnections,
-    Connection,
     Connections,
     OwnConnections,
     Servers,
     address_of,
 )
+from kvwrap.stores.memcached.given_up import Connection
 from kvwrap.stores.memcached.protocol import Reply
 from kvwrap.stores.shared.client import Driver
 from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, has_no_tls
@@ -53,7 +53,7 @@ class Node:
         """Send commands together, and return their answers.
 
         A value over the item limit is not sent: the server would delete the one that it replaces.
-        A connection whose call fails or is cancelled is aborted, with what is not sent yet.
+        If the call is cancelled, what it sent has been carried out when the next call begins.
 
         Raises:
             StoreUnavailable: The server cannot be reached, or does not answer as memcached.

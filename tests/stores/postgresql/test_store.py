@@ -227,10 +227,11 @@ async def test_an_item_over_the_limit_in_the_middle_of_a_batch(
     assert await store.keys() == []
 
 
-async def test_values_of_many_megabytes(store: PostgreSQLStore) -> None:
+async def test_values_of_many_megabytes(url: str, table: str) -> None:
     values = [character * 30_000_000 for character in "abc"]
-    await store.put_many(["a", "b", "c"], values)
-    assert await store.get_many(["a", "b", "c"]) == values
+    async with PostgreSQLStore(url, table=table, timeout=60) as store:
+        await store.put_many(["a", "b", "c"], values)
+        assert await store.get_many(["a", "b", "c"]) == values
 
 
 async def test_batches_in_opposite_orders_do_not_end_in_deadlocks(

@@ -18,6 +18,7 @@ class Proxy(LoopbackServer):
     Attributes:
         target: As above. A change applies to new connections, as that of a DNS name does.
         port: Its own port.
+        holds: True once it keeps something, since `hold`.
     """
 
     def __init__(self, target: int, *, bytes_per_second: float | None = None) -> None:
@@ -25,9 +26,11 @@ class Proxy(LoopbackServer):
         self.target = target
         self.bytes_per_second = bytes_per_second
         self._gates: list[asyncio.Event] = []
+        self.holds = False
 
     def hold(self) -> None:
         """Keep what comes over the present connections, until `release`."""
+        self.holds = False
         for gate in self._gates:
             gate.clear()
 
@@ -48,25 +51,26 @@ class Proxy(LoopbackServer):
             opened.set()
             self._gates.append(gate)
             await asyncio.gather(
-                _copy(reader, requests, gate, self.bytes_per_second),
-                _copy(answers, writer, opened, None),
+                self._copy(reader, requests, gate, self.bytes_per_second),
+                self._copy(answers, writer, opened, None),
             )
         finally:
             writer.close()
             requests.close()
 
-
-async def _copy(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    gate: asyncio.Event,
-    bytes_per_second: float | None,
-) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            await gate.wait()
-            writer.write(data)
-            await writer.drain()
-            if bytes_per_second is not None:
-                await asyncio.sleep(len(data) / bytes_per_second)
-    writer.close()
+    async def _copy(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        gate: asyncio.Event,
+        bytes_per_second: float | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                self.holds = self.holds or not gate.is_set()
+                await gate.wait()
+                writer.write(data)
+                await writer.drain()
+                if bytes_per_second is not None:
+                    await asyncio.sleep(len(data) / bytes_per_second)
+        writer.close()
