@@ -186,7 +186,7 @@ async def test_metrics() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as http:
         response = await http.get("/metrics")
     assert (
-        'kvwrap_operations_total{collection="",operation="read",store="sessions"} 1.0'
+        'kvwrap_operations_total{collection="",operation="read",stack="sessions"} 1.0'
         in response.text
     )
     assert response.headers["content-type"].startswith("text/plain")
