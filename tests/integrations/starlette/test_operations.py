@@ -185,8 +185,6 @@ async def test_metrics() -> None:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as http:
         response = await http.get("/metrics")
-    assert (
-        'kvwrap_operations_total{collection="",operation="read",stack="sessions"} 1.0'
-        in response.text
-    )
+    labels = 'collection="",layer="Statistics",operation="read",stack="sessions"'
+    assert f"kvwrap_operations_total{{{labels}}} 1.0" in response.text
     assert response.headers["content-type"].startswith("text/plain")
