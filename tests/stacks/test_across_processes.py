@@ -58,15 +58,15 @@ class Crowd:
         return [int(line) for line in self._file.read_text().splitlines()]
 
     def answers(self) -> tuple[set[int], float]:
-        """Return the values that were answered, and the seconds that the slowest answer took."""
-        values, slowest = set[int](), 0.0
+        """Return the values that were answered, and when the last one was."""
+        values, last = set[int](), 0.0
         for member in self.members:
             output, _ = member.communicate()
             if member.returncode == 0:
-                found, seconds = json.loads(output)
+                found, ended = json.loads(output)
                 values.update(found)
-                slowest = max(slowest, seconds)
-        return values, slowest
+                last = max(last, ended)
+        return values, last
 
     def close(self) -> None:
         for member in self.members:
@@ -96,10 +96,9 @@ def crowds(
 def test_one_process_computes(crowds: Iterator[Crowd]) -> None:
     for crowd in crowds:
         crowd.begin()
-        values, slowest = crowd.answers()
+        values, _ = crowd.answers()
         assert crowd.computations() == list(values)
         assert [member.returncode for member in crowd.members] == [0] * PROCESSES
-        assert slowest <= SECONDS + SLACK
 
 
 def test_another_process_computes_if_the_first_is_killed(crowds: Iterator[Crowd]) -> None:
@@ -110,9 +109,10 @@ def test_another_process_computes_if_the_first_is_killed(crowds: Iterator[Crowd]
         time.sleep(SECONDS / 2)
         (first,) = crowd.computations()
         (member,) = (each for each in crowd.members if each.pid == first)
+        killed = time.monotonic()
         member.kill()
-        values, slowest = crowd.answers()
+        values, last = crowd.answers()
         (_, second) = crowd.computations()
         assert values == {second}
         assert sorted(each.returncode for each in crowd.members) == [-9, 0, 0, 0]
-        assert slowest <= LEASE + SLACK
+        assert last - killed <= LEASE + SLACK
