@@ -21,6 +21,7 @@ from kvwrap.testing.servers import (
     require_server,
 )
 from tests.catalog import EMBEDDED, LEAVES_SOCKETS, STORES
+from tests.disks import small_disk
 from tests.slow import is_slow
 
 # Examples have no time limit, because a busy machine is not a fault of the code. The plain suite
@@ -138,6 +139,13 @@ def every_test_sees_its_tasks(no_task_fails_unseen: None) -> None:
 def clock() -> ManualClock:
     """Return a clock that moves only when the test moves it."""
     return ManualClock()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on a file system of 8 MB."""
+    with small_disk(tmp_path / "small") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

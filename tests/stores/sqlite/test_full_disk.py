@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kvwrap import SQLiteStore, StoreFull
 from kvwrap.stores.sqlite.file import RESERVE
-
-SIZE = 8 * 1024 * 1024
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on a file system of 8 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [str(mount), "-t", "tmpfs", "-o", f"size={SIZE}", "kvwrap", str(folder)]
-    if mount is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root; the other tests need none")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-@contextlib.contextmanager
-def filled(folder: Path) -> Iterator[None]:
-    """Take all space of a file system, as other programs do."""
-    path = folder / "other"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT)
-    with contextlib.suppress(OSError):
-        while True:
-            os.write(file, b"x" * 4096)
-    os.close(file)
-    yield
-    path.unlink()
+from tests.disks import SIZE, filled
 
 
 async def fill(store: SQLiteStore, size: int) -> None:
