@@ -20,6 +20,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.integrations.diskcache import DiskcacheFolder
 
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TIMEOUT: Final = 60.0
 """Seconds for a call of an object. Nobody but the migration waits for it."""
 
@@ -135,6 +136,12 @@ def _from_keyvalue_sqlite(given: Given, made: AsyncExitStack) -> Store:
     table = tables[0] if given.table is None else given.table.replace("-", "_")
     if table not in tables:
         raise ConfigurationError(f"the file has no table {table!r} of keyvalue-sqlite, but {names}")
+    if not _NAME.fullmatch(table):
+        # The package puts the name into its SQL as it is, and makes the table if it finds none.
+        raise ConfigurationError(
+            f"the name of a table of keyvalue-sqlite must have letters, digits and _ only; got "
+            f"{table!r}, which the package cannot have made"
+        )
     module = _need("keyvalue_sqlite", "keyvalue-sqlite")
     return _store_of(module.KeyValueSqlite(str(Path(given.place).absolute()), table))
 

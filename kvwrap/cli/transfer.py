@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,10 +95,20 @@ def _sink(file: str) -> Iterator[BinaryIO]:
         yield standard_output()
         return
     part = Path(f"{file}.part")
+    # Values are written there in the clear, perhaps in a folder that others write to as well.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(part, flags, 0o600)
     except OSError as error:
         raise ConfigurationError(f"{file!r} cannot be written ({error.strerror})") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"{str(part)!r} must be a file of this user alone, or not be there; it is another's, a "
+            "link or no file: remove it, or export into another folder"
+        )
+    os.fchmod(descriptor, 0o600)
     with os.fdopen(descriptor, "r+b") as opened:
         yield opened
     part.replace(file)

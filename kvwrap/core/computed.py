@@ -295,6 +295,7 @@ class ComputedMethods(AcrossMethods):
                     return found
                 missing = found
             computation = computing.begin(name)
+            changes = self._tag_changes
             try:
                 if options.across_processes:
                     outcome = await self._make_in_turn(computation, name, produce, options)
@@ -304,7 +305,8 @@ class ComputedMethods(AcrossMethods):
                 computing.end(name, computation)
                 if computation.is_overtaken:
                     hold.shares_errors = False
-            if not computation.is_overtaken and not self._is_contextual:
+            is_current = not computation.is_overtaken and changes == self._tag_changes
+            if is_current and not self._is_contextual:
                 hold.share(outcome)
             return outcome
 

@@ -166,6 +166,7 @@ class ComputedManyMethods(AcrossManyMethods):
             held = {key: holds[collection, key] for key in missing}
             for hold in held.values():
                 hold.shares_errors = not self._is_contextual
+            changes = self._tag_changes
             try:
                 outcomes: Mapping[str, Product | Failed]
                 if options.across_processes:
@@ -183,7 +184,8 @@ class ComputedManyMethods(AcrossManyMethods):
                         held[key].shares_errors = False
             for key, outcome in outcomes.items():
                 values[key] = self._value_of(outcome, collection, key, options)
-                self._share(held[key], outcome, computations[key])
+                if changes == self._tag_changes:
+                    self._share(held[key], outcome, computations[key])
 
     def _share(self, hold: Hold, outcome: Product | Failed, computation: Computation) -> None:
         """Give an outcome to those who wait for its key, unless the key was changed."""

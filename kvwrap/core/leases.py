@@ -342,7 +342,8 @@ class Leases:
     def _drop(self, grant: Grant) -> None:
         grant.holding.stop()
         self._forget(grant)
-        self._begin(self._clean_up(grant.name, grant.holding.record.holder))
+        if not self._closed:  # `close` has released it, and would not wait for this
+            self._begin(self._clean_up(grant.name, grant.holding.record.holder))
 
     def _forget(self, grant: Grant) -> None:
         if self._grants.get(grant.name) is grant:

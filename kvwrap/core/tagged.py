@@ -15,6 +15,14 @@ from kvwrap.errors import KvwrapError
 class TaggedMethods(LockMethods):
     """What `get_or_put` does for the layer that keeps tags, if the stack has it."""
 
+    @property
+    def _tag_changes(self) -> int:
+        """What is another number once a tag has changed.
+
+        Then those who wait for a factory that began before must not get its value.
+        """
+        return 0 if self._tagging is None else self._tagging.changes
+
     async def _seen_tags(self, options: ComputeOptions) -> bytes | None:
         """Return what the tags are before a factory runs; `None` if that cannot be read."""
         assert self._tagging is not None

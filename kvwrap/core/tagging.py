@@ -25,6 +25,10 @@ MOST_TAGS: Final = 10
 class Tagging(Protocol):
     """What a store needs of the layer that keeps tags."""
 
+    @property
+    def changes(self) -> int:
+        """Number of changes of tags that were made through this layer, or told to it."""
+
     async def snapshot_of(self, tags: Sequence[str]) -> bytes:
         """Return a snapshot of these tags, for a value that is made from now on."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 import types
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +246,20 @@ def test_ctrl_c_stops_a_migration_that_continues_later(
     assert (report["seen"], report["copied"] + report["same"]) == (60, 60)
     assert len(values_of(target, run)) == 60
     assert not state.exists()
+
+
+@pytest.mark.parametrize("name", ["my-table", 'evil (key, value); DROP TABLE "other"; /*-', "a b"])
+def test_a_name_that_keyvalue_sqlite_cannot_have_made_runs_no_sql(
+    migrate: Migrate, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as made:
+        quoted = name.replace('"', '""')
+        made.execute(f'CREATE TABLE "{quoted}" (key, value)')
+        made.execute("CREATE TABLE other (x)")
+        made.commit()
+    before = path.read_bytes()
+    result = migrate("keyvalue-sqlite", "app.db")
+    assert result.code == 2
+    assert "letters, digits and _" in result.err
+    assert path.read_bytes() == before

@@ -233,3 +233,29 @@ def test_lines_on_a_terminal_are_escaped(url: str, run: Run, terminal: None) -> 
     assert json.loads(out) == {"key": "\u202ea\x9b", "value": 1}
     assert "\u202e" not in out
     assert "\x9b" not in out
+
+
+def test_what_another_has_put_in_place_of_the_part_is_refused(
+    url: str, tmp_path: Path, run: Run
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    for plant in (part.symlink_to, part.hardlink_to):
+        plant(victim)
+        result = run("export", url, str(out))
+        assert result.code == 2
+        assert victim.read_text() == "theirs"
+        assert not out.exists()
+        part.unlink()
+    os.mkfifo(part)
+    assert run("export", url, str(out)).code == 2
+    part.unlink()
+
+
+def test_a_part_that_others_may_read_is_made_private(url: str, tmp_path: Path, run: Run) -> None:
+    out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    part.touch()
+    part.chmod(0o666)
+    assert run("export", url, str(out)).code == 0
+    assert out.stat().st_mode & 0o777 == 0o600

@@ -19,6 +19,8 @@ from kvwrap.integrations.starlette.rules import (
     Answer,
     Rules,
     is_plain,
+    is_unsafe,
+    may_serve,
     not_modified,
     seconds,
     vary_names,
@@ -47,6 +49,10 @@ class ResponseCache:
     While one request computes a response, others of this process with the same URL wait for it
     (single flight), unless such a response could not be kept a moment ago. Responses of the cache
     have `Age`, and all have `Cache-Status` (RFC 9211).
+
+    A response for which the application used `request.session` is not kept either. An answer to a
+    POST, or another request that may change something, ends what is kept for its URL, unless it is
+    an error.
 
     Put it outside of middleware that changes responses, and inside of what must run for every
     request, such as `ServerSessions`, rate limits and logging.
@@ -99,10 +105,15 @@ class ResponseCache:
         self._not_kept: LRUCache[str, float] = LRUCache(_REMEMBERED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_plain(scope, self._rules):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         url = _url_key(scope)
+        if not is_plain(scope, self._rules):
+            if is_unsafe(scope):
+                send = self._ending(url, send)
+            await self.app(scope, receive, send)
+            return
         stored = await self._find(url, scope)
         if stored is None and self._not_kept.get(url, 0.0) <= self.now():
             flight = self._flights.get(url)
@@ -126,7 +137,20 @@ class ResponseCache:
         if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
             return None
         record = await self._store.get(_key(url, names, scope), collection=self._collection)
-        return Answer.parsed(record)
+        answer = Answer.parsed(record)
+        if answer is None or not may_serve(Headers(raw=answer.headers), scope):
+            return None
+        return answer
+
+    def _ending(self, url: str, send: Send) -> Send:
+        """Return a `send` by which a response that is no error ends what is kept for its URL."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                await self._store.delete(f"v/{url}", collection=self._collection)
+            await send(message)
+
+        return sending
 
     async def keep(self, url: str, scope: Scope, answer: Answer, ttl: float) -> None:
         """Write a response, and before it the names of the headers by which it is found."""
@@ -171,6 +195,11 @@ class _Recorder:
         elif message["type"] == "http.response.body" and self._start is not None:
             await self._go_on(message)
         else:
+            if self._start is not None:  # a body of another kind, such as the path of a file
+                start, self._start = self._start, None
+                MutableHeaders(scope=start)["cache-status"] = "kvwrap; fwd=miss"
+                self._give_up()
+                await self._send(start)
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:

@@ -56,24 +56,44 @@ class Rules:
 
     def ttl_of(self, status: int, headers: Headers | Any, scope: Scope) -> float | None:
         """Return for how many seconds a response is kept; `None` if it is not."""
-        control = directives(headers.get("cache-control"))
+        control = directives(headers)
         vary = vary_names(list(headers.raw))
         if (
             status not in _STATUSES
             or not control.keys().isdisjoint({"no-store", "no-cache", "private"})
             or ("set-cookie" in headers and not self.cookies)
             or not {"*", "cookie"}.isdisjoint(vary)
+            or _has_used_session(scope)
         ):
             return None
-        if "authorization" in Headers(scope=scope) and control.keys().isdisjoint(
-            {"public", "s-maxage"}
-        ):
+        if not may_serve(headers, scope):
             return None
         for name in ("s-maxage", "max-age"):
             if name in control:
                 left = seconds(control[name]) - seconds(headers.get("age"))
                 return float(left) if left > 0 else None
         return self.ttl
+
+
+def may_serve(headers: Headers | Any, scope: Scope) -> bool:
+    """Tell whether a response may be kept for, or served to, a request of somebody logged in."""
+    return "authorization" not in Headers(scope=scope) or not directives(headers).keys().isdisjoint(
+        {"public", "s-maxage"}
+    )
+
+
+def _has_used_session(scope: Scope) -> bool:
+    """Tell whether the application has read or changed the session, which is of one user.
+
+    What keeps sessions adds `Vary: Cookie` and `Set-Cookie` outside of this cache.
+    """
+    session = scope.get("session")
+    if session is None:
+        return False
+    accessed = getattr(session, "accessed", None)
+    if accessed is None:  # of a middleware that does not tell
+        return bool(session)
+    return bool(accessed or session.modified)
 
 
 def is_plain(scope: Scope, rules: Rules) -> bool:
@@ -83,14 +103,19 @@ def is_plain(scope: Scope, rules: Rules) -> bool:
         scope["method"] == "GET"
         and "range" not in headers
         and (rules.authorized or "authorization" not in headers)
-        and "no-store" not in directives(headers.get("cache-control"))
+        and "no-store" not in directives(headers)
     )
 
 
-def directives(text: str | None) -> Mapping[str, str]:
-    """Return the directives of a `Cache-Control` header, in lower case."""
+def is_unsafe(scope: Scope) -> bool:
+    """Tell whether a request may change what its URL shows."""
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS", "TRACE")
+
+
+def directives(headers: Headers | Any) -> Mapping[str, str]:
+    """Return the directives of all `Cache-Control` headers, in lower case."""
     found: dict[str, str] = {}
-    for part in (text or "").split(","):
+    for part in ",".join(headers.getlist("cache-control")).split(","):
         name, _, value = part.strip().partition("=")
         if name:
             found.setdefault(name.lower(), value.strip().strip('"'))

@@ -229,8 +229,11 @@ class ServerSessions:
         await self._store.put(_name(id_), data, collection=self._collection, ttl=self._max_age)
         return _name(id_), self._header(id_)
 
-    async def _merge(self, running: _Running, id_: str, *, renew: bool) -> str:
-        """Apply the changes to what is stored now. Returns the cookie; one that ends it, if it has.
+    async def _merge(self, running: _Running, id_: str, *, renew: bool) -> str | None:
+        """Apply the changes to what is stored now. Returns the cookie.
+
+        Returns None if the session has ended: by a logout, or by a login, whose new cookie the
+        browser may have already. The old one opens nothing.
 
         A new id is there before the old one ends. Cancelled between the two, the login is in
         neither the old session nor the browser.
@@ -240,7 +243,7 @@ class ServerSessions:
             await backoff(attempt)
             stored = await self._store.get_versioned(name, collection=self._collection)
             if stored is None or not isinstance(stored.value, dict):
-                return self._header(None)
+                return None
             merged = running.applied_to(stored.value)
             if not renew:
                 if await self._store.compare_and_put(

@@ -137,6 +137,10 @@ class Tags(Keeping, Transform):
 
     # -- for the methods of a store ----------------------------------------------------
 
+    @property
+    def changes(self) -> int:
+        return self._records.tag_changes
+
     async def snapshot_of(self, tags: Sequence[str]) -> bytes:
         """Return a snapshot of these tags, for a value that is made from now on."""
         ids = [tag_id(tag, self._key) for tag in tags]

@@ -120,12 +120,14 @@ class Records:
     Attributes:
         is_cached: True if copies are to be dropped before a read that must be new.
         ready: Opens the layer, before its first use of records.
+        tag_changes: Number of changes of tags that were made here, or told.
     """
 
     ready: Callable[[], Awaitable[None]]
 
     def __init__(self, part: Primitives, *, is_cached: bool, most_known: int = _MOST_KNOWN) -> None:
-        self.hearing = Hearing(part, RESERVED, BOUND, self._outdate)
+        self.hearing = Hearing(part, RESERVED, BOUND, self._hear)
+        self.tag_changes = 0
         self._part = part
         self._most_known = most_known
         self._monotonic = part.clock.monotonic
@@ -237,6 +239,10 @@ class Records:
                 del self._known[each]
             self.hearing.forget(oldest)
 
+    def _hear(self, identity: bytes | None) -> None:
+        self.tag_changes += 1
+        self._outdate(identity)
+
     def _outdate(self, identity: bytes | None) -> None:
         self._changes += 1
         self._state += 1
@@ -276,6 +282,7 @@ class Records:
 
     async def replace(self, identities: Sequence[bytes]) -> None:
         """Give records new versions, so that what has the former ones is invalid."""
+        self.tag_changes += 1
         await self._pass_moment()
         await self._write(identities, [TagRecord.new() for _ in identities], None)
         if not self._compares:
@@ -285,6 +292,7 @@ class Records:
 
     async def expire(self, identities: Sequence[bytes]) -> None:
         """Give records new marks, so that what has the former ones is stale."""
+        self.tag_changes += 1
         await self._pass_moment()
         now = self._part.clock.time()
         for attempt in ATTEMPTS:

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kvwrap import Chaos, ConfigurationError, Keyring, MemoryStore, Store, stack
-from kvwrap.integrations.starlette import ResponseCache
+from kvwrap.integrations.starlette import ResponseCache, ServerSessions
 from kvwrap.testing import ManualClock
 
 FRESH = {"cache-control": "max-age=60"}
@@ -36,7 +36,7 @@ class App:
         return PlainTextResponse(f"call {self.calls}", self.status, dict(self.headers))
 
     def client(self, store: Store, **options: Any) -> httpx.AsyncClient:
-        routes = [Route("/{path:path}", self.respond, methods=["GET", "POST"])]
+        routes = [Route("/{path:path}", self.respond, methods=["GET", "POST", "OPTIONS"])]
         cached = ResponseCache(Starlette(routes=routes), store, **options)
         transport = httpx.ASGITransport(cached)
         return httpx.AsyncClient(transport=transport, base_url="http://shop.test")
@@ -119,7 +119,7 @@ async def test_which_responses_are_kept(
 @pytest.mark.parametrize(
     ("method", "headers"),
     [
-        ("POST", {}),
+        ("OPTIONS", {}),
         ("GET", {"authorization": "Bearer x"}),
         ("GET", {"range": "bytes=0-1"}),
         ("GET", {"cache-control": "no-store"}),
@@ -304,3 +304,93 @@ def test_bad_arguments(app: App, options: dict[str, Any]) -> None:
     given = {"store": MemoryStore(), **options}
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         ResponseCache(Starlette(), **given)
+
+
+# -- responses of one user -----------------------------------------------------------------
+
+
+async def test_every_line_of_a_header_counts(store: Store) -> None:
+    async def private(_: Request) -> Response:
+        response = PlainTextResponse("Ada's", headers=FRESH)
+        response.headers.append("cache-control", "private")
+        return response
+
+    app = ResponseCache(Starlette(routes=[Route("/", private)]), store)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://shop.test"
+    ) as http:
+        assert (await http.get("/")).headers["cache-status"] == "kvwrap; fwd=miss"
+        assert "hit" not in (await http.get("/")).headers["cache-status"]
+
+
+async def test_the_lines_of_a_request_count_too(app: App, store: Store) -> None:
+    async with app.client(store) as http:
+        lines = [("cache-control", "max-age=0"), ("cache-control", "no-store")]
+        await http.get("/a", headers=lines)
+        assert (await http.get("/a")).text == "call 2"
+
+
+@pytest.mark.parametrize("path", ["/me", "/login"])
+async def test_what_uses_the_session_is_not_kept(store: Store, path: str) -> None:
+    async def me(request: Request) -> Response:
+        return PlainTextResponse(request.session.get("user", "nobody"), headers=FRESH)
+
+    async def login(request: Request) -> Response:
+        request.session["user"] = request.query_params["user"]
+        return PlainTextResponse("ok", headers=FRESH)
+
+    async def page(_: Request) -> Response:
+        return PlainTextResponse("for everybody", headers=FRESH)
+
+    routes = [Route("/me", me), Route("/login", login), Route("/page", page)]
+    cached = ResponseCache(Starlette(routes=routes), store, ttl=60)
+    app = ServerSessions(cached, MemoryStore(), "a secret of the tests", https_only=False)
+
+    def client() -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test")
+
+    async with client() as ada, client() as eve:
+        await ada.get("/login?user=ada")
+        assert (await ada.get("/me")).text == "ada"
+        assert (await eve.get("/me")).text == "nobody"
+        if path == "/login":
+            await eve.get("/login?user=ada")
+            assert (await eve.get("/me")).text == "ada"
+        await ada.get("/page")
+        assert (await eve.get("/page")).headers["cache-status"] == "kvwrap; hit"
+
+
+async def test_what_was_kept_for_everybody_is_not_served_to_a_login(app: App, store: Store) -> None:
+    async with app.client(store, authorized=True) as http:
+        await http.get("/a")
+        login = {"authorization": "Bearer ada"}
+        assert (await http.get("/a", headers=login)).text == "call 2"
+        app.headers = {"cache-control": "public, max-age=60"}
+        await http.get("/b")
+        assert (await http.get("/b", headers=login)).text == "call 3"
+
+
+@pytest.mark.parametrize(("status", "text"), [(200, "call 3"), (303, "call 3"), (500, "call 1")])
+async def test_a_change_ends_what_is_kept(app: App, store: Store, status: int, text: str) -> None:
+    async with app.client(store) as http:
+        await http.get("/a")
+        app.status = status
+        await http.post("/a")
+        app.status = 200
+        assert (await http.get("/a")).text == text
+
+
+async def test_a_body_of_another_kind_is_sent_on(store: Store) -> None:
+    sent: list[str] = []
+
+    async def file(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"cache-control", b"max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.pathsend", "path": "/a"})
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "http", "method": "GET", "path": "/a", "headers": []}
+    await ResponseCache(file, store)(scope, None, send)  # type: ignore[arg-type]
+    assert sent == ["http.response.start", "http.response.pathsend"]

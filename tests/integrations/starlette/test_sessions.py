@@ -362,3 +362,25 @@ def test_bad_arguments(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         ServerSessions(Starlette(), **given)
     assert "short" not in str(caught.value)
+
+
+async def test_a_late_answer_does_not_end_the_login_of_another_request(store: Store) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        request.session["seen"] = "yes"
+        begun.set()
+        await goes_on.wait()
+        return PlainTextResponse("seen")
+
+    app = ServerSessions(Starlette(routes=[*ROUTES, Route("/slow", slow)]), store, SECRET)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="https://shop.test"
+    ) as http:
+        await http.get("/?theme=dark")
+        late = asyncio.ensure_future(http.get("/slow"))
+        await begun.wait()
+        await http.get("/?user=ada")
+        goes_on.set()
+        assert "set-cookie" not in (await late).headers
+        assert (await http.get("/")).text == "{'theme': 'dark', 'user': 'ada'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -191,3 +192,36 @@ async def test_a_function_must_not_be_async_and_must_return_tags() -> None:
         await store.get_or_put("a", lambda: 1, tags=lambda value: "t")
     with pytest.raises(ConfigurationError, match="tag"):
         await store.find(Tags).invalidate("")
+
+
+JOINED: dict[str, Any] = {**TAGS, "none": None}
+
+
+@pytest.mark.parametrize("is_many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize("tags", JOINED.values(), ids=JOINED)
+async def test_who_comes_after_the_invalidation_does_not_get_what_was_begun_before(
+    clock: ManualClock, tags: Any, is_many: bool
+) -> None:
+    store = tagged(clock)
+    source, begun, goes_on = ["old"], asyncio.Event(), asyncio.Event()
+
+    async def factory(*_: Any) -> Any:
+        value = source[0]
+        begun.set()
+        await goes_on.wait()
+        return {"a": value} if is_many and _ else value
+
+    if is_many:
+        first = asyncio.ensure_future(store.get_or_put_many(["a"], factory, tags=tags))
+    else:
+        first = asyncio.ensure_future(store.get_or_put("a", factory, tags=tags))
+    await begun.wait()
+    source[0] = "new"
+    part = store.find(Tags)
+    await (part.clear() if tags is None else part.invalidate("t"))
+    later = asyncio.ensure_future(store.get_or_put("a", lambda: source[0], tags=tags))
+    await clock.settle()
+    goes_on.set()
+    await first
+    assert await later == "new"
+    assert await store.get("a") == "new"
