@@ -99,6 +99,7 @@ def test_errors_of_the_driver_are_typed_and_not_quoted(
         database="d",
         collection="c",
         max_connections=1,
+        tls=None,
         timeout=1,
     )
     found = driver.translate(error)
