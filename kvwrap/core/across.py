@@ -19,7 +19,7 @@ from kvwrap.core.locks import is_within_another
 from kvwrap.core.lookup import LookupMethods
 from kvwrap.core.options import ComputeOptions
 from kvwrap.core.outcomes import INVALID, Missing
-from kvwrap.core.primitives import Origin, QualifiedKey
+from kvwrap.core.primitives import Collection, Origin, QualifiedKey
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import KvwrapError, LockLost, LockTimeout
 
@@ -32,10 +32,12 @@ Look = Callable[[], Awaitable[Entry | Missing]]
 class AcrossMethods(LookupMethods):
     """What `get_or_put` does with `across="processes"`."""
 
-    @property
-    def _drops_copies(self) -> bool:
-        """True if a layer may answer from copies."""
-        return any("caches" in part.traits for part in self.parts[:-1])
+    async def _drop_copies(self, collection: Collection, keys: Sequence[str]) -> None:
+        """Make caches forget what they have of keys, such as that they were missing."""
+        if keys and any("caches" in part.traits for part in self.parts[:-1]):
+            # A conditional change makes them drop their copy, also if it is refused. One of what
+            # was missing would hide what another process has stored since.
+            await self.remove(collection, keys, [new_version() for _ in keys])
 
     @asynccontextmanager
     async def _turn_of_process(
@@ -72,10 +74,7 @@ class AcrossMethods(LookupMethods):
 
         async def look() -> Entry | Missing:
             computation.is_overtaken = False  # by what this sees, and the factory will see
-            if self._drops_copies:
-                # A conditional change makes caches drop their copy, also if it is refused. One of
-                # what was missing would hide what another process has stored since.
-                await self.remove(collection, (key,), (new_version(),))
+            await self._drop_copies(collection, (key,))
             return await self._find(collection, key, options)
 
         record = record_key(COMPUTATION.name, collection, key)

@@ -15,7 +15,6 @@ from kvwrap.core.leases import Grant
 from kvwrap.core.options import ComputeOptions
 from kvwrap.core.outcomes import Missing
 from kvwrap.core.primitives import Collection
-from kvwrap.core.randomness import new_version
 from kvwrap.errors import KvwrapError
 
 
@@ -79,6 +78,5 @@ class AcrossManyMethods(ComputedMethods):
         keys = list(computations)
         for computation in computations.values():
             computation.is_overtaken = False  # by what this sees, and the factory will see
-        if keys and self._drops_copies:
-            await self.remove(collection, keys, [new_version() for _ in keys])
+        await self._drop_copies(collection, keys)
         return await self._find_many(collection, keys, options, values)
