@@ -1,4 +1,4 @@
-"""`PostgreSQLStore`, compared with statements over a bare connection of the driver."""
+"""`PostgreSQLStore`, compared with statements over one connection and over a pool of the driver."""
 
 from __future__ import annotations
 
@@ -31,29 +31,42 @@ PUT_MANY = PUT.replace(
 
 
 async def rows() -> AsyncIterator[Row]:
-    """Measure round trips to a server that does not wait for its disk."""
+    """Measure round trips to a server that does not wait for its disk.
+
+    One connection serves one task at a time. Many can use a pool, as they can the store; the
+    driver's resets a connection after every use, in one more round trip.
+    """
     with PostgreSQLServer() as server:
+        pool = await asyncpg.create_pool(server.url)
+        await pool.execute(TABLE)
         connection = await asyncpg.connect(server.url)
-        await connection.execute(TABLE)
-
-        async def get(key: str) -> Any:
-            return orjson.loads(await connection.fetchval(GET, b"c", key.encode()))
-
-        async def put(key: str, value: Any) -> None:
-            await connection.execute(PUT, b"c", key.encode(), None, 1, orjson.dumps(value))
-
-        async def get_many(keys: list[str]) -> Any:
-            found = dict(await connection.fetch(GET_MANY, b"c", [key.encode() for key in keys]))
-            return [orjson.loads(found[key.encode()]) for key in keys]
-
-        async def put_many(keys: list[str], values: list[Any]) -> None:
-            names = [key.encode() for key in keys]
-            entries = [orjson.dumps(value) for value in values]
-            nothing, versions = [None] * len(keys), list(range(len(keys)))
-            await connection.execute(PUT_MANY, b"c", names, nothing, versions, entries)
-
-        bare = round_trips.Bare(get, put, get_many, put_many)
         async with PostgreSQLStore(server.url) as store, TheirStore(url=server.url) as peer:
-            async for row in round_trips.rows("`PostgreSQLStore`", store, bare, peer):
+            async for row in round_trips.rows("`PostgreSQLStore`", store, _bare(connection), peer):
+                yield row
+            title = "`PostgreSQLStore`, compared with the driver's pool"
+            async for row in round_trips.rows(title, store, _bare(pool)):
                 yield row
         await connection.close()
+        await pool.close()
+
+
+def _bare(driver: Any) -> round_trips.Bare:
+    """Return the calls of a pool or a connection."""
+
+    async def get(key: str) -> Any:
+        return orjson.loads(await driver.fetchval(GET, b"c", key.encode()))
+
+    async def put(key: str, value: Any) -> None:
+        await driver.execute(PUT, b"c", key.encode(), None, 1, orjson.dumps(value))
+
+    async def get_many(keys: list[str]) -> Any:
+        found = dict(await driver.fetch(GET_MANY, b"c", [key.encode() for key in keys]))
+        return [orjson.loads(found[key.encode()]) for key in keys]
+
+    async def put_many(keys: list[str], values: list[Any]) -> None:
+        names = [key.encode() for key in keys]
+        entries = [orjson.dumps(value) for value in values]
+        nothing, versions = [None] * len(keys), list(range(len(keys)))
+        await driver.execute(PUT_MANY, b"c", names, nothing, versions, entries)
+
+    return round_trips.Bare(get, put, get_many, put_many)

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from key_value.aio.protocols.key_value import AsyncKeyValue
 
 from benchmarks.table import Row, ratio
-from benchmarks.timing import pair, repeated, timed
+from benchmarks.timing import FINE_ROUNDS, pair, repeated, timed
 from kvwrap import Store
 
 VALUE = {"name": "Ada", "visits": 12, "tags": ["a", "b"], "score": 0.5}
 KEYS = [f"key-{number:03}" for number in range(100)]
-_SECONDS = 0.05
+_SECONDS = 0.015
 """About how long one side takes in a round."""
 
 
@@ -82,5 +82,12 @@ async def _row(
 ) -> Row:
     took = await timed(repeated(theirs), 3, time.perf_counter)
     count = max(1, round(_SECONDS * 1e6 / took))
-    measured = await pair(repeated(ours), repeated(theirs), count, count, clock=time.perf_counter)
+    measured = await pair(
+        repeated(ours),
+        repeated(theirs),
+        count,
+        count,
+        clock=time.perf_counter,
+        rounds_count=FINE_ROUNDS,
+    )
     return ratio(title, measured, most, str(most))

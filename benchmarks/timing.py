@@ -19,6 +19,9 @@ Work = Callable[[int], Awaitable[None]]
 ROUNDS = 11
 """Rounds that are measured, after a warm-up round."""
 
+FINE_ROUNDS = 41
+"""Rounds of what takes so little time that the speed of the machine changes between them."""
+
 
 class Pair(NamedTuple):
     """Medians over the rounds: of each side, and of ratio and difference per round.
@@ -66,6 +69,7 @@ async def pair(
     theirs_count: int,
     prepare: Callable[[], Awaitable[object]] | None = None,
     clock: Callable[[], float] = time.process_time,
+    rounds_count: int = ROUNDS,
 ) -> Pair:
     """Time both alternately. The order changes every round; a warm-up round precedes them.
 
@@ -76,21 +80,27 @@ async def pair(
         theirs_count: Operations of the other work in a round.
         prepare: Called before each round, unmeasured.
         clock: What measures the time; the CPU time of this process if omitted.
+        rounds_count: How often both are timed.
     """
-    await timed(ours, max(1, ours_count // 5), clock)
-    await timed(theirs, max(1, theirs_count // 5), clock)
-    rounds: list[tuple[float, float]] = []
-    for round_number in range(ROUNDS):
-        if prepare is not None:
-            await prepare()
-        if round_number % 2:
-            their_time = await timed(theirs, theirs_count, clock)
-            our_time = await timed(ours, ours_count, clock)
-        else:
-            our_time = await timed(ours, ours_count, clock)
-            their_time = await timed(theirs, theirs_count, clock)
-        rounds.append((our_time, their_time))
-    return _medians(rounds)
+    gc.collect()
+    gc.freeze()  # so that the collection before each round takes no time
+    try:
+        await timed(ours, max(1, ours_count // 5), clock)
+        await timed(theirs, max(1, theirs_count // 5), clock)
+        rounds: list[tuple[float, float]] = []
+        for round_number in range(rounds_count):
+            if prepare is not None:
+                await prepare()
+            if round_number % 2:
+                their_time = await timed(theirs, theirs_count, clock)
+                our_time = await timed(ours, ours_count, clock)
+            else:
+                our_time = await timed(ours, ours_count, clock)
+                their_time = await timed(theirs, theirs_count, clock)
+            rounds.append((our_time, their_time))
+        return _medians(rounds)
+    finally:
+        gc.unfreeze()
 
 
 async def interleaved(works: Mapping[str, Work], count: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, Self
 
@@ -17,14 +17,15 @@ from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreUnavailable, UnsupportedOperation
 from kvwrap.stores.postgresql.batches import (
     EVERYTHING,
-    Step,
     make_rows,
+    one_row,
     payload,
     plan,
     removals,
     remove_arguments,
     write_arguments,
 )
+from kvwrap.stores.postgresql.changes import Changes
 from kvwrap.stores.postgresql.connections import addresses, database
 from kvwrap.stores.postgresql.links import make_feed
 from kvwrap.stores.postgresql.names import (
@@ -47,10 +48,6 @@ _NEEDED: Final = {
     "DELETE": frozenset({Capability.DESTROY, Capability.DESTROY_COLLECTION, Capability.CULL}),
 }
 """The capabilities that need a right on the table."""
-
-
-_SWEEP_EVERY: Final = 500
-"""Number of entries that a store writes between two deletions of expired ones."""
 
 
 class PostgreSQLStore(Store):
@@ -143,7 +140,7 @@ class PostgreSQLStore(Store):
         self._feed = make_feed(self._options, self.clock, store=self.name)
         self._tells = notify
         self._learn(frozenset(_NEEDED))
-        self._written = 0
+        self._writing = Changes(self._server, notify=notify)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -226,10 +223,16 @@ class PostgreSQLStore(Store):
 
         An entry that is stored already, with the same version, counts as written.
         """
+        if Capability.CULL in self.capabilities:
+            await self._writing.sweep_some(len(keys), self._now)
+        if len(keys) == 1 and expected is None:
+            row = one_row(entries[0], collection, keys[0])
+            if row is not None:
+                await self._writing.run("put", collection, keys, row)
+                return [True]
         rows = make_rows(entries, collection, keys, store=self.name)
-        await self._sweep_some(len(keys))
         written = [True] * len(keys)
-        answers = await self._change(
+        answers = await self._writing.run_steps(
             "put",
             collection,
             keys,
@@ -251,7 +254,7 @@ class PostgreSQLStore(Store):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         divided = divide(keys)
-        answers = await self._change(
+        answers = await self._writing.run_steps(
             "remove",
             collection,
             keys,
@@ -264,51 +267,6 @@ class PostgreSQLStore(Store):
             for index in indexes:
                 removed[index] = were_live.get(divided.ids[index], False)
         return removed
-
-    async def _change(
-        self,
-        name: str,
-        collection: Collection,
-        keys: Sequence[str],
-        steps: Sequence[Step],
-        arguments_of: Callable[[Step], list[Any]],
-        sizes: Sequence[int] | None = None,
-    ) -> list[tuple[Step, list[Any]]]:
-        """Run the statements of a batch, in parts. Returns each part and its rows.
-
-        An error names the keys of the parts that succeeded before.
-        """
-        answers: list[tuple[Step, list[Any]]] = []
-        done: list[str] = []
-        for condition, indexes in steps:
-            weights = None if sizes is None else [sizes[index] for index in indexes]
-            for part in parts(len(indexes), weights):
-                step = condition, indexes[part]
-                changed = [keys[index] for index in step[1]]
-                arguments = arguments_of(step)
-                statement = f"{name}{condition}"
-                if len(changed) == 1:
-                    arguments = [each[0] if type(each) is list else each for each in arguments]
-                else:
-                    statement += "_many"
-                if self._options.notify:
-                    arguments.append(payload(collection, changed))
-                try:
-                    found = await self._server.run(statement, *arguments, writes=True)
-                except KvwrapError as error:
-                    error.collection, error.key = collection, keys[0] if len(keys) == 1 else None
-                    error.succeeded = tuple(done) if done else None
-                    raise
-                done += changed
-                answers.append((step, found))
-        return answers
-
-    async def _sweep_some(self, count: int) -> None:
-        """Delete expired entries once for many that are written, so that they do not pile up."""
-        self._written += count
-        if self._written >= _SWEEP_EVERY and Capability.CULL in self.capabilities:
-            self._written = 0
-            await self._server.run("sweep", self._now(), writes=True)
 
     def _now(self) -> int:
         """Return the time in Unix milliseconds, the unit of the column `expires_at`."""
