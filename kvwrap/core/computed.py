@@ -11,8 +11,9 @@ import msgspec
 from kvwrap.core.across import AcrossMethods
 from kvwrap.core.computations import Computation, ComputationCounts
 from kvwrap.core.entry import Entry, live
+from kvwrap.core.locks import Hold
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
-from kvwrap.core.outcomes import Failed, Missing, Product, write_result
+from kvwrap.core.outcomes import Failed, Missing, Outcome, Product, write_result
 from kvwrap.core.part import Part
 from kvwrap.core.peeking import begin_peeking, end_peeking
 from kvwrap.core.primitives import Collection, QualifiedKey
@@ -263,7 +264,9 @@ class ComputedMethods(AcrossMethods):
         compute: Callable[[], Coroutine[Any, Any, Entry | Product | Failed]],
     ) -> Entry | Product | Failed:
         """Compute a value in the background, or return the stale entry if that takes too long."""
-        refresh = self._refreshes.begin(name, compute, joins=not self._is_contextual)
+        refresh = self._refreshes.begin(
+            name, compute, self._tag_changes, None if self._is_contextual else self._may_join
+        )
         if not await refresh.ends_by(seconds):
             computation = self._computing.get(name)
             is_changed = computation is not None and computation.is_overtaken
@@ -281,34 +284,51 @@ class ComputedMethods(AcrossMethods):
         missing: Missing,
     ) -> Entry | Product | Failed:
         """Compute a missing value when it is this call's turn, and store it."""
-        name, computing = (collection, key), self._computing
+        name, came = (collection, key), self.clock.monotonic()
         deadlock = partial(self._deadlock, collection, key)
         hold = self._locks.hold(name, shares_errors=not self._is_contextual, deadlock=deadlock)
-        outcome: Entry | Product | Failed
         async with hold as shared:
-            if shared is not None:
-                outcome = shared.value
-                return outcome
-            if hold.has_waited or computing.ended != missing.ended:
-                found = await self._find(collection, key, options)
-                if isinstance(found, Entry):
-                    return found
-                missing = found
-            computation = computing.begin(name)
-            changes = self._tag_changes
-            try:
-                if options.across_processes:
-                    outcome = await self._make_in_turn(computation, name, produce, options)
-                else:
-                    outcome = await self._make(computation, name, produce, options, missing)
-            finally:
-                computing.end(name, computation)
-                if computation.is_overtaken:
-                    hold.shares_errors = False
-            is_current = not computation.is_overtaken and changes == self._tag_changes
-            if is_current and not self._is_contextual:
-                hold.share(outcome)
-            return outcome
+            if shared is None:
+                return await self._compute_now(hold, name, produce, options, missing)
+            outcome: Outcome = shared.value
+            if self._may_join(outcome.began, came):
+                return outcome.result
+        found = await self._find(collection, key, options)
+        if isinstance(found, Entry):
+            return found
+        return await self._compute(collection, key, produce, options, found)
+
+    async def _compute_now(
+        self,
+        hold: Hold,
+        name: QualifiedKey,
+        produce: Callable[[], Awaitable[Product | Failed]],
+        options: ComputeOptions,
+        missing: Missing,
+    ) -> Entry | Product | Failed:
+        """Compute a missing value, unless it is there by now, and store and share it."""
+        computing = self._computing
+        if hold.has_waited or computing.ended != missing.ended:
+            found = await self._find(*name, options)
+            if isinstance(found, Entry):
+                return found
+            missing = found
+        computation = computing.begin(name)
+        began, changes = self.clock.monotonic(), self._tag_changes
+        result: Entry | Product | Failed
+        try:
+            if options.across_processes:
+                result = await self._make_in_turn(computation, name, produce, options)
+            else:
+                result = await self._make(computation, name, produce, options, missing)
+        finally:
+            computing.end(name, computation)
+            if computation.is_overtaken:
+                hold.shares_errors = False
+        is_current = not computation.is_overtaken and changes == self._tag_changes
+        if is_current and not self._is_contextual:
+            hold.share(Outcome(result, began))
+        return result
 
     async def _make_in_turn(
         self,

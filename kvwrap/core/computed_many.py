@@ -14,7 +14,7 @@ from kvwrap.core.computed import Across, OnFailure, TTLOf
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.locks import Hold
 from kvwrap.core.options import ComputeOptions, checked_options, not_a_factory
-from kvwrap.core.outcomes import Failed, Missing, Product, write_results
+from kvwrap.core.outcomes import Failed, Missing, Outcome, Product, write_results
 from kvwrap.core.primitives import Collection
 from kvwrap.core.tagging import TagsOf
 from kvwrap.core.ttl import TTL
@@ -166,7 +166,7 @@ class ComputedManyMethods(AcrossManyMethods):
             held = {key: holds[collection, key] for key in missing}
             for hold in held.values():
                 hold.shares_errors = not self._is_contextual
-            changes = self._tag_changes
+            began, changes = self.clock.monotonic(), self._tag_changes
             try:
                 outcomes: Mapping[str, Product | Failed]
                 if options.across_processes:
@@ -185,9 +185,9 @@ class ComputedManyMethods(AcrossManyMethods):
             for key, outcome in outcomes.items():
                 values[key] = self._value_of(outcome, collection, key, options)
                 if changes == self._tag_changes:
-                    self._share(held[key], outcome, computations[key])
+                    self._share(held[key], Outcome(outcome, began), computations[key])
 
-    def _share(self, hold: Hold, outcome: Product | Failed, computation: Computation) -> None:
+    def _share(self, hold: Hold, outcome: Outcome, computation: Computation) -> None:
         """Give an outcome to those who wait for its key, unless the key was changed."""
         if not computation.is_overtaken and not self._is_contextual:
             hold.share(outcome)

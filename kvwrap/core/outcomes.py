@@ -63,6 +63,18 @@ class Failed(NamedTuple):
     stale: Entry | None = None
 
 
+class Outcome(NamedTuple):
+    """What a computation shares with the callers that wait for it.
+
+    Attributes:
+        result: What became of it.
+        began: When it began, by `Clock.monotonic`.
+    """
+
+    result: Entry | Product | Failed
+    began: float
+
+
 async def write_result(
     part: Primitives,
     name: QualifiedKey,

@@ -17,14 +17,24 @@ CLOSE_TIMEOUT = 10.0
 
 
 class Refresh:
-    """One computation in the background, and the callers that wait for its outcome."""
+    """One computation in the background, and the callers that wait for its outcome.
 
-    __slots__ = ("_callers", "_clock", "_started_at", "task")
+    Args:
+        task: The computation.
+        clock: The store's clock.
+        epoch: See `Refreshes.begin`.
 
-    def __init__(self, task: asyncio.Task[Any], clock: Clock) -> None:
+    Attributes:
+        started_at: When it began, by `Clock.monotonic`.
+    """
+
+    __slots__ = ("_callers", "_clock", "epoch", "started_at", "task")
+
+    def __init__(self, task: asyncio.Task[Any], clock: Clock, epoch: int) -> None:
         self.task = task
+        self.started_at = clock.monotonic()
+        self.epoch = epoch
         self._clock = clock
-        self._started_at = clock.monotonic()
         self._callers = 0
 
     @property
@@ -34,7 +44,7 @@ class Refresh:
 
     async def ends_by(self, age: float) -> bool:
         """Wait until the computation ends or is `age` seconds old. Returns True if it ended."""
-        remaining = self._started_at + age - self._clock.monotonic()
+        remaining = self.started_at + age - self._clock.monotonic()
         if remaining > 0 and not self.task.done():
             alarm = asyncio.ensure_future(self._clock.sleep(remaining))
             self._callers += 1
@@ -73,19 +83,28 @@ class Refreshes:
         self,
         name: QualifiedKey,
         compute: Callable[[], Coroutine[Any, Any, Any]],
-        *,
-        joins: bool,
+        epoch: int,
+        may_join: Callable[[float, float], bool] | None,
     ) -> Refresh:
-        """Return the key's computation that runs; begins one if none runs.
+        """Return the key's computation that runs; begins one if none runs that may be joined.
 
         Args:
             name: Collection and key.
             compute: The computation.
-            joins: False to begin another one in any case.
+            epoch: A number; one that was begun with another number is not joined.
+            may_join: Returns True if one that began at one moment may be joined at another, by
+                `Clock.monotonic`; `None` to begin one in any case.
         """
-        refresh = self._latest.get(name) if joins else None
-        if refresh is None or not is_running(refresh.task):
-            refresh = Refresh(asyncio.get_running_loop().create_task(compute()), self._clock)
+        refresh = self._latest.get(name)
+        if (
+            refresh is None
+            or may_join is None
+            or not is_running(refresh.task)
+            or refresh.epoch != epoch
+            or not may_join(refresh.started_at, self._clock.monotonic())
+        ):
+            task = asyncio.get_running_loop().create_task(compute())
+            refresh = Refresh(task, self._clock, epoch)
             self._latest[name] = refresh
             self._running.add(refresh)
             refresh.task.add_done_callback(partial(self._end, name, refresh))

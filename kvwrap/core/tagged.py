@@ -23,6 +23,10 @@ class TaggedMethods(LockMethods):
         """
         return 0 if self._tagging is None else self._tagging.changes
 
+    def _may_join(self, began: float, came: float) -> bool:
+        """Return True if who came then may get the value of a computation that began before."""
+        return self._tagging is None or self._tagging.may_join(began, came)
+
     async def _seen_tags(self, options: ComputeOptions) -> bytes | None:
         """Return what the tags are before a factory runs; `None` if that cannot be read."""
         assert self._tagging is not None

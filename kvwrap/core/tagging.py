@@ -29,6 +29,15 @@ class Tagging(Protocol):
     def changes(self) -> int:
         """Number of changes of tags that were made through this layer, or told to it."""
 
+    def may_join(self, began: float, came: float) -> bool:
+        """Return True if a caller that came at some time may get what was begun before.
+
+        Args:
+            began: When the computation began, by `Clock.monotonic`; no tag was told to have changed
+                since.
+            came: When the caller came.
+        """
+
     async def snapshot_of(self, tags: Sequence[str]) -> bytes:
         """Return a snapshot of these tags, for a value that is made from now on."""
 

@@ -153,7 +153,8 @@ class Hearing:
     def _tell(self, source: _Source, change: Change) -> None:
         if change.key is None:
             self._until = -inf
-            source.lost_at = -inf if source.subscription is None else source.heard_at
+            subscription = source.subscription
+            source.lost_at = -inf if subscription is None else subscription.heard_at
             self._changed(None)
             return
         identity = source.names.get(change.key)

@@ -141,6 +141,10 @@ class Tags(Keeping, Transform):
     def changes(self) -> int:
         return self._records.tag_changes
 
+    def may_join(self, began: float, came: float) -> bool:
+        # Half of it, since a computation in the background may have joined another one.
+        return came < began + BOUND / 2 or self._records.hearing.is_heard(self.clock.monotonic())
+
     async def snapshot_of(self, tags: Sequence[str]) -> bytes:
         """Return a snapshot of these tags, for a value that is made from now on."""
         ids = [tag_id(tag, self._key) for tag in tags]
@@ -153,9 +157,8 @@ class Tags(Keeping, Transform):
 
     async def moment(self) -> bytes:
         """Return what `snapshots_since` compares, before a value is made whose tags follow."""
-        await self._records.load([MOMENT])
-        record = self._records.peek(MOMENT)
-        return b"" if record is None else record.version
+        (record,) = await self._records.ensure([MOMENT])
+        return record.version
 
     async def snapshots_since(
         self, tags: Sequence[Sequence[str]], moment: bytes
@@ -166,8 +169,8 @@ class Tags(Keeping, Transform):
         await self._records.load([WHOLE, *every], fresh=True)
         await self._records.ensure([WHOLE, *every])
         snapshots = [await self.snapshot_of(each) for each in tags]
-        await self._records.load([MOMENT], fresh=True)
-        return snapshots if await self.moment() == moment else None
+        latest = await self._records.latest(MOMENT)
+        return snapshots if latest is not None and latest.version == moment else None
 
     # -- entries -----------------------------------------------------------------------
 

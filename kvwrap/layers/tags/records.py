@@ -120,7 +120,7 @@ class Records:
     Attributes:
         is_cached: True if copies are to be dropped before a read that must be new.
         ready: Opens the layer, before its first use of records.
-        tag_changes: Number of changes of tags that were made here, or told.
+        tag_changes: Number of changes of tags that were made here, or told, or would not be.
     """
 
     ready: Callable[[], Awaitable[None]]
@@ -198,6 +198,15 @@ class Records:
             # Another call may have forgotten others of these meanwhile.
             wanted = [each for each in needed if each not in self._known]
 
+    async def latest(self, identity: bytes) -> TagRecord | None:
+        """Return a record as the store has it now; `None` if it is missing.
+
+        `load` may keep an earlier one, which this process has written: where its answer comes
+        later than the change of another process.
+        """
+        ((record, _),) = await self._read([identity])
+        return record
+
     async def _read(self, identities: Sequence[bytes]) -> list[tuple[TagRecord | None, int | None]]:
         """Read records, and keep them. Returns them with the versions of their entries."""
         await self.ready()
@@ -238,6 +247,7 @@ class Records:
             for each in oldest:
                 del self._known[each]
             self.hearing.forget(oldest)
+            self.tag_changes += 1  # which is not told any more
 
     def _hear(self, identity: bytes | None) -> None:
         self.tag_changes += 1

@@ -63,9 +63,13 @@ def processes(make: Make, kinds: Any, bound: float = BOUND, seconds: float = 8) 
                             truth[key] = write.value
                             await (tags.clear() if draw < 0.02 else tags.invalidate(key))
                     elif draw < 0.25:
-                        await store.get_or_put(key, load, tags=[key, "all"])
+                        with history.operation("read", key) as read:
+                            read.value = await store.get_or_put(key, load, tags=[key, "all"])
                     elif draw < 0.4:
-                        await store.get_or_put(key, load, tags=lambda _, key=key: [key])
+                        with history.operation("read", key) as read:
+                            read.value = await store.get_or_put(
+                                key, load, tags=lambda _, key=key: [key]
+                            )
                     elif draw < 0.5:
                         other = "l" if key == "k" else "k"
 
