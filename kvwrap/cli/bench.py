@@ -31,7 +31,7 @@ async def bench(
     """
     checked_count(rounds, "rounds")
     checked_count(size, "size")
-    async with load(store, python=python) as opened:
+    async with load(store, python=python, creates=True) as opened:
         operations, sizes = await measure(opened, rounds, size)
     layers = []
     file = file_of(store)

@@ -8,7 +8,7 @@ DONE: Final = 0
 """The command did what it should."""
 
 NO: Final = 1
-"""Nothing is under the key, some entries failed, or there is something to mend."""
+"""Nothing is under the key or in the collection, some entries failed, or something is to mend."""
 
 REFUSED: Final = 2
 """The arguments or the configuration are wrong, or the store refused; stderr says why."""

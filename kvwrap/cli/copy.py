@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -22,7 +23,7 @@ from kvwrap.cli.options import (
 )
 from kvwrap.cli.output import echo, echo_json
 from kvwrap.cli.progress import Bar
-from kvwrap.cli.stores import chosen, load
+from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.copying.copy import copy as copy_entries
 
 
@@ -43,15 +44,20 @@ async def copy(
 ) -> int:
     """Copy entries to another store, and compare what that returns for them.
 
-    The exit code is 1 if some failed. After a stop, run the same command again.
+    The exit code is 1 if some failed, and if there is no such collection. After a stop, run the
+    same command again.
     """
     collections = chosen(collection)
     if existing == "replace" and not await confirm(
         "replace the values that the target has under the same keys?", yes=yes
     ):
         return NO
-    with Bar("copy", quiet=quiet) as bar:
-        async with load(store, python=python) as source, load(target, python=python) as goal:
+    async with AsyncExitStack() as opened:
+        source = await opened.enter_async_context(load(store, python=python))
+        if not await has_collections(source, collections):
+            return NO
+        goal = await opened.enter_async_context(load(target, python=python, creates=True))
+        with Bar("copy", quiet=quiet) as bar:
             await bar.measure(source, prefix, collections)
             report = await copy_entries(
                 source,

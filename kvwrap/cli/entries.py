@@ -30,8 +30,9 @@ from kvwrap.cli.output import (
     shown_name,
     write_bytes,
 )
-from kvwrap.cli.stores import load, parse_ttl
+from kvwrap.cli.stores import has_collections, load, parse_ttl
 from kvwrap.core.serializer import JSON
+from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, InvalidValue
 
 
@@ -52,7 +53,7 @@ async def get(
     async with load(store, python=python) as opened:
         value, seconds = await opened.ttl(key, collection=collection)
         if value is None and not await opened.exists(key, collection=collection):
-            return _missing(key, collection)
+            return await _missing(opened, key, collection)
     if json:
         echo_json({"key": key, "collection": collection, "value": value, "ttl": seconds})
     elif form == "json":
@@ -86,7 +87,7 @@ async def put(
     """
     seconds = parse_ttl(ttl)
     content = _value_of(await read_input() if value == "-" else os.fsencode(value), form)
-    async with load(store, python=python) as opened:
+    async with load(store, python=python, creates=True) as opened:
         if not if_absent:
             await opened.put(key, content, collection=collection, ttl=seconds)
         elif not await opened.put_if_absent(key, content, collection=collection, ttl=seconds):
@@ -122,6 +123,8 @@ async def delete(
         if keys:
             what = repr(keys[0]) if len(keys) == 1 else f"{len(keys):,} keys"
         else:
+            if not await has_collections(opened, [collection]):
+                return NO
             count = await opened.count(collection=collection, prefix=prefix)
             what = f"{count:,} entries"
         if not await confirm(f"delete {what} in {where}?", yes=yes):
@@ -153,7 +156,7 @@ async def ttl(
     async with load(store, python=python) as opened:
         value, seconds = await opened.ttl(key, collection=collection)
         if value is None and not await opened.exists(key, collection=collection):
-            return _missing(key, collection)
+            return await _missing(opened, key, collection)
     if json:
         echo_json({"key": key, "collection": collection, "ttl": seconds})
     else:
@@ -177,7 +180,7 @@ async def expire(
     remaining = None if seconds == "none" else parse_ttl(seconds)
     async with load(store, python=python) as opened:
         if not await opened.expire(key, remaining, collection=collection):
-            return _missing(key, collection)
+            return await _missing(opened, key, collection)
     return DONE
 
 
@@ -194,16 +197,17 @@ async def increment(
 ) -> int:
     """Add to the integer under a key, atomically, and print the sum."""
     seconds = parse_ttl(ttl)
-    async with load(store, python=python) as opened:
+    async with load(store, python=python, creates=True) as opened:
         echo_json(
             await opened.increment(key, delta, collection=collection, initial=initial, ttl=seconds)
         )
     return DONE
 
 
-def _missing(key: str, collection: str | None) -> int:
+async def _missing(store: Store, key: str, collection: str | None) -> int:
     where = "the default collection" if collection is None else f"collection {collection!r}"
     complain(f"there is nothing under {key!r} in {where}")
+    await has_collections(store, [collection])
     return NO
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from kvwrap.cli.codes import DONE
+from kvwrap.cli.codes import DONE, NO
 from kvwrap.cli.options import (
     CollectionOption,
     JSONOption,
@@ -16,7 +16,7 @@ from kvwrap.cli.options import (
     StoreArgument,
 )
 from kvwrap.cli.output import echo, echo_json, echo_table, shown_name
-from kvwrap.cli.stores import load
+from kvwrap.cli.stores import has_collections, load
 
 LimitOption = Annotated[int | None, Parameter(help="Maximum number of keys; default: all.")]
 
@@ -34,16 +34,17 @@ async def keys(
     """Print the keys of a collection, one on a line.
 
     With --json each line is a JSON string. Else a key with characters that a terminal does not show
-    is quoted, with these escaped.
+    is quoted, with these escaped. The exit code is 1 if there is no such collection.
     """
-    left = limit
+    count = 0
     async with load(store, python=python) as opened:
         async for key in opened.scan(collection=collection, prefix=prefix):
-            if left is not None:
-                if left <= 0:
-                    break
-                left -= 1
+            if limit is not None and count >= limit:
+                break
+            count += 1
             _echo_names([key], json)
+        if not count and not await has_collections(opened, [collection]):
+            return NO
     return DONE
 
 
@@ -93,11 +94,15 @@ async def count(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Print the number of entries in a collection."""
+    """Print the number of entries in a collection.
+
+    The exit code is 1 if there is no such collection.
+    """
     async with load(store, python=python) as opened:
         number = await opened.count(collection=collection, prefix=prefix)
+        is_there = bool(number) or await has_collections(opened, [collection])
     if json:
         echo_json({"collection": collection, "prefix": prefix, "count": number})
     else:
         echo(number)
-    return DONE
+    return DONE if is_there else NO

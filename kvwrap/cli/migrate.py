@@ -23,7 +23,7 @@ from kvwrap.cli.options import (
 )
 from kvwrap.cli.output import complain, echo, echo_json
 from kvwrap.cli.progress import Bar
-from kvwrap.cli.stores import chosen, load
+from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.cli.systems import SYSTEMS, Given, source_of
 from kvwrap.copying.copy import copy as copy_entries
 from kvwrap.copying.report import CopyReport
@@ -91,13 +91,13 @@ def migrate(
 ) -> int:
     """Copy the entries of another system to a store, and compare what that returns for them.
 
-    The source is only read. The exit code is 1 if some failed. After a stop, run the same command
-    again.
+    The source is only read. The exit code is 1 if some failed, and if there is no such collection.
+    After a stop, run the same command again.
     """
     if into is not None and SYSTEMS[system].has_collections:
         raise ConfigurationError(f"--into must be left out for {system}, which has collections")
     collections = chosen(collection)
-    goal = load(target, python=python)
+    goal = load(target, python=python, creates=True)
     if into is not None:
         goal = PrefixCollection(into).over(goal)
 
@@ -106,8 +106,13 @@ def migrate(
             "replace the values that the target has under the same keys?", yes=yes
         ):
             return None
-        with Bar("migrate", quiet=quiet) as bar:
-            async with made, origin, goal:
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(made)
+            await opened.enter_async_context(origin)
+            if not await has_collections(origin, collections):
+                return None
+            await opened.enter_async_context(goal)
+            with Bar("migrate", quiet=quiet) as bar:
                 await bar.measure(origin, prefix, collections)
                 return await copy_entries(
                     origin,

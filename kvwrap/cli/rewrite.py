@@ -19,7 +19,7 @@ from kvwrap.cli.options import (
 )
 from kvwrap.cli.output import echo, echo_json
 from kvwrap.cli.progress import Bar
-from kvwrap.cli.stores import chosen, load
+from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.rewriting.rewrite import rewrite as rewrite_entries
 
 
@@ -47,11 +47,14 @@ async def rewrite(
 ) -> int:
     """Rewrite every entry in the form in which the stack writes now.
 
-    The exit code is 1 if some could not be rewritten. After a stop, run the same command again.
+    The exit code is 1 if some could not be rewritten, and if there is no such collection. After a
+    stop, run the same command again.
     """
     collections = chosen(collection)
-    with Bar("inspect" if dry_run else "rewrite", quiet=quiet) as bar:
-        async with load(store, python=python) as opened:
+    async with load(store, python=python) as opened:
+        if not await has_collections(opened, collections):
+            return NO
+        with Bar("inspect" if dry_run else "rewrite", quiet=quiet) as bar:
             await bar.measure(opened, prefix, collections)
             report = await rewrite_entries(
                 opened,
@@ -92,7 +95,7 @@ async def inspect(
 ) -> int:
     """Report which keys and dictionaries the entries still need. Nothing is written.
 
-    The exit code is 1 if some entries could not be read.
+    The exit code is 1 if some entries could not be read, and if there is no such collection.
     """
     return await rewrite(
         store,

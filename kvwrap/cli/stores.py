@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
+from kvwrap.cli.output import complain, shown_name
 from kvwrap.config.load import from_config
 from kvwrap.config.reader import store_from_url
+from kvwrap.core.part import walk
 from kvwrap.core.registry import store_names
 from kvwrap.core.store import Store
 from kvwrap.core.text import printable
 from kvwrap.core.ttl import TTL
-from kvwrap.errors import ConfigurationError, InvalidTTL
+from kvwrap.core.validation import suggest
+from kvwrap.errors import ConfigurationError, InvalidTTL, UnsupportedOperation
 
 
 class FileName(NamedTuple):
@@ -37,16 +42,27 @@ def file_of(target: str) -> FileName | None:
     return FileName(path, name if hash_sign else None)
 
 
-def load(target: str, *, python: bool) -> Store:
+def load(target: str, *, python: bool, creates: bool = False) -> Store:
     """Return the store that a STORE names. Nothing is opened.
+
+    Args:
+        target: The STORE.
+        python: True to follow references to Python code.
+        creates: True if the backend is created where it is missing, for commands that write new
+            entries. Second stores that have copies, such as a near store, are created anyway.
 
     Raises:
         ConfigurationError: There is no such store, or it is described wrongly.
     """
     file = file_of(target)
     if file is None:
-        return store_from_url(target)
-    return from_config(file.path, name=file.name, python=python)
+        store = store_from_url(target)
+    else:
+        store = from_config(file.path, name=file.name, python=python)
+    for part in walk(store.parts, {"spreads"}):
+        if isinstance(part, Store):
+            part.creates = creates
+    return store
 
 
 def _missing(path: str) -> str:
@@ -89,6 +105,32 @@ def parse_ttl(text: str | None) -> TTL | None:
             f"a ttl must be a number of seconds, or with one of s, m, h, d, such as 15m; got {text}"
         )
     return float(match[1]) * _UNITS[match[2]]
+
+
+async def has_collections(store: Store, collections: Sequence[str | None] | None) -> bool:
+    """Return True if these collections have entries, and say which does not.
+
+    True, too, where the store cannot tell. The default collection may be empty.
+    """
+    names = [name for name in collections or () if name is not None]
+    try:
+        missing = [name for name in names if not await _has_entries(store, name)]
+        known = await store.collections() if missing else ()
+    except UnsupportedOperation:
+        return True
+    # One of them may have got entries meanwhile, or have only those of layers.
+    missing = [name for name in missing if name not in known]
+    for name in missing:
+        hint = f": {suggest(name, known)}" if known else ", nor any other one with a name"
+        complain(f"no collection {shown_name(name)}{hint}")
+    return not missing
+
+
+async def _has_entries(store: Store, collection: str) -> bool:
+    async with aclosing(store.scan(collection=collection)) as keys:
+        async for _ in keys:
+            return True
+    return False
 
 
 def chosen(collections: list[str] | None) -> list[str | None] | None:

@@ -28,7 +28,7 @@ from kvwrap.cli.options import (
 )
 from kvwrap.cli.output import echo, echo_json, standard_output
 from kvwrap.cli.progress import Bar
-from kvwrap.cli.stores import chosen, load
+from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.copying.exporting import export_lines
 from kvwrap.copying.importing import import_lines
 from kvwrap.core.threads import run_in_thread
@@ -54,15 +54,17 @@ async def export(
 
     FILE.part and FILE.state hold an export until it is complete: after a stop, run the same
     command again. FILE is for you alone, since it has values that the store may encrypt. The exit
-    code is 1 if some entries could not be read.
+    code is 1 if some entries could not be read, and if there is no such collection.
     """
     collections = chosen(collection)
     to_file = file != "-"
     if to_file and not await _may_write(file, yes=yes):
         return NO
     state = f"{file}.state" if to_file else None
-    with _sink(file) as sink, Bar("export", quiet=quiet) as bar:
-        async with load(store, python=python) as opened:
+    async with load(store, python=python) as opened:
+        if not await has_collections(opened, collections):
+            return NO
+        with _sink(file) as sink, Bar("export", quiet=quiet) as bar:
             await bar.measure(opened, prefix, collections)
             report = await export_lines(
                 opened,
@@ -139,7 +141,7 @@ async def import_(
     ):
         return NO
     with open_input(file) as source, Bar("import", quiet=quiet) as bar:
-        async with load(store, python=python) as opened:
+        async with load(store, python=python, creates=True) as opened:
             report = await import_lines(
                 source,
                 opened,

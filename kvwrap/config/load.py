@@ -27,9 +27,11 @@ import os
 import tomllib
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from kvwrap.builder import Stack
+from kvwrap.config.places import Places
 from kvwrap.config.reader import PARTS, Reader
 from kvwrap.config.references import read_text
 from kvwrap.core.store import Store
@@ -45,7 +47,8 @@ def from_config(source: Source, *, name: str | None = None, python: bool = False
     """Build the store that a configuration describes. Nothing is opened.
 
     Args:
-        source: The path of a TOML file, or a mapping of the same structure.
+        source: The path of a TOML file, or a mapping of the same structure. Relative paths in a
+            file go by its folder, and those in a mapping by the current one.
         name: The name of the stack, if the configuration has several.
         python: Whether references to Python code, `{python = "package.module:name"}`, are
             followed. Importing runs code: only for configurations that are trusted like code.
@@ -72,7 +75,7 @@ def stack_from_config(source: Source, *, python: bool = False) -> Stack:
     The arguments and errors are those of `from_config`. The configuration has `layers` and
     `silence`, but no `store`.
     """
-    table = _read(source)
+    table = _settled(source, _read(source))
     if "store" in table:
         raise ConfigurationError("the configuration has a store: use from_config")
     reader = Reader(python)
@@ -83,7 +86,7 @@ def stack_from_config(source: Source, *, python: bool = False) -> Stack:
 
 
 def read_config(source: Source, name: str | None = None) -> Mapping[str, Any]:
-    """Return the table of one stack, as `from_config` reads it.
+    """Return the table of one stack, as `from_config` reads it, with absolute paths if of a file.
 
     Raises:
         ConfigurationError: The configuration cannot be read, or has no stack of this name, or has
@@ -93,7 +96,7 @@ def read_config(source: Source, name: str | None = None) -> Mapping[str, Any]:
     names = _names(table)
     if name is None:
         if len(names) < 2:
-            return next((table[each] for each in names), table)
+            return _settled(source, next((table[each] for each in names), table))
         raise ConfigurationError(
             f"the configuration has {len(names)} stacks: choose one by its name, of "
             + ", ".join(map(repr, names))
@@ -104,8 +107,14 @@ def read_config(source: Source, name: str | None = None) -> Mapping[str, Any]:
         )
     if name not in names:
         raise ConfigurationError(f"there is no stack {name!r}: {suggest(name, names)}")
-    stack: Mapping[str, Any] = table[name]
-    return stack
+    return _settled(source, table[name])
+
+
+def _settled(source: Source, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the table of a stack, whose relative paths go by the folder of its file."""
+    if isinstance(source, Mapping):
+        return table
+    return Places(Path(os.fsdecode(source)).parent).settle(table)
 
 
 def stack_names(source: Source) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isfunction
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar
 
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.cached import CachedFunction, Caching, cached, without_parentheses
@@ -125,6 +125,13 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         """What has the figures of this store object, apart from its parts."""
         return (self.computations, self.locks)
 
+    creates: bool = True
+    """False to refuse a file or folder that is not there when the store opens.
+
+    By default it is created. What only reads sets this before it opens the store, since an empty
+    one would hide a mistake in the path.
+    """
+
     silenced: frozenset[str] = frozenset()
     """The codes of findings to ignore, as given to `Stack.silence`."""
 
@@ -136,6 +143,9 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
             ConfigurationError: The class does not support URLs, or not this one.
         """
         raise ConfigurationError(f"a {cls.__name__} has no URLs: call its constructor")
+
+    has_relative_urls: ClassVar[bool] = False
+    """True if the path in a URL of this class may be relative: `scheme:///relative/path`."""
 
     @property
     def location(self) -> str:

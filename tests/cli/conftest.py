@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from kvwrap import SQLiteStore, sync
 from kvwrap.cli.main import main
 from tests.rewriting.entries import NEW
 
@@ -27,6 +28,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         keyring = {{ env = "TEST_REWRITE_KEYS" }}
         """
     )
+    _create(tmp_path / "store.db")
     return str(path)
 
 
@@ -51,7 +53,15 @@ def stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         store = "sqlite:///{tmp_path}/plain.db"
         """
     )
+    _create(tmp_path / "sessions.db")
+    _create(tmp_path / "plain.db")
     return str(path)
+
+
+def _create(path: Path) -> None:
+    """Create an SQLite file without entries, which commands that read would not."""
+    with sync(SQLiteStore(path)):
+        pass
 
 
 class Result(NamedTuple):

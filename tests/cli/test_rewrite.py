@@ -70,8 +70,8 @@ def test_a_part_of_the_keys_can_be_chosen(
     out = capsys.readouterr().out
     assert "'users': 10 seen, 10 rewritten" in out
     assert "not complete" in out
-    assert main(["rewrite", config, "--collection", "uesrs"]) == 0
-    assert "'uesrs': nothing found" in capsys.readouterr().out
+    assert main(["rewrite", config, "--collection", "uesrs"]) == 1
+    assert "no collection uesrs: did you mean 'users'?" in capsys.readouterr().err
 
 
 def test_other_programs_keys_need_a_word(

@@ -58,7 +58,7 @@ def test_changes_are_printed_for_programs(scopes: list[Scope], run: Run) -> None
 
 
 def test_a_store_that_cannot_tell_is_refused(tmp_path: Path, run: Run) -> None:
-    result = run("watch", f"file-tree:///{tmp_path}/x")
+    result = run("watch", f"file-tree://{tmp_path}")
     assert result.code == 2
     assert "watch" in result.err
 

@@ -20,6 +20,7 @@ from kvwrap.stores.file_tree.form import FileForm
 from kvwrap.stores.file_tree.listing import Files, Listing
 from kvwrap.stores.file_tree.worker import Call, Worker
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.paths import check_exists
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,6 +145,8 @@ class FileTreeStore(Store):
     async def setup(self) -> None:
         name = f"kvwrap {Path(self._root).name}"
         self._pid = os.getpid()
+        if not self.creates:
+            check_exists("the folder", self._root, "file-tree", store=self.name)
         # Reads do not wait while a write waits for the disk.
         self._writer = Worker(f"{name} writer", self._timeout)
         self._reader = Worker(name, self._timeout)

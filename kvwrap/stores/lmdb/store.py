@@ -26,12 +26,13 @@ from kvwrap.errors import (
     StoreUnavailable,
 )
 from kvwrap.stores.lmdb import names, scrubbing, sharing
-from kvwrap.stores.lmdb.environment import MIN_BYTES, Environment, Later, Options
+from kvwrap.stores.lmdb.environment import DATA_FILE, MIN_BYTES, Environment, Later, Options
 from kvwrap.stores.lmdb.errors import OutOfSpace, driver, translate_error
 from kvwrap.stores.lmdb.records import Records
 from kvwrap.stores.lmdb.table import DELETED_AT_ONCE, Table
 from kvwrap.stores.lmdb.writer import Call, Writer
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.paths import check_exists
 
 if TYPE_CHECKING:
     import lmdb
@@ -172,6 +173,10 @@ class LMDBStore(Store):
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:
+        if not self.creates and self._client is None:
+            check_exists("the LMDB environment", self._folder, "lmdb", store=self.name)
+            data = str(Path(self._folder, DATA_FILE))
+            check_exists("the LMDB file", data, "lmdb", store=self.name)
         opening = asyncio.ensure_future(run_in_thread(self._acquire))
         try:
             self._environment = await asyncio.shield(opening)
@@ -197,7 +202,7 @@ class LMDBStore(Store):
         self._writer = Writer(environment)
         if environment.databases is not None:
             return
-        if environment.is_read_only:
+        if environment.is_read_only or not self.creates:
             opening = environment.reader.submit(environment.open_databases, None)
             environment.databases = await self._run(asyncio.wrap_future, opening)
         else:

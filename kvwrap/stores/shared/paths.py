@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
+
+from kvwrap.errors import ConfigurationError
+
+
+def check_exists(what: str, path: str, scheme: str, *, store: str) -> None:
+    """Check that a file or folder is there, for a store that may not create it.
+
+    Args:
+        what: What the store keeps there, such as "the SQLite file".
+        path: The path, absolute.
+        scheme: The scheme of the store's URLs.
+        store: Name of the store, for the error.
+
+    Raises:
+        ConfigurationError: It is not there.
+    """
+    place = Path(path)
+    try:
+        if place.exists():
+            return
+        beside = [each.name for each in place.parent.iterdir() if each.suffix == place.suffix]
+    except OSError:  # of a folder that is missing, or cannot be looked at
+        beside = []
+    near = difflib.get_close_matches(place.name, beside, n=1)
+    hint = f". Did you mean {str(place.with_name(near[0]))!r}?" if near else ""
+    raise ConfigurationError(
+        f"{what} {path!r} must exist to be read; it is not there: check the path, or write to it "
+        f"first{hint or suggest_path(path, scheme)}",
+        store=store,
+    )
 
 
 def missing_parent(what: str, path: str, scheme: str) -> str | None:

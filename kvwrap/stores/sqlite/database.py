@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kvwrap.errors import StoreFull, StoreUnavailable
-from kvwrap.stores.shared.paths import missing_parent
+from kvwrap.stores.shared.paths import check_exists, missing_parent
 from kvwrap.stores.sqlite.connections import (
     MEMORY,
     Synchronous,
@@ -67,15 +67,19 @@ class Database:
 
     # -- opening and closing -----------------------------------------------------------
 
-    async def open(self) -> None:
-        """Open the file, and create it with its table if they are missing."""
+    async def open(self, *, create: bool) -> None:
+        """Open the file.
+
+        Args:
+            create: True to create the file and its table if they are missing, False to fail then.
+        """
         name = f"kvwrap {Path(self._path).name}"
         self._pid = os.getpid()
         self.is_read_only = self._wants_to_read
         self._file: DatabaseFile | None = None
         self._writer = self._reader = ConnectionThread(name, self._timeout)
         try:
-            await self._run(self._writer, self._open_first)
+            await self._run(self._writer, self._open_first, create)
             if self._client is None and self._path != MEMORY and not self.is_read_only:
                 # A second connection, so that reads do not wait while a write waits for the disk.
                 # A database in memory belongs to one connection.
@@ -91,7 +95,7 @@ class Database:
             for thread in dict.fromkeys((self._reader, self._writer)):
                 await thread.close(partial(self._close, thread))
 
-    def _open_first(self) -> None:
+    def _open_first(self, create: bool) -> None:
         thread = self._writer
         if self._client is not None:
             check_usable(self._client)
@@ -99,6 +103,8 @@ class Database:
             self._adopt()
             self._limit(thread)
             return
+        if not create and self._path != MEMORY:
+            check_exists("the SQLite file", self._path, "sqlite", store=self._store)
         if message := missing_parent("the SQLite file", self._path, "sqlite"):
             raise StoreUnavailable(message, store=self._store)
         if self._wants_to_read or not may_change(self._path):
@@ -110,6 +116,8 @@ class Database:
             thread.connect(self._connect, waits=False)  # the thread does
             connection = thread.connection
             assert connection is not None
+            if not create and self._path != MEMORY:
+                thread.retry_while_busy(lambda: self._table.check(connection))
             thread.retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
             thread.create(self._table.create)
             if self._path != MEMORY:

@@ -105,6 +105,7 @@ class SQLiteStore(Store):
 
     traits = frozenset({"tells_loss_only"})
     capabilities = OPERATIONS | {Capability.WATCH, Capability.PERSISTENT, Capability.SHARED}
+    has_relative_urls = True
 
     def __init__(
         self,
@@ -186,7 +187,7 @@ class SQLiteStore(Store):
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:
-        await self._database.open()
+        await self._database.open(create=self.creates)
         self.capabilities = self._possible()
 
     async def teardown(self) -> None:

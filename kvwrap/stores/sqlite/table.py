@@ -109,7 +109,7 @@ class Table:
                 raise
             raise ConfigurationError(
                 f"the table {self.name!r} must be one that kvwrap created; it is missing from a "
-                "file that can only be read, or it has other columns. Give the store another "
+                "file that is only read, or it has other columns. Give the store another "
                 "table=",
                 store=self._store,
             ) from error

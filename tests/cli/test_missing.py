@@ -1,0 +1,108 @@
+"""Commands that read, on a file or folder that is not there: nothing is created, and they fail."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+READING = [
+    ("get", "k"),
+    ("ttl", "k"),
+    ("expire", "k", "5"),
+    ("delete", "k", "--yes"),
+    ("delete", "--all", "--yes"),
+    ("keys",),
+    ("collections",),
+    ("count",),
+    ("watch", "--limit", "1"),
+    ("export",),
+    ("rewrite",),
+    ("inspect",),
+]
+SCHEMES = ["sqlite", "lmdb", "file-tree"]
+
+
+def _url(scheme: str, tmp_path: Path, name: str = "data") -> str:
+    return (
+        f"{scheme}:///{tmp_path}/{name}" if scheme == "sqlite" else f"{scheme}://{tmp_path}/{name}"
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_a_command_that_reads_creates_nothing(
+    scheme: str, words: tuple[str, ...], tmp_path: Path, run: Run
+) -> None:
+    name, *others = words
+    result = run(name, _url(scheme, tmp_path), *others)
+    assert result.code == 2
+    assert result.out == ""
+    assert str(tmp_path / "data") in result.err
+    assert "must exist" in result.err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_copy_creates_its_target_and_not_its_source(
+    scheme: str, tmp_path: Path, run: Run
+) -> None:
+    source, target = _url(scheme, tmp_path), _url(scheme, tmp_path, "target")
+    assert run("copy", source, target).code == 2
+    assert {each.name for each in tmp_path.iterdir()} == {"stdin"}
+    assert run("put", source, "k", "1").code == 0
+    assert run("copy", source, target).code == 0
+    assert run("get", target, "k").out == "1\n"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_backend_that_is_not_there_is_to_be_mended(scheme: str, tmp_path: Path, run: Run) -> None:
+    result = run("check", _url(scheme, tmp_path), "--json")
+    assert result.code == 1
+    (checked,) = json.loads(result.out)["checks"]
+    assert str(tmp_path / "data") in checked["mend"]
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_nearest_file_is_suggested(tmp_path: Path, run: Run) -> None:
+    assert run("put", f"sqlite:///{tmp_path}/sessions.db", "k", "1").code == 0
+    result = run("get", f"sqlite:///{tmp_path}/session.db", "k")
+    assert f"Did you mean '{tmp_path}/sessions.db'?" in result.err
+
+
+def test_a_file_of_another_program_gets_no_table(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE customers (name)")
+    before = path.read_bytes()
+    result = run("count", f"sqlite:///{path}")
+    assert result.code == 2
+    assert "the table 'kvwrap'" in result.err
+    assert path.read_bytes() == before
+
+
+def test_shards_must_be_there_and_a_near_store_need_not(tmp_path: Path, run: Run) -> None:
+    config = tmp_path / "kvwrap.toml"
+    config.write_text(
+        """
+        [shards]
+        store = "sqlite:///first.db"
+        layers = [{ type = "shard", shards = { b = "sqlite:///second.db" }, name = "a" }]
+
+        [near]
+        store = "sqlite:///first.db"
+        silence = ["near-not-nearer"]
+        layers = [{ type = "read_through", ttl = 5, near = "sqlite:///near.db" }]
+        """
+    )
+    assert run("put", f"sqlite:///{tmp_path}/first.db", "k", "1").code == 0
+    result = run("count", f"{config}#shards")
+    assert result.code == 2, result.out
+    assert "second.db" in result.err
+    result = run("get", f"{config}#near", "k")
+    assert result.out == "1\n", result.err
