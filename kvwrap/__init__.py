@@ -13,7 +13,8 @@ of such objects are `Store`, `SyncStore`, `TypedStore[Model]` and `CachedFunctio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from kvwrap import layers
 from kvwrap.builder import Stack, stack
@@ -62,21 +63,8 @@ from kvwrap.errors import (
 from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
 from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
 from kvwrap.rewriting.rewrite import rewrite
-from kvwrap.stores.dynamodb import DynamoDBStore
-from kvwrap.stores.elasticsearch import ElasticsearchStore
-from kvwrap.stores.etcd import EtcdStore
-from kvwrap.stores.file_tree import FileTreeStore
-from kvwrap.stores.lmdb import LMDBStore
-from kvwrap.stores.memcached import MemcachedStore
 from kvwrap.stores.memory import MemoryStore
-from kvwrap.stores.mongodb import MongoDBStore
-from kvwrap.stores.nats import NATSStore
 from kvwrap.stores.null import NullStore
-from kvwrap.stores.object import ObjectStore
-from kvwrap.stores.postgresql import PostgreSQLStore
-from kvwrap.stores.redis import RedisStore
-from kvwrap.stores.sqlite import SQLiteStore
-from kvwrap.stores.valkey import ValkeyStore
 from kvwrap.views.mapping import mapping
 from kvwrap.views.sync import SyncStore, sync
 from kvwrap.views.sync_typed import SyncTypedStore
@@ -161,16 +149,54 @@ __all__ = [
 __all__ += layers.__all__
 
 if TYPE_CHECKING:
+    from kvwrap.stores.dynamodb import DynamoDBStore
+    from kvwrap.stores.elasticsearch import ElasticsearchStore
+    from kvwrap.stores.etcd import EtcdStore
+    from kvwrap.stores.file_tree import FileTreeStore
+    from kvwrap.stores.lmdb import LMDBStore
+    from kvwrap.stores.memcached import MemcachedStore
+    from kvwrap.stores.mongodb import MongoDBStore
+    from kvwrap.stores.nats import NATSStore
+    from kvwrap.stores.object import ObjectStore
+    from kvwrap.stores.postgresql import PostgreSQLStore
+    from kvwrap.stores.redis import RedisStore
+    from kvwrap.stores.sqlite import SQLiteStore
+    from kvwrap.stores.valkey import ValkeyStore
+
     __version__: str
     """The version of the installed package."""
 else:
+    _STORES = {
+        "DynamoDBStore": "kvwrap.stores.dynamodb",
+        "ElasticsearchStore": "kvwrap.stores.elasticsearch",
+        "EtcdStore": "kvwrap.stores.etcd",
+        "FileTreeStore": "kvwrap.stores.file_tree",
+        "LMDBStore": "kvwrap.stores.lmdb",
+        "MemcachedStore": "kvwrap.stores.memcached",
+        "MongoDBStore": "kvwrap.stores.mongodb",
+        "NATSStore": "kvwrap.stores.nats",
+        "ObjectStore": "kvwrap.stores.object",
+        "PostgreSQLStore": "kvwrap.stores.postgresql",
+        "RedisStore": "kvwrap.stores.redis",
+        "SQLiteStore": "kvwrap.stores.sqlite",
+        "ValkeyStore": "kvwrap.stores.valkey",
+    }
 
-    def __getattr__(name: str) -> str:
-        """Read `__version__` from the package's metadata when it is first used."""
-        if name != "__version__":
+    def __getattr__(name: str) -> Any:
+        """Import a store, or read `__version__`, when it is first used.
+
+        A program uses few of the stores, and all of them took a third of the import of kvwrap.
+        """
+        if name in _STORES:
+            value = getattr(import_module(_STORES[name]), name)
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            value = version(__name__)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # Imported late: `importlib.metadata` takes about an eighth of the import of kvwrap.
-        from importlib.metadata import version
+        globals()[name] = value
+        return value
 
-        globals()[name] = version(__name__)
-        return globals()[name]
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_STORES, "__version__"})

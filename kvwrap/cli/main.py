@@ -17,8 +17,8 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
-from kvwrap.cli.codes import BROKEN_PIPE, DEFECT, INTERRUPTED, REFUSED, UNAVAILABLE
-from kvwrap.cli.output import complain, is_terminal
+from kvwrap.cli.codes import BROKEN_PIPE, DEFECT, DONE, INTERRUPTED, REFUSED, UNAVAILABLE
+from kvwrap.cli.output import complain, is_terminal, write_text
 from kvwrap.core.optional import need
 from kvwrap.core.validation import suggest
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
@@ -125,6 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words and words[0] in _VERSION:
+        write_text(f"{version(PROGRAM)}\n")
+        return DONE
     app = create_app()
     if words and words[0] not in {*COMMANDS, *_HELP, *_VERSION}:
         kind = "option" if words[0].startswith("-") else "command"
