@@ -14,6 +14,7 @@ from kvwrap.cli.options import (
     CollectionsOption,
     ExistingOption,
     JSONOption,
+    Place,
     PrefixOption,
     PythonOption,
     QuietOption,
@@ -29,7 +30,7 @@ from kvwrap.copying.copy import copy as copy_entries
 
 async def copy(
     store: StoreArgument,
-    target: Annotated[str, Parameter(name="TARGET", help="The store to write, likewise.")],
+    target: Annotated[Place, Parameter(name="TARGET", help="The store to write, likewise.")],
     /,
     *,
     collection: CollectionsOption = None,

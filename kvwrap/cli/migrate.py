@@ -15,6 +15,7 @@ from kvwrap.cli.options import (
     CollectionsOption,
     ExistingOption,
     JSONOption,
+    Place,
     PrefixOption,
     PythonOption,
     QuietOption,
@@ -45,7 +46,7 @@ def migrate(
         Parameter(name="SYSTEM", help="The system that has the entries."),
     ],
     source: Annotated[
-        str,
+        Place,
         Parameter(
             name="SOURCE",
             help="Where: a folder, a file, a URL, a settings module or an identifier, as the "
@@ -53,7 +54,7 @@ def migrate(
         ),
     ],
     target: Annotated[
-        str,
+        Place,
         Parameter(
             name="STORE", help="The store to write: a URL, or a TOML file that describes a stack."
         ),

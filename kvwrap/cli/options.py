@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+if TYPE_CHECKING:
+    Place = str
+else:
+    # Always a str; shells complete the names of files because it might be a path.
+    Place = str | Path
+
 StoreArgument = Annotated[
-    str,
+    Place,
     Parameter(
         name="STORE",
         help="The store: a URL such as redis://localhost/0, or a TOML file that describes a "
@@ -48,7 +55,7 @@ YesOption = Annotated[
 QuietOption = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Show no progress.")]
 BatchOption = Annotated[int, Parameter(help="Number of keys in one round trip.")]
 StateOption = Annotated[
-    str | None,
+    Place | None,
     Parameter(help="A file for the state: after a stop, the same command continues from it."),
 ]
 ExistingOption = Annotated[

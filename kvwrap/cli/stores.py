@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,7 +113,7 @@ async def has_collections(store: Store, collections: Sequence[str | None] | None
     """
     names = [name for name in collections or () if name is not None]
     try:
-        missing = [name for name in names if not await _has_entries(store, name)]
+        missing = [name for name in names if not await store.keys(name, limit=1)]
         known = await store.collections() if missing else ()
     except UnsupportedOperation:
         return True
@@ -124,13 +123,6 @@ async def has_collections(store: Store, collections: Sequence[str | None] | None
         hint = f": {suggest(name, known)}" if known else ", nor any other one with a name"
         complain(f"no collection {shown_name(name)}{hint}")
     return not missing
-
-
-async def _has_entries(store: Store, collection: str) -> bool:
-    async with aclosing(store.scan(collection=collection)) as keys:
-        async for _ in keys:
-            return True
-    return False
 
 
 def chosen(collections: list[str] | None) -> list[str | None] | None:

@@ -19,6 +19,7 @@ from kvwrap.cli.options import (
     CollectionsOption,
     ExistingOption,
     JSONOption,
+    Place,
     PrefixOption,
     PythonOption,
     QuietOption,
@@ -38,7 +39,7 @@ from kvwrap.errors import ConfigurationError
 async def export(
     store: StoreArgument,
     file: Annotated[
-        str, Parameter(name="FILE", help="The file to write; - for standard output.")
+        Place, Parameter(name="FILE", help="The file to write; - for standard output.")
     ] = "-",
     /,
     *,
@@ -119,7 +120,7 @@ def _sink(file: str) -> Iterator[BinaryIO]:
 async def import_(
     store: StoreArgument,
     file: Annotated[
-        str, Parameter(name="FILE", help="The file to read; - for standard input.")
+        Place, Parameter(name="FILE", help="The file to read; - for standard input.")
     ] = "-",
     /,
     *,
