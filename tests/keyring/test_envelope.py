@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import inspect
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ async def test_only_the_same_key_unwraps() -> None:
         with pytest.raises(DecryptionError):
             await other.unwrap(data)
     assert LocalKEK(kek.reveal_text()).reveal_text() == TEXT.replace("+", "-").replace("/", "_")
+    assert copy.copy(kek) is kek
+    assert copy.deepcopy(kek) is kek
 
 
 async def test_a_key_service_of_two_functions_that_are_not_async() -> None:

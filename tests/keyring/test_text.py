@@ -131,8 +131,9 @@ def test_a_file_that_every_user_can_read_causes_a_warning(tmp_path: Path) -> Non
     path = tmp_path / "keys"
     path.write_text(f"a:{TEXT}")
     path.chmod(0o644)
-    with pytest.warns(StackWarning, match="key-file-open"):
+    with pytest.warns(StackWarning, match="key-file-open") as caught:
         Keyring.from_file(path)
+    assert [each.filename for each in caught] == [__file__]
 
 
 def test_a_name_that_the_compact_form_cannot_hold() -> None:

@@ -93,8 +93,10 @@ async def test_either_may_be_disabled(backend: Backend, reads: bool, writes: boo
     store = Coalesce(reads=reads, writes=writes).over(backend)
     await at_once(store.put("a", 1), store.put("b", 2))
     assert await at_once(store.get("a"), store.get("b")) == [1, 2]
-    counts = [sum(call == kind for call, _, _ in backend.calls) for kind in ("read", "write")]
-    assert counts == [1 if reads else 2, 1 if writes else 2]
+    assert await at_once(store.delete("a"), store.delete("b")) == [True, True]
+    kinds = ("read", "write", "remove")
+    counts = [sum(call == kind for call, _, _ in backend.calls) for kind in kinds]
+    assert counts == [1 if reads else 2, 1 if writes else 2, 1 if writes else 2]
 
 
 async def test_batches_and_conditional_writes_are_sent_unchanged(backend: Backend) -> None:
