@@ -221,13 +221,20 @@ CONTENDED: dict[str, Call] = {
 async def test_a_backend_at_which_every_attempt_fails_is_told(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    attempts: list[int] = []
+
+    async def backoff(attempt: int) -> None:
+        attempts.append(attempt)
+
     monkeypatch.setattr("kvwrap.core.atomic.ATTEMPTS", range(5))
+    monkeypatch.setattr("kvwrap.core.atomic.backoff", backoff)
     store = Racing(len(ATTEMPTS)).over(await filled())
     with pytest.raises(StoreUnavailable, match="another writer") as caught:
         await CONTENDED[method](store)
     error: KvwrapError = caught.value
     assert (error.store, error.collection, error.key) == ("MemoryStore", "c", "k")
     assert store.find(Racing).changes == 5
+    assert attempts == [0, 1, 2, 3, 4]
 
 
 class Plain(MemoryStore):
