@@ -117,6 +117,9 @@ def test_raw_is_suggested_only_where_there_is_one() -> None:
     with pytest.raises(CorruptEntry) as caught:
         Entry.from_bytes(b"theirs", None, "k", "Store")
     assert "raw" not in str(caught.value)
+    with pytest.raises(CorruptEntry) as caught:
+        parse_entries([b"theirs"], None, ["k"], "Store", 0.0)
+    assert "raw" not in str(caught.value)
 
 
 def test_the_header_is_as_documented() -> None:
