@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kvwrap import MemoryStore, Passthrough, stack
@@ -34,6 +36,12 @@ def test_labels_are_known_to_be_bounded():
     for figure in declared():
         if not figure.name.startswith("doors."):  # of another test
             assert set(figure.labels) <= LABELS.keys(), figure.name
+
+
+def test_units_are_those_of_ucum_and_texts_are_sentences():
+    for figure in declared():
+        assert re.fullmatch(r"s|By|1|\{[a-z]+\}", figure.unit), figure.name
+        assert re.fullmatch(r"\w[^\n]* .*\.", figure.text), figure.name
 
 
 @pytest.mark.parametrize("name", LAYERS)
