@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "explain": "explain:explain",
     "check": "check:check",
     "bench": "bench:bench",
+    "top": "top:top",
     "completion": "completion:completion",
 }
 """The commands, each with its module in `kvwrap.cli` and its function there."""

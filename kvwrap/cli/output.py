@@ -86,13 +86,23 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
     Columns whose name begins with `#` have numbers, without the `#`.
     """
-    texts = [[_cell(cell) for cell in row] for row in rows]
     if not is_terminal(sys.stdout):
-        for row in texts:
-            write_text("\t".join(row) + "\n")
+        for row in rows:
+            write_text("\t".join(map(_cell, row)) + "\n")
         return
     # Imported late: most commands print no table.
     from rich.console import Console
+
+    Console(file=sys.stdout).print(rich_table(columns, rows))
+
+
+def rich_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, one_line: bool = False
+) -> Any:
+    """Return a table for rich, as `echo_table` prints it on a terminal.
+
+    With `one_line` each row takes one line, and what does not fit is cut off.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -101,11 +111,12 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_column(
             column.removeprefix("#"),
             justify="right" if column.startswith("#") else "left",
-            overflow="fold",
+            overflow="ellipsis" if one_line else "fold",
+            no_wrap=one_line and column.startswith("#"),  # names are cut off first
         )
-    for row in texts:
-        table.add_row(*map(Text, row))
-    Console(file=sys.stdout).print(table)
+    for row in rows:
+        table.add_row(*[Text(_cell(cell), no_wrap=one_line) for cell in row])
+    return table
 
 
 def _cell(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,6 +22,8 @@ from kvwrap.layers.base import (
 )
 from kvwrap.layers.statistics.cell import RECENT, Cell
 from kvwrap.layers.statistics.counts import OTHER, Row, Snapshot
+from kvwrap.layers.statistics.described import Chain, describe
+from kvwrap.layers.statistics.server import FigureServer, checked_socket
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,13 +42,25 @@ class Statistics(Layer):
         max_collections: Number of collections that are counted individually. All later ones
             share one row, named `OTHER` in `counts`, so that callers who invent names cost no
             memory.
+        socket: Path of a Unix socket that serves what this layer and all under it count, while
+            the store is open (`async with`), to this user alone (mode 0600): `kvwrap top` shows
+            it. `{pid}` in it stands for the process, so that each of several workers has its own.
+
+    Raises:
+        ConfigurationError: From `open`: another process serves at `socket`, or it cannot be made.
     """
 
     passage = Passage(read="is counted and timed")
     traits = frozenset({"observes"})
     finding_codes = frozenset({"statistics-inside-cache"})
 
-    def __init__(self, name: str = "kvwrap", *, max_collections: int = 100) -> None:
+    def __init__(
+        self,
+        name: str = "kvwrap",
+        *,
+        max_collections: int = 100,
+        socket: str | os.PathLike[str] | None = None,
+    ) -> None:
         if not name or not isinstance(name, str):
             raise ConfigurationError(
                 f"`name` must be a string of at least one character; got {name!r}. Give one such "
@@ -53,12 +68,28 @@ class Statistics(Layer):
             )
         self.label = name
         self.max_collections = checked_count(max_collections, "max_collections")
+        self.socket = checked_socket(socket)
+        self._server: FigureServer | None = None
 
     def on_bind(self) -> None:
         self._now = self.clock.monotonic
         self._read = self.inner.read
         self._write = self.inner.write
         self.reset()
+
+    async def setup(self) -> None:
+        if self.socket is not None:
+            chain = Chain(self)
+            server = FigureServer(
+                self.socket, lambda: describe(chain, self._now() - self._started_at)
+            )
+            await server.start()
+            self._server = server
+
+    async def teardown(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
 
     def reset(self) -> None:
         """Set all counts to zero."""
