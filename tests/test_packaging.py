@@ -105,7 +105,7 @@ def test_its_metadata(metadata: Message, wheel: Path) -> None:
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert metadata.get_payload() == (ROOT / "README.md").read_text()
     assert info(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text()
-    assert "kvwrap = kvwrap.cli.main:main" in info(wheel, "entry_points.txt")
+    assert "kvwrap = kvwrap.__main__:main" in info(wheel, "entry_points.txt")
 
 
 def test_its_requirements_are_bounded_and_used(metadata: Message) -> None:
