@@ -51,6 +51,7 @@ SHARED = {"base", "shared"}
 """Rooms within `layers/` and `stores/` that are neither a layer nor a store."""
 
 LATE = {
+    "__main__.py": "Ctrl-C while modules are loaded ends quietly",
     "core/explain.py": "few programs draw their stack, and XML takes time to import",
     "testing/plugin.py": "a plugin is loaded by every pytest, also where nobody uses kvwrap",
 }

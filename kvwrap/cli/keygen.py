@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.output import echo
+from kvwrap.errors import ConfigurationError
 from kvwrap.keyring import Key
-from kvwrap.keyring.key import Algorithm
+from kvwrap.keyring.key import Algorithm, looks_like_key
 from kvwrap.keyring.text import format_keys
 
 
@@ -28,6 +29,12 @@ def keygen(
     algorithm: Annotated[Algorithm, Parameter(help="The key's algorithm.")] = "aes-256-gcm",
 ) -> int:
     """Print a new encryption key as name:base64."""
+    if name is not None and (looks_like_key(name) or ":" in name):
+        # Not shown: it may be a key, which would then be on the screen and in the shell's history.
+        raise ConfigurationError(
+            "NAME must be the name of a new key, such as 2026-11; got a text that looks like a key "
+            "or has a colon: keygen makes the key itself"
+        )
     key = Key.generate(algorithm)
     chosen = name or f"{time.strftime('%Y-%m')}-{secrets.token_hex(3)}"
     echo(format_keys([(chosen, key.algorithm, key.reveal_text())]))

@@ -6,7 +6,8 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from kvwrap.cli.output import complain, shown_name
 from kvwrap.config.load import from_config
@@ -38,6 +39,11 @@ def file_of(target: str) -> FileName | None:
     path, hash_sign, name = target.partition("#")
     if not Path(path).is_file():
         raise ConfigurationError(_missing(path))
+    if meant := _meant(Path(path)):
+        raise ConfigurationError(
+            "STORE must be a URL such as redis://localhost, or the path of a TOML file; "
+            f"{printable(path)} is a file of another kind{meant}"
+        )
     return FileName(path, name if hash_sign else None)
 
 
@@ -64,13 +70,27 @@ def load(target: str, *, python: bool, creates: bool = False) -> Store:
     return store
 
 
+def _meant(path: Path) -> str:
+    """Return a hint if a path is that of what a store keeps: empty for other files and folders."""
+    try:
+        if path.is_dir():
+            url = f"lmdb://{path.absolute()}" if (path / "data.mdb").is_file() else ""
+        else:
+            with path.open("rb") as file:
+                is_sqlite = file.read(len(_SQLITE)) == _SQLITE
+            url = f"sqlite:///{quote(str(path))}" if is_sqlite else ""
+    except OSError:  # who reads it reports it
+        url = ""
+    return f": did you mean {url}?" if url else ""
+
+
 def _missing(path: str) -> str:
     wanted = "STORE must be a URL such as redis://localhost, or the path of a TOML file"
     if "@" in path:  # perhaps a URL with a password
         return f"{wanted}; got something else"
     given = Path(path)
     if given.is_dir():
-        return f"{wanted}; {printable(path)} is a folder"
+        return f"{wanted}; {printable(path)} is a folder{_meant(given)}"
     try:
         beside = [each.name for each in given.parent.iterdir() if each.suffix == ".toml"]
     except OSError:
@@ -85,6 +105,9 @@ def _missing(path: str) -> str:
         hint = ""
     return f"{wanted}; there is no file {printable(path)}{hint}"
 
+
+_SQLITE: Final = b"SQLite format 3\0"
+"""What a file of SQLite begins with."""
 
 _TTL = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -226,3 +226,32 @@ def test_main_takes_the_arguments_of_the_process(
     monkeypatch.setattr(sys, "argv", ["kvwrap", "count", "memory://"])
     assert main() == 0
     assert capsys.readouterr().out == "0\n"
+
+
+_INTERRUPTED_AT = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+from kvwrap.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["kvwrap.cli.main", "msgspec", "cyclopts", "kvwrap.cli.listing", "kvwrap.builder", "sqlite3"],
+)
+def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(module: str, tmp_path: Path) -> None:
+    code = _INTERRUPTED_AT.format(name=module)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "count", f"sqlite:///{tmp_path}/x.db"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr in ("", "kvwrap: interrupted\n")

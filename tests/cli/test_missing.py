@@ -106,3 +106,17 @@ def test_shards_must_be_there_and_a_near_store_need_not(tmp_path: Path, run: Run
     assert "second.db" in result.err
     result = run("get", f"{config}#near", "k")
     assert result.out == "1\n", result.err
+
+
+def test_a_file_of_sqlite_and_a_folder_of_lmdb_are_known(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url, path in (("sqlite:///my app.db", "my app.db"), (f"lmdb://{tmp_path}/data", "data")):
+        assert run("put", url, "k", "1").code == 0
+        result = run("explain", path)
+        assert result.code == 2
+        meant = result.err.partition("did you mean ")[2].rstrip("?\n")
+        assert run("get", meant, "k").out == "1\n", result.err
+    (tmp_path / "other").mkdir()
+    assert "did you mean" not in run("explain", "other").err
