@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.core.drawing.measure import Drawing
 from tests.docs.test_pages import LAYER_PAGES, STORE_PAGES
 
 ROOT = Path(__file__).parents[2]
+INTEGRATIONS = ROOT / "docs" / "integrations"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -24,6 +26,21 @@ def section(title: str) -> str:
 def test_the_tables_lead_to_every_store_and_layer() -> None:
     listed = re.findall(r"\(docs/((?:stores|layers)/\w+\.md)\)", section("Stores and layers"))
     assert sorted(listed) == sorted({*LAYER_PAGES, *STORE_PAGES})
+
+
+@pytest.mark.parametrize(("page", "folder"), [("README.md", "docs/"), ("docs/index.md", "")])
+def test_every_integration_is_linked_and_has_its_line_to_install(page: str, folder: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    pages = {path.name: path.read_text(encoding="utf-8") for path in INTEGRATIONS.glob("*.md")}
+    assert pages
+    for name in pages:
+        assert f"({folder}integrations/{name}" in text
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = set(tomllib.load(file)["project"]["optional-dependencies"])
+    modules = {path.stem for path in (ROOT / "kvwrap" / "integrations").iterdir()}
+    for extra in (extras & modules) - {"prometheus", "opentelemetry"}:
+        assert f'`pip install ".[{extra}]"`' in text
+        assert sum(f'pip install ".[{extra}]"' in each for each in pages.values()) == 1
 
 
 def test_layers_are_named_after_their_classes() -> None:
