@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -13,6 +14,9 @@ from kvwrap.core.registry import STORES
 
 _FILES: Final = 'COMPREPLY=( $(compgen -f -- "${cur}") )'
 """How cyclopts completes the name of a file in bash."""
+
+_STATE: Final = re.compile(r"( --state\)\n +)COMPREPLY=\(\)")
+"""How it completes nothing for the option that is a file."""
 
 _PLACES: Final = r"""
 # Complete a file, a folder, the scheme of a URL, or the path in the URL of a store of files.
@@ -82,6 +86,7 @@ def completion(
     script = create_app().generate_completion(prog_name=PROGRAM, shell=shell)
     if shell == "bash":
         places = _PLACES.replace("SCHEMES", " ".join(sorted(STORES)))
-        script = script.replace(_FILES, '_kvwrap_place "${cur}"') + places
+        script = script.replace(_FILES, '_kvwrap_place "${cur}"')
+        script = _STATE.sub(r'\1_kvwrap_place "${cur}"', script) + places
     write_text(script)
     return DONE

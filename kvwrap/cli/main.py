@@ -7,6 +7,7 @@ family, which is imported when the command is used.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 from kvwrap.cli.codes import BROKEN_PIPE, DEFECT, DONE, INTERRUPTED, REFUSED, UNAVAILABLE
 from kvwrap.cli.output import complain, is_terminal, write_text
@@ -137,6 +138,8 @@ def _run(words: list[str]) -> int:
     if not words or words[0] in _HELP:
         for name in COMMANDS:
             _ = app[name]  # imported, so that its summary is shown
+    elif words[0] in COMMANDS and not _HELP.isdisjoint(words):
+        _shape_help(app[words[0]], words[0])
     exceptions = need("cyclopts.exceptions", extra="cli", wanted_by="the command line")
     try:
         code = app(
@@ -151,6 +154,25 @@ def _run(words: list[str]) -> int:
         complain(f"{_message_of(error, exceptions)} ({PROGRAM} {command} --help)")
         return REFUSED
     return code if isinstance(code, int) else 0
+
+
+def _shape_help(command: Any, name: str) -> None:
+    """Name all arguments in the usage of a command, and let paragraphs be broken where they end.
+
+    Args:
+        command: The command's application of cyclopts, which names no argument that may be left
+            out, and breaks lines where the docstring does.
+        name: The command's name.
+    """
+    usage = [PROGRAM, name, "[OPTIONS]"]
+    for argument in command.assemble_argument_collection():
+        if not argument.name.startswith("-"):
+            many = "..." if get_origin(argument.hint) in (tuple, list) else ""
+            usage.append(argument.name if argument.required else f"[{argument.name}{many}]")
+    command.usage = f"Usage: {' '.join(usage)}"
+    paragraphs = inspect.cleandoc(command.help).split("\n\n")
+    command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    command.help_epilogue = ""
 
 
 def _console(words: list[str]) -> Any:

@@ -55,7 +55,7 @@ YesOption = Annotated[
 QuietOption = Annotated[bool, Parameter(name=["--quiet", "-q"], help="Show no progress.")]
 BatchOption = Annotated[int, Parameter(help="Number of keys in one round trip.")]
 StateOption = Annotated[
-    Place | None,
+    str | None,
     Parameter(help="A file for the state: after a stop, the same command continues from it."),
 ]
 ExistingOption = Annotated[

@@ -69,6 +69,7 @@ def test_bash_completes_files_and_schemes_where_a_store_is_expected(completed: C
         assert completed(*words, "kv") == ["kvwrap.toml"]
         assert "sqlite://" in completed(*words, "sq")
         assert completed(*words, "da") == ["data/"]
+    assert completed("copy", "a", "b", "--state", "kv") == ["kvwrap.toml"]
     assert completed("get", "kvwrap.toml", "kv") == []  # a key
 
 

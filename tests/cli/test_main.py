@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,19 @@ def test_every_command_and_option_says_what_it_is(command: str) -> None:
     for argument in app.assemble_argument_collection(parse_docstring=True):
         assert argument.parameter.help, argument.name
         assert argument.parameter.help.endswith("."), argument.name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(command: str, run: Run, terminal: None) -> None:
+    out = re.sub(r"\x1b\[[0-9;]*m", "", run(command, "--help").out)
+    assert f"kvwrap {command}" in out.splitlines()[0]
+    assert "ARGS" not in out
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    text = lines[: next(at for at, line in enumerate(lines) if line.startswith("╭"))]
+    for line, following in itertools.pairwise(text):
+        if line and following:
+            assert len(f"{line} {following.split()[0]}") > 80, "broken before its end"
 
 
 def test_the_version_is_that_of_the_package(run: Run) -> None:
