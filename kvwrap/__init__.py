@@ -228,7 +228,7 @@ else:
 
             found = version(__name__)
         elif name == "__all__":
-            found = sorted({*_PLACES, *import_module(f"{__name__}.layers").__all__})
+            found = [*sorted(_PLACES), *import_module(f"{__name__}.layers").__all__]
         elif name not in __getattr__("__all__"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         else:

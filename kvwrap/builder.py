@@ -12,7 +12,7 @@ from kvwrap import layers as layer_classes
 from kvwrap.core.layer import Layer, LayeredStore
 from kvwrap.core.registry import as_store, entry_points
 from kvwrap.core.store import Store
-from kvwrap.core.validation import refuse_unknown
+from kvwrap.core.validation import check_call
 from kvwrap.errors import ConfigurationError
 
 P = ParamSpec("P")
@@ -63,7 +63,7 @@ def _builder_method(owner: type[Stack], name: str, layer: type[Layer]) -> Callab
     signature = inspect.signature(layer)
 
     def add(self: Stack, *args: Any, **kwargs: Any) -> Stack:
-        refuse_unknown(name, signature, kwargs)
+        check_call(name, signature, args, kwargs)
         return self.layer(layer(*args, **kwargs))
 
     self_parameter = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -54,7 +54,10 @@ COMMANDS: Final = {
 """The commands, each with its module in `kvwrap.cli` and its function there."""
 
 _HELP = {"--help", "-h"}
-_VERSION = {"--version"}
+_VERSION = {"--version", "-V"}
+_MEANT = {"help": "--help", "version": "--version"}
+"""Options of the program that may be taken for commands."""
+
 _UNWRAPPED = 1000
 _READ_OR_WRITE_DASH = {"put", "export", "import"}
 _RESUMABLE = {"export", "import", "copy", "migrate", "rewrite", "inspect"}
@@ -133,8 +136,10 @@ def _run(words: list[str]) -> int:
     app = create_app()
     if words and words[0] not in {*COMMANDS, *_HELP, *_VERSION}:
         kind = "option" if words[0].startswith("-") else "command"
-        known = (*_HELP, *_VERSION) if kind == "option" else COMMANDS
-        raise ConfigurationError(f"unknown {kind}, {words[0]!r}: {suggest(words[0], known)}")
+        known = ("--help", "--version") if kind == "option" else COMMANDS
+        meant = _MEANT.get(words[0])
+        hint = f"did you mean {meant!r}?" if meant else suggest(words[0], known)
+        raise ConfigurationError(f"unknown {kind}, {words[0]!r}: {hint}")
     if not words or words[0] in _HELP:
         for name in COMMANDS:
             _ = app[name]  # imported, so that its summary is shown
@@ -151,7 +156,7 @@ def _run(words: list[str]) -> int:
         )
     except exceptions.CycloptsError as error:
         command = words[0] if words[0] in COMMANDS else "COMMAND"
-        complain(f"{_message_of(error, exceptions)} ({PROGRAM} {command} --help)")
+        complain(f"{_message_of(error, exceptions, app)} ({PROGRAM} {command} --help)")
         return REFUSED
     return code if isinstance(code, int) else 0
 
@@ -195,10 +200,15 @@ def _without_dash(words: list[str]) -> list[str]:
     return words
 
 
-def _message_of(error: Any, exceptions: Any) -> str:
+def _message_of(error: Any, exceptions: Any, app: Any) -> str:
     """Return the message of a mistake in the arguments, without the words that may be values."""
     if isinstance(error, exceptions.UnusedCliTokensError):
-        return f"unexpected argument: the command takes {len(error.unused_tokens)} fewer"
+        command = app[error.command_chain[0]] if error.command_chain else app
+        names = [each.name for each in command.assemble_argument_collection()]
+        taken = " ".join(name for name in names if not name.startswith("-"))
+        chosen = [name for name in ("--prefix", "--collection") if name in names]
+        hint = f"; {' and '.join(chosen)} choose among the entries" if "--prefix" in names else ""
+        return f"unexpected argument: the command takes {taken or 'none'} only{hint}"
     if isinstance(error, exceptions.UnknownOptionError):
         option = (error.token.keyword or error.token.value).partition("=")[0]
         names = [name for each in error.argument_collection for name in each.names]

@@ -23,6 +23,7 @@ A file may also have several stacks, each a table under a name of its own:
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 import warnings
@@ -129,9 +130,24 @@ def stack_names(source: Source) -> list[str]:
 def _names(table: Mapping[str, Any]) -> list[str]:
     if any(part in table for part in PARTS):
         return []
+    for name, stack in table.items():
+        if isinstance(stack, Mapping) and "store" not in stack:
+            _refuse_misspelt(name, stack)
     return [
         name for name, stack in table.items() if isinstance(stack, Mapping) and "store" in stack
     ]
+
+
+def _refuse_misspelt(name: str, stack: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` if a table without `store` was meant to be a stack."""
+    others = [part for part in stack if part not in PARTS]
+    for part in others:
+        if difflib.get_close_matches(str(part), ["store"], n=1, cutoff=0.75):
+            raise ConfigurationError(
+                f"{name}.{part}: a configuration has no such part: did you mean 'store'?"
+            )
+    if len(others) < len(stack):
+        raise ConfigurationError(f'{name}: the stack has no store: add store = "redis://..."')
 
 
 def _read(source: Source) -> Mapping[str, Any]:

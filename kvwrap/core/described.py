@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
-from kvwrap.core.validation import refuse_unknown
+from kvwrap.core.validation import check_call
 
 _SENSITIVE_NAME = re.compile(
     r"passw(?:or)?d|passphrase|secret|token|(?:api|private)[_-]?key|credential", re.IGNORECASE
@@ -118,7 +118,7 @@ class Described:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if kwargs:
-            refuse_unknown(cls.__name__, inspect.signature(cls), kwargs)
+            check_call(cls.__name__, inspect.signature(cls), args, kwargs)
         self = super().__new__(cls)
         self._constructor_arguments = (args, kwargs)
         return self

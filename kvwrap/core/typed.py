@@ -280,9 +280,11 @@ class TypedStore(Generic[T]):
 
     # -- enumeration -------------------------------------------------------------------
 
-    async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
-        """Return the keys of the collection, at most `limit`."""
-        return await self.store.keys(self._in(collection), limit=limit)
+    async def keys(
+        self, collection: str | None = None, *, limit: int | None = None, prefix: str = ""
+    ) -> list[str]:
+        """Return the keys of the collection that begin with `prefix`, at most `limit`."""
+        return await self.store.keys(self._in(collection), limit=limit, prefix=prefix)
 
     async def count(self, *, collection: str | None = None, prefix: str = "") -> int:
         """Return the number of entries whose keys begin with `prefix`, valid or not."""

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import random
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from kvwrap.core.primitives import CALLS
@@ -21,17 +21,57 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
 
 
-def refuse_unknown(called: str, signature: inspect.Signature, given: Iterable[str]) -> None:
-    """Raise `TypeError` with the most similar parameter for an argument that there is not."""
-    parameters = signature.parameters
-    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+def check_call(
+    called: str, signature: inspect.Signature, args: Sequence[object], given: Iterable[str]
+) -> None:
+    """Check the names of the arguments of a call, and that none is missing.
+
+    Args:
+        called: What is called, for the error.
+        signature: Its signature.
+        args: The arguments by position.
+        given: The names of those by name.
+
+    Raises:
+        TypeError: An argument has a name that there is not: with the most similar one. Or one that
+            has no default is missing: with an example.
+    """
+    parameters, names = signature.parameters, set(given)
+    by_position = 0
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if parameter.kind is not parameter.KEYWORD_ONLY and by_position < len(args):
+            by_position += 1
+        elif parameter.default is parameter.empty and name not in names:
+            _refuse_unknown(called, signature, names)  # it may be there under a wrong name
+            example = f", such as {_EXAMPLES[name]}" if name in _EXAMPLES else ""
+            raise TypeError(f"{called}() must have the argument {name!r}{example}; it is missing")
+    _refuse_unknown(called, signature, names)
+
+
+def _is_open(signature: inspect.Signature) -> bool:
+    """Return True if a call may have arguments of any name."""
+    return any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+
+
+def _refuse_unknown(called: str, signature: inspect.Signature, given: Iterable[str]) -> None:
+    if _is_open(signature):
         return
+    parameters = signature.parameters
     for name in given:
         if name not in parameters:
             meant = _PARAMETER_SYNONYMS.get(name, name)
             hint = suggest(meant, parameters) if parameters else "it takes none"
             raise TypeError(f"{called}() has no argument {name!r}: {hint}")
 
+
+_EXAMPLES = {
+    "keyring": "Keyring.from_env('SESSION_KEYS')",
+    "near": "MemoryStore(max_entries=10_000)",
+    "other": "SQLiteStore('other.db')",
+}
+"""What to give for arguments that cannot be left out."""
 
 _PARAMETER_SYNONYMS = {"maxsize": "max_entries", "max_size": "max_entries"}
 """Parameters by what they are called in other caches."""

@@ -21,17 +21,19 @@ class WholeMethods(BasicMethods):
 
     # -- enumeration -------------------------------------------------------------------
 
-    async def keys(self, collection: str | None = None, *, limit: int | None = None) -> list[str]:
-        """Return the keys of a collection, at most `limit`.
+    async def keys(
+        self, collection: str | None = None, *, limit: int | None = None, prefix: str = ""
+    ) -> list[str]:
+        """Return the keys of a collection that begin with `prefix`, at most `limit`.
 
-        They are in order if the store has `Capability.RANGE`. For those that begin with a prefix,
-        use `scan(prefix=...)`: the first argument is a collection, also if it is called "user:".
+        They are in order if the store has `Capability.RANGE`. The first argument is a collection,
+        also if it is called "user:". `scan` returns many keys one after another.
         """
         collection, limit = self._collection_of(collection), checked_limit(limit)
-        keys: list[str] = []
+        key_range, keys = _key_range(prefix, None, None), list[str]()
         if limit == 0:
             return keys
-        async for page in pages(self._view, collection):
+        async for page in pages(self._view, collection, key_range):
             keys += page.keys
             if limit is not None and len(keys) >= limit:
                 break

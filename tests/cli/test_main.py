@@ -53,8 +53,9 @@ def test_help_fits_a_terminal_of_80_columns(command: str, run: Run, terminal: No
             assert len(f"{line} {following.split()[0]}") > 80, "broken before its end"
 
 
-def test_the_version_is_that_of_the_package(run: Run) -> None:
-    assert run("--version").out == f"{kvwrap.__version__}\n"
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_that_of_the_package(option: str, run: Run) -> None:
+    assert run(option).out == f"{kvwrap.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,11 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
         (["get", "memory://", "k", "--colection=c"], "did you mean '--collection'?"),
         (["get", "memory://", "k", "-z"], "unknown option, '-z'"),
         (["get", "memory://", "k", "--collection"], "--collection requires an argument"),
-        (["get", "memory://", "k", "extra"], "takes 1 fewer (kvwrap get --help)"),
+        (["get", "memory://", "k", "extra"], "takes STORE KEY only (kvwrap get --help)"),
+        (["keys", "memory://", "user:"], "STORE only; --prefix and --collection choose"),
+        (["version"], "did you mean '--version'?"),
+        (["help"], "did you mean '--help'?"),
+        (["-v"], "choose from --help, --version"),
         (["keygen", "--algorithm", "rot13"], "aes-256-gcm"),
         (["rewrite", "memory://", "--batch", "many"], "--batch"),
         (["put", "memory://", "k", "1", "--ttl", "soon"], "15m"),

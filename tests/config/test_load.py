@@ -169,3 +169,15 @@ def test_a_stack_that_there_is_not_is_refused(source, name, says):
     with pytest.raises(ConfigurationError) as caught:
         from_config(source, name=name)
     assert says in str(caught.value)
+
+
+def test_a_misspelt_store_is_told_also_in_a_file_of_several_stacks():
+    assert "stor: a configuration has no such part: did you mean 'store'?" in refused(
+        {"stor": "memory://"}
+    )
+    for others in ({}, {"b": {"store": "memory://"}}):
+        message = refused({"a": {"stor": "memory://"}, **others}, name="a")
+        assert message.startswith("a.stor: a configuration has no such part: did you mean 'store'?")
+        assert "a: the stack has no store" in refused({"a": {"layers": []}, **others}, name="a")
+    # Other programs' tables.
+    assert from_config({"tool": {"x": {"stores": 1}}, "b": {"store": "memory://"}})

@@ -17,6 +17,7 @@ from kvwrap import (
     KeyNotFound,
     MemoryStore,
     Passthrough,
+    ReadThrough,
     Statistics,
     Store,
     StoreUnavailable,
@@ -177,6 +178,24 @@ async def test_other_arguments() -> None:
         (
             lambda: Passthrough(zzz=1),  # type: ignore[call-arg]  # what is to be refused
             "Passthrough() has no argument 'zzz': it takes none",
+        ),
+        (
+            lambda: ReadThrough(ttl=3),  # type: ignore[call-arg]  # what is to be refused
+            (
+                "ReadThrough() must have the argument 'near', such as "
+                "MemoryStore(max_entries=10_000); it is missing"
+            ),
+        ),
+        (
+            lambda: ReadThrough(nera=MemoryStore(), ttl=3),  # type: ignore[call-arg]
+            "ReadThrough() has no argument 'nera': did you mean 'near'?",
+        ),
+        (
+            lambda: stack().clamp_ttl().read_through(ttl=3),  # type: ignore[call-arg]
+            (
+                "read_through() must have the argument 'near', such as "
+                "MemoryStore(max_entries=10_000); it is missing"
+            ),
         ),
     ],
 )

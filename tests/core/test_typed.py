@@ -109,6 +109,7 @@ async def test_instances_come_back_equal(case):
     assert await users.require("b") == value
     assert [pair async for pair in users.items()] == [(key, value) for key in "abc"]
     assert await users.keys() == ["a", "b", "c"]
+    assert await users.keys(prefix="b") == ["b"]
     assert [key async for key in users.scan(prefix="b")] == ["b"]
     assert await users.store.keys() == []
     assert await users.store.count() == await users.store.delete_where() == 0

@@ -26,6 +26,7 @@ class Ranges(Contract):
         for prefix in ("x", *KEYS, "a**", "\U0010ffff", ""):
             wanted = sum(key.startswith(prefix) for key in KEYS)
             assert await store.count(prefix=prefix) == wanted, prefix
+            assert len(await store.keys(prefix=prefix)) == wanted, prefix
         assert await store.count(collection="c", prefix="a") == 2
         assert await store.count(collection="c") == 3
         assert await store.count(collection="none") == 0
