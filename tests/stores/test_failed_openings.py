@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from kvwrap import FileTreeStore, KvwrapError, LMDBStore, SQLiteStore, Store, store_from_url
-
-DESCRIPTORS = Path("/proc/self/fd")
+from tests.opened import DESCRIPTORS, opened_files
 
 if not DESCRIPTORS.is_dir():
     pytest.skip("needs /proc, to see what is open", allow_module_level=True)
@@ -60,14 +59,6 @@ SERVERS = [
     "redis+sentinel://127.0.0.1:1/service",
     "valkey://127.0.0.1:1",
 ]
-
-
-def opened_files() -> set[tuple[str, str]]:
-    files = set()
-    for descriptor in DESCRIPTORS.iterdir():
-        with contextlib.suppress(OSError):  # closed since, as that of the folder itself
-            files.add((descriptor.name, str(descriptor.readlink())))
-    return {(number, name) for number, name in files if not name.endswith("/fd")}
 
 
 async def fails_and_leaves_nothing(make: Callable[[], Store]) -> None:

@@ -49,35 +49,35 @@ class Node:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
+    async def ask(
+        self, commands: Sequence[bytes], replies: list[Reply] | None = None
+    ) -> list[Reply]:
         """Send commands together, and return their answers.
 
         A value over the item limit is not sent: the server would delete the one that it replaces.
         If the call is cancelled, what it sent has been carried out when the next call begins.
 
+        Args:
+            commands: The commands.
+            replies: Gets the answers, also those that came before a failure.
+
         Raises:
             StoreUnavailable: The server cannot be reached, or does not answer as memcached.
         """
         connections = self._connections
-        fitting = commands
+        replies = [] if replies is None else replies
 
-        async def exchange(connection: Connection) -> list[Reply]:
-            nonlocal fitting
-            fitting = [command for command in commands if len(command) <= connections.longest]
-            connection.writer.write(b"".join(fitting))
-            return await protocol.read_replies(connection.reader, len(fitting))
+        async def exchange(connection: Connection) -> None:
+            longest = connections.longest
+            sent = [each if len(each) <= longest else protocol.NOTHING for each in commands]
+            connection.writer.write(b"".join(sent))
+            await protocol.read_replies(connection.reader, len(sent), replies)
 
         try:
-            replies = await connections.lend(exchange)
+            await connections.lend(exchange)
         except BaseException as error:
             self._raise(error)
-        if len(fitting) == len(commands):
-            return replies
-        answers = iter(replies)
-        return [
-            next(answers) if len(command) <= connections.longest else Reply(protocol.TOO_LARGE)
-            for command in commands
-        ]
+        return replies
 
     def _raise(self, error: BaseException) -> NoReturn:
         """Raise an error as one that names the server, if it is about the server."""

@@ -12,10 +12,19 @@ from typing import Final, NamedTuple
 from kvwrap.errors import StoreFull, StoreUnavailable
 
 STORED: Final = b"HD"
+MISSING: Final = b"NF"
 TOO_LARGE: Final = b"SERVER_ERROR object too large for cache"
+NO_MEMORY: Final = b"SERVER_ERROR out of memory storing object"
+NOTHING: Final = b"mn\r\n"
+"""The command that does nothing, and is answered."""
+NOT_SENT: Final = b"MN"
+"""The status of a command in whose place `NOTHING` was sent."""
+REFUSED: Final = frozenset({TOO_LARGE, NO_MEMORY, NOT_SENT})
+"""The statuses of writes that did not happen, whatever the server had."""
 SETTINGS: Final = b"stats settings\r\n"
+NO_ROOM: Final = "has no memory left for this value: give it more (-m), or let it evict"
 _ITEM_LIMIT: Final = b"STAT item_size_max "
-_WITHOUT_VALUE: Final = frozenset({STORED, b"EN", b"EX", b"NF", b"NS", TOO_LARGE})
+_WITHOUT_VALUE: Final = frozenset({STORED, MISSING, b"EN", b"EX", b"NS"}) | REFUSED
 _LONGEST_LINE: Final = 2048
 _CHUNK: Final = 1 << 18
 _LONGEST_RELATIVE: Final = 30 * 86_400
@@ -90,16 +99,14 @@ def if_number(cas: int) -> bytes:
     return b" C%d" % cas
 
 
-async def read_replies(reader: asyncio.StreamReader, count: int) -> list[Reply]:
-    """Read the answers to this number of commands.
+async def read_replies(reader: asyncio.StreamReader, count: int, replies: list[Reply]) -> None:
+    """Read the answers to this number of commands, and add each to `replies` as it comes.
 
     Raises:
         StoreUnavailable: The server has sent something else.
-        StoreFull: It has no memory left.
         IncompleteReadError: The server closed the connection.
     """
     data, at = b"", 0
-    replies: list[Reply] = []
     while len(replies) < count:
         end = data.find(b"\r\n", at)
         if end < 0:
@@ -121,7 +128,6 @@ async def read_replies(reader: asyncio.StreamReader, count: int) -> list[Reply]:
             continue
         replies.append(Reply(b"VA", data[end + 2 : last], cas))
         at = last + 2
-    return replies
 
 
 def _parse_value(line: bytes) -> tuple[int, int]:
@@ -155,7 +161,7 @@ async def _extended(reader: asyncio.StreamReader, data: bytes, missing: int) -> 
 def error_of(line: bytes) -> StoreUnavailable:
     """Return the error to raise for a line that a server sends instead of an answer."""
     if line.startswith(b"SERVER_ERROR out of memory"):
-        return StoreFull("has no memory left for this value: give it more (-m), or let it evict")
+        return StoreFull(NO_ROOM)
     if line == b"ERROR":
         return StoreUnavailable("must be memcached 1.6 or later, which has the meta commands")
     if b"authenticat" in line:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from kvwrap.core.concurrency import gather_outcomes
+from kvwrap.core.concurrency import gather
 from kvwrap.core.primitives import Collection
-from kvwrap.errors import KvwrapError, ValueTooLarge
+from kvwrap.errors import KvwrapError, StoreFull, ValueTooLarge
 from kvwrap.stores.memcached import protocol
 from kvwrap.stores.memcached.names import Names
 from kvwrap.stores.memcached.nodes import Cluster, Node
@@ -35,12 +35,14 @@ class RoundTrips:
     Args:
         client: The servers.
         names: The names in the namespace.
+        server: Names and addresses of the servers, for errors.
         store: Name of the store, for errors.
     """
 
-    def __init__(self, client: Client[Cluster], names: Names, *, store: str) -> None:
+    def __init__(self, client: Client[Cluster], names: Names, *, server: str, store: str) -> None:
         self._client = client
         self._names = names
+        self._server = server
         self._store = store
 
     async def get(
@@ -58,6 +60,7 @@ class RoundTrips:
         *,
         writes: bool,
         each: int = 1,
+        done: Sequence[bytes] = (STORED,),
     ) -> list[Reply]:
         """Send the commands of each key to its server, all at the same time.
 
@@ -68,55 +71,50 @@ class RoundTrips:
             commands: The commands.
             writes: True if they change something.
             each: Number of commands for each key.
+            done: The statuses of the last one that say that its key was done.
 
         Returns:
             The answers for the keys, one key after the other.
 
         Raises:
             ValueTooLarge: The server does not take a value. The others are stored.
-            KvwrapError: A server failed. The error names the keys of the others.
+            StoreFull: The server has no memory for a value. Others may be stored.
+            KvwrapError: A server failed. The error names the keys for which it has answered.
         """
-        if not keys:
-            return []
+        replies: dict[int, Reply] = {}
 
-        async def ask(cluster: Cluster) -> list[Reply]:
+        async def ask(cluster: Cluster) -> None:
             by_node: dict[int, list[int]] = {}
             if len(cluster.nodes) == 1:
                 by_node[0] = list(range(len(keys)))
             else:
                 for index, suffix in enumerate(suffixes):
                     by_node.setdefault(cluster.node_of(suffix), []).append(index)
-            outcomes = await gather_outcomes(
+            await gather(
                 [
-                    self._ask_node(cluster.nodes[node], indices, suffixes, commands, each, writes)
+                    self._ask_node(
+                        *(cluster.nodes[node], indices, suffixes, commands, each, writes, replies)
+                    )
                     for node, indices in by_node.items()
                 ]
             )
-            for outcome in outcomes:
-                if isinstance(outcome, KvwrapError) and writes:
-                    answered = [
-                        index
-                        for indices, other in zip(by_node.values(), outcomes, strict=True)
-                        if not isinstance(other, Exception)
-                        for index in indices
-                    ]
-                    outcome.succeeded = tuple(keys[index] for index in sorted(answered))
-                if isinstance(outcome, Exception):
-                    raise outcome
-            answered_by = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
-            if len(answered_by) == 1:
-                return answered_by[0]
-            replies: list[Any] = [None] * (len(keys) * each)
-            for indices, answers in zip(by_node.values(), answered_by, strict=True):
-                for number, index in enumerate(indices):
-                    own = slice(number * each, (number + 1) * each)
-                    replies[index * each : (index + 1) * each] = answers[own]
-            return replies
 
-        replies = await self._client.run(ask, collection=collection)
-        if writes:
-            self._check_stored(collection, keys, replies[each - 1 :: each])
-        return replies
+        try:
+            if keys:
+                await self._client.run(ask, collection=collection)
+            if writes:
+                for index in range(len(keys)):
+                    self._check_stored(collection, keys[index], replies[(index + 1) * each - 1])
+        except KvwrapError as error:
+            if writes and len(keys) > 1:
+                last = [replies.get((index + 1) * each - 1) for index in range(len(keys))]
+                error.succeeded = tuple(
+                    key
+                    for key, reply in zip(keys, last, strict=True)
+                    if reply is not None and reply.status in done
+                )
+            raise
+        return [replies[number] for number in range(len(keys) * each)]
 
     async def _ask_node(
         self,
@@ -126,13 +124,15 @@ class RoundTrips:
         commands: Commands,
         each: int,
         writes: bool,
-    ) -> list[Reply]:
+        replies: dict[int, Reply],
+    ) -> None:
         """Send commands together with the question for the generation, until it is the right one.
 
         What is written under the name of an older generation is never read.
         """
         generation = self._names.generation
-        while True:
+        is_known = False
+        while not is_known:
             if node.generation is None or (writes and not node.is_used):
                 await node.begin_generation(generation, is_used=writes)
                 continue
@@ -140,23 +140,26 @@ class RoundTrips:
             sent = [protocol.get(generation)]
             for index in indices:
                 sent += commands(index, root + suffixes[index])
-            first, *replies = await node.ask(sent)
-            if node.note_generation(first):
-                return replies
+            received: list[Reply] = []
+            try:
+                await node.ask(sent, received)
+            finally:  # what was answered before a failure has happened
+                is_known = bool(received) and node.note_generation(received[0])
+                if is_known:
+                    numbers = (index * each + n for index in indices for n in range(each))
+                    replies.update(zip(numbers, received[1:]))
 
-    def _check_stored(
-        self, collection: Collection, keys: Sequence[str], replies: Sequence[Reply]
-    ) -> None:
-        for key, reply in zip(keys, replies, strict=True):
-            if reply.status == protocol.TOO_LARGE:
-                raise ValueTooLarge(
-                    "an entry must be smaller than the server's item limit (1 MB unless changed "
-                    "with -I); got a larger one",
-                    store=self._store,
-                    collection=collection,
-                    key=key,
-                    succeeded=[k for k, r in zip(keys, replies) if r.status == STORED],
-                )
+    def _check_stored(self, collection: Collection, key: str, reply: Reply) -> None:
+        """Raise the error for a write that the server refused."""
+        context: dict[str, Any] = {"store": self._store, "collection": collection, "key": key}
+        if reply.status == protocol.NO_MEMORY:
+            raise StoreFull(f"{self._server} {protocol.NO_ROOM}", **context)
+        if reply.status in protocol.REFUSED:
+            raise ValueTooLarge(
+                "an entry must be smaller than the server's item limit (1 MB unless changed with "
+                "-I); got a larger one",
+                **context,
+            )
 
     async def change(
         self,
@@ -172,35 +175,57 @@ class RoundTrips:
 
         Returns which were changed.
         """
-        changed = [False] * len(keys)
+        changed: dict[int, bool] = {}
         pending = list(range(len(keys)))
-        while pending:
-            first_of_each = {keys[index]: index for index in reversed(pending)}.values()
-            turn = sorted(first_of_each)
-            held = await self.get(collection, [keys[i] for i in turn], [suffixes[i] for i in turn])
-            decided: dict[int, Command] = {}
-            for index, reply in zip(turn, held, strict=True):
-                head = None
-                if reply.value is not None:
-                    head = self._names.head(suffixes[index], reply.value)
-                command = decide(index, head, reply.cas)
-                if command is not None:
-                    decided[index] = command
-            sent = list(decided.values())
+        try:
+            while pending:
+                turn = sorted({keys[index]: index for index in reversed(pending)}.values())
+                await self._change_once(collection, keys, suffixes, decide, turn, changed)
+                pending = [index for index in pending if index not in changed]
+        except KvwrapError as error:
+            if len(keys) > 1:
+                error.succeeded = tuple(keys[index] for index in sorted(changed))
+            raise
+        return [changed[index] for index in range(len(keys))]
+
+    async def _change_once(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        suffixes: Sequence[str],
+        decide: Decide,
+        turn: Sequence[int],
+        changed: dict[int, bool],
+    ) -> None:
+        """Do so for the different keys with these indices, and add what is settled to `changed`."""
+        held = await self.get(collection, [keys[i] for i in turn], [suffixes[i] for i in turn])
+        decided: dict[int, Command] = {}
+        for index, reply in zip(turn, held, strict=True):
+            head = None
+            if reply.value is not None:
+                head = self._names.head(suffixes[index], reply.value)
+            command = decide(index, head, reply.cas)
+            if command is None:
+                changed[index] = False
+            else:
+                decided[index] = command
+        sent = list(decided.values())
+        own = [keys[index] for index in decided]
+        try:
             replies = await self.ask(
                 collection,
-                [keys[index] for index in decided],
+                own,
                 [suffixes[index] for index in decided],
-                lambda number, name, sent=sent: (sent[number](name),),  # type: ignore[misc]
+                lambda number, name: (sent[number](name),),
                 writes=True,
             )
-            pending = [index for index in pending if index not in turn]
-            for index, reply in zip(decided, replies, strict=True):
-                changed[index] = reply.status == STORED
-                if not changed[index]:
-                    pending.append(index)
-            pending.sort()
-        return changed
+        except KvwrapError as error:
+            done = set(error.succeeded or ())
+            changed.update((index, True) for index, key in zip(decided, own) if key in done)
+            raise
+        for index, reply in zip(decided, replies, strict=True):
+            if reply.status == STORED:
+                changed[index] = True
 
     async def list_suffixes(self, prefix: str) -> list[str]:
         """List what the names that begin like this have after the root, in all servers."""
@@ -224,11 +249,7 @@ class RoundTrips:
 
     async def _each(self, call: Callable[[Node], Coroutine[Any, Any, T]]) -> list[T]:
         async def run(cluster: Cluster) -> list[T]:
-            outcomes = await gather_outcomes([call(node) for node in cluster.nodes])
-            for outcome in outcomes:
-                if isinstance(outcome, Exception):
-                    raise outcome
-            return [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+            return await gather([call(node) for node in cluster.nodes])
 
         return await self._client.run(run)
 

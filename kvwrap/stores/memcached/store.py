@@ -22,7 +22,7 @@ from kvwrap.stores.memcached import protocol
 from kvwrap.stores.memcached.connections import Servers, checked_clients
 from kvwrap.stores.memcached.names import LONGEST_NAMESPACE, Names
 from kvwrap.stores.memcached.nodes import Cluster, Memcached
-from kvwrap.stores.memcached.protocol import STORED
+from kvwrap.stores.memcached.protocol import MISSING, STORED
 from kvwrap.stores.memcached.round_trips import Command, RoundTrips
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Client, ClientStore
@@ -146,7 +146,7 @@ class MemcachedStore(ClientStore):
             ensure_open=self.ready,
             is_own=client is None,
         )
-        self._server = RoundTrips(self._client, self._names, store=self.name)
+        self._server = RoundTrips(self._client, self._names, server=driver.server, store=self.name)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -258,6 +258,7 @@ class MemcachedStore(ClientStore):
             lambda _, name: (protocol.get(name), protocol.delete(name)),
             writes=True,
             each=2,
+            done=(STORED, MISSING),
         )
         return [
             deleted.status == STORED

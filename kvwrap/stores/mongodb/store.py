@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
@@ -15,7 +15,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.ranges import prefix_end
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
-from kvwrap.errors import ConfigurationError, ValueTooLarge
+from kvwrap.errors import ConfigurationError, KvwrapError, ValueTooLarge
 from kvwrap.stores.mongodb.connections import DUPLICATE_KEY, OWN_OPTIONS, MongoDB, Place, driver
 from kvwrap.stores.mongodb.documents import Document, Documents, Filter
 from kvwrap.stores.shared import urls
@@ -231,36 +231,37 @@ class MongoDBStore(ClientStore):
                 key=keys[0],
             )
             return
-        pymongo = driver()
-        by_id = {document["_id"]: document for document in documents}  # the last one of each
-        remaining = list(by_id.values())
+        pymongo, known = driver(), driver("pymongo.errors")
+        left = {document["_id"]: document for document in documents}  # the last one of each
 
-        async def write(place: Place) -> None:
-            nonlocal remaining
-            while remaining:
+        async def write(place: Place, pending: Sequence[str]) -> None:
+            while pending:
                 operations = [
-                    pymongo.ReplaceOne({"_id": document["_id"]}, document, upsert=True)
-                    for document in remaining
+                    pymongo.ReplaceOne({"_id": each}, left[each], upsert=True) for each in pending
                 ]
+                refused: Any = None
+                details: Mapping[str, Any] = {}
                 try:
                     await place.documents.bulk_write(operations, ordered=False)
-                except driver("pymongo.errors").BulkWriteError as error:
-                    failures = error.details.get("writeErrors", [])
-                    failed = [remaining[failure["index"]] for failure in failures]
-                    codes = {failure.get("code") for failure in failures}
-                    remaining = failed
-                    if codes != {DUPLICATE_KEY}:  # others inserted the same names meanwhile
-                        raise
-                else:
-                    remaining = []
+                except known.BulkWriteError as error:
+                    refused, details = error, error.details
+                failures = details.get("writeErrors", [])
+                failed = [pending[failure["index"]] for failure in failures]
+                if not details.get("writeConcernErrors"):
+                    for each in set(pending).difference(failed):
+                        del left[each]
+                codes = {failure.get("code") for failure in failures}
+                if refused is not None and codes != {DUPLICATE_KEY}:
+                    raise refused
+                pending = failed  # others inserted the same names meanwhile
 
+        ids = list(left)
         try:
-            await self._client.run(write, collection=collection)
-        except Exception as error:
-            left = {document["_id"] for document in remaining}
+            for part in parts(len(ids)):
+                await self._client.run(partial(write, pending=ids[part]), collection=collection)
+        except KvwrapError as error:
             prefix = self._documents.prefix(collection)
-            if hasattr(error, "succeeded") and len(left) < len(by_id):
-                error.succeeded = tuple(key for key in keys if prefix + key not in left)
+            error.succeeded = tuple(key for key in keys if prefix + key not in left)
             raise
 
     async def _write_if(

@@ -99,6 +99,9 @@ class NATS(Driver[Bucket]):
             # of the login may be lost, as the server closes the connection: one says more.
             if not any(map(_is_refused_login, errors)):
                 errors[:] = [error]
+            # The driver leaves the socket of a failed attempt to the garbage collector.
+            if not client.is_connected and client._transport is not None:
+                client._transport.close()
             if (denied := _DENIED.search(str(error))) and len(self._denied) < _MOST_DENIED:
                 self._denied.add(denied[1].lower())
 
@@ -194,8 +197,8 @@ class NATS(Driver[Bucket]):
             )
         if isinstance(error, known.Error | OSError | asyncio.TimeoutError | ValueError):
             return StoreUnavailable(
-                f"{self.server} cannot be reached ({kind}): check that the server is running, its "
-                f"host and port, and {WHETHER_TLS}"
+                f"{self.server} cannot be reached ({kind}): check that the server is running and "
+                f"takes further connections, its host and port, and {WHETHER_TLS}"
             )
         return None
 

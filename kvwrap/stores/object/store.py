@@ -315,7 +315,11 @@ class ObjectStore(ClientStore):
             now = self.clock.time() * 1000
             return self._objects.head(paths[index], found.content).is_live(now)
 
-        alive = await self._client.run_each(collection, names, head, at_once=REQUESTS)
+        try:
+            alive = await self._client.run_each(collection, names, head, at_once=REQUESTS)
+        except KvwrapError as error:
+            error.succeeded = () if len(names) > 1 else None  # nothing is deleted yet
+            raise
         living = [name for name, is_live in zip(names, alive) if is_live]
         await self._delete(collection, living)
         left, deleted = set(living), []

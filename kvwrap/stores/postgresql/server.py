@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from kvwrap.core.optimistic import backoff
-from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
+from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.stores.postgresql.connections import (
     ClientConnections,
     OwnConnections,
@@ -194,15 +194,8 @@ class Server:
         """
         options = self._options
         if previous is not None:
-            if previous.is_inherited:
-                if options.client is not None:
-                    raise self._not_usable("process")
-                previous.keep()
-                self._given_up = ()
-            elif previous.is_in_use or options.client is not None:
-                raise self._not_usable("event loop")
-            else:
-                self._given_up = previous.leave()
+            is_left = previous.make_way(stays=options.client is not None, store=self._store)
+            self._given_up = previous.leave() if is_left else ()
             self._is_prepared = previous.connections.is_prepared
         connections: OwnConnections | ClientConnections
         if options.client is None:
@@ -214,14 +207,6 @@ class Server:
             limit=options.max_connections,
             timeout=options.timeout,
             given_up=self._given_up,
-        )
-
-    def _not_usable(self, place: str) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"a PostgreSQLStore must be used in one {place} at a time, and with a `client` only in "
-            f"the {place} of its pool; it is in use in another {place}: create another store here, "
-            "or close that one first",
-            store=self._store,
         )
 
     def _translate(self, error: Exception) -> KvwrapError:

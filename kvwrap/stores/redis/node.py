@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kvwrap.errors import KvwrapError, StoreUnavailable
+from kvwrap.errors import KvwrapError
 from kvwrap.stores.redis.errors import translate_error
 from kvwrap.stores.redis.pools import Pool
 from kvwrap.stores.redis.round_trips import Identity, RoundTrips
@@ -121,19 +121,12 @@ class Node:
         Connections belong to the event loop and the process that opened them.
         """
         if previous is not None:
-            if previous.is_inherited:
-                if self._is_shared:
-                    raise self._not_usable("process")
-                previous.keep()
+            has_connections = previous.is_inherited or previous.has_open_connections
+            stays = self._is_shared and has_connections
+            if not previous.make_way(stays=stays, store=self._store):
                 self._given_up = ()
-            elif previous.is_in_use:
-                raise self._not_usable("event loop")
-            elif self._is_shared:
-                if previous.has_open_connections:
-                    raise self._not_usable("event loop")
-                self._given_up = previous.given_up
             else:
-                self._given_up = previous.leave()
+                self._given_up = previous.given_up if self._is_shared else previous.leave()
         self._pool = self._make_pool()
         return RoundTrips(
             self._pool,
@@ -141,14 +134,6 @@ class Node:
             timeout=self._timeout,
             given_up=self._given_up,
             is_node=self._is_node,
-        )
-
-    def _not_usable(self, place: str) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"a {self._store} must be used in one {place} at a time, and a `client` in the {place} "
-            f"that opened its connections; they are open in another {place}: create another "
-            "client or store here, or close that one first",
-            store=self._store,
         )
 
     def translate(self, error: Exception, **context: Any) -> KvwrapError:

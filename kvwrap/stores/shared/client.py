@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
-from kvwrap.core.concurrency import KeyedLocks, gather, gather_outcomes
+from kvwrap.core.concurrency import KeyedLocks, gather
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
@@ -155,29 +155,33 @@ class Client(Generic[C]):
 
         Returns:
             The results for all keys. The first error among them is raised, and names what
-            succeeded.
+            succeeded, also before the time was over.
         """
         if len(keys) == 1:
             return [
                 await self.run(lambda client: call(client, 0), collection=collection, key=keys[0])
             ]
-        outcomes: list[T | Exception] = []
+        results: dict[int, T] = {}
         for start in range(0, len(keys), at_once):
             indices = range(start, min(start + at_once, len(keys)))
+            failures: dict[int, Exception] = {}
             try:
-                outcomes += await self.run(
-                    partial(_for_each, keys, indices, call), collection=collection
+                await self.run(
+                    partial(_for_each, keys, indices, call, results, failures),
+                    collection=collection,
                 )
             except KvwrapError as error:
-                error.succeeded = tuple(keys[:start])
+                error.succeeded = _named(keys, results)
                 raise
-            for index, outcome in enumerate(outcomes[start:], start):
-                if isinstance(outcome, Exception):
-                    done = [k for k, each in zip(keys, outcomes) if not isinstance(each, Exception)]
-                    self._raise(
-                        outcome, collection=collection, key=keys[index], succeeded=tuple(done)
-                    )
-        return [each for each in outcomes if not isinstance(each, Exception)]
+            if failures:
+                first = min(failures)
+                self._raise(
+                    failures[first],
+                    collection=collection,
+                    key=keys[first],
+                    succeeded=_named(keys, results),
+                )
+        return [results[index] for index in range(len(keys))]
 
     def _raise(self, error: Exception, **context: Any) -> NoReturn:
         """Raise what an error of the driver means, or an error of the store with its context."""
@@ -216,48 +220,40 @@ class Client(Generic[C]):
     def _enter(self, previous: _Held[C] | None) -> _Held[C]:
         """Start to use the running event loop, or a process that was forked."""
         if previous is not None:
-            if not self._is_own:
-                raise self._not_usable("process" if previous.is_inherited else "event loop")
-            if previous.is_inherited:
-                previous.keep()
-            elif previous.is_in_use:
-                raise self._not_usable("event loop")
-            elif previous.client is not None:
+            is_left = previous.make_way(stays=not self._is_own, store=self._store)
+            if is_left and previous.client is not None:
                 self._driver.abandon(previous.client, previous.loop)
         return _Held(self._limit)
-
-    def _not_usable(self, place: str) -> StoreUnavailable:
-        return StoreUnavailable(
-            f"a {self._store} must be used in one {place} at a time, and a `client` only in the "
-            f"{place} in which it was used first; they are in use in another {place}: create "
-            "another client or store here, or close that one first",
-            store=self._store,
-        )
 
 
 async def _for_each(
     keys: Sequence[str],
     indices: Sequence[int],
     call: Callable[[C, int], Coroutine[Any, Any, T]],
+    results: dict[int, T],
+    failures: dict[int, Exception],
     client: C,
-) -> list[T | Exception]:
-    """Await the call for each index concurrently, those for the same key in their order."""
+) -> None:
+    """Await the call for each index concurrently, those for the same key in their order.
+
+    Results and failures are added as they come, and stay if this is cancelled.
+    """
     by_key: dict[str, list[int]] = {}
     for index in indices:
         by_key.setdefault(keys[index], []).append(index)
-    if len(by_key) == len(indices):
-        return await gather_outcomes([call(client, index) for index in indices])
-    outcomes: dict[int, T | Exception] = {}
 
     async def call_in_order(own: Sequence[int]) -> None:
         for index in own:
             try:
-                outcomes[index] = await call(client, index)
-            except Exception as error:  # returned as the outcome
-                outcomes[index] = error
+                results[index] = await call(client, index)
+            except Exception as error:  # of this key alone
+                failures[index] = error
 
     await gather([call_in_order(own) for own in by_key.values()])
-    return [outcomes[index] for index in indices]
+
+
+def _named(keys: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:
+    return tuple(keys[index] for index in sorted(indices))
 
 
 class ClientStore(Store):

@@ -6,6 +6,8 @@ import asyncio
 import os
 from typing import Final
 
+from kvwrap.errors import StoreUnavailable
+
 _INHERITED: Final[list[object]] = []
 
 
@@ -38,3 +40,29 @@ class Home:
     def keep(self) -> None:
         """Keep connections that are a parent's: to close one here would close it there too."""
         _INHERITED.append(self)
+
+    def make_way(self, *, stays: bool, store: str) -> bool:
+        """Decide what becomes of these connections when the store is used where they are not.
+
+        Args:
+            stays: True for connections of a user's client, which cannot be left.
+            store: Name of the store, for errors.
+
+        Returns:
+            True if they are to be ended here, False if they are a parent process's.
+
+        Raises:
+            StoreUnavailable: They cannot be left, or are in use there.
+        """
+        is_inherited = self.is_inherited
+        if stays or (not is_inherited and self.is_in_use):
+            place = "process" if is_inherited else "event loop"
+            raise StoreUnavailable(
+                f"a {store} must be used in one {place} at a time, and a `client` only in the "
+                f"{place} of its connections; they are in use in another {place}: create another "
+                "client or store here, or close that one first",
+                store=store,
+            )
+        if is_inherited:
+            self.keep()
+        return not is_inherited

@@ -114,14 +114,33 @@ async def test_a_server_that_must_not_evict_is_full() -> None:
     with MemcachedServer("-M", "-m", "2") as server:
         async with MemcachedStore(server.url) as store:
             keys = [f"k{number}" for number in range(1000)]
-            with pytest.raises(StoreFull, match="memory"):
+            with pytest.raises(StoreFull, match=rf"127\.0\.0\.1:{server.port} .*memory") as caught:
                 await store.put_many(keys, ["x" * 50_000] * 1000)
+            done = caught.value.succeeded or ()
+            assert 0 < len(done) < 1000
+            stored = await store.get_many(keys)
+            assert [key for key, value in zip(keys, stored) if value is not None] == list(done)
             await store.put("small", 1)
             assert await store.get("k0") == "x" * 50_000
             assert await store.delete("k0")
 
 
-async def test_connections_at_their_maximum(own_server: MemcachedServer) -> None:
+async def test_a_server_with_as_many_connections_as_it_takes() -> None:
+    with MemcachedServer("-c", "30") as server:
+        others = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(40)]
+        async with MemcachedStore(server.url, timeout=2) as store:
+            with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{server.port}"):
+                await store.put("k", 1)
+            for _, writer in others:
+                writer.close()
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    await store.put("k", 1)
+                    break
+            assert await store.get("k") == 1
+
+
+async def test_connections_of_a_store_at_their_maximum(own_server: MemcachedServer) -> None:
     async with MemcachedStore(own_server.url, max_connections=2) as store:
         await asyncio.gather(*(store.increment("n") for _ in range(50)))
         assert await store.get("n") == 50

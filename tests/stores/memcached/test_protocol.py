@@ -28,12 +28,14 @@ REPLIES = [
 async def read(sent: bytes, count: int, size: int) -> list[Reply]:
     """Return the answers in what is sent in pieces of this size, each after the last was read."""
     reader = asyncio.StreamReader()
-    reading = asyncio.ensure_future(read_replies(reader, count))
+    replies: list[Reply] = []
+    reading = asyncio.ensure_future(read_replies(reader, count, replies))
     for start in range(0, len(sent), size):
         reader.feed_data(sent[start : start + size])
         await asyncio.sleep(0)
     reader.feed_eof()
-    return await reading
+    await reading
+    return replies
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000, len(SENT)])

@@ -171,6 +171,22 @@ async def test_a_server_without_tls_gets_neither_login_nor_values(
         assert await store.get("a") is None
 
 
+async def test_a_server_with_as_many_connections_as_it_takes(
+    tmp_path: Path, own_server: NATSServer
+) -> None:
+    with configured(tmp_path, "max_connections: 1") as server:
+        async with NATSStore(server.url) as one:
+            await one.put("a", 1)
+            async with NATSStore(server.url, timeout=2) as other:
+                with pytest.raises(StoreUnavailable, match="takes further connections"):
+                    await other.get("a")
+                await one.close()
+                while True:
+                    with contextlib.suppress(StoreUnavailable):
+                        assert await other.get("a") == 1
+                        break
+
+
 async def test_a_full_bucket_can_be_emptied(tmp_path: Path, own_server: NATSServer) -> None:
     with configured(tmp_path, "jetstream { max_file_store: 3MB }") as server:
         async with NATSStore(server.url) as store:

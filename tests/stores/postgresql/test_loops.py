@@ -147,7 +147,9 @@ async def test_a_ready_pool_is_used_and_never_closed(url: str, table: str, admin
 
         other = PostgreSQLStore(client=client, table=table)
         await other.put("k", 1)
-        with pytest.raises(StoreUnavailable, match="`client` only in the event loop of its pool"):
+        with pytest.raises(
+            StoreUnavailable, match="`client` only in the event loop of its connections"
+        ):
             await asyncio.to_thread(elsewhere)
         await other.close()
 

@@ -244,6 +244,18 @@ async def test_an_error_in_a_batch_names_what_succeeded(keys: list[str]) -> None
     assert caught.value.succeeded == (keys[0], keys[3])
 
 
+async def test_a_batch_that_takes_too_long_names_what_succeeded_before() -> None:
+    client = make(Fake(), timeout=0.05)
+
+    async def call(connection: Connection, index: int) -> None:
+        if index % 2:
+            await asyncio.sleep(60)
+
+    with pytest.raises(StoreTimeout) as caught:
+        await client.run_each("c", ["a", "b", "c", "d"], call)
+    assert caught.value.succeeded == ("a", "c")
+
+
 async def test_an_error_in_a_later_part_names_the_earlier_ones() -> None:
     client = make(Fake(), timeout=5)
     keys = [f"k{number}" for number in range(1500)]
