@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import isfunction
 from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar
 
@@ -155,6 +155,14 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         `kvwrap.rewrite` compares it, so that one store's state is not used for another.
         """
         return self.name
+
+    @property
+    def servers(self) -> Sequence[tuple[str, int | None]]:
+        """The servers that hold the entries, each as host and port; empty without or if unknown.
+
+        A Unix socket is its path, without a port. There are no credentials in it.
+        """
+        return ()
 
     look_up: Callable[[Collection, str], Entry | None] | None = None
     """Returns the unexpired entry of a key at once, as `read` does; `None` where that may wait.

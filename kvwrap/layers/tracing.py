@@ -33,9 +33,10 @@ class Tracing(Around):
 
     A span is named after the operation (see `kvwrap.core.primitives`) and the collection, as in
     "read sessions". Its attributes are `db.system.name`, `db.operation.name` and
-    `db.collection.name`, for batches `db.operation.batch.size`, for reads `kvwrap.hits`
-    (entries found that are not stale) and `cache.hit` (True if there are any), for reads and
-    writes `cache.item_size` (bytes of the entries), and `error.type` if the operation failed
+    `db.collection.name`, for a store with one server `server.address` and `server.port`, for
+    batches `db.operation.batch.size`, for reads `kvwrap.hits` (entries found that are not stale)
+    and `cache.hit` (True if there are any), for reads and writes `cache.item_size` (bytes of the
+    entries), and `error.type` if the operation failed
     (semantic conventions 1.44.0, "Database client spans"; a batch of one is a single operation;
     the names that begin with `cache.` are those of Sentry's module for caches). Its kind
     is CLIENT, or INTERNAL if the backend is this process's memory. Its parent is the current
@@ -80,6 +81,7 @@ class Tracing(Around):
             base = base.inner
         system = base.name.removesuffix("Store").lower()
         self._system = self._db_system or _SYSTEMS.get(system, system)
+        self._server = _server_of(self, base)
         is_external = base.capabilities & {Capability.PERSISTENT, Capability.SHARED}
         kinds = self._api.SpanKind
         self._kind = kinds.CLIENT if is_external else kinds.INTERNAL
@@ -94,6 +96,7 @@ class Tracing(Around):
         attributes: dict[str, Any] = {
             "db.system.name": self._system,
             "db.operation.name": operation,
+            **self._server,
         }
         if collection is not None:
             attributes["db.collection.name"] = collection
@@ -131,6 +134,20 @@ class Tracing(Around):
         finally:
             self._context.detach(token)
             span.end()
+
+
+def _server_of(part: Any, base: Any) -> dict[str, str | int]:
+    """Return the attributes of the server that all calls go to, if there is one."""
+    while part is not base:
+        part = part.inner
+        if "spreads" in part.traits:
+            return {}
+    servers = base.servers
+    if len(servers) != 1:
+        return {}
+    ((host, port),) = servers
+    attributes: dict[str, str | int] = {"server.address": host}
+    return attributes if port is None else attributes | {"server.port": port}
 
 
 def _qualified_name(cls: type[BaseException]) -> str:

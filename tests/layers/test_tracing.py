@@ -10,10 +10,23 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.semconv.attributes import db_attributes, error_attributes
+from opentelemetry.semconv.attributes import (
+    db_attributes,
+    error_attributes,
+    server_attributes,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 
-from kvwrap import Chaos, ConfigurationError, MemoryStore, SQLiteStore, Tracing, stack
+from kvwrap import (
+    Chaos,
+    ConfigurationError,
+    MemoryStore,
+    SQLiteStore,
+    StoreUnavailable,
+    Tracing,
+    stack,
+    store_from_url,
+)
 from kvwrap.layers.base import Around
 from kvwrap.layers.tracing import SCHEMA
 
@@ -163,6 +176,64 @@ async def test_the_backend_determines_system_and_kind(tracer, exporter, tmp_path
         ("memory", SpanKind.INTERNAL),
         ("other", SpanKind.INTERNAL),
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "system", "address", "port"),
+    [
+        ("redis://ada:secret@db.example:6380/1", "redis", "db.example", 6380),
+        ("redis://db.example", "redis", "db.example", 6379),
+        ("rediss://:secret@[::1]:7000", "redis", "::1", 7000),
+        ("unix://ada:secret@/run/redis.sock", "redis", "/run/redis.sock", None),
+        ("valkey://ada:secret@db.example", "valkey", "db.example", 6379),
+        ("redis+cluster://ada:secret@a:7000,b:7000", "redis", None, None),
+        ("redis+sentinel://ada:secret@a:26379/main", "redis", None, None),
+        ("postgresql://ada:secret@db.example:5433/app", "postgresql", "db.example", 5433),
+        ("postgresql://ada:secret@a,b/app", "postgresql", None, None),
+        ("memcached://db.example", "memcached", "db.example", 11211),
+        ("memcached://a,b", "memcached", None, None),
+        ("mongodb://ada:secret@db.example/app", "mongodb", "db.example", 27017),
+        ("mongodb+srv://ada:secret@db.example/app", "mongodb", "db.example", None),
+        ("etcd://ada:secret@db.example:2380", "etcd", "db.example", 2380),
+        ("nats://ada:secret@db.example", "nats", "db.example", 4222),
+        ("elasticsearch://ada:secret@db.example", "elasticsearch", "db.example", 9200),
+        (
+            "dynamodb://table?region=eu-central-1&endpoint_url=http%3A%2F%2Fdb.example%3A8000",
+            "aws.dynamodb",
+            "db.example",
+            8000,
+        ),
+        ("dynamodb://table?region=eu-central-1", "aws.dynamodb", None, None),
+        ("s3://bucket?endpoint=https%3A%2F%2Fdb.example&region=x", "object", "db.example", 443),
+    ],
+)
+async def test_a_span_names_the_server_and_no_login(
+    tracer, exporter, monkeypatch, url, system, address, port
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "secret")
+    inner = store_from_url(url)
+
+    async def answer():
+        return None
+
+    monkeypatch.setattr(inner, "ping", answer)
+    await stack().trace(tracer).over(inner).ping()
+    (span,) = exporter.get_finished_spans()
+    attributes = dict(span.attributes)
+    assert attributes.pop("db.system.name") == system
+    assert attributes.pop("db.operation.name") == "ping"
+    wanted = {server_attributes.SERVER_ADDRESS: address, server_attributes.SERVER_PORT: port}
+    assert attributes == {name: value for name, value in wanted.items() if value is not None}
+
+
+async def test_a_span_names_no_server_where_entries_are_on_several(tracer, exporter):
+    layers = stack().trace(tracer).route({"a": lambda: store_from_url("memcached://other")})
+    store = layers.over(store_from_url("memcached://db.example"))
+    with pytest.raises(StoreUnavailable):
+        await store.get("a")
+    (span,) = exporter.get_finished_spans()
+    assert server_attributes.SERVER_ADDRESS not in span.attributes
 
 
 async def test_without_a_provider_it_changes_nothing(clock):

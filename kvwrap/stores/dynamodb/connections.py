@@ -20,6 +20,7 @@ from kvwrap.stores.dynamodb.items import COLLECTION, FREED_AT, KEY
 from kvwrap.stores.shared.client import Driver
 from kvwrap.stores.shared.tls import Tls
 from kvwrap.stores.shared.transports import end_connector
+from kvwrap.stores.shared.urls import endpoint_servers
 
 CONNECTIONS: Final = 50
 """Connections of a client, and so the calls that a batch has in progress."""
@@ -86,8 +87,10 @@ class DynamoDB(Driver[Any]):
         self._session.get_component("data_loader").load_service_model("dynamodb", "service-2")
         region = options.region or self._session.get_config_variable("region")
         self.server = f"DynamoDB at {options.endpoint_url or region}"
+        self.servers = endpoint_servers(options.endpoint_url)
         if client is not None:
             self.server = "DynamoDB at the endpoint of the client"
+            self.servers = endpoint_servers(str(client.meta.endpoint_url))
         elif region is None:
             raise ConfigurationError(
                 "a DynamoDBStore must have a region: give it as region='eu-central-1', in a URL as "

@@ -69,6 +69,7 @@ class Servers(Driver[Index]):
             elasticsearch() if self._kind is Elasticsearch else opensearch()
             addresses = ",".join(map(str, options.addresses))
             self.server = f"{self._kind.product} at {addresses}"
+            self.servers = tuple(options.addresses)
 
     async def connect(self) -> Index:
         client = self._client or self._kind.make(self._options)

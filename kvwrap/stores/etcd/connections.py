@@ -62,6 +62,7 @@ class Etcd(Driver[Cluster]):
         self._options = options
         self._channel = channel
         self.server = f"etcd at {','.join(map(str, options.addresses))}"
+        self.servers = () if channel is not None else tuple(options.addresses)
         if channel is not None:
             self.server = "etcd at the server of the client"
 

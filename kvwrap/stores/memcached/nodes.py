@@ -210,6 +210,7 @@ class Memcached(Driver[Cluster]):
         self._clients = clients
         addresses = [address_of(each) for each in clients] if servers is None else servers.addresses
         self.server = f"memcached at {','.join(map(str, addresses))}"
+        self.servers = tuple(addresses)
 
     async def connect(self) -> Cluster:
         if self._servers is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -113,7 +114,9 @@ class MongoDB(Driver[Place]):
                 "the write concern must have answers (w=1 or more), which conditional writes need; "
                 "got w=0"
             )
-        self.server = f"MongoDB at {servers or 'the servers of the client'}"
+        names = ",".join(host if port is None else f"{host}:{port}" for host, port in servers)
+        self.server = f"MongoDB at {names or 'the servers of the client'}"
+        self.servers = servers
 
     @staticmethod
     def _refusals() -> tuple[type[Exception], ...]:
@@ -200,14 +203,14 @@ class MongoDB(Driver[Place]):
         )
 
 
-def _servers_of(url: str | None) -> str:
-    """Return the hosts and ports in a URL, as errors name them."""
+def _servers_of(url: str | None) -> Sequence[tuple[str, int | None]]:
+    """Return the hosts and ports in a URL."""
     if url is None:
-        return ""
+        return ()
     if url.startswith(SRV):  # the driver asks for the servers behind this name when it connects
-        return url.removeprefix(SRV).partition("?")[0].partition("/")[0].rpartition("@")[2]
-    nodes = driver("pymongo.uri_parser").parse_uri(url)["nodelist"]
-    return ",".join(f"{host}:{port}" for host, port in nodes)
+        name = url.removeprefix(SRV).partition("?")[0].partition("/")[0].rpartition("@")[2]
+        return ((name, None),)
+    return tuple(driver("pymongo.uri_parser").parse_uri(url)["nodelist"])
 
 
 def _tls_options(tls: Tls | bool | None) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class NATS(Driver[Bucket]):
         self._connection = connection
         self._denied: set[str] = set()
         self.server = f"NATS at {','.join(map(str, options.addresses))}"
+        self.servers = () if connection is not None else tuple(options.addresses)
         if connection is not None:
             self.server = "NATS at the servers of the client"
 

@@ -26,6 +26,7 @@ from kvwrap.stores.object.bucket import MISSING_BUCKET, Bucket, code_of, driver,
 from kvwrap.stores.object.deletions import http
 from kvwrap.stores.object.options import ObjectOptions
 from kvwrap.stores.shared.client import Driver
+from kvwrap.stores.shared.urls import endpoint_servers
 
 _NO_LIMIT: Final = timedelta(days=1)
 """The time of a request, for a store without a limit: the driver has one of 30 seconds."""
@@ -65,6 +66,7 @@ class ObjectStorage(Driver[Bucket]):
     def __init__(self, options: ObjectOptions) -> None:
         self._options = options
         self.server = options.server
+        self.servers = endpoint_servers(options.endpoint)
         http()  # an installation without it is told at once
 
     async def connect(self) -> Bucket:

@@ -181,7 +181,7 @@ def checked_client(client: Any) -> Any:
 
 def addresses(options: PostgreSQLOptions) -> str:
     """Return the hosts and ports of the servers, for errors."""
-    return ",".join(map(str, _servers(options)))
+    return ",".join(map(str, known_servers(options)))
 
 
 def database(options: PostgreSQLOptions) -> str:
@@ -191,7 +191,16 @@ def database(options: PostgreSQLOptions) -> str:
     return str(_settings(options.client).get("database") or "")
 
 
-def _servers(options: PostgreSQLOptions) -> list[urls.Address]:
+def location(options: PostgreSQLOptions) -> str:
+    """Return where the entries of a store with these options are."""
+    return (
+        f"table {options.table!r} in database {database(options)!r} of PostgreSQL at "
+        f"{addresses(options)}"
+    )
+
+
+def known_servers(options: PostgreSQLOptions) -> list[urls.Address]:
+    """Return the servers that the URL or the pool names."""
     if options.client is None:
         return list(options.server.addresses)
     settings = _settings(options.client)

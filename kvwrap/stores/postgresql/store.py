@@ -26,7 +26,7 @@ from kvwrap.stores.postgresql.batches import (
     write_arguments,
 )
 from kvwrap.stores.postgresql.changes import Changes
-from kvwrap.stores.postgresql.connections import addresses, database
+from kvwrap.stores.postgresql.connections import known_servers, location
 from kvwrap.stores.postgresql.links import make_feed
 from kvwrap.stores.postgresql.names import (
     bounds,
@@ -159,11 +159,11 @@ class PostgreSQLStore(Store):
 
     @property
     def location(self) -> str:
-        options = self._options
-        return (
-            f"table {options.table!r} in database {database(options)!r} of PostgreSQL at "
-            f"{addresses(options)}"
-        )
+        return location(self._options)
+
+    @property
+    def servers(self) -> Sequence[tuple[str, int | None]]:
+        return known_servers(self._options)
 
     @property
     def idle(self) -> bool:

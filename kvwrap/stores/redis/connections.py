@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -177,6 +177,24 @@ def cluster_addresses(options: RedisOptions) -> tuple[Address, ...]:
         return options.parts.addresses
     nodes = checked_client(options.client).nodes_manager.startup_nodes.values()
     return tuple(Address(node.host, int(node.port)) for node in nodes)
+
+
+def known_servers(options: RedisOptions) -> Sequence[tuple[str, int | None]]:
+    """Return the server, or the nodes of a cluster that are named; nothing behind Sentinel."""
+    if is_cluster(options):
+        return cluster_addresses(options)
+    if options.client is not None:
+        pool = checked_client(options.client).connection_pool
+        if getattr(pool, "service_name", None) is not None:
+            return ()
+        arguments = pool.connection_kwargs
+    elif options.scheme == "redis+sentinel":
+        return ()
+    else:
+        arguments = make_settings(options).arguments
+    if "path" in arguments:
+        return ((str(arguments["path"]), None),)
+    return (Address(arguments.get("host", "localhost"), int(arguments.get("port", 6379))),)
 
 
 def location(options: RedisOptions) -> str:

@@ -17,7 +17,7 @@ from kvwrap.core.ttl import TTL, expiry
 from kvwrap.core.validation import checked_collection, checked_key
 from kvwrap.errors import UnsupportedOperation
 from kvwrap.stores.redis.cluster import ClusterServer
-from kvwrap.stores.redis.connections import is_cluster, location
+from kvwrap.stores.redis.connections import is_cluster, known_servers, location
 from kvwrap.stores.redis.errors import require_driver
 from kvwrap.stores.redis.forms import BY_SCRIPTS, make_form
 from kvwrap.stores.redis.keys import as_text
@@ -188,6 +188,10 @@ class RedisStore(Store):
     @property
     def location(self) -> str:
         return location(self._options)
+
+    @property
+    def servers(self) -> Sequence[tuple[str, int | None]]:
+        return known_servers(self._options)
 
     @property
     def idle(self) -> bool:

@@ -24,9 +24,11 @@ class Driver(Generic[C]):
 
     Attributes:
         server: Name and address of the server, for errors.
+        servers: Host and port of each server that is known.
     """
 
     server: str
+    servers: Sequence[tuple[str, int | None]] = ()
 
     async def connect(self) -> C:
         """Create a client in the running event loop."""
@@ -61,6 +63,9 @@ class Client(Generic[C]):
         limit: Maximum number of calls in progress; further ones wait.
         store: Name of the store, for errors.
         ensure_open: Awaited if a call comes before `open`; opens the store, or raises.
+
+    Attributes:
+        servers: Those of the driver.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Client(Generic[C]):
         store: str,
         ensure_open: Callable[[], Awaitable[None]],
     ) -> None:
+        self.servers = driver.servers
         self._driver = driver
         self._is_own = is_own
         self._timeout = timeout
@@ -265,6 +271,10 @@ class ClientStore(Store):
     def idle(self) -> bool:
         """True while no call is in progress or waits for its turn."""
         return super().idle and self._client.idle
+
+    @property
+    def servers(self) -> Sequence[tuple[str, int | None]]:
+        return self._client.servers
 
     async def setup(self) -> None:
         self._client.open()

@@ -164,6 +164,14 @@ def _address(text: str, default_port: int) -> Address:
     return Address(match["ip"] or unquote(match["host"]) or "localhost", port)
 
 
+def endpoint_servers(url: str | None) -> tuple[Address, ...]:
+    """Return host and port of the endpoint of a service of HTTP; empty without one."""
+    parts = urlsplit(url or "")
+    if parts.hostname is None:
+        return ()
+    return (Address(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),)
+
+
 def check_fragment(url: str) -> None:
     """Raise ConfigurationError if a URL has a `#`, after which everything would be ignored."""
     # Where the URL ends is not shown: it may be within a password.
