@@ -7,6 +7,7 @@ import threading
 from kvwrap.core.figures import Sample, collect, merged
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_name
+from kvwrap.errors import ConfigurationError
 
 
 class Exported:
@@ -26,7 +27,15 @@ class Exported:
             store: The store. Adding it again changes its name.
             name: The name of the stack; that of its outermost `Statistics` if omitted, or "kvwrap"
                 without one.
+
+        Raises:
+            ConfigurationError: It is not a store, or the name is no name.
         """
+        if not isinstance(store, Store):
+            raise ConfigurationError(
+                "`store` must be a store, as `stack().over(...)` returns it; got "
+                f"{type(store).__name__}. Of a view such as kvwrap.sync(store), export the store."
+            )
         if name is not None:
             checked_name(name, "name")
         with self._lock:

@@ -152,7 +152,7 @@ def register(
             "kvwrap" without one. Figures of stores with one name are summed.
 
     Raises:
-        ConfigurationError: `opentelemetry-api` is not installed.
+        ConfigurationError: One is not a store, or `opentelemetry-api` is not installed.
     """
     instruments = FiguresInstruments(provider)
     for store in stores:

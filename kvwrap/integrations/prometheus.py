@@ -90,7 +90,7 @@ def register(
             or "kvwrap" without one. Figures of stores with one name are summed.
 
     Raises:
-        ConfigurationError: `prometheus-client` is not installed.
+        ConfigurationError: `store` is not a store, or `prometheus-client` is not installed.
     """
     client = need("prometheus_client", extra="prometheus", wanted_by=__name__)
     chosen: CollectorRegistry = client.REGISTRY if registry is None else registry

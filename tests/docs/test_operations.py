@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -9,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import kvwrap
 from kvwrap import Keyring, from_config
+from kvwrap.core.figures import Figure, Measured
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ kvwrap (.+)$", PAGE, re.MULTILINE)
@@ -43,3 +47,27 @@ def test_a_command_runs(command: str, folder: Path) -> None:
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 2
+
+
+def declared() -> dict[str, Figure]:
+    """Return the figures of kvwrap's own classes, by their names in Prometheus."""
+    for module in pkgutil.walk_packages(kvwrap.__path__, "kvwrap."):
+        if module.name.startswith(("kvwrap.core.", "kvwrap.layers.", "kvwrap.stores.")):
+            importlib.import_module(module.name)
+    found: dict[str, Figure] = {}
+    classes: list[type[Measured]] = [Measured]
+    while classes:
+        cls = classes.pop()
+        classes += cls.__subclasses__()
+        if cls.__module__.startswith("kvwrap."):
+            found |= {figure.exported: figure for figure in cls.figures}
+    return dict(sorted(found.items()))
+
+
+def test_the_table_has_every_figure() -> None:
+    wanted = [
+        f"| `{name}` | {figure.kind} | {', '.join(f'`{each}`' for each in figure.labels)} "
+        f"| {figure.text} |".replace("|  |", "| |")
+        for name, figure in declared().items()
+    ]
+    assert re.findall(r"^\| `kvwrap_.*", PAGE, re.MULTILINE) == wanted, "\n".join(wanted)

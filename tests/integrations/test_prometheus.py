@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kvwrap import Chaos, MemoryStore, Statistics, StoreUnavailable, stack
+import kvwrap
+from kvwrap import Chaos, ConfigurationError, MemoryStore, Statistics, StoreUnavailable, stack
 from kvwrap.integrations import prometheus
 from kvwrap.layers.statistics.histogram import Latency, bucket_index
 
@@ -107,6 +108,20 @@ async def test_states_of_a_breaker_are_a_gauge_each(clock):
     assert 'kvwrap_breaker_state{layer="CircuitBreaker",stack="kvwrap",state="open"} 1.0' in text
     assert 'kvwrap_breaker_state{layer="CircuitBreaker",stack="kvwrap",state="closed"} 0.0' in text
     assert 'kvwrap_breaker_rejected_total{layer="CircuitBreaker",stack="kvwrap"} 2.0' in text
+
+
+@pytest.mark.parametrize("wrong", ["x", None, MemoryStore, stack().statistics()])
+def test_what_is_no_store_is_refused_at_once(wrong):
+    registry = CollectorRegistry()
+    with pytest.raises(ConfigurationError, match="`store` must be a store"):
+        prometheus.register(wrong, registry=registry)
+    assert generate_latest(registry) == b""
+
+
+def test_a_view_is_refused_with_the_way_out():
+    refused = pytest.raises(ConfigurationError, match="export the store")
+    with kvwrap.sync(MemoryStore()) as view, refused:
+        prometheus.register(view, registry=CollectorRegistry())
 
 
 def test_one_metric_can_be_scraped_by_its_name():

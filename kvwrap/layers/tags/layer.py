@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from kvwrap.errors import CorruptEntry
 from kvwrap.layers.base import (
@@ -18,6 +18,7 @@ from kvwrap.layers.base import (
     Store,
     Transform,
     checked_tags,
+    counter,
     take,
 )
 from kvwrap.layers.shared.secrets import Secret, secret_bytes
@@ -74,6 +75,27 @@ class Tags(Keeping, Transform):
             "tags-over-raw",
             "tags-twice",
         }
+    )
+    figures: ClassVar = (
+        *Transform.figures,
+        counter(
+            "tags.invalidations",
+            "{tag}",
+            "Tags ended by `invalidate`, `expire` or `clear` of this process.",
+            path="_records.invalidations",
+        ),
+        counter(
+            "tags.invalid",
+            "{entry}",
+            "Entries read that had been invalidated.",
+            path="_masking.found_invalid",
+        ),
+        counter(
+            "tags.record_reads",
+            "{record}",
+            "Records of tags read from the store.",
+            path="_records.record_reads",
+        ),
     )
     keeps_records = True
     _records: Records
@@ -231,6 +253,8 @@ class Tags(Keeping, Transform):
                 read[index] = entry
             judged |= await self._judged(collection, keys, read, masked)
         for index, entry in judged.items():
+            if entry is None and read[index] is not None:
+                self._masking.found_invalid += 1
             read[index] = None if entry is None else self.decode(entry, collection, keys[index])
 
     async def _judged(

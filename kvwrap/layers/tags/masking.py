@@ -71,9 +71,13 @@ class InvalidatedEntries(Masking):
 
     Args:
         records: The records of the tags.
+
+    Attributes:
+        found_invalid: Number of entries that the layer has read and found to be invalid.
     """
 
     def __init__(self, records: Records) -> None:
+        self.found_invalid = 0
         self._records = records
 
     def bind(self, inner: Primitives) -> Self:

@@ -121,6 +121,8 @@ class Records:
         is_cached: True if copies are to be dropped before a read that must be new.
         ready: Opens the layer, before its first use of records.
         tag_changes: Number of changes of tags that were made here, or told, or would not be.
+        invalidations: Number of records that `replace` and `expire` have changed.
+        record_reads: Number of records that were read from the store.
     """
 
     ready: Callable[[], Awaitable[None]]
@@ -128,6 +130,8 @@ class Records:
     def __init__(self, part: Primitives, *, is_cached: bool, most_known: int = _MOST_KNOWN) -> None:
         self.hearing = Hearing(part, RESERVED, BOUND, self._hear)
         self.tag_changes = 0
+        self.invalidations = 0
+        self.record_reads = 0
         self._part = part
         self._most_known = most_known
         self._monotonic = part.clock.monotonic
@@ -218,6 +222,7 @@ class Records:
             await self.drop_copies(RESERVED, keys)
         with peeking():
             entries = await self._part.read(RESERVED, keys)
+        self.record_reads += len(keys)
         are_told = are_told and changes == self._changes
         found: list[tuple[TagRecord | None, int | None]] = [
             (None, None) if entry is None else (_decoded(entry), entry.version) for entry in entries
@@ -295,6 +300,7 @@ class Records:
         self.tag_changes += 1
         await self._pass_moment()
         await self._write(identities, [TagRecord.new() for _ in identities], None)
+        self.invalidations += len(identities)
         if not self._compares:
             # A store that ignores writes has accepted them as well.
             for identity in identities:
@@ -314,6 +320,7 @@ class Records:
                 records.append(TagRecord(base.version, _random(MARK_BYTES), now))
                 expected.append(ABSENT if version is None else version)
             written = await self._write(identities, records, expected)
+            self.invalidations += sum(written)
             identities = [each for each, flag in zip(identities, written, strict=True) if not flag]
             if not identities:
                 return

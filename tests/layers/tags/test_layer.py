@@ -19,6 +19,7 @@ from kvwrap import (
     rewrite,
     stack,
 )
+from kvwrap.core.figures import collect
 from kvwrap.layers.base import KeyRange
 from kvwrap.testing import ManualClock
 from tests.layers.tags.shared import RECORDS, SECRET, Counting, tagged
@@ -263,3 +264,30 @@ async def test_locks_have_no_tags(clock: ManualClock, tmp_path: Path) -> None:
             await store.find(Tags).clear()
         async with store.lock("a") as second:
             assert second.fencing == first.fencing + 1
+
+
+async def test_what_it_does_is_counted(clock: ManualClock) -> None:
+    store = tagged(clock)
+    tags = await filled(store)
+
+    def counts() -> dict[str, float]:
+        return {
+            each.figure.name: each.value
+            for each in collect(store)
+            if each.figure.name.startswith("tags.")
+        }
+
+    first = counts()
+    assert (first["tags.invalidations"], first["tags.invalid"]) == (0, 0)
+    assert first["tags.record_reads"] > 0
+    await store.get_many(["a", "b", "c", "d", "missing"])
+    assert counts() == first, "what is valid and known costs nothing"
+    await tags.invalidate("page", "user:1")
+    await tags.expire("page")
+    assert await store.get_many(["a", "b", "c", "d", "missing"]) == [None, None, None, 4, None]
+    assert counts()["tags.invalidations"] == 3
+    assert counts()["tags.invalid"] == 3
+    await tags.clear()
+    assert await store.get("d") is None
+    assert (counts()["tags.invalidations"], counts()["tags.invalid"]) == (4, 4)
+    assert "tags.invalid 4" in store.explain()
