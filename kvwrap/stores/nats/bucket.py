@@ -18,10 +18,16 @@ from kvwrap.errors import AccessDenied, ConfigurationError
 WRONG_REVISION: Final = 10071
 NO_MESSAGE: Final = 10037
 NO_STREAM: Final = 10059
+NAME: Final = "Kvwrap-Name"
+"""The header with the names of a subject that has a hash of one, for those who watch."""
+DROPPED: Final = "Kvwrap-Dropped"
+"""The header of the message that tells that entries were purged."""
 OTHER_STREAM: Final = 10058
 
 _MARKERS: Final = (b"KV-Operation: DEL", b"KV-Operation: PURGE", b"Nats-Marker-Reason")
 _NO_LEADER: Final = 10008
+DELETION_SECONDS: Final = 86_400
+"""Seconds after which the server frees the message that says that a key was deleted."""
 _ELECTION_POLL: Final = 0.05
 """Seconds between requests while a leader is elected."""
 
@@ -153,6 +159,7 @@ class Bucket:
         revision: int | None = None,
         lifetime: int | None = None,
         is_deletion: bool = False,
+        name: bytes = b"",
     ) -> bool:
         """Publish a message, which is then the last one of its subject.
 
@@ -162,6 +169,7 @@ class Bucket:
             revision: The revision that the subject must have; 0 for no message. None for any.
             lifetime: Seconds after which the server frees the message, where it can.
             is_deletion: True for a message that says that the key was deleted.
+            name: The names of the subject, if it has a hash of them.
 
         Returns:
             False if the subject has another revision, and nothing was published.
@@ -173,6 +181,8 @@ class Bucket:
             headers["Nats-TTL"] = f"{lifetime}s"
         if is_deletion:
             headers["KV-Operation"] = "DEL"
+        if name:
+            headers[NAME] = base64.b64encode(name).decode()
         answer = await self._exchange(subject, data, headers or None)
         if "error" not in answer:
             return True
@@ -200,6 +210,63 @@ class Bucket:
         """Remove the messages of matching subjects; with `before`, those of lower revisions."""
         request = {"filter": pattern, **({} if before is None else {"seq": before})}
         await self._request(f"STREAM.PURGE.{self._stream}", request)
+
+    async def drop(self, pattern: str, told_by: str) -> None:
+        """Remove the messages of matching subjects, and tell so by a message of a subject."""
+        try:
+            await self.purge(pattern)
+        finally:  # if this was cancelled, or got no answer, they may be removed
+            headers = {"KV-Operation": "PURGE", DROPPED: "1"}
+            if self.expires:
+                headers["Nats-TTL"] = f"{DELETION_SECONDS}s"
+            answer = await self._exchange(told_by, b"", headers)
+        if "error" in answer:
+            raise _refused(answer)
+
+    # -- for those who watch -----------------------------------------------------------
+
+    async def last_revision(self) -> int:
+        """Return the revision of the last message that was ever in the bucket."""
+        answer = await self._request(f"STREAM.INFO.{self._stream}")
+        revision: int = answer["state"]["last_seq"]
+        return revision
+
+    async def has_revisions_from(self, revision: int) -> bool:
+        """Return True if the bucket has a message of this revision, or of a later one."""
+        wanted = {"seq": revision, "next_by_subj": f"$KV.{self._name}.>"}
+        try:
+            await self._request(f"STREAM.MSG.GET.{self._stream}", wanted)
+        except Refused as refused:
+            if refused.code != NO_MESSAGE:
+                raise
+            return False
+        return True
+
+    async def consume(self, inbox: str, revision: int) -> str:
+        """Let the server send the messages from this revision on, without values, to a subject.
+
+        Returns the name of the consumer, which ends when nobody is subscribed to the subject.
+        """
+        config = {
+            "deliver_subject": inbox,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": revision,
+            "ack_policy": "none",
+            "headers_only": True,
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        wanted = {"stream_name": self._stream, "config": config}
+        answer = await self._request(f"CONSUMER.CREATE.{self._stream}", wanted)
+        name: str = answer["name"]
+        return name
+
+    async def sent_to(self, consumer: str) -> int:
+        """Return how many messages a consumer was sent."""
+        answer = await self._request(f"CONSUMER.INFO.{self._stream}.{consumer}")
+        sent: int = answer["delivered"]["consumer_seq"]
+        return sent
 
     async def _request(self, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
         payload = b"" if content is None else orjson.dumps(content)

@@ -60,22 +60,35 @@ class NATS(Driver[Bucket]):
     Args:
         options: The servers and the bucket.
         connection: A connected `nats.aio.client.Client` of the user's, or None.
+
+    Attributes:
+        is_own: False if the connection is the user's.
     """
 
     def __init__(self, options: NATSOptions, connection: Any = None) -> None:
         self._options = options
         self._connection = connection
         self._denied: set[str] = set()
+        self.is_own = connection is None
         self.server = f"NATS at {','.join(map(str, options.addresses))}"
         self.servers = () if connection is not None else tuple(options.addresses)
         if connection is not None:
             self.server = "NATS at the servers of the client"
 
     async def connect(self) -> Bucket:
+        return await self._enter(self._connection or await self._open())
+
+    async def connect_link(self, cut: Callable[[], None]) -> Bucket:
+        """Connect as `connect` does, over another connection, for one that tells changes.
+
+        Args:
+            cut: Called when that connection was lost. It is not made again. One of the user's
+                serves for this too; it is made again, and nothing is called.
+        """
+        return await self._enter(self._connection or await self._open(cut))
+
+    async def _enter(self, connection: Any) -> Bucket:
         options = self._options
-        connection = self._connection
-        if connection is None:
-            connection = await self._open()
         bucket = Bucket(
             connection,
             options.bucket,
@@ -91,7 +104,7 @@ class NATS(Driver[Bucket]):
             raise
         return bucket
 
-    async def _open(self) -> Any:
+    async def _open(self, cut: Callable[[], None] | None = None) -> Any:
         options = self._options
         errors: list[Exception] = []
 
@@ -126,6 +139,8 @@ class NATS(Driver[Bucket]):
             # What was not sent would be when the connection is back, after the writes of others.
             client._pending.clear()
             client._pending_data_size = 0
+            if cut is not None:
+                cut()
 
         async def check_again() -> None:
             try:
@@ -156,6 +171,7 @@ class NATS(Driver[Bucket]):
             await client.close()
             raise
         client.options["max_reconnect_attempts"] = -1  # from now on, for as long as it is open
+        client.options["allow_reconnect"] = cut is None
         return client
 
     async def disconnect(self, client: Bucket) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from kvwrap.core.capability import Capability
+from kvwrap.core.changes import ALL, Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import gather
 from kvwrap.core.entry import Entry, live
@@ -16,11 +18,13 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.validation import checked_count, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, CorruptEntry, ValueTooLarge
-from kvwrap.stores.nats.bucket import Bucket, Message
+from kvwrap.stores.nats.bucket import DELETION_SECONDS, Bucket, Message
 from kvwrap.stores.nats.connections import NATS, NATSOptions, driver
 from kvwrap.stores.nats.subjects import Subjects
+from kvwrap.stores.nats.watching import NATSLink
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.client import Client, ClientStore
+from kvwrap.stores.shared.feed import Feed
 from kvwrap.stores.shared.tls import TLS_OPTIONS, make_tls
 
 if TYPE_CHECKING:
@@ -35,8 +39,6 @@ _OPTIONS: Final = {
     "default_collection": urls.TEXT,
     **TLS_OPTIONS,
 }
-_DELETION_SECONDS: Final = 86_400
-"""Seconds after which the server frees the message that says that a key was deleted."""
 _LONGEST_LIFETIME: Final = 2**31
 """Seconds; the server counts nanoseconds in 64 bits. What lives longer, only `cull` frees."""
 _HEADERS: Final = 256
@@ -107,6 +109,7 @@ class NATSStore(ClientStore):
             Capability.CULL,
             Capability.PERSISTENT,
             Capability.SHARED,
+            Capability.WATCH,
         }
     )
 
@@ -170,6 +173,9 @@ class NATSStore(ClientStore):
             ensure_open=self.ready,
             is_own=client is None,
         )
+        place = (self.location, parts.username, parts.password, tls, ca, cert, key, id(client))
+        link = partial(NATSLink, nats=self._server, subjects=self._subjects)
+        self._feed = Feed(place, link, self.clock, timeout=timeout, owner=self.name)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -210,15 +216,17 @@ class NATSStore(ClientStore):
             self._subjects.frame(subject, collection, key, entry.to_bytes(collection, key))
             for subject, key, entry in zip(subjects, keys, entries, strict=True)
         ]
+        names = [self._name(*each, collection) for each in zip(subjects, keys, strict=True)]
         now = self.clock.time()
 
         async def put(bucket: Bucket, index: int) -> bool:
             subject, entry, payload = subjects[index], entries[index], payloads[index]
-            self._check_size(bucket, payload)
+            name = names[index]
+            self._check_size(bucket, payload, name)
             lifetime = _seconds(entry.expires_at, now)
             condition = None if expected is None else expected[index]
             if condition is None:
-                return await bucket.publish(subject, payload, lifetime=lifetime)
+                return await bucket.publish(subject, payload, lifetime=lifetime, name=name)
             while True:
                 held = await self._get(bucket, subject)
                 version = ABSENT if held.entry is None else held.entry.version
@@ -226,7 +234,7 @@ class NATSStore(ClientStore):
                     # A call whose answer was lost is repeated: then its entry is stored already.
                     return version == entry.version
                 if await bucket.publish(
-                    subject, payload, revision=held.revision, lifetime=lifetime
+                    subject, payload, revision=held.revision, lifetime=lifetime, name=name
                 ):
                     return True
 
@@ -250,8 +258,9 @@ class NATSStore(ClientStore):
                     subjects[index],
                     b"",
                     revision=held.revision,
-                    lifetime=_DELETION_SECONDS,
+                    lifetime=DELETION_SECONDS,
                     is_deletion=True,
+                    name=self._name(subjects[index], keys[index], collection),
                 ):
                     return True
 
@@ -283,12 +292,14 @@ class NATSStore(ClientStore):
     async def drop(self, collection: Collection) -> bool:
         had_entries = await holds_any(self, collection)
         pattern = f"{self._subjects.prefix(collection)}>"
-        await self._client.run(lambda bucket: bucket.purge(pattern))
+        told_by = self._subjects.dropped(collection)
+        await self._client.run(lambda bucket: bucket.drop(pattern, told_by))
         return had_entries
 
     async def drop_all(self) -> bool:
         had_entries = len(await self.list_collections()) > 0
-        await self._client.run(lambda bucket: bucket.purge(self._subjects.all))
+        told_by = self._subjects.dropped(ALL)
+        await self._client.run(lambda bucket: bucket.drop(self._subjects.all, told_by))
         return had_entries
 
     async def sweep(self) -> None:
@@ -308,6 +319,14 @@ class NATSStore(ClientStore):
             await self._client.run(
                 lambda bucket, own=part: gather([free(bucket, subject) for subject in own])  # type: ignore[misc]
             )
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        await self.ready()
+        return await self._feed.subscribe(scope, listener)
+
+    async def teardown(self) -> None:
+        await self._feed.close()
+        await super().teardown()
 
     async def ping(self) -> None:
         await self._client.run(lambda bucket: bucket.get(self._subjects.prefix(None) + "-"))
@@ -360,9 +379,13 @@ class NATSStore(ClientStore):
         )
         return [each for each in found if each is not None]
 
-    def _check_size(self, bucket: Bucket, payload: bytes) -> None:
+    def _name(self, subject: str, key: str, collection: Collection) -> bytes:
+        """Return the names of a subject, as they are in front of a value; empty if it has them."""
+        return self._subjects.frame(subject, collection, key, b"")
+
+    def _check_size(self, bucket: Bucket, payload: bytes, name: bytes) -> None:
         limit: Any = bucket.connection.max_payload
-        if len(payload) + _HEADERS > limit:
+        if len(payload) + 2 * len(name) + _HEADERS > limit:
             raise ValueTooLarge(
                 f"an entry must fit into the server's max_payload, {limit} bytes with "
                 f"{_HEADERS} for headers; got {len(payload)} bytes. It was not written: raise the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from typing import Final
 
+from kvwrap.core.changes import ALL, All
 from kvwrap.core.primitives import Collection
 from kvwrap.stores.shared.names import NameEncoding
 
@@ -66,6 +67,14 @@ class Subjects:
         if not key:
             return None
         return collection, key, data
+
+    def is_hashed(self, subject: str) -> bool:
+        """Return True if only what is kept with the value tells the names of a subject."""
+        return _NAMES.is_hashed(subject)
+
+    def dropped(self, collection: Collection | All) -> str:
+        """Return the subject of messages that tell that a collection, or all, was dropped."""
+        return f"{f'{self._root}=.' if collection is ALL else self.prefix(collection)}="
 
     def token(self, subject: str) -> str:
         """Return the token of a subject that stands for its collection."""
