@@ -31,11 +31,7 @@ class Exported:
         Raises:
             ConfigurationError: It is not a store, or the name is no name.
         """
-        if not isinstance(store, Store):
-            raise ConfigurationError(
-                "`store` must be a store, as `stack().over(...)` returns it; got "
-                f"{type(store).__name__}. Of a view such as kvwrap.sync(store), export the store."
-            )
+        checked_store(store)
         if name is not None:
             checked_name(name, "name")
         with self._lock:
@@ -51,3 +47,13 @@ class Exported:
         with self._lock:
             stores = list(self._stores.values())
         return merged(sample for store, name in stores for sample in collect(store, name))
+
+
+def checked_store(store: object) -> Store:
+    """Return a store whose figures can be exported; raises `ConfigurationError`."""
+    if isinstance(store, Store):
+        return store
+    raise ConfigurationError(
+        "`store` must be a store, as `stack().over(...)` returns it; got "
+        f"{type(store).__name__}. Of a view such as kvwrap.sync(store), export the store."
+    )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from kvwrap.core.exported import Exported
+from kvwrap.core.exported import Exported, checked_store
 from kvwrap.core.figures import Distribution, Figure, Sample, declared
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
@@ -154,6 +154,9 @@ def register(
     Raises:
         ConfigurationError: One is not a store, or `opentelemetry-api` is not installed.
     """
+    # All before the first, since the provider would keep what is exported already.
+    for store in stores:
+        checked_store(store)
     instruments = FiguresInstruments(provider)
     for store in stores:
         instruments.add(store, name)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from kvwrap.core.exported import Exported
+from kvwrap.core.exported import Exported, checked_store
 from kvwrap.core.figures import Distribution, Figure, declared
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
@@ -92,6 +92,7 @@ def register(
     Raises:
         ConfigurationError: `store` is not a store, or `prometheus-client` is not installed.
     """
+    checked_store(store)
     client = need("prometheus_client", extra="prometheus", wanted_by=__name__)
     chosen: CollectorRegistry = client.REGISTRY if registry is None else registry
     collector = _collectors.get(chosen)

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from kvwrap import MemoryStore, Passthrough, stack
+from kvwrap import ConfigurationError, MemoryStore, Passthrough, stack
 from kvwrap.integrations import opentelemetry
 from kvwrap.layers.base import counter
 from kvwrap.layers.statistics.histogram import ERROR
@@ -42,6 +42,13 @@ async def test_opentelemetry_sees_what_the_layer_counts(slow_store):
     assert points["kvwrap.operation.duration.count", "read", None] == (2, "{call}")
     assert points["kvwrap.operation.duration.sum", "read", None] == (pytest.approx(0.020), "s")
     assert p99 == pytest.approx(0.010, rel=ERROR + 1e-6)
+
+
+def test_what_is_no_store_is_refused_before_anything_is_exported():
+    reader = InMemoryMetricReader()
+    with pytest.raises(ConfigurationError, match="`store` must be a store"):
+        opentelemetry.register(MemoryStore(), "x", provider=MeterProvider([reader]))
+    assert reader.get_metrics_data() is None
 
 
 async def test_each_export_reads_once_and_sees_what_happened_since(clock):

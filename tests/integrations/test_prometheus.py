@@ -116,6 +116,7 @@ def test_what_is_no_store_is_refused_at_once(wrong):
     with pytest.raises(ConfigurationError, match="`store` must be a store"):
         prometheus.register(wrong, registry=registry)
     assert generate_latest(registry) == b""
+    assert not list(registry.collect())
 
 
 def test_a_view_is_refused_with_the_way_out():
