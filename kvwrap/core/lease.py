@@ -270,7 +270,8 @@ class Holding:
             self._timer.cancel()
             self._timer = None
         if self._keeper is not None:
-            self._keeper.cancel()
+            if not self._keeper.done():  # asyncio tells nothing of a failed task that is cancelled
+                self._keeper.cancel()
             self._keeper = None
         self._task = None
 

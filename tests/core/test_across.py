@@ -6,6 +6,7 @@ Each store object stands for a process: what they have in common is the file.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,9 +17,11 @@ import pytest
 import pytest_asyncio
 
 from kvwrap import (
+    Capability,
     ConfigurationError,
     InvalidValue,
     MemoryStore,
+    Passthrough,
     SQLiteStore,
     Store,
     StoreTimeout,
@@ -218,6 +221,43 @@ async def test_a_lease_is_renewed_while_the_factory_runs(
     one.go.set()
     assert await first == "value"
     assert await passing(clock, _awaited(second)) == "value"
+
+
+async def test_a_lost_lease_does_not_end_the_computation(
+    stores: list[Store], clock: ManualClock
+) -> None:
+    factory = Factory()
+    call = await computing(stores[0], factory)
+    await stores[1].remove(RESERVED, [RECORD])
+    await clock.run(LEASE / 2)  # a renewal is due
+    while clock.sleeping:  # until it is refused
+        await asyncio.sleep(0.001)
+    await clock.settle()
+    factory.go.set()
+    assert await call == "value"
+    assert await stores[1].get("k") == "value"
+    gc.collect()  # lets the loop tell of tasks that have failed
+
+
+class Shared(MemoryStore):
+    """Stands for a server that tells changes."""
+
+    capabilities = MemoryStore.capabilities | {Capability.SHARED}
+
+
+async def test_a_change_that_the_store_tells_ends_the_waiting(clock: ManualClock) -> None:
+    base = Shared(clock=clock)
+    one, other = Factory(), Factory()
+    first = await computing(Passthrough().over(base), one)
+    second = asyncio.ensure_future(Passthrough().over(base).get_or_put("k", other, **ACROSS))
+    await clock.settle()
+    assert not second.done()
+    one.go.set()
+    assert await first == "value"
+    await clock.settle()
+    assert second.done()  # although the clock has stood still
+    assert await second == "value"
+    assert other.calls == 0
 
 
 async def test_a_put_by_another_ends_the_waiting(stores: list[Store], clock: ManualClock) -> None:

@@ -19,7 +19,7 @@ from kvwrap import (
 )
 from kvwrap.core.computations import Computations
 from kvwrap.stores.redis import RedisStore
-from kvwrap.testing import ManualClock
+from kvwrap.testing import ManualClock, Tap
 from tests.layers.interleaving import GatedStore, World, every_order, settle, some_orders
 
 EVERY_CHANGE = {
@@ -420,3 +420,23 @@ def test_a_computation_that_ended_is_not_kept_and_ends_no_later_one() -> None:
     computations.end(name, later)
     assert computations == {}
     assert computations.ended == 2
+
+
+async def test_several_changes_wait_for_a_result_that_is_being_written() -> None:
+    writes, may_write = asyncio.Event(), asyncio.Event()
+
+    async def before(operation: str) -> None:
+        if operation == "write" and not writes.is_set():
+            writes.set()
+            await may_write.wait()
+
+    store = stack().layer(Tap(before=before)).over(MemoryStore())
+    computing = asyncio.create_task(store.get_or_put("k", lambda: "computed"))
+    await writes.wait()
+    changes = [asyncio.create_task(store.delete("k")) for _ in range(3)]
+    await settle()
+    may_write.set()
+    assert await computing == "computed"
+    await settle()
+    assert [change.done() for change in changes] == [True] * 3
+    assert await store.get("k") is None

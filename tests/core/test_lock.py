@@ -344,28 +344,6 @@ async def test_a_timeout_around_the_block_still_works(store: Store) -> None:
         pass
 
 
-async def test_who_waits_while_the_store_closes_acquires_nothing(store: Store) -> None:
-    entered = asyncio.Event()
-
-    async def hold() -> None:
-        async with store.lock("a"):
-            entered.set()
-            await asyncio.Event().wait()
-
-    first = asyncio.create_task(hold())
-    await entered.wait()
-    second = asyncio.create_task(hold())
-    await asyncio.sleep(0.01)
-    await store.close()
-    with pytest.raises(LockLost):
-        await first
-    with pytest.raises(StoreUnavailable):
-        await second
-    await store.open()
-    async with store.lock("a", wait=0):
-        pass
-
-
 # -- other ends ------------------------------------------------------------------------------
 
 
