@@ -271,28 +271,17 @@ class Records:
 
     async def ensure(self, identities: Sequence[bytes]) -> list[TagRecord]:
         """Return these records. Those that are missing are made."""
-        while True:
+        for attempt in ATTEMPTS:
+            await backoff(attempt)
             if not self.is_loaded(identities):
                 await self.load(identities)
             records = [record for each in identities if (record := self.peek(each)) is not None]
             if len(records) == len(identities):
                 return records
-            await self._make([each for each in identities if self.peek(each) is None])
-
-    async def _make(self, identities: Sequence[bytes]) -> None:
-        for attempt in ATTEMPTS:
-            await backoff(attempt)
-            records = [TagRecord.new(is_first=True) for _ in identities]
-            expected: list[Expected] | None = None
-            if self._compares:
-                expected = [ABSENT] * len(records)
-            written = await self._write(identities, records, expected)
-            identities = [each for each, flag in zip(identities, written, strict=True) if not flag]
-            if identities:  # made by another process meanwhile
-                await self._read(identities)
-                identities = [each for each in identities if self.peek(each) is None]
-            if not identities:
-                return
+            missing = [each for each in identities if self.peek(each) is None]
+            # What another process makes meanwhile stays, and is read in the next attempt.
+            expected = [ABSENT] * len(missing) if self._compares else None
+            await self._write(missing, [TagRecord.new(is_first=True) for _ in missing], expected)
         raise conflict(self._part.name, RESERVED, _key(identities[0]))
 
     async def replace(self, identities: Sequence[bytes]) -> None:

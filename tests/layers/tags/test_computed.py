@@ -75,7 +75,9 @@ async def test_by_another_process_too(clock: ManualClock) -> None:
         assert await one.get("a") is None
 
 
-async def test_if_records_fail_the_value_is_computed_and_not_stored(clock: ManualClock) -> None:
+async def test_if_records_fail_the_value_is_computed_and_not_stored(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     store = tagged(clock)
     counting = store.find(Counting)
     counting.error = StoreUnavailable("down")
@@ -84,6 +86,7 @@ async def test_if_records_fail_the_value_is_computed_and_not_stored(clock: Manua
             await store.get_or_put("a", lambda: "x", tags=tags)
         assert await store.get_or_put("a", lambda: "x", tags=tags, on_error="compute") == "x"
     assert store.computations.stored == 0
+    assert "computed without caching it, because the read failed" in caplog.text
     counting.error = None
     assert await store.get("a") is None
 

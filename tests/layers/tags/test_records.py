@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
-from kvwrap import MemoryStore
+from kvwrap import MemoryStore, Store, StoreUnavailable
+from kvwrap.core.changes import Subscription
 from kvwrap.layers.tags.records import Records
 from kvwrap.testing import ManualClock
+from tests.layers.tags.shared import unwatched
 
 IDENTITIES = [bytes([number]) * 8 for number in range(40)]
 
 
-def records(base: MemoryStore) -> Records:
+def records(base: Store) -> Records:
     found = Records(base, is_cached=False, most_known=10)
     found.ready = base.ready
     return found
@@ -48,3 +51,50 @@ async def test_concurrent_calls_do_not_forget_what_another_needs(clock: ManualCl
 
         await asyncio.gather(*(use() for _ in range(10)))
         await kept.hearing.close()
+
+
+async def test_those_that_another_process_made_meanwhile_are_used(clock: ManualClock) -> None:
+    async with unwatched(clock) as base:
+        one, other = records(base), records(base)
+        await one.load(IDENTITIES[:3])  # none is there
+        made = await other.ensure(IDENTITIES[:2])
+        found = await one.ensure(IDENTITIES[:3])
+        assert found[:2] == made
+        assert await other.ensure(IDENTITIES[:3]) == found
+
+
+async def test_a_change_that_is_told_outdates_its_record_alone(clock: ManualClock) -> None:
+    async with MemoryStore(clock=clock) as base:
+        one, other = records(base), records(base)
+        made = await one.ensure(IDENTITIES[:3])
+        await other.replace(IDENTITIES[:1])
+        before = one.record_reads
+        found = await one.ensure(IDENTITIES[:3])
+        assert one.record_reads == before + 1
+        assert found[0] != made[0]
+        assert found[1:] == made[1:]
+        await one.hearing.close()
+        await other.hearing.close()
+
+
+class Deaf(MemoryStore):
+    """A store that tells changes, at which a subscription fails."""
+
+    attempts = 0
+
+    async def subscribe(self, *args: Any) -> Subscription:
+        self.attempts += 1
+        raise StoreUnavailable("down")
+
+
+async def test_a_subscription_that_failed_is_tried_again_after_a_second(clock: ManualClock) -> None:
+    async with Deaf(clock=clock) as base:
+        kept = records(base)
+        await kept.ensure(IDENTITIES[:1])
+        await kept.ensure(IDENTITIES[1:2])
+        clock.advance(0.9)
+        await kept.ensure(IDENTITIES[2:3])
+        assert base.attempts == 1
+        clock.advance(0.1)
+        await kept.ensure(IDENTITIES[3:4])
+        assert base.attempts == 2
