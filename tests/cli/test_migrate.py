@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import sys
 import types
@@ -102,6 +103,26 @@ def test_a_table_of_keyvalue_sqlite(
     assert "'other_table', 'settings'" in result.err
     assert migrate("keyvalue-sqlite", "app.db", "--table", "other-table").code == 0
     assert values_of(target, run) == {**expected, (None, "a"): 1}
+
+
+def test_a_row_that_cannot_be_read_is_named_and_the_others_are_copied(
+    migrate: Migrate, target: str, run: Run, tmp_path: Path
+) -> None:
+    table = KeyValueSqlite(str(tmp_path / "app.db"), "settings")
+    table.update({f"k{number}": number for number in range(100)})
+    with closing(sqlite3.connect(tmp_path / "app.db")) as opened:
+        opened.execute("UPDATE settings SET value = '{broken' WHERE key = 'k7'")
+        opened.execute("UPDATE settings SET value = CAST(x'ff' AS TEXT) WHERE key = 'k8'")
+        opened.commit()
+    result = migrate("keyvalue-sqlite", "app.db")
+    assert result.code == 1
+    assert "100 seen, 98 copied" in result.out
+    for key in ("k7", "k8"):
+        assert re.search(rf"\b{key}\b.*CorruptEntry.*cannot decode", result.out)
+    assert "broken" not in result.out + result.err
+    copied = values_of(target, run)
+    assert len(copied) == 98
+    assert copied[None, "k9"] == 9
 
 
 def test_the_table_of_django_keyval_with_its_pickles_by_name(

@@ -23,7 +23,7 @@ class BestEffort(Layer):
         try:
             return await self.inner.read(collection, keys)
         except KvwrapError as error:
-            _tell("read, which is a miss", error)
+            tell_failure("read, which is a miss", error)
             return [None] * len(keys)
 
     async def write(
@@ -38,7 +38,7 @@ class BestEffort(Layer):
         except KvwrapError as error:
             if expected is not None:
                 raise
-            _tell("write, which is dropped", error)
+            tell_failure("write, which is dropped", error)
             return [True] * len(keys)
 
     async def remove(
@@ -52,10 +52,16 @@ class BestEffort(Layer):
         except KvwrapError as error:
             if expected is not None:
                 raise
-            _tell("removal, which is dropped", error)
+            tell_failure("removal, which is dropped", error)
             return [False] * len(keys)
 
 
-def _tell(what: str, error: KvwrapError) -> None:
+def tell_failure(what: str, error: KvwrapError) -> None:
+    """Log that a cache goes on without its store, unless a circuit breaker has told so.
+
+    Args:
+        what: The operation, and what it is instead, such as "read, which is a miss".
+        error: The error of the store.
+    """
     if not isinstance(error, CircuitOpen):
         _log.warning("a cache failed a %s: %s: %s", what, type(error).__name__, error)

@@ -10,20 +10,17 @@ from cachetools import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
-from kvwrap.builder import stack
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_place, checked_seconds
 from kvwrap.errors import ConfigurationError
-from kvwrap.integrations.shared.best_effort import BestEffort
+from kvwrap.integrations.starlette.kept import Kept, digest
 from kvwrap.integrations.starlette.rules import (
     Answer,
     Rules,
     is_plain,
     is_unsafe,
-    may_serve,
     not_modified,
     seconds,
-    vary_names,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +49,8 @@ class ResponseCache:
 
     A response for which the application used `request.session` is not kept either. An answer to a
     POST, or another request that may change something, ends what is kept for its URL, unless it is
-    an error.
+    an error. A response that was begun before it, in whatever process, is not kept, if the store
+    compares versions and the response took less than an hour.
 
     Put it outside of middleware that changes responses, and inside of what must run for every
     request, such as `ServerSessions`, rate limits and logging.
@@ -92,8 +90,7 @@ class ResponseCache:
         if not isinstance(store, Store):
             raise ConfigurationError(f"`store` must be a store; got {type(store).__name__}")
         self.app = app
-        self._store = stack(BestEffort()).serialize("msgpack").over(store)
-        self._collection = checked_place(collection, "collection")
+        self._kept = Kept(store, checked_place(collection, "collection"))
         self._rules = Rules(
             ttl=None if ttl is None else checked_seconds(ttl, "ttl"),
             authorized=checked_flag(authorized, "authorized"),
@@ -114,51 +111,39 @@ class ResponseCache:
                 send = self._ending(url, send)
             await self.app(scope, receive, send)
             return
-        stored = await self._find(url, scope)
-        if stored is None and self._not_kept.get(url, 0.0) <= self.now():
+        found = await self._kept.find(url, scope)
+        if found.answer is None and self._not_kept.get(url, 0.0) <= self.now():
             flight = self._flights.get(url)
             if flight is not None:
                 await asyncio.shield(flight)
-                stored = await self._find(url, scope)
-        if stored is not None:
-            await _respond(stored, self.now(), scope, receive, send)
+                found = await self._kept.find(url, scope)
+        if found.answer is not None:
+            await _respond(found.answer, self.now(), scope, receive, send)
             return
         flight = None
         if url not in self._flights:
             flight = self._flights[url] = asyncio.get_running_loop().create_future()
-        recorder = _Recorder(self, url, scope, send, flight)
+        recorder = _Recorder(self, url, found.token, scope, send, flight)
         try:
             await self.app(scope, receive, recorder.send)
         finally:
             recorder.land()
-
-    async def _find(self, url: str, scope: Scope) -> Answer | None:
-        names = await self._store.get(f"v/{url}", collection=self._collection)
-        if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
-            return None
-        record = await self._store.get(_key(url, names, scope), collection=self._collection)
-        answer = Answer.parsed(record)
-        if answer is None or not may_serve(Headers(raw=answer.headers), scope):
-            return None
-        return answer
 
     def _ending(self, url: str, send: Send) -> Send:
         """Return a `send` by which a response that is no error ends what is kept for its URL."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                await self._store.delete(f"v/{url}", collection=self._collection)
+                await self._kept.end(url)
             await send(message)
 
         return sending
 
-    async def keep(self, url: str, scope: Scope, answer: Answer, ttl: float) -> None:
-        """Write a response, and before it the names of the headers by which it is found."""
-        names = vary_names(answer.headers)
-        await self._store.put(f"v/{url}", names, collection=self._collection, ttl=ttl)
-        await self._store.put(
-            _key(url, names, scope), answer.record(), collection=self._collection, ttl=ttl
-        )
+    async def keep(
+        self, url: str, scope: Scope, answer: Answer, ttl: float, token: bytes | None
+    ) -> bool:
+        """Keep a response; see `Kept.keep`."""
+        return await self._kept.keep(url, scope, answer, ttl, token)
 
     def refuse(self, url: str) -> None:
         """Let requests of this URL not wait for each other for a minute."""
@@ -166,7 +151,7 @@ class ResponseCache:
 
     def now(self) -> float:
         """Return the time of the store's clock, in Unix seconds."""
-        return self._store.clock.time()
+        return self._kept.now()
 
 
 class _Recorder:
@@ -176,12 +161,14 @@ class _Recorder:
         self,
         cache: ResponseCache,
         url: str,
+        token: bytes | None,
         scope: Scope,
         send: Send,
         flight: asyncio.Future[None] | None,
     ) -> None:
         self._cache = cache
         self._url = url
+        self._token = token
         self._scope = scope
         self._send = send
         self._flight = flight
@@ -238,9 +225,12 @@ class _Recorder:
             bytes(self._body),
             self._cache.now(),
         )
-        await self._cache.keep(self._url, self._scope, answer, self._ttl)
+        kept = await self._cache.keep(self._url, self._scope, answer, self._ttl, self._token)
+        if not kept:
+            headers["cache-status"] = "kvwrap; fwd=miss"
         self.land()
-        if self._cache._etag and not_modified(Headers(scope=self._scope), headers):
+        request = Headers(scope=self._scope)
+        if self._cache._etag and not_modified(request, answer.status, headers):
             self._start = {**self._start, "status": 304}
             for name in ("content-length", "content-type", "content-encoding"):
                 del MutableHeaders(scope=self._start)[name]
@@ -275,7 +265,7 @@ async def _respond(answer: Answer, now: float, scope: Scope, receive: Receive, s
     headers = response.headers
     headers["age"] = str(seconds(headers.get("age")) + max(0, int(now - answer.made)))
     headers.append("cache-status", "kvwrap; hit")
-    if not_modified(Headers(scope=scope), headers):
+    if not_modified(Headers(scope=scope), answer.status, headers):
         response.status_code = 304
         for name in ("content-length", "content-type", "content-encoding"):
             del headers[name]
@@ -289,17 +279,4 @@ def _url_key(scope: Scope) -> str:
     host = Headers(scope=scope).get("host", "")
     path = scope.get("raw_path") or scope["path"].encode()
     parts: list[Any] = [scope.get("scheme", "http").encode(), host.lower().encode("latin-1"), path]
-    return _digest([*parts, scope.get("query_string", b"")])
-
-
-def _key(url: str, names: list[str], scope: Scope) -> str:
-    headers = Headers(scope=scope)
-    values = [f"{name}: {', '.join(headers.getlist(name))}".encode() for name in names]
-    return f"r/{url}/{_digest(values)}"
-
-
-def _digest(parts: list[bytes]) -> str:
-    state = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        state.update(len(part).to_bytes(8) + part)
-    return state.hexdigest()
+    return digest([*parts, scope.get("query_string", b"")])

@@ -128,8 +128,14 @@ def vary_names(headers: list[tuple[bytes, bytes]]) -> list[str]:
     return sorted({name.strip().lower() for name in text.split(",") if name.strip()})
 
 
-def not_modified(request: Headers, response: Headers | Any) -> bool:
-    """Tell whether the client has the response already, by its `ETag`."""
+def not_modified(request: Headers, status: int, response: Headers | Any) -> bool:
+    """Tell whether the client has the response already, by its `ETag`.
+
+    Conditions of requests count for successful responses only (RFC 9110, 13.2.1): another one has
+    to be seen as what it is.
+    """
+    if not 200 <= status < 300:
+        return False
     etag = response.get("etag")
     wanted = request.get("if-none-match")
     if etag is None or wanted is None:

@@ -11,6 +11,7 @@ from kvwrap.core.entry import Entry, foreign, has_expired, is_entry, live
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import CorruptEntry
 from kvwrap.stores.adapted.adapter import Adapter
+from kvwrap.stores.adapted.undecodable import Undecodable
 from kvwrap.stores.shared.flat_names import format_name
 
 _LONGEST_TTL: Final = 10 * 365 * 86400
@@ -90,6 +91,18 @@ class Content:
             return True
         return not has_expired(own[1], self._clock.time())
 
+    def state(self, value: Any, collection: Collection, key: str) -> bool | None:
+        """Return whether an entry is live, or None for another's value.
+
+        With `raw`, one that cannot be decoded counts as live, so that reading it tells of it.
+        """
+        if self._raw and isinstance(value, Undecodable):
+            return True
+        try:
+            return self.is_live(value, collection, key)
+        except CorruptEntry:
+            return None
+
     def encode(self, entry: Entry, collection: Collection, key: str) -> tuple[Any, int | None]:
         """Return what to put into the object, and for how many seconds, None for good."""
         ttl = None
@@ -109,6 +122,14 @@ class Content:
     def _foreign(
         self, value: Any, seconds: float | None, collection: Collection, key: str
     ) -> Entry:
+        if isinstance(value, Undecodable):
+            raise CorruptEntry(
+                f"the {self._adapter.kind} has a value under this key that its own library cannot "
+                f"decode ({value.reason}): repair or remove it there",
+                store=self._store,
+                collection=collection,
+                key=key,
+            )
         native = self._form.from_native(value) if self._raw else None
         if native is None:
             advice = (

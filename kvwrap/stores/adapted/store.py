@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any, Final, Literal
 
 from kvwrap.core.capability import OPERATIONS, Capability
@@ -13,10 +15,11 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_flag, checked_seconds
-from kvwrap.errors import ConfigurationError, CorruptEntry
+from kvwrap.errors import ConfigurationError
 from kvwrap.stores.adapted.calls import Calls, named
 from kvwrap.stores.adapted.content import Content, by_collection
 from kvwrap.stores.adapted.recognise import adapter_for
+from kvwrap.stores.adapted.undecodable import read_each
 from kvwrap.stores.shared.flat_names import check_default_collection, parse_name
 
 _AT_ONCE: Final = 64
@@ -146,8 +149,7 @@ class AdaptedStore(Store):
 
     async def _held(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what the object holds, by name, without names that it has not."""
-        held: dict[str, Any] = await self._call(self._adapter.get_many, names)
-        return held
+        return await read_each(partial(self._call, self._adapter.get_many), names)
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         entries: list[Entry | None] = []
@@ -319,12 +321,8 @@ class AdaptedStore(Store):
         for part in _parts(keys):
             with named(collection, part):
                 held = await self._held([self._content.name(collection, key) for key in part])
-            for key in part:
-                value = held.get(self._content.name(collection, key))
-                try:
-                    states.append(self._content.is_live(value, collection, key))
-                except CorruptEntry:
-                    states.append(None)
+            values = (held.get(self._content.name(collection, key)) for key in part)
+            states += map(self._content.state, values, repeat(collection), part)
         return states
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:

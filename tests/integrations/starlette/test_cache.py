@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from kvwrap import Chaos, ConfigurationError, Keyring, MemoryStore, Store, stack
+from kvwrap import Capability, Chaos, ConfigurationError, Keyring, MemoryStore, Store, stack
 from kvwrap.integrations.starlette import ResponseCache, ServerSessions
 from kvwrap.testing import ManualClock
 
@@ -32,8 +32,10 @@ class App:
 
     async def respond(self, request: Request) -> Response:
         self.calls += 1
-        await self.waits.wait()
-        return PlainTextResponse(f"call {self.calls}", self.status, dict(self.headers))
+        call = self.calls
+        if request.method == "GET":
+            await self.waits.wait()
+        return PlainTextResponse(f"call {call}", self.status, dict(self.headers))
 
     def client(self, store: Store, **options: Any) -> httpx.AsyncClient:
         routes = [Route("/{path:path}", self.respond, methods=["GET", "POST", "OPTIONS"])]
@@ -378,6 +380,63 @@ async def test_a_change_ends_what_is_kept(app: App, store: Store, status: int, t
         await http.post("/a")
         app.status = 200
         assert (await http.get("/a")).text == text
+
+
+@pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize("kept_before", [True, False])
+async def test_what_was_begun_before_a_change_is_not_kept(
+    app: App, store: Store, clock: ManualClock, compares: bool, kept_before: bool
+) -> None:
+    if not compares:
+        store.capabilities -= {Capability.COMPARE_AND_PUT}  # type: ignore[misc]  # of this object
+    async with app.client(store) as one, app.client(store) as other:
+        if kept_before:
+            await one.get("/a")
+            clock.advance(61)
+        app.waits.clear()
+        calls = app.calls
+        old = asyncio.ensure_future(one.get("/a"))
+        while app.calls == calls:
+            await asyncio.sleep(0)
+        await other.post("/a")
+        app.waits.set()
+        assert "stored" not in (await old).headers["cache-status"]
+        assert (await other.get("/a")).text == f"call {calls + 3}"
+        assert (await one.get("/a")).text == f"call {calls + 3}"
+
+
+async def test_a_change_ends_all_variants(app: App, store: Store) -> None:
+    app.headers = {**FRESH, "vary": "accept-language"}
+    async with app.client(store) as http:
+        for language in ("de", "en"):
+            await http.get("/a", headers={"accept-language": language})
+        await http.post("/a")
+        texts = [
+            (await http.get("/a", headers={"accept-language": language})).text
+            for language in ("de", "en", "de", "en")
+        ]
+        assert texts == ["call 4", "call 5", "call 4", "call 5"]
+
+
+async def test_a_record_that_cannot_be_read_is_replaced(app: App) -> None:
+    backend = MemoryStore()
+    for _ in range(2):
+        async with app.client(stack().encrypt(Keyring.generate()).over(backend)) as http:
+            calls = app.calls
+            for _ in range(2):
+                assert (await http.get("/a")).text == f"call {calls + 1}"
+
+
+async def test_an_etag_is_for_successful_responses(app: App, store: Store) -> None:
+    """A condition of a request does not count for an error, which has to be seen."""
+    app.status = 404
+    async with app.client(store, etag=True) as http:
+        etag = (await http.get("/a")).headers["etag"]
+        for path in ("/a", "/b"):
+            again = await http.get(path, headers={"if-none-match": f"{etag}, *"})
+            assert again.status_code == 404
+            again = await http.get(path, headers={"if-none-match": "*"})
+            assert (again.status_code, again.text) == (404, f"call {app.calls}")
 
 
 async def test_a_body_of_another_kind_is_sent_on(store: Store) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import sqlite3
 import warnings
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +222,28 @@ async def test_a_date_of_another_program_is_passed_by(tmp_path: Path) -> None:
         with pytest.raises(CorruptEntry, match="a datetime, which is of a type"):
             await store.get("date")
     cache.close()
+
+
+@pytest.mark.parametrize("raw", [True, False])
+async def test_a_value_that_its_library_cannot_decode_fails_alone(
+    raw: bool, tmp_path: Path
+) -> None:
+    theirs = objects.make_keyvalue_sqlite(tmp_path)
+    async with adapt(theirs, raw=raw) as store:
+        await store.put_many(["a", "b", "c"], [1, 2, 3])
+        with closing(sqlite3.connect(theirs.db_path)) as opened:
+            name = "b" if raw else next(name for name in list(theirs.keys()) if "b" in name)
+            table = theirs.table_name
+            opened.execute(f"UPDATE {table} SET value = '{{broken' WHERE key = ?", (name,))
+            opened.commit()
+        for call in (store.get("b"), store.get_many(["a", "b"])):
+            with pytest.raises(CorruptEntry, match="cannot decode \\(JSONDecodeError\\)") as raised:
+                await call
+            assert raised.value.key == "b"
+            assert "broken" not in str(raised.value)
+        assert await store.get_many(["a", "c"]) == [1, 3]
+        # It is told of where values are those of others; elsewhere it may be one.
+        assert sorted(await store.keys()) == (["a", "b", "c"] if raw else ["a", "c"])
+        assert await store.count_unreadable() == (0 if raw else 1)
+        with pytest.raises(CorruptEntry):
+            await store.put("b", 5)

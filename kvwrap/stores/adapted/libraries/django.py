@@ -52,7 +52,8 @@ class DjangoAdapter(Adapter):
 
     def release(self) -> None:
         """Close the connections to databases that this thread has opened for the cache."""
-        database = sys.modules.get("django.db")
-        if database is not None:
+        database, conf = sys.modules.get("django.db"), sys.modules.get("django.conf")
+        # Without settings, which a cache in memory does not need, there are no connections.
+        if database is not None and conf is not None and conf.settings.configured:
             for connection in database.connections.all(initialized_only=True):
                 connection.close()
