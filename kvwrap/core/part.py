@@ -28,6 +28,8 @@ class Passage(msgspec.Struct, frozen=True):
         names: What the part makes of the names of an entry, such as "hashed key".
         value: What the part makes of its bytes, such as "encrypted".
         inner: The role of the store under a part that has second stores.
+        second: What calls do in the backends of second stores, if these do not see them as they
+            are: a near store, for example, loses its copy by a write.
     """
 
     read: str = "passes unchanged"
@@ -35,6 +37,7 @@ class Passage(msgspec.Struct, frozen=True):
     names: str = ""
     value: str = ""
     inner: str = "inner"
+    second: Passage | None = None
 
 
 class Part(Described, Lifecycle, Measured):
@@ -46,7 +49,7 @@ class Part(Described, Lifecycle, Measured):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset()
-    passage: ClassVar[Passage] = Passage()
+    passage: Passage = Passage()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from kvwrap.core.drawing.words import Font, clean, wrap
 from kvwrap.core.findings import Finding
-from kvwrap.core.part import Chain, Part, View
+from kvwrap.core.part import Chain, Part, Passage, View
 
 VIEWS: Final[dict[View, tuple[str, ...]]] = {
     "read": ("read",),
@@ -48,11 +48,13 @@ def first_form(chain: Chain) -> Form:
     return Form((), (_SERIALIZERS.get(name, name),))
 
 
-def blocks(part: Part, calls: tuple[str, ...], room: float, name_room: float) -> Iterator[Block]:
-    """Yield what a card has: what the part is, or what calls do there."""
+def blocks(
+    part: Part, calls: tuple[str, ...], room: float, name_room: float, passage: Passage
+) -> Iterator[Block]:
+    """Yield what a card has: what the part is, or what calls do there, by this passage."""
     yield wrap(clean(part.name), name_room, Font.NAME, 4), Font.NAME, ""
     if calls:
-        yield from _calls(part, calls, room)
+        yield from _calls(passage, calls, room)
         return
     arguments = clean(part.summary.removeprefix(part.name))
     if arguments not in ("", "()"):
@@ -60,8 +62,8 @@ def blocks(part: Part, calls: tuple[str, ...], room: float, name_room: float) ->
     yield wrap(_purpose(part), room, Font.TEXT, 8), Font.TEXT, ""
 
 
-def _calls(part: Part, calls: tuple[str, ...], room: float) -> Iterator[Block]:
-    texts = {"read": part.passage.read, "write": part.passage.write or part.passage.read}
+def _calls(passage: Passage, calls: tuple[str, ...], room: float) -> Iterator[Block]:
+    texts = {"read": passage.read, "write": passage.write or passage.read}
     if len(calls) > 1 and texts["read"] == texts["write"]:
         yield wrap(clean(f"A call {texts['read']}."), room, Font.TEXT, 8), Font.TEXT, ""
         return

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from kvwrap.core.drawing.content import VIEWS, Form, blocks, findings, first_form
 from kvwrap.core.drawing.paper import Paper
 from kvwrap.core.drawing.words import Font, clean, width, without_addresses, wrap
-from kvwrap.core.part import Chain, Part, View
+from kvwrap.core.part import Chain, Part, Passage, View
 from kvwrap.core.text import printable
 
 WIDTH: Final = 376.0
@@ -30,11 +30,19 @@ _CALLS: Final = {"read": "get(key)", "write": "put(key, value)"}
 
 
 class _Column(NamedTuple):
-    """The parts of a chain that are still to be drawn, outermost first."""
+    """The parts of a chain that are still to be drawn, outermost first.
+
+    Attributes:
+        role: Its role, for a second store.
+        parts: The parts.
+        form: The form of entries above them.
+        last: What calls do in its backend, if that does not see them as they are.
+    """
 
     role: str
     parts: Sequence[Part]
     form: Form
+    last: Passage | None = None
 
 
 def draw(
@@ -84,12 +92,18 @@ class _Plan:
             inner = column.parts[index + 1 :]
             below = form.under(part)
             seconds = [
-                _Column(clean(role), second.parts, below) for role, second in part.second_stores
+                _Column(clean(role), second.parts, below, part.passage.second)
+                for role, second in part.second_stores
             ]
             beside = bool(seconds) and room >= 2 * COLUMN + 3 * GAP
             spreads = bool(seconds) and "spreads" in part.traits
             own = room * 0.56 if beside and not spreads else room
-            top, y = y, self._card(part, x, y, own, is_store=not inner)
+            top, y = (
+                y,
+                self._card(
+                    part, x, y, own, is_store=not inner, passage=None if inner else column.last
+                ),
+            )
             bottom = y
             if spreads:
                 return self._fork([_Column(part.passage.inner, inner, below), *seconds], x, y, room)
@@ -150,12 +164,20 @@ class _Plan:
         return y
 
     def _card(
-        self, part: Part, x: float, y: float, room: float, *, is_store: bool = False
+        self,
+        part: Part,
+        x: float,
+        y: float,
+        room: float,
+        *,
+        is_store: bool = False,
+        passage: Passage | None = None,
     ) -> float:
         """Draw a part. Returns the height of its lower edge."""
         numbers = [n for n, (_, owner, _) in enumerate(self._findings, 1) if owner is part]
         inside = room - 2 * PADDING
-        content = list(blocks(part, self._calls, inside, inside - 20 * len(numbers)))
+        name_room = inside - 20 * len(numbers)
+        content = list(blocks(part, self._calls, inside, name_room, passage or part.passage))
         height = 2 * PADDING + sum(len(lines) * font.leading for lines, font, _ in content)
         css = "store" if is_store else "layer"
         if type(part) is self._chosen:

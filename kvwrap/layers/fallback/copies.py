@@ -17,6 +17,7 @@ from kvwrap.core.batch import succeeded_flags
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.concurrency import KeyedLocks
 from kvwrap.core.entry import Entry
+from kvwrap.core.part import Passage
 from kvwrap.core.primitives import Collection, Expected, Primitives, QualifiedKey
 from kvwrap.errors import CircuitOpen, KvwrapError, StoreUnavailable
 from kvwrap.layers.fallback.doubts import EVERYTHING, Doubts, Scope
@@ -46,6 +47,15 @@ class CopyWrites(RefuseWrites):
         mirror: The other store, as it receives copies.
         owner: The name of the layer, for errors.
     """
+
+    passage = replace(
+        RefuseWrites.passage,
+        write="goes to the backend, then as a copy to the fallback; in an outage it is refused",
+        second=Passage(
+            read="comes here while the backend is down",
+            write="keeps a copy of what the backend has carried out",
+        ),
+    )
 
     def __init__(self, inner: Primitives, guard: Guard, mirror: Mirror, *, owner: str) -> None:
         super().__init__(inner, guard, mirror.store, owner=owner)

@@ -31,6 +31,12 @@ class JournalWrites(CopyWrites):
         owner: The name of the layer, for errors.
     """
 
+    passage = replace(
+        CopyWrites.passage,
+        write="goes to the backend, then as a copy to the fallback; in an outage it waits in the "
+        "journal",
+    )
+
     def __init__(
         self,
         inner: Primitives,

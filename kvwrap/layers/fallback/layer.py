@@ -20,7 +20,6 @@ from kvwrap.layers.base import (
     Measured,
     Origin,
     Page,
-    Passage,
     Scope,
     Store,
     StoreSource,
@@ -78,11 +77,7 @@ class Fallback(Layer):
             `writes="journal"` is given.
     """
 
-    passage = Passage(
-        read="goes to the fallback when the backend fails",
-        write="goes to the backend; while that is down, it is refused or journalled",
-        inner="backend",
-    )
+    passage = RefuseWrites.passage
     traits: ClassVar[frozenset[str]] = frozenset({"falls_back"})
     finding_codes = frozenset(
         {
@@ -129,6 +124,8 @@ class Fallback(Layer):
         self._open_for = checked_seconds(open_for, "open_for")
         self._recovery_delay = checked_seconds(recovery_delay, "recovery_delay", zero=True)
         self._max_pending = checked_count(max_pending, "max_pending")
+        if writes != "refuse":
+            self.passage = (CopyWrites if writes == "both" else JournalWrites).passage
         if self._path is not None:
             self.traits = self.traits | {"journals"}  # type: ignore[misc]  # of this instance
 

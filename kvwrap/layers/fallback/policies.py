@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from kvwrap.core.entry import Entry
 from kvwrap.core.figures import Measured
+from kvwrap.core.part import Passage
 from kvwrap.core.primitives import Collection, Expected
 from kvwrap.layers.fallback.failover import Failover
 from kvwrap.layers.fallback.snapshot import FallbackSnapshot
@@ -16,6 +17,17 @@ from kvwrap.layers.fallback.snapshot import FallbackSnapshot
 
 class RefuseWrites(Failover):
     """`writes="refuse"`: only the inner store is written to; in an outage writes raise."""
+
+    passage: Passage = Passage(
+        read="goes to the fallback when the backend fails",
+        write="goes to the backend alone; while that is down, it is refused",
+        inner="backend",
+        second=Passage(
+            read="comes here while the backend is down",
+            write="does not come here: something else keeps this store up to date",
+        ),
+    )
+    """What calls do in the layer, for drawings."""
 
     @property
     def idle(self) -> bool:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from kvwrap.core.capability import Capabilities, Capability
 from kvwrap.core.findings import Finding
-from kvwrap.core.part import Part, leaves_process
+from kvwrap.core.part import Part, Passage, leaves_process
 from kvwrap.core.store import Store
 from kvwrap.layers.read_through.cooldown import COOLDOWN
 from kvwrap.layers.read_through.freshness import Freshness
+
+PASSAGE: Final = Passage(
+    read="ends here on a hit; a miss goes to the far store and fills the near one",
+    write="goes to the far store, then ends the near copy",
+    inner="far",
+    second=Passage(
+        read="finds the copy; after a miss it gets one",
+        write="deletes the copy, and leaves none",
+    ),
+)
+"""What calls do in the layer, and in its near store."""
 
 _REACH = frozenset({Capability.PERSISTENT, Capability.SHARED})
 

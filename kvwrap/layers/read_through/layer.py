@@ -17,7 +17,6 @@ from kvwrap.layers.base import (
     KeyRange,
     Layer,
     Measured,
-    Passage,
     Store,
     StoreSource,
     checked_flag,
@@ -31,6 +30,7 @@ from kvwrap.layers.read_through.coherence import RUNGS, Coherence, Rung
 from kvwrap.layers.read_through.copies import Copy, decode
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.findings import (
+    PASSAGE,
     check_decoded,
     check_position,
     describe_staleness,
@@ -112,11 +112,7 @@ class ReadThrough(Layer):
     0.5
     """
 
-    passage = Passage(
-        read="ends here on a hit; a miss goes to the far store and fills the near one",
-        write="goes to the far store, then ends the near copy",
-        inner="far",
-    )
+    passage = PASSAGE
     traits = frozenset({"caches"})
     finding_codes = frozenset(
         {

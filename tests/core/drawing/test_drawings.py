@@ -277,3 +277,35 @@ def test_importing_kvwrap_loads_nothing_of_drawings() -> None:
     assert "kvwrap.core.explain" in loaded
     assert not {"kvwrap.core.drawing", "xml.etree.ElementTree"} & set(loaded)
     assert kvwrap.MemoryStore().explain(svg=False) == kvwrap.MemoryStore().explain()
+
+
+def _told(store: Store, view: View) -> str:
+    return " ".join(Drawing(store.explain(svg=view)).words.split())
+
+
+def test_a_near_store_is_said_to_lose_its_copy_by_a_write() -> None:
+    store = stack().read_through(MemoryStore(), ttl=5).over(MemoryStore())
+    assert _told(store, "write").count("keeps the entry") == 1, "in the far store only"
+    assert "deletes the copy" in _told(store, "write")
+
+
+@pytest.mark.parametrize(
+    ("options", "in_layer", "in_store"),
+    [
+        ({}, "goes to the backend alone", "does not come here"),
+        (
+            {"writes": "both"},
+            "as a copy to the fallback; in an outage it is refused",
+            "keeps a copy",
+        ),
+        ({"writes": "journal", "journal": "x"}, "it waits in the journal", "keeps a copy"),
+    ],
+)
+def test_a_fallback_says_where_writes_go(
+    options: dict[str, Any], in_layer: str, in_store: str
+) -> None:
+    store = stack().fallback(MemoryStore(), **options).over(MemoryStore())
+    told = _told(store, "write")
+    assert in_layer in told
+    assert in_store in told
+    assert told.count("keeps the entry") == 1, "in the backend only"
