@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.validation import is_name
 from kvwrap.errors import ConfigurationError, UnsupportedOperation
 
 TagsOf = Sequence[str] | Callable[[Any], Sequence[str]]
@@ -63,8 +64,10 @@ def checked_tags(tags: Any, *, most: int | None = MOST_TAGS) -> tuple[str, ...]:
     ):
         raise ConfigurationError(f"`tags` must be a list of names such as ['user:1']; got {tags!r}")
     for tag in tags:
-        if not isinstance(tag, str) or not tag:
-            raise ConfigurationError(f"a tag must be a text that is not empty; got {tag!r}")
+        if not is_name(tag):
+            raise ConfigurationError(
+                f"a tag must be a text of valid Unicode that is not empty; got {tag!r}"
+            )
     unique = tuple(sorted(set(tags)))
     if most is not None and len(unique) > most:
         raise ConfigurationError(

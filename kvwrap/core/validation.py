@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -308,9 +309,34 @@ def checked_names(names: object, name: str, *, default: bool = False) -> tuple[A
         raise ConfigurationError(f"`{name}` must be a list of names such as ['a']; got {names!r}")
     checked = tuple(names)
     for item in checked:
-        if not (default and item is None) and (not isinstance(item, str) or not item):
-            raise ConfigurationError(f"`{name}` must contain non-empty str only; got {item!r}")
+        if not (default and item is None) and not is_name(item):
+            raise ConfigurationError(
+                f"`{name}` must contain non-empty str of valid Unicode only; got {item!r}"
+            )
     return checked
+
+
+def is_name(text: object) -> bool:
+    """Return True for a `str` with characters, all of which can be encoded as UTF-8."""
+    if not isinstance(text, str) or not text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def path_text(path: object) -> str | None:
+    """Return the path of a file or folder as a `str`, or None for what cannot be one."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        return None
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return None
+    return text
 
 
 def checked_name(text: object, name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Self, TypeVar
 
 from kvwrap.core import codec
+from kvwrap.core.validation import is_name
 from kvwrap.errors import ConfigurationError
 from kvwrap.keyring.key import looks_like_key, shown_name
 from kvwrap.keyring.source import KeySource
@@ -101,8 +102,10 @@ def checked_mapping(keys: Any, kind: str, hint: str) -> Mapping[str, Any]:
             f"`keys` must be a mapping of names with at least one {kind}; got {got}: {hint}"
         )
     for name in keys:
-        if not isinstance(name, str) or not name:
-            got = "an empty one" if isinstance(name, str) else type(name).__name__
+        if not is_name(name):
+            got = "an empty one" if name == "" else type(name).__name__
+            if isinstance(name, str) and name:
+                got = "one with a lone surrogate"
             raise ConfigurationError(
                 f"a key's name must be a string of at least one character; got {got}"
             )

@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError, StackWarning
 from kvwrap.keyring.key import (
     checked_algorithm,
@@ -174,7 +175,7 @@ def format_keys(keys: Iterable[tuple[str, str, str]]) -> str:
 
 def from_env(name: str) -> ParsedKeyring:
     """Parse the text in an environment variable. Raises `ConfigurationError`."""
-    text = os.environ.get(name)
+    text = os.environ.get(name) if path_text(name) else None
     if text is None:
         raise ConfigurationError(
             f"the environment variable {shown_source(name)} must contain the keys, and is not "

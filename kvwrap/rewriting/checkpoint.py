@@ -12,6 +12,7 @@ import msgspec
 
 from kvwrap.core.primitives import Collection
 from kvwrap.core.text import printable
+from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -173,8 +174,8 @@ class CheckpointFile(Generic[R]):
 
 
 def _path_of(resume: object) -> Path:
-    text = os.fspath(resume) if isinstance(resume, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    text = path_text(resume)
+    if text is None:
         raise ConfigurationError(
             "`resume` must be the path of a file, or the `state` of a Progress; got "
             f"{type(resume).__name__}"

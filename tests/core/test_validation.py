@@ -6,15 +6,26 @@ import math
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvwrap import ConfigurationError, InvalidBatch, InvalidKey, InvalidValue, MemoryStore, stack
+from kvwrap import (
+    ConfigurationError,
+    InvalidBatch,
+    InvalidKey,
+    InvalidValue,
+    Keyring,
+    MemoryStore,
+    stack,
+    store_from_url,
+)
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.tagging import checked_tags
 from kvwrap.core.validation import (
     checked_bound,
     checked_call,
@@ -34,6 +45,7 @@ from kvwrap.core.validation import (
     checked_share,
     checked_values,
     matches,
+    path_text,
     suggest,
 )
 
@@ -70,6 +82,41 @@ def test_an_invalid_name(bad: object) -> None:
     if bad is not None:
         with pytest.raises(InvalidKey):
             checked_collection(bad)
+
+
+NO_UNICODE = "a\ud800"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: stack().shard({NO_UNICODE: MemoryStore}),
+        lambda: stack().shard({"b": MemoryStore}, name=NO_UNICODE),
+        lambda: stack().default_value(0, collections=[NO_UNICODE]),
+        lambda: stack().prefix_key(NO_UNICODE),
+        lambda: stack().write_behind(NO_UNICODE),
+        lambda: stack().statistics(socket=NO_UNICODE),
+        lambda: Keyring({NO_UNICODE: b"k" * 32}),
+        lambda: Keyring.from_env(NO_UNICODE),
+        lambda: MemoryStore(default_collection=NO_UNICODE),
+        lambda: store_from_url(f"memory://?default_collection={NO_UNICODE}"),
+        lambda: store_from_url(f"memcached://{NO_UNICODE}"),
+        lambda: store_from_url(f"s3://{NO_UNICODE}:secret@bucket"),
+        lambda: checked_tags([NO_UNICODE]),
+    ],
+)
+def test_a_name_given_in_code_with_a_lone_surrogate(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError):
+        make()
+
+
+def test_a_path_is_text_that_the_system_can_have(tmp_path: Path) -> None:
+    undecodable = "a\udcff"  # stands for a byte that is no UTF-8
+    assert [path_text(each) for each in (tmp_path, "a", undecodable)] == [
+        *(str(tmp_path), "a", undecodable)
+    ]
+    for bad in ("", "a\0", NO_UNICODE, b"a", 5, None):
+        assert path_text(bad) is None
 
 
 @pytest.mark.parametrize("bad", ["ab", b"ab", 5, None], ids=repr)

@@ -11,7 +11,7 @@ import pytest
 from kvwrap import ConfigurationError, MemoryStore, RedisStore, store_from_url
 from kvwrap.core.registry import STORES, store_class
 
-INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", [1], b"x", object())
+INVALID: tuple[Any, ...] = (-1, math.nan, math.inf, 10**400, "", "\ud800", [1], b"x", object())
 REQUIRED: dict[str, dict[str, str]] = {
     "dynamodb": {"region": "eu-1"},
     "etcd": {"url": "etcd://localhost"},

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from kvwrap.core.threads import run_in_thread
+from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
 
 LONGEST: Final = 107 if sys.platform == "linux" else 103
@@ -37,12 +38,13 @@ def checked_socket(path: Any) -> str | None:
     """
     if path is None:
         return None
-    if not isinstance(path, str | os.PathLike) or not str(path):
+    text = path_text(path)
+    if text is None:
         raise ConfigurationError(
             "`socket` must be the path of a Unix socket such as '/run/app/kvwrap.sock'; got "
             f"{path!r}"
         )
-    absolute = str(Path(os.fspath(path)).absolute())
+    absolute = str(Path(text).absolute())
     length = len(os.fsencode(absolute.replace("{pid}", "4194304")))  # the largest of Linux
     if length > LONGEST:
         raise ConfigurationError(

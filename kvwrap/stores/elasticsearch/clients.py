@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import sys
 from collections.abc import Iterable, Sequence
@@ -75,9 +76,12 @@ class ClientOptions:
         return [f"{scheme}://{address}" for address in dict.fromkeys(self.addresses)]
 
     @property
-    def login(self) -> tuple[str, str] | None:
-        """Username and password, or None."""
-        return None if self.username is None else (self.username, self.password or "")
+    def login(self) -> str | None:
+        """Username and password for the header of a login, or None."""
+        if self.username is None:
+            return None
+        # The drivers encode no letters beyond those of Western Europe, or of English.
+        return base64.b64encode(f"{self.username}:{self.password or ''}".encode()).decode()
 
 
 class HTTPClient:
@@ -188,7 +192,7 @@ class OpenSearch(HTTPClient):
         if options.api_key is not None:
             arguments["headers"] = {"authorization": f"ApiKey {options.api_key}"}
         elif options.login is not None:
-            arguments["http_auth"] = options.login
+            arguments["headers"] = {"authorization": f"Basic {options.login}"}
         return cls(
             opensearch().AsyncOpenSearch(
                 options.hosts,

@@ -29,6 +29,8 @@ _VERSION: Final = "version"
 _EXPIRES: Final = "expires"
 _ENTRY: Final = "entry"
 
+_LONGEST_BOUND: Final = 512
+"""Bytes of a bound of a range. The servers refuse those beyond about 1,000."""
 LONGEST_NAME: Final = 32_766
 """Maximum number of bytes of a keyword."""
 _IDS: Final = NameEncoding(None, limit=512, escape="~")
@@ -131,15 +133,38 @@ ANY: Final[Query] = {"exists": {"field": _KEY}}
 
 
 def in_range(collection: Collection, key_range: KeyRange) -> Query:
-    """Return the query of the keys of a collection that are in a range."""
-    ends = [end for end in (prefix_end(key_range.prefix), key_range.end) if end is not None]
-    bounds = {"gte": max(key_range.prefix, key_range.start or "")}
-    if ends:
-        bounds["lt"] = min(ends)
+    """Return the query of the keys of a collection that are in a range.
+
+    With a long bound it finds further ones; see `is_exact`.
+    """
+    first, end = _bounds(key_range)
+    bounds = {"gte": _beginning(first)}
+    if end is not None and _beginning(end) != end:
+        end = prefix_end(_beginning(end))
+    if end is not None:
+        bounds["lt"] = end
     return all_of(
         {"term": {_COLLECTION: name_of(collection)}},
         {"range": {_KEY: bounds}},
     )
+
+
+def is_exact(key_range: KeyRange) -> bool:
+    """Return True if `in_range` finds no keys but those in a range."""
+    return all(each is None or _beginning(each) == each for each in _bounds(key_range))
+
+
+def _bounds(key_range: KeyRange) -> tuple[str, str | None]:
+    """Return the first key that may be in a range, and the end; None for no end."""
+    ends = [end for end in (prefix_end(key_range.prefix), key_range.end) if end is not None]
+    return max(key_range.prefix, key_range.start or ""), min(ends, default=None)
+
+
+def _beginning(bound: str) -> str:
+    """Return a bound, or the beginning of one that is too long for the servers."""
+    if len(bound) * 4 <= _LONGEST_BOUND:
+        return bound
+    return bound.encode()[:_LONGEST_BOUND].decode(errors="ignore")
 
 
 RECORDS: Final[Query] = {"range": {_KEY: {"gte": RESERVED, "lt": RESERVED_END}}}

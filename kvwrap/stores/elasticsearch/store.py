@@ -12,6 +12,7 @@ from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
+from kvwrap.core.ranges import count_by_listing, drop_by_removing
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.validation import checked_count, checked_name, checked_seconds
 from kvwrap.errors import ConfigurationError, KvwrapError, ValueTooLarge
@@ -206,7 +207,8 @@ class ElasticsearchStore(ClientStore):
 
         answer = await self._client.run(find, collection=collection)
         keys = [hit["sort"][0] for hit in answer["hits"]["hits"]]
-        return Page(keys, keys[-1] if len(keys) == PAGE_SIZE else None)
+        after = keys[-1] if len(keys) == PAGE_SIZE else None
+        return Page([key for key in keys if key in key_range], after)
 
     async def list_collections(self) -> list[Collection]:
         found: list[Collection] = []
@@ -223,6 +225,8 @@ class ElasticsearchStore(ClientStore):
                 return found
 
     async def count_range(self, collection: Collection, key_range: KeyRange) -> int:
+        if not documents.is_exact(key_range):
+            return await count_by_listing(self, collection, key_range)
         query = documents.in_range(collection, key_range)
         return await self._count(query, without=(documents.RECORDS,))
 
@@ -345,6 +349,8 @@ class ElasticsearchStore(ClientStore):
     # -- deleting ------------------------------------------------------------------------
 
     async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
+        if not documents.is_exact(key_range):
+            return await drop_by_removing(self, collection, key_range)
         query = documents.in_range(collection, key_range)
         return await self._drop(documents.all_of(query, without=(documents.RECORDS,)))
 

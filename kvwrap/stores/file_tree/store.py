@@ -13,7 +13,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, BytesSerializer, Serializer
 from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_flag, checked_seconds
+from kvwrap.core.validation import checked_flag, checked_seconds, path_text
 from kvwrap.errors import ConfigurationError, ReadOnlyViolation
 from kvwrap.stores.file_tree.entries import Entries
 from kvwrap.stores.file_tree.form import FileForm
@@ -263,8 +263,8 @@ class FileTreeStore(Store):
 
 def _checked_folder(folder: object) -> str:
     """Return the path of a folder as an absolute one."""
-    text = os.fspath(folder) if isinstance(folder, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    text = path_text(folder)
+    if text is None:
         raise ConfigurationError(f"`folder` must be the path of a folder; got {folder!r}")
     # A relative path is that of the folder in which the store was created, whatever folder the
     # process is in when a file is opened.

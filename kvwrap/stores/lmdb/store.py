@@ -16,7 +16,7 @@ from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.threads import run_in_thread
-from kvwrap.core.validation import checked_count, checked_flag, checked_seconds
+from kvwrap.core.validation import checked_count, checked_flag, checked_seconds, path_text
 from kvwrap.errors import (
     ConfigurationError,
     KvwrapError,
@@ -139,8 +139,8 @@ class LMDBStore(Store):
                 )
             path: str = client.path()
             return str(Path(path).absolute())
-        text = os.fspath(folder) if isinstance(folder, str | os.PathLike) else None
-        if not isinstance(text, str) or not text or "\0" in text:
+        text = path_text(folder)
+        if text is None:
             raise ConfigurationError(f"`folder` must be the path of a folder; got {folder!r}")
         # A relative path is that of the folder in which the store was created.
         return str(Path(text).absolute())

@@ -139,7 +139,7 @@ class Bucket:
     def objects(self, folder: str, after: str, size: int) -> AsyncIterator[Sequence[Any]]:
         """Iterate over the objects below a folder, with paths after `after`, `size` at a time."""
         stream: AsyncIterator[Sequence[Any]] = self._driver.list(
-            self.store, folder, offset=after or None, chunk_size=size
+            self.store, folder, offset=_position(after) or None, chunk_size=size
         )
         return stream
 
@@ -159,3 +159,16 @@ class Bucket:
                     raise
             await asyncio.sleep(random.uniform(longest / 2, longest))
             longest = min(2 * longest, _LONGEST_WAIT)
+
+
+def _position(path: str) -> str:
+    """Return the beginning of a path, without parts that no object's path has.
+
+    The driver takes no others as a position. What lies before the path is listed as well then.
+    """
+    parts = path.split("/")
+    for number, part in enumerate(parts):
+        is_empty = not part and number < len(parts) - 1
+        if is_empty or part in (".", "..") or not part.isprintable():
+            return "/".join([*parts[:number], ""]) if number else ""
+    return path

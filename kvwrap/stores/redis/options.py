@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
-from kvwrap.core.validation import checked_count, checked_flag, checked_name, checked_seconds
+from kvwrap.core.validation import (
+    checked_count,
+    checked_flag,
+    checked_name,
+    checked_seconds,
+    is_name,
+)
 from kvwrap.errors import ConfigurationError
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.tls import TLS_OPTIONS, Tls, make_tls
@@ -72,8 +78,9 @@ class RedisOptions:
             checked_name(self.host, "host")
         for name in ("username", "password", "sentinel_username", "sentinel_password"):
             text = getattr(self, name)
-            if text is not None and not isinstance(text, str):
-                raise ConfigurationError(f"`{name}` must be a string; got {type(text).__name__}")
+            if text is not None and text != "" and not is_name(text):
+                got = "another one" if isinstance(text, str) else type(text).__name__
+                raise ConfigurationError(f"`{name}` must be a string of valid Unicode; got {got}")
         if not checked_flag(self.raw, "raw"):
             checked_name(self.namespace, "namespace")
         if self.timeout is not None:

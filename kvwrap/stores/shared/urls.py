@@ -53,6 +53,7 @@ def split_url(url: str, *schemes: str) -> SplitResult:
         ConfigurationError: It is not a URL, or has none of these schemes.
     """
     expected = " or ".join(f"{scheme}://" for scheme in schemes)
+    check_unicode(url)
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -134,6 +135,7 @@ def split_server_url(url: object, *schemes: str, port: int) -> ServerURL:
     # The URL is not quoted, here and below: it may contain a password.
     if not isinstance(url, str) or match is None or match["scheme"] not in schemes:
         raise ConfigurationError(f"the URL of this store must begin with {expected}")
+    check_unicode(url)
     check_fragment(url)
     login, _, servers = match["server"].rpartition("@")
     path = unquote(match["path"] or "")
@@ -206,8 +208,9 @@ def take_options(query: str, known: Mapping[str, OptionType]) -> tuple[dict[str,
 
     Raises:
         ConfigurationError: A known option is given twice, or not of its type, or there are
-            more than 100 options.
+            more than 100 options, or lone surrogates.
     """
+    check_unicode(query)
     options: dict[str, Any] = {}
     others = []
     try:
@@ -231,8 +234,13 @@ def take_options(query: str, known: Mapping[str, OptionType]) -> tuple[dict[str,
             raise ConfigurationError(
                 f"the URL option {name!r} must be {known[name].description}; got another text"
             ) from None
+    return options, urlencode(others)
+
+
+def check_unicode(url: str) -> None:
+    """Raise ConfigurationError for a URL, or a part of one, with lone surrogates."""
     try:
-        return options, urlencode(others)
+        url.encode()
     except UnicodeEncodeError:
         raise ConfigurationError(
             "a URL must be valid Unicode, without lone surrogates; got one that is not"

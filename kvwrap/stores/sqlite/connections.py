@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
+from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
 from kvwrap.stores.sqlite.errors import code_of
 
@@ -31,8 +32,8 @@ def checked_path(path: object) -> str:
     Raises:
         ConfigurationError: It cannot be the path of a file.
     """
-    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    text = path_text(path)
+    if text is None:
         raise ConfigurationError(f"`path` must be the path of a file, or ':memory:'; got {path!r}")
     return text if text == MEMORY else str(Path(text).absolute())
 

@@ -9,6 +9,7 @@ from kvwrap import Capability, Store
 from kvwrap.core.primitives import KeyRange
 from kvwrap.testing.clock import ManualClock
 from kvwrap.testing.contract.base import Contract, needs
+from kvwrap.testing.contract.names import NAMES
 
 KEYS = ["a", "aa", "ab", "a*", "a*b", "a?c", "a[b]", "a_", "a%", "a\\", "b", "ba", "é", "éa", "😀"]
 """Keys with characters that patterns of backends give a meaning."""
@@ -52,6 +53,23 @@ class Ranges(Contract):
             assert await store.drop_range(None, key_range) == len(deleted), key_range
             left = [key for key in left if key not in key_range]
             assert sorted(await store.keys()) == left
+
+    @needs(Capability.KEYS)
+    async def test_prefixes_and_bounds_of_every_kind(self, store: Store) -> None:
+        long = "x" * self.longest_name
+        plain = [each for each in NAMES if each != "\ufffe" or not self.compares_utf16]
+        names = [*plain, long, "é" * self.longest_name]
+        await store.put_many(names, names)
+        for prefix in (*NAMES[:: self.every], ".", "..", long[:-1], "é" * (self.longest_name - 1)):
+            wanted = sorted(name for name in names if name.startswith(prefix))
+            assert sorted(await store.keys(prefix=prefix)) == wanted, prefix
+            assert await store.count(prefix=prefix) == len(wanted), prefix
+        assert [key async for key in store.scan(start=long[:-1], end=f"{long}x")] == [long]
+        assert [key async for key in store.scan(start=f"{long}x", end=f"{long}y")] == []
+        assert await store.delete_where(prefix=f"{long}x") == 0
+        assert await store.delete_where(prefix=long[:-1]) == 1
+        assert await store.delete_where(prefix=".") == 2
+        assert sorted(await store.keys()) == sorted({*names} - {long, ".", ".."})
 
     @needs(Capability.KEYS)
     async def test_deleting_by_collection_and_prefix(self, store: Store) -> None:

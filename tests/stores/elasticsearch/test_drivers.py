@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import sys
 import traceback
@@ -118,6 +119,22 @@ async def test_an_api_key_is_sent(url: str, prefix: str) -> None:
                 await store.destroy()
             assert "a2V5" not in repr(store)
     assert seen == {"ApiKey a2V5"}
+
+
+async def test_a_login_in_any_letters_is_sent(url: str, prefix: str) -> None:
+    seen = set()
+
+    def note(request: Request) -> Reply | None:
+        seen.add(request.authorization)
+        return None
+
+    with ElasticsearchProxy(url, intercept=note) as proxy:
+        for scheme in ("elasticsearch", "opensearch"):
+            server = f"{scheme}://Жук:kľúč@127.0.0.1:{proxy.port}/{prefix}?timeout=60"
+            async with store_from_url(server) as store:
+                await store.put("a", 1)
+                await store.destroy()
+    assert seen == {f"Basic {base64.b64encode('Жук:kľúč'.encode()).decode()}"}
 
 
 async def test_a_client_of_elasticsearch(proxy: ElasticsearchProxy, prefix: str) -> None:

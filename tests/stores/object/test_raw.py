@@ -69,6 +69,29 @@ async def test_values_are_the_objects(service: Service, bucket: Bucket) -> None:
     assert await bucket.paths() == ["2026/é x%20.json"]
 
 
+async def test_prefixes_that_are_no_path(service: Service, bucket: Bucket) -> None:
+    paths = [".hidden", "..b", "a/.c", "a/..d", "a/e", "b"]
+    for path in paths:
+        await bucket.put(path, b"1")
+    async with service.store(raw=True) as store:
+        for prefix in (
+            ".",
+            "..",
+            "...",
+            "./",
+            "a/.",
+            "a/..",
+            "a/",
+            "a//",
+            "/",
+            "a/./e",
+            "\0",
+            "a\0",
+        ):
+            wanted = [path for path in paths if path.startswith(prefix)]
+            assert sorted(await store.keys(prefix=prefix)) == sorted(wanted), prefix
+
+
 async def test_conditions_compare_what_others_wrote(service: Service, bucket: Bucket) -> None:
     await bucket.put("k", b"one" * 100)
     async with service.store(raw=True) as store:

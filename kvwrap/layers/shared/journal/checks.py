@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kvwrap.core.findings import Finding
 from kvwrap.core.layer import Layer
+from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
 from kvwrap.layers.shared.findings import encrypted_below, hashed_below
 
 
 def checked_path(journal: object) -> str:
     """Return the absolute path of a journal; raise `ConfigurationError` for anything else."""
-    path = os.fspath(journal) if isinstance(journal, str | os.PathLike) else None
+    path = path_text(journal)
     # SQLite keeps a database whose name begins with a colon (":memory:") in memory.
-    if not isinstance(path, str) or not path or path.startswith(":"):
+    if path is None or path.startswith(":"):
         raise ConfigurationError(
             f"`journal` must be the path of a file on the disk, such as 'writes.journal'; "
             f"got {journal!r}"
