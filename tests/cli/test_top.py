@@ -144,7 +144,9 @@ def test_the_socket_of_a_configuration_is_found(path: str, folder: Path, run: Ru
 def test_a_store_is_opened_and_checked(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = run("top", f"sqlite:///{tmp_path}/store.db", "--once").out
+    url = f"sqlite:///{tmp_path}/store.db"
+    assert run("put", url, "a", "1").code == 0
+    out = run("top", url, "--once").out
     assert "Statistics > SQLiteStore" in out
     assert "(default)\tping\t\t1\t" in out
 

@@ -25,7 +25,7 @@ def test_every_line_has_the_layer_of_its_name() -> None:
 def test_every_store_is_in_the_catalog() -> None:
     public = {
         thing
-        for thing in vars(kvwrap).values()
+        for thing in (getattr(kvwrap, name) for name in kvwrap.__all__)
         if isinstance(thing, type) and issubclass(thing, kvwrap.Store) and thing is not kvwrap.Store
     }
     by_scheme = {scheme: store_class(scheme) for scheme in registry.STORES}

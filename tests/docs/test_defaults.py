@@ -18,7 +18,10 @@ from tests.docs.test_pages import PARTS, page_of
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| `(\w+)` \| (required|`[^`]*`)(?:[:\s][^|]*)? \|", re.MULTILINE)
 ANY_ROW = re.compile(r"^\| (?!-|argument)", re.MULTILINE)
-KNOWN = {**vars(kvwrap), "JSON": serializer.JSON, "DEBUG": logging.DEBUG}
+KNOWN = {name: getattr(kvwrap, name) for name in kvwrap.__all__} | {
+    "JSON": serializer.JSON,
+    "DEBUG": logging.DEBUG,
+}
 
 
 def pages() -> dict[str, type]:
