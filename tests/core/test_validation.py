@@ -220,7 +220,7 @@ CLASSES = "one or several exception classes, such as (StoreUnavailable,)"
         (checked_flag, "false", "`x` must be True or False; got 'false'"),
         (checked_call, 3, "`x` must be a function; got int"),
         (checked_names, "a", "`x` must be a list of names such as ['a']; got 'a'"),
-        (checked_names, ["a", ""], "`x` must contain non-empty str only; got ''"),
+        (checked_names, ["a", ""], "`x` must contain non-empty str of valid Unicode only; got ''"),
         (checked_name, "", "`x` must be a non-empty str of valid Unicode; got ''"),
         (checked_errors, "OSError", f"`x` must be {CLASSES}; got 'OSError'"),
     ],
