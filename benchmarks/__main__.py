@@ -31,6 +31,7 @@ MODULES = (
     "coalesce",
     "read_through",
     "tags",
+    "coherence",
     "blocking",
     "file_tree",
     "dynamodb",
