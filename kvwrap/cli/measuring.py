@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from kvwrap.cli.stores import as_tool
 from kvwrap.config.load import from_config
 from kvwrap.core.serializer import JSON
 from kvwrap.core.store import Store
@@ -172,7 +173,8 @@ async def _open(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StackWarning)
         with suppress(ConfigurationError):
-            store = await opened.enter_async_context(from_config(table, python=python))
+            store = as_tool(from_config(table, python=python), creates=True)
+            await opened.enter_async_context(store)
             return store, f"kvwrap-bench-{secrets.token_hex(6)}"
     return None
 

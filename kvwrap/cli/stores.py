@@ -12,6 +12,7 @@ from urllib.parse import quote
 from kvwrap.cli.output import complain, shown_name
 from kvwrap.config.load import from_config
 from kvwrap.config.reader import store_from_url
+from kvwrap.core.explain import walk as walk_all
 from kvwrap.core.part import walk
 from kvwrap.core.registry import store_names
 from kvwrap.core.store import Store
@@ -64,6 +65,20 @@ def load(target: str, *, python: bool, creates: bool = False) -> Store:
         store = store_from_url(target)
     else:
         store = from_config(file.path, name=file.name, python=python)
+    return as_tool(store, creates=creates)
+
+
+def as_tool(store: Store, *, creates: bool) -> Store:
+    """Return a store, ready to be opened beside the application whose stack it describes.
+
+    It serves nothing, so that neither keeps the other from opening.
+
+    Args:
+        store: The store. It is not open.
+        creates: As for `load`.
+    """
+    for part in walk_all(store):
+        part.serves = False
     for part in walk(store.parts, {"spreads"}):
         if isinstance(part, Store):
             part.creates = creates

@@ -46,10 +46,13 @@ class Part(Described, Lifecycle, Measured):
     Attributes:
         traits: Names of properties that other layers and the findings look for.
         passage: What a read and a write do here, for drawings.
+        serves: False to not serve others while the part is open, as on a socket: a tool sets this
+            in its own copy of a stack, since what is served is the application's.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset()
     passage: Passage = Passage()
+    serves: bool = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -78,7 +78,7 @@ class Statistics(Layer):
         self.reset()
 
     async def setup(self) -> None:
-        if self.socket is not None:
+        if self.socket is not None and self.serves:
             chain = Chain(self)
             server = FigureServer(
                 self.socket, lambda: describe(chain, self._now() - self._started_at)
