@@ -128,7 +128,11 @@ LAYERS: dict[str, Case] = {
     "default_value": Case(lambda c: stack().default_value(0, collections=["counts"])),
     "encrypt": Case(lambda c: stack().encrypt(Keyring({"k": b"k" * 32}))),
     "fallback": Case(
-        lambda c: stack().fallback(lambda: MemoryStore(clock=c), writes="both"),
+        lambda c: (
+            stack()
+            .fallback(lambda: MemoryStore(clock=c), writes="both")
+            .silence("lock-over-fallback")
+        ),
     ),
     "hash_keys": Case(
         lambda c: stack().hash_keys(b"s" * 32, collections=True),

@@ -33,6 +33,8 @@ class _Buffer:
         self._arrived = asyncio.Event()
 
     def tell(self, change: Change) -> None:
+        if self.is_closed:
+            return  # the reader gets the end next, not what is told of a store that closes
         if change.kind is ChangeKind.LOST or len(self.changes) >= MOST_BUFFERED:
             self.changes.clear()
             change = LOST

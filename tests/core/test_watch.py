@@ -129,6 +129,30 @@ async def test_closing_while_it_begins() -> None:
         await asyncio.sleep(0)
 
 
+class LosingAtItsEnd(MemoryStore):
+    """Tells a loss when its subscription is closed, as one of several stores does."""
+
+    async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+        subscription = await super().subscribe(scope, listener)
+
+        class Losing:
+            heard_at = subscription.heard_at
+
+            async def close(self) -> None:
+                listener(LOST)
+                await subscription.close()
+
+        return Losing()
+
+
+async def test_what_is_told_of_a_store_that_closes_is_not_read() -> None:
+    async with LosingAtItsEnd() as store:
+        changes = store.watch()
+        await changes.open()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await anext(changes)
+
+
 async def test_a_store_that_is_collected_with_its_watches() -> None:
     store = MemoryStore()
     changes = store.watch()

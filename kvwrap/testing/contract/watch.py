@@ -196,7 +196,7 @@ class Watching(Contract):
 
     @needs(Capability.WATCH)
     async def test_a_watch_that_nobody_has_any_more_ends(self, store: Store) -> None:
-        await store.get("a")  # connected, which may begin tasks for as long as the store is open
+        await store.put("a", 0)  # connected, which may begin tasks for as long as the store is open
         before = asyncio.all_tasks()
         abandoned = [store.watch() for _ in range(20)]
         await asyncio.gather(*(each.open() for each in abandoned))
