@@ -22,8 +22,9 @@ from kvwrap.core.lease import (
     record_key,
 )
 from kvwrap.core.locks import Hold
-from kvwrap.core.primitives import ABSENT, Collection
+from kvwrap.core.primitives import ABSENT, Collection, Expected
 from kvwrap.core.randomness import new_version
+from kvwrap.core.recent import Recent
 from kvwrap.core.suitability import LeaseStore
 from kvwrap.errors import Deadlock, KvwrapError, LockLost, LockTimeout, StoreUnavailable
 
@@ -31,13 +32,15 @@ Rest = Callable[[float], Awaitable[object]]
 """Waits between two attempts to get a lease, at most for some seconds. It may raise."""
 
 _REMEMBERED: Final = 1024
-"""Number of released locks whose records are remembered, to acquire them without reading."""
+"""Number of released locks whose records are remembered, and of others' that were seen."""
 
 _CLOSE_TIMEOUT: Final = 10.0
 """Seconds for which `close` waits for releases in progress."""
 
 _NOTHING: Final = Found(ABSENT, LockRecord(FREE, 0, 0.0))
 """What is expected of a record that is removed on release, without reading it."""
+
+_ELSEWHERE: Final = "another process holds it, or died less than its ttl before the first call here"
 
 _log = logging.getLogger("kvwrap.lock")
 
@@ -73,7 +76,8 @@ class Leases:
         is_cached = any("caches" in layer.traits for layer in store.parts[:-1])
         self._records = LockRecords(store, is_cached=is_cached, use=use)
         self._turns = KeyedLocks()
-        self._remembered: dict[str, tuple[Found, bool]] = {}
+        self._remembered: Recent[str, tuple[Found, bool]] = Recent(_REMEMBERED)
+        self._seen: Recent[str, tuple[Expected, float]] = Recent(_REMEMBERED)
         self._grants: dict[str, Grant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -158,8 +162,6 @@ class Leases:
         """Write a lease into the record as soon as nobody has one there that is still kept up."""
         clock = self._clock
         holder = new_version() or 1
-        seen: object = None  # the version of the record that has stood still since:
-        seen_at = 0.0
         attempt = 0
         remembered, is_likely = self._remembered.pop(name, (None, True))
         found = remembered if self._use.released else _NOTHING
@@ -172,10 +174,8 @@ class Leases:
             left = 0.0
             record = None if found is None else found.record
             if found is not None and (record is None or record.holder not in (FREE, holder)):
-                if found.version != seen:
-                    # After it was read, so that it has stood still for longer than is measured.
-                    seen, seen_at = found.version, now
-                left = seen_at + (ttl if record is None else record.ttl) - now
+                since = self._seen_since(name, found.version, now)
+                left = since + (ttl if record is None else record.ttl) - now
             if left <= 0:
                 fencing = int(clock.time() * 1000) if record is None else record.fencing + 1
                 lease = LockRecord(holder, fencing, ttl)
@@ -187,6 +187,7 @@ class Leases:
                     self._begin(self._clean_up(name, holder))
                     raise
                 if written is not None:
+                    self._seen.pop(name, None)
                     holding = self._holding(name, written, lease, begun, collection, key)
                     holding.follows_own = remembered is None or remembered == found
                     return holding
@@ -195,7 +196,7 @@ class Leases:
                 if attempt == 1:
                     continue
             if until is not None and now >= until:
-                raise self._timeout("another process holds it", collection, key)
+                raise self._timeout(_ELSEWHERE, collection, key)
             is_fresh = False
             seconds = pause(attempt, ttl / 10)
             if left > 0:
@@ -204,6 +205,20 @@ class Leases:
                 seconds = min(seconds, until - now)
             await rest(seconds)
             attempt += 1
+
+    def _seen_since(self, name: str, version: Expected, now: float) -> float:
+        """Return since when a record has stood still, as far as any call here has seen.
+
+        Args:
+            name: The record.
+            version: Its version as it was just read.
+            now: A time after the read, so that it has stood still for longer than is measured.
+        """
+        seen, since = self._seen.get(name, (None, now))
+        if seen != version:
+            since = now
+        self._seen.keep(name, (version, since))
+        return since
 
     def _holding(
         self,
@@ -300,7 +315,7 @@ class Leases:
         else:
             if found is not None:
                 if self._use.released:
-                    self._remember(grant.name, found, holding.follows_own)
+                    self._remembered.keep(grant.name, (found, holding.follows_own))
             elif holding.lost is None:
                 holding.lost = holding.describe(TAKEN)
         finally:
@@ -349,11 +364,6 @@ class Leases:
         if self._grants.get(grant.name) is grant:
             del self._grants[grant.name]
         grant.hold.release()
-
-    def _remember(self, name: str, found: Found, is_likely: bool) -> None:
-        self._remembered[name] = found, is_likely
-        if len(self._remembered) > _REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
 
     def _begin(self, work: Any) -> None:
         """Begin to release a lock in the background."""

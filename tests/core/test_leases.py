@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from kvwrap import LockLost, LockTimeout, SQLiteStore, Store, StoreUnavailable, stack
 from kvwrap.core.lease import TAKEN, record_key
+from kvwrap.core.recent import Recent
 from kvwrap.testing import ManualClock
 from kvwrap.testing.contract.locks import leave_behind, passing
 from kvwrap.testing.tap import Tap
@@ -37,6 +38,27 @@ async def test_the_last_pause_ends_with_the_time_to_wait(store: Store, clock: Ma
     with pytest.raises(LockTimeout):
         await task
     assert 3 <= clock.monotonic() - begun < 3.05
+
+
+async def test_a_lease_that_was_renewed_since_an_attempt_is_not_taken(
+    store: Store, clock: ManualClock
+) -> None:
+    for _ in range(3):
+        await leave_behind(store, "a", ttl=100)  # once more: as if it were renewed
+        with pytest.raises(LockTimeout, match="died less than its ttl before"):
+            async with store.lock("a", wait=0):
+                raise AssertionError("the lock is held")
+        clock.advance(60)
+    clock.advance(60)
+    async with store.lock("a", wait=0):
+        pass
+
+
+async def test_what_was_seen_of_locks_does_not_pile_up() -> None:
+    recent: Recent[str, int] = Recent(2)
+    for name in ("a", "b", "a", "c"):
+        recent.keep(name, 1)
+    assert list(recent) == ["a", "c"]
 
 
 async def test_who_waits_while_the_store_closes_acquires_nothing(store: Store) -> None:

@@ -14,6 +14,7 @@ from kvwrap.core.concurrency import wait_for
 from kvwrap.core.entry import Entry
 from kvwrap.core.figures import Measured, counter
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
+from kvwrap.core.recent import Recent
 from kvwrap.core.worker import Worker
 
 _log = logging.getLogger("kvwrap.sliding_ttl")
@@ -68,7 +69,7 @@ class Renewals:
         self._pending: dict[QualifiedKey, Entry] = {}
         self._pending_bytes = 0
         # The last renewals: version and time. A layer inside may cut what they lengthened.
-        self._recent: dict[QualifiedKey, tuple[int, float]] = {}
+        self._recent: Recent[QualifiedKey, tuple[int, float]] = Recent(_MAX_RECENT)
         self._worker = Worker(self._work, lambda: bool(self._pending))
         self._renewed = self._superseded = self._failed = self._dropped = 0
         self._logged_at = -_LOG_INTERVAL
@@ -109,10 +110,7 @@ class Renewals:
         if len(self._pending) >= _MAX_PENDING or (self._pending and size > _MAX_PENDING_BYTES):
             self._dropped += 1
             return
-        self._recent.pop(qualified, None)
-        self._recent[qualified] = (entry.version, now)
-        if len(self._recent) > _MAX_RECENT:
-            del self._recent[next(iter(self._recent))]
+        self._recent.keep(qualified, (entry.version, now))
         self._pending[qualified] = entry
         self._pending_bytes = size
 

@@ -108,6 +108,19 @@ class Locks(Contract):
             assert await store.collections() == []
 
     @needs_locks
+    async def test_short_attempts_together_find_out_that_a_holder_has_died(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        record = await leave_behind(store, "a", ttl=100)
+        for seconds in (60, 60):
+            with pytest.raises(LockTimeout):
+                async with store.lock("a", wait=0):
+                    raise AssertionError("the lock may still be held")
+            clock.advance(seconds)
+        async with store.lock("a", wait=0) as lease:
+            assert lease.fencing > record.fencing
+
+    @needs_locks
     async def test_a_held_lock_is_not_waited_for_longer_than_asked(
         self, store: Store, clock: ManualClock
     ) -> None:
