@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _USED: Final = "+"
 """What a generation ends with in which something was written."""
+_GENERATION: Final = re.compile(rb"[0-9a-f]{16}\+?")
+"""The item under the name of a generation, as this store writes it."""
+_NAME: Final = re.compile("[!-~]+")
+"""A name that can be part of a command; others can be stored, in base64."""
 _PAUSE: Final = 0.05
 """Seconds between two requests to list the names, while the server lists them for another."""
 
@@ -104,6 +109,8 @@ class Node:
     async def begin_generation(self, name: str, *, is_used: bool) -> None:
         """Find out the generation, or begin one if the server has none.
 
+        What is no generation is replaced: it would become a part of commands.
+
         Args:
             name: Name of the generation.
             is_used: True to record that something is written in it.
@@ -113,6 +120,10 @@ class Node:
             [protocol.put(name, new, protocol.if_absent()), protocol.get(name)]
         )
         self.note_generation(reply)
+        if self.generation is None and reply.value is not None:
+            condition = protocol.if_number(reply.cas)
+            _, reply = await self.ask([protocol.put(name, new, condition), protocol.get(name)])
+            self.note_generation(reply)
         if is_used and not self.is_used and self.generation is not None:
             value = f"{self.generation}{_USED}".encode()
             condition = protocol.if_number(reply.cas)
@@ -120,8 +131,12 @@ class Node:
             self.note_generation(reply)
 
     def note_generation(self, reply: Reply) -> bool:
-        """Remember the generation of an answer. Returns True if it is the one that was known."""
-        text = (reply.value or b"").decode(errors="replace")
+        """Remember the generation of an answer. Returns True if it is the one that was known.
+
+        An item that this store did not write is no generation.
+        """
+        value = reply.value or b""
+        text = value.decode() if _GENERATION.fullmatch(value) else ""
         generation = text.removesuffix(_USED) or None
         is_known = generation is not None and generation == self.generation
         self.generation, self.is_used = generation, text.endswith(_USED)
@@ -163,7 +178,9 @@ class Node:
         while True:
             line = await connection.reader.readuntil(b"\n")
             if line.startswith(start):
-                names.append(unquote(line.split(b" ", 1)[0][4:].decode()))
+                name = unquote(line.split(b" ", 1)[0][4:].decode())
+                if _NAME.fullmatch(name):
+                    names.append(name)
             elif line.startswith(b"END"):
                 return names
             elif line.startswith(b"BUSY"):

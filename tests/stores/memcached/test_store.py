@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
+from base64 import b64encode
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -191,12 +192,59 @@ async def test_a_generation_that_the_server_has_forgotten(url: str, namespace: s
         assert await store.get("k") is None  # it could have been destroyed meanwhile
         await store.put("k", 2)
         assert await store.get("k") == 2
-        assert (
-            await talk(url, f"ms {namespace}:generation 3\r\n\xff+x".encode("latin-1")) == b"HD\r\n"
-        )
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b"",
+        b"+",
+        b"x" * 300,
+        b"\xff+x",
+        b"0123456789ABCDEF",
+        b"0123456789abcdef++",
+        b"0123456789abcdef\n",
+        b"g\r\nms %b:intruder 1\r\n1\r\nmg g",
+    ],
+)
+async def test_an_item_that_is_no_generation_is_a_lost_one(
+    url: str, namespace: str, item: bytes
+) -> None:
+    name = f"{namespace}:generation".encode()
+    item = item.replace(b"%b", namespace.encode())
+    set_item = b"ms %b %d T0\r\n%b" % (name, len(item), item)
+    async with MemcachedStore(url, namespace=namespace, enumerate=True) as store:
+        await store.put("k", 1)
+        assert await talk(url, set_item) == b"HD\r\n"
+        assert await store.get("k") is None
+        assert await store.put_if_absent("k", 2)
+        assert await store.get("k") == 2
+        assert await talk(url, set_item) == b"HD\r\n"
         await store.put("k", 3)
         assert await store.get("k") == 3
         assert await store.keys() == ["k"]
+        assert await talk(url, set_item) == b"HD\r\n"
+        assert not await store.destroy()
+        assert await store.increment("n") == 1
+        assert await talk(url, b"mg %b:intruder v" % namespace.encode()) == b"EN\r\n"
+        held = await talk(url, b"mg %b v" % name, b"\r\n")
+        assert held == b"VA 17\r\n"
+
+
+async def test_names_that_are_no_part_of_a_command_are_not_listed(url: str, namespace: str) -> None:
+    async with MemcachedStore(url, namespace=namespace, enumerate=True) as store:
+        await store.put("k", 1)
+        await store.put("k", 1, collection="c")
+        dump = await talk(url, b"lru_crawler metadump hash", b"END\r\n")
+        found = re.search(rb"key=(%b%%3A[0-9a-f]{16}%%3A)" % namespace.encode(), dump)
+        assert found is not None
+        root = unquote_to_bytes(found[1])
+        for end in (b":x\r\nmd %b:k\r\nmg y" % root, b":\xff", b":a b"):
+            name = b64encode(root + end)
+            assert await talk(url, b"ms %b 1 T0 b\r\n1" % name) == b"HD\r\n"
+        assert await store.keys() == ["k"]
+        assert await store.collections() == ["c"]
+        assert await store.get("k") == 1
 
 
 async def test_damaged_values_are_corrupt_entries(url: str, namespace: str) -> None:
