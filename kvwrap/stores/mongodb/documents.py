@@ -119,7 +119,11 @@ class Documents:
         Raises:
             CorruptEntry: A document is not one of this store.
         """
-        stored = [None if each is None else each.get(_BYTES, each) for each in documents]
+        # A document without bytes, and one with null in their place, is not a missing one.
+        stored = [
+            None if each is None else each if (data := each.get(_BYTES)) is None else data
+            for each in documents
+        ]
         if {bytes, type(None)}.issuperset(map(type, stored)):
             return parse_entries(stored, collection, keys, self._store, now)
         return [
@@ -141,7 +145,7 @@ class Documents:
                 None if expires is None else int(expires) / 1000,
                 int(version) % (1 << 64),  # type: ignore[arg-type]
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CorruptEntry(
                 "the document must be one that this store wrote; it has other fields: give the "
                 "store a collection of MongoDB of its own",

@@ -81,7 +81,18 @@ async def test_native_and_other_documents_are_read_side_by_side(url: str, name: 
 
 
 @pytest.mark.parametrize(
-    "document", [{"x": 1}, {"value": 1}, {"entry": "text"}, {"entry": b"x", "kvwrap_version": 1}]
+    "document",
+    [
+        {"x": 1},
+        {"value": 1},
+        {"entry": "text"},
+        {"entry": b"x", "kvwrap_version": 1},
+        {"entry": None},
+        {"entry": None, "kvwrap_version": None},
+        {"entry": None, "kvwrap_version": 5},
+        {"value": 1, "kvwrap_version": 5, "kvwrap_created": float("inf")},
+        {"value": 1, "kvwrap_version": float("inf"), "kvwrap_created": 5},
+    ],
 )
 async def test_a_document_of_another_program_is_an_error(
     store: MongoDBStore, client: Any, name: str, document: dict[str, Any]
@@ -90,7 +101,14 @@ async def test_a_document_of_another_program_is_an_error(
     await client.kvwrap[name].insert_one({"_id": ":a", **document})
     with pytest.raises(CorruptEntry, match=r"MongoDB of its own|entry of kvwrap"):
         await store.get("a")
+    with pytest.raises(CorruptEntry):
+        await store.get_many(["a", "b"])
+    with pytest.raises(CorruptEntry):
+        await store.increment("a")
+    with pytest.raises(CorruptEntry):
+        await store.expire("a", 5)
     assert await store.put_if_absent("a", 1) is False
+    assert await store.compare_and_put("a", 1, 7) is False
     assert await store.get("b") == 1
 
 
