@@ -74,7 +74,7 @@ class CheckpointFile(Generic[R]):
     Args:
         resume: The path of the file, a state that was stored elsewhere, or `None`.
         report: The class of the reports.
-        work: What is done: "rewrite" or "copy".
+        work: What is done: "rewrite", "copy", "export" or "import".
 
     Raises:
         ConfigurationError: It is not such a thing.
@@ -82,9 +82,13 @@ class CheckpointFile(Generic[R]):
 
     def __init__(self, resume: Resume | None, report: type[R], work: str) -> None:
         self._kind = Checkpoint[report]  # type: ignore[valid-type]  # a class at run time
-        self._work = work
+        self._what = f"{'an' if work[0] in 'aeiou' else 'a'} {work}"
         self._state = resume if isinstance(resume, Mapping) else None
         self._path = None if resume is None or isinstance(resume, Mapping) else _path_of(resume)
+        # The command line shows it too, which has no `resume`.
+        self._advice = "delete the file, or name another one for the state"
+        if self._state is not None:
+            self._advice = "pass another state, or None"
         self._saved_at = -_INTERVAL
 
     def load(self, initial: Checkpoint[R]) -> Checkpoint[R]:
@@ -109,8 +113,8 @@ class CheckpointFile(Generic[R]):
         earlier = initial if state is _NONE else self._parse(state, source)
         if earlier.store != initial.store:
             raise ConfigurationError(
-                f"`resume` must be a state of a {self._work} of {initial.store}; {source} is that "
-                f"of {printable(earlier.store)}: pass another path, or delete the file"
+                f"the state must be that of {self._what} of {initial.store}; {source} is that of "
+                f"{printable(earlier.store)}: {self._advice}"
             )
         checkpoint = earlier if earlier.target == initial.target else initial
         self.save(checkpoint.encode())
@@ -162,14 +166,14 @@ class CheckpointFile(Generic[R]):
 
     def _no_state(self, source: str) -> ConfigurationError:
         return ConfigurationError(
-            f"{source} is not the state of a {self._work}, or it is damaged: to start over, pass "
-            "another path as `resume`, or delete the file"
+            f"{source} is not the state of {self._what}, or it is damaged: to start over, "
+            f"{self._advice}"
         )
 
     def _failure(self, action: str, error: OSError) -> ConfigurationError:
         return ConfigurationError(
             f"the state file {str(self._path)!r} cannot be {action} "
-            f"({error.strerror or type(error).__name__}): pass another path as `resume`"
+            f"({error.strerror or type(error).__name__}): name another file for the state"
         )
 
 

@@ -144,6 +144,22 @@ def test_a_part_that_is_shorter_than_its_state_is_refused(
     assert "delete both" in result.err
 
 
+def test_a_damaged_state_is_told_without_names_of_arguments(
+    url: str, tmp_path: Path, run: Run
+) -> None:
+    file, state = tmp_path / "out.jsonl", tmp_path / "out.jsonl.state"
+    lines = tmp_path / "in.jsonl"
+    lines.write_bytes(lines_of(1))
+    state.write_text("{}")
+    exported = run("export", url, str(file))
+    imported = run("import", url, str(lines), "--state", str(state))
+    for result, work in ((exported, "an export"), (imported, "an import")):
+        assert result.code == 2
+        assert f"is not the state of {work}, or it is damaged" in result.err
+        assert "delete the file" in result.err
+        assert "resume" not in result.err
+
+
 def test_an_import_continues_after_a_stop(tmp_path: Path, run: Run) -> None:
     file, state = tmp_path / "in.jsonl", tmp_path / "state"
     file.write_bytes(lines_of(250))

@@ -256,7 +256,7 @@ async def test_a_state_of_other_work_is_refused_or_begins_anew(tmp_path: Path) -
         await fill(source, 20)
         states: list[dict[str, Any]] = []
         await kvwrap.copy(source, one, progress=lambda each: states.append(each.state))
-        with pytest.raises(ConfigurationError, match="must be a state of a copy of"):
+        with pytest.raises(ConfigurationError, match="the state must be that of a copy of"):
             await kvwrap.copy(source, two, resume=states[-1])
         report = await kvwrap.copy(source, one, existing="replace", resume=states[-1])
         assert report.copied == 60

@@ -86,7 +86,7 @@ async def test_a_state_of_another_store_is_refused(tmp_path: Path) -> None:
         for base in (a, b):
             await fill(stack().encrypt(OLD).over(base), 30)
         await interrupted(stack().encrypt(NEW).over(a), path)
-        with pytest.raises(ConfigurationError, match=r"must be a state .*b\.db.*a\.db"):
+        with pytest.raises(ConfigurationError, match=r"must be that of a rewrite .*b\.db.*a\.db"):
             await rewrite(stack().encrypt(NEW).over(b), resume=path)
         report = await rewrite(stack().encrypt(NEW).over(a), resume=path)
         assert (report.seen, report.rewritten) == (90, 90)
