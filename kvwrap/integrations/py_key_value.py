@@ -17,6 +17,7 @@ import msgspec
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection
+from kvwrap.core.validation import is_name
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError
 from kvwrap.integrations.fernet import FOREIGN_CODECS, FernetKeys, TokenOpener
 
@@ -68,6 +69,10 @@ class PyKeyValueEncryption:
         if fernet is None:
             assert source_material is not None
             assert salt is not None
+            if not (is_name(source_material) and is_name(salt)):
+                raise ConfigurationError(
+                    "`source_material` and `salt` must be texts of valid Unicode; got others"
+                )
             derived_key = hashlib.pbkdf2_hmac(
                 "sha256", source_material.encode(), salt.encode(), _PBKDF2_ROUNDS, 32
             )

@@ -242,6 +242,8 @@ async def test_readers_are_tried_in_order() -> None:
         {},
         {"fernet": FERNET, "source_material": "x", "salt": "y"},
         {"source_material": "x"},
+        {"source_material": "x\ud800", "salt": "y"},
+        {"source_material": "x", "salt": b"y"},
         {"salt": "y"},
         {"source_material": "", "salt": "y"},
         {"fernet": FERNET, "salt": "y"},

@@ -17,7 +17,13 @@ from starlette.responses import PlainTextResponse
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.optional import need
 from kvwrap.core.store import Store
-from kvwrap.core.validation import checked_flag, checked_names, checked_place, checked_seconds
+from kvwrap.core.validation import (
+    checked_flag,
+    checked_names,
+    checked_place,
+    checked_seconds,
+    is_name,
+)
 from kvwrap.errors import ConfigurationError, CorruptEntry, DecryptionError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -109,9 +115,9 @@ class ServerSessions:
         domain: str | None = None,
     ) -> None:
         keys: list[Any] = [secret_key] if isinstance(secret_key, str) else list(secret_key)
-        if not keys or not all(isinstance(key, str) and len(key) >= _SHORTEST for key in keys):
+        if not keys or not all(is_name(key) and len(key) >= _SHORTEST for key in keys):
             raise ConfigurationError(
-                f"`secret_key` must have at least {_SHORTEST} characters, as from "
+                f"`secret_key` must have at least {_SHORTEST} characters of valid Unicode, as from "
                 "secrets.token_urlsafe(32)"
             )
         if same_site not in ("lax", "strict", "none"):

@@ -20,11 +20,16 @@ def secret_bytes(secret: object) -> bytes:
     """Return the bytes of a secret, checked.
 
     Raises:
-        ConfigurationError: It is of another type, or too short.
+        ConfigurationError: It is of another type, not valid Unicode, or too short.
     """
     value: object = secret
     if isinstance(secret, str):
-        value = secret.encode()
+        try:
+            value = secret.encode()
+        except UnicodeEncodeError:  # which shows the secret
+            raise ConfigurationError(
+                "`secret` must be bytes, or text of valid Unicode; got one with a lone surrogate"
+            ) from None
     elif callable(reveal := getattr(secret, "reveal", None)):
         value = reveal()
     if not isinstance(value, bytes | bytearray | memoryview):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     Collection,
     Entry,
@@ -18,6 +17,7 @@ from kvwrap.layers.base import (
     Passage,
     Store,
     checked_count,
+    checked_name,
     is_stale,
 )
 from kvwrap.layers.statistics.cell import RECENT, Cell
@@ -61,12 +61,7 @@ class Statistics(Layer):
         max_collections: int = 100,
         socket: str | os.PathLike[str] | None = None,
     ) -> None:
-        if not name or not isinstance(name, str):
-            raise ConfigurationError(
-                f"`name` must be a string of at least one character; got {name!r}. Give one such "
-                "as 'sessions'."
-            )
-        self.label = name
+        self.label = checked_name(name, "name")
         self.max_collections = checked_count(max_collections, "max_collections")
         self.socket = checked_socket(socket)
         self._server: FigureServer | None = None

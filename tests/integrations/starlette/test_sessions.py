@@ -347,6 +347,7 @@ def test_websockets_see_the_session() -> None:
     "options",
     [
         {"secret_key": "short"},
+        {"secret_key": "\ud800" * 32},
         {"secret_key": []},
         {"secret_key": [SECRET, ""]},
         {"same_site": "Lax"},
