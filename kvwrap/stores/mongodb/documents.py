@@ -120,7 +120,7 @@ class Documents:
             CorruptEntry: A document is not one of this store.
         """
         # A document without bytes, and one with null in their place, is not a missing one.
-        stored = [
+        stored: list[Any] = [
             None if each is None else each if (data := each.get(_BYTES)) is None else data
             for each in documents
         ]
