@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_count, checked_flag, checked_place, checked_seconds
 from kvwrap.errors import ConfigurationError
-from kvwrap.integrations.starlette.kept import Kept, digest
+from kvwrap.integrations.starlette.kept import Asked, Kept
 from kvwrap.integrations.starlette.rules import (
     Answer,
     Rules,
@@ -36,21 +36,23 @@ _REFUSED_FOR = 60
 class ResponseCache:
     """Middleware that keeps responses to GET requests in a store (RFC 9111, a shared cache).
 
-    A response is kept for its `s-maxage` or `max-age`, or for `ttl` if it states neither, if its
-    status is 200, 203, 301, 308, 404 or 410 and it ended without an error. It is found again by
-    scheme, host, path and query, and by the request headers that its `Vary` names. Never kept are
-    responses with `Set-Cookie`, `Cache-Control: private`, `no-store` or `no-cache`, `Vary: *` or
-    `Vary: Cookie`, and responses to requests with `Authorization`, `Range` or
-    `Cache-Control: no-store`. Other demands of clients to bypass a cache are not obeyed.
+    A response is kept for its `s-maxage` or `max-age`, or until its `Expires`, or for `ttl` if it
+    states none of them, if its status is 200, 203, 301, 308, 404 or 410 and it ended without an
+    error. It is found again by scheme, host, path and query, and by the request headers that its
+    `Vary` names. Never kept are responses with `Set-Cookie`, `Cache-Control: private`, `no-store`
+    or `no-cache`, `Vary: *` or `Vary: Cookie`, and responses to requests with a body,
+    `Authorization`, `Range` or `Cache-Control: no-store`. Other demands of clients to bypass
+    a cache are not obeyed.
 
     While one request computes a response, others of this process with the same URL wait for it
     (single flight), unless such a response could not be kept a moment ago. Responses of the cache
     have `Age`, and all have `Cache-Status` (RFC 9211).
 
-    A response for which the application used `request.session` is not kept either. An answer to a
-    POST, or another request that may change something, ends what is kept for its URL, unless it is
-    an error. A response that was begun before it, in whatever process, is not kept, if the store
-    compares versions and the response took less than an hour.
+    A response for which the application used `request.session`, until the end of its body, is not
+    kept either. An answer to a POST, or another request that may change something, ends what is
+    kept for its URL, however it is written, unless it is an error. A response that was begun
+    before it, in whatever process, is not kept, if the store compares versions and the response
+    took less than an hour.
 
     Put it outside of middleware that changes responses, and inside of what must run for every
     request, such as `ServerSessions`, rate limits and logging.
@@ -105,27 +107,28 @@ class ResponseCache:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        url = _url_key(scope)
+        asked = Asked.by(scope)
+        url = asked.url
         if not is_plain(scope, self._rules):
             if is_unsafe(scope):
                 send = self._ending(url, send)
             await self.app(scope, receive, send)
             return
-        found = await self._kept.find(url, scope)
+        found = await self._kept.find(asked)
         if found.answer is None and self._not_kept.get(url, 0.0) <= self.now():
             flight = self._flights.get(url)
             if flight is not None:
                 await asyncio.shield(flight)
-                found = await self._kept.find(url, scope)
+                found = await self._kept.find(asked)
         if found.answer is not None:
             await _respond(found.answer, self.now(), scope, receive, send)
             return
         flight = None
         if url not in self._flights:
             flight = self._flights[url] = asyncio.get_running_loop().create_future()
-        recorder = _Recorder(self, url, found.token, scope, send, flight)
+        recorder = _Recorder(self, asked, found.token, scope, receive, send, flight)
         try:
-            await self.app(scope, receive, recorder.send)
+            await self.app(scope, recorder.receive, recorder.send)
         finally:
             recorder.land()
 
@@ -139,11 +142,9 @@ class ResponseCache:
 
         return sending
 
-    async def keep(
-        self, url: str, scope: Scope, answer: Answer, ttl: float, token: bytes | None
-    ) -> bool:
+    async def keep(self, asked: Asked, answer: Answer, ttl: float, token: bytes | None) -> bool:
         """Keep a response; see `Kept.keep`."""
-        return await self._kept.keep(url, scope, answer, ttl, token)
+        return await self._kept.keep(asked, answer, ttl, token)
 
     def refuse(self, url: str) -> None:
         """Let requests of this URL not wait for each other for a minute."""
@@ -160,21 +161,29 @@ class _Recorder:
     def __init__(
         self,
         cache: ResponseCache,
-        url: str,
+        asked: Asked,
         token: bytes | None,
         scope: Scope,
+        receive: Receive,
         send: Send,
         flight: asyncio.Future[None] | None,
     ) -> None:
         self._cache = cache
-        self._url = url
+        self._asked = asked
         self._token = token
         self._scope = scope
+        self._receive = receive
         self._send = send
         self._flight = flight
         self._start: Message | None = None
-        self._ttl: float | None = None
         self._body = bytearray()
+        self._has_read_body = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message.get("body"):
+            self._has_read_body = True
+        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -183,29 +192,36 @@ class _Recorder:
             await self._go_on(message)
         else:
             if self._start is not None:  # a body of another kind, such as the path of a file
-                start, self._start = self._start, None
-                MutableHeaders(scope=start)["cache-status"] = "kvwrap; fwd=miss"
                 self._give_up()
+                start, self._start = self._start, None
                 await self._send(start)
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
-        headers = MutableHeaders(scope=message)
-        self._ttl = self._cache._rules.ttl_of(message["status"], headers, self._scope)
-        status = "kvwrap; fwd=miss" if self._ttl is None else "kvwrap; fwd=miss; stored"
-        headers.append("cache-status", status)
-        if self._ttl is None:
+        message.setdefault("headers", [])
+        is_kept = self._ttl(message) is not None
+        status = "kvwrap; fwd=miss; stored" if is_kept else "kvwrap; fwd=miss"
+        MutableHeaders(scope=message).append("cache-status", status)
+        if is_kept:
+            # With an ETag, or a response that is not kept in the end, the start changes yet.
+            self._start = message
+        else:
             self._give_up()
             await self._send(message)
-        else:
-            # With an ETag, or a response that turns out too large, the start changes yet.
-            self._start = message
+
+    def _ttl(self, start: Message) -> float | None:
+        """Return for how many seconds the response is kept, by what is known of it until now."""
+        if self._has_read_body:
+            return None
+        headers = Headers(raw=start["headers"])
+        return self._cache._rules.ttl_of(
+            start["status"], headers, self._asked.headers, self._scope, self._cache.now()
+        )
 
     async def _go_on(self, message: Message) -> None:
         assert self._start is not None
         self._body += message.get("body", b"")
         if len(self._body) > self._cache._max_size:
-            MutableHeaders(scope=self._start)["cache-status"] = "kvwrap; fwd=miss"
             self._give_up()
             await self._pass_on(message.get("more_body", False))
         elif not message.get("more_body", False):
@@ -213,9 +229,15 @@ class _Recorder:
 
     async def _end(self) -> None:
         assert self._start is not None
-        assert self._ttl is not None
         headers = MutableHeaders(scope=self._start)
-        headers["content-length"] = str(len(self._body))
+        length = str(len(self._body))
+        # Again, since what computed the body may have used the session or the request's body.
+        ttl = self._ttl(self._start)
+        if ttl is None or headers.get("content-length", length) != length:
+            self._give_up()
+            await self._pass_on(False)
+            return
+        headers["content-length"] = length
         if self._cache._etag and "etag" not in headers:
             digest = hashlib.blake2b(self._body, digest_size=16).hexdigest()
             headers["etag"] = f'"{digest}"'
@@ -225,12 +247,10 @@ class _Recorder:
             bytes(self._body),
             self._cache.now(),
         )
-        kept = await self._cache.keep(self._url, self._scope, answer, self._ttl, self._token)
-        if not kept:
+        if not await self._cache.keep(self._asked, answer, ttl, self._token):
             headers["cache-status"] = "kvwrap; fwd=miss"
         self.land()
-        request = Headers(scope=self._scope)
-        if self._cache._etag and not_modified(request, answer.status, headers):
+        if self._cache._etag and not_modified(self._asked.headers, answer.status, headers):
             self._start = {**self._start, "status": 304}
             for name in ("content-length", "content-type", "content-encoding"):
                 del MutableHeaders(scope=self._start)[name]
@@ -248,13 +268,16 @@ class _Recorder:
         self._body.clear()
 
     def _give_up(self) -> None:
-        self._cache.refuse(self._url)
+        """Let those who wait go on, since the response is not kept."""
+        if self._start is not None:
+            MutableHeaders(scope=self._start)["cache-status"] = "kvwrap; fwd=miss"
+        self._cache.refuse(self._asked.url)
         self.land()
 
     def land(self) -> None:
         """Let those who wait go on."""
         if self._flight is not None:
-            del self._cache._flights[self._url]
+            del self._cache._flights[self._asked.url]
             self._flight.set_result(None)
             self._flight = None
 
@@ -272,11 +295,3 @@ async def _respond(answer: Answer, now: float, scope: Scope, receive: Receive, s
     else:
         response.body = answer.body
     await response(scope, receive, send)
-
-
-def _url_key(scope: Scope) -> str:
-    """Return a key of fixed length for what is asked of whom."""
-    host = Headers(scope=scope).get("host", "")
-    path = scope.get("raw_path") or scope["path"].encode()
-    parts: list[Any] = [scope.get("scheme", "http").encode(), host.lower().encode("latin-1"), path]
-    return digest([*parts, scope.get("query_string", b"")])

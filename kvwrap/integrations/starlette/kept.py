@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 
@@ -25,6 +26,40 @@ _ATTEMPTS: Final = 4
 """Attempts to keep a response while others keep theirs for the same URL."""
 
 
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+class Asked(NamedTuple):
+    """What a request asks for, as it was before the application could change its scope.
+
+    Attributes:
+        url: Key of the URL. It is the same for all spellings that an application may see as one,
+            such as `/tea` and `/%74ea`.
+        spelling: Key of the URL as it was written.
+        headers: The headers.
+    """
+
+    url: str
+    spelling: str
+    headers: Headers
+
+    @classmethod
+    def by(cls, scope: Scope) -> Asked:
+        """Return what this request asks for."""
+        headers = Headers(raw=[*scope["headers"]])
+        scheme = scope.get("scheme", "http")
+        host = headers.get("host", "").lower()
+        path = scope["path"].encode("utf-8", "surrogatepass")
+        query = scope.get("query_string", b"")
+        bare = host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
+        decoded = unquote_to_bytes(query.replace(b"+", b" "))
+        return cls(
+            digest([scheme.encode(), bare.encode("latin-1"), path, decoded]),
+            digest([host.encode("latin-1"), scope.get("raw_path") or path, query]),
+            headers,
+        )
+
+
 class Found(NamedTuple):
     """What was found for a request.
 
@@ -43,7 +78,8 @@ class Kept:
 
     A record of the URL has the names of these headers and a token, which the responses have too.
     What ends them replaces the record, so a response that was computed before finds another token,
-    and is not kept.
+    and is not kept. The record is of all spellings of the URL, and a response is of one: so a
+    change ends them all, and an application that tells spellings apart gets no other's response.
 
     Args:
         store: The store.
@@ -58,28 +94,25 @@ class Kept:
         """Return the time of the store's clock, in Unix seconds."""
         return self._store.clock.time()
 
-    async def find(self, url: str, scope: Scope) -> Found:
-        """Return the response to a request for this URL, if one is kept."""
-        record = await self._store.get(f"v/{url}", collection=self._collection)
+    async def find(self, asked: Asked) -> Found:
+        """Return the response to a request, if one is kept."""
+        record = await self._store.get(f"v/{asked.url}", collection=self._collection)
         token, names = _parsed(record)
         if token is None or names is None:
             return Found(None, token)
-        kept = await self._store.get(_key(url, names, scope), collection=self._collection)
+        kept = await self._store.get(_key(asked, names), collection=self._collection)
         if not isinstance(kept, list) or len(kept) != 2 or kept[0] != token:
             return Found(None, token)
         answer = Answer.parsed(kept[1])
-        if answer is None or not may_serve(Headers(raw=answer.headers), scope):
+        if answer is None or not may_serve(Headers(raw=answer.headers), asked.headers):
             answer = None
         return Found(answer, token)
 
-    async def keep(
-        self, url: str, scope: Scope, answer: Answer, ttl: float, token: bytes | None
-    ) -> bool:
+    async def keep(self, asked: Asked, answer: Answer, ttl: float, token: bytes | None) -> bool:
         """Write a response, unless those of its URL have ended since it was begun.
 
         Args:
-            url: The key of the URL.
-            scope: The request.
+            asked: The request.
             answer: The response.
             ttl: Seconds for which it is kept.
             token: The token that was found when the response was begun.
@@ -90,14 +123,14 @@ class Kept:
         names = vary_names(answer.headers)
         chosen = token or secrets.token_bytes(16)
         for attempt in range(_ATTEMPTS):
-            record = await self._store.get_versioned(f"v/{url}", collection=self._collection)
+            record = await self._store.get_versioned(f"v/{asked.url}", collection=self._collection)
             if _parsed(record and record.value)[0] != token:
                 return False
             # What refuses a second time and cannot be read is damaged, or of lost keys.
             is_forced = attempt > 0 and record is None
-            if await self._replace(url, record, [chosen, names], ttl, force=is_forced):
+            if await self._replace(asked.url, record, [chosen, names], ttl, force=is_forced):
                 await self._store.put(
-                    _key(url, names, scope),
+                    _key(asked, names),
                     [chosen, answer.record()],
                     collection=self._collection,
                     ttl=ttl,
@@ -110,7 +143,8 @@ class Kept:
     ) -> bool:
         """Write the record of a URL if it has not changed, as far as the store can compare."""
         key = f"v/{url}"
-        options: dict[str, Any] = {"collection": self._collection, "ttl": ttl}
+        # Not shorter than what ends responses: what was begun before that would be kept after it.
+        options: dict[str, Any] = {"collection": self._collection, "ttl": max(ttl, _ENDED_FOR)}
         try:
             if force or Capability.COMPARE_AND_PUT not in self._store.capabilities:
                 await self._store.put(key, new, **options)
@@ -142,10 +176,9 @@ def _parsed(record: object) -> tuple[bytes | None, list[str] | None]:
     return None, None
 
 
-def _key(url: str, names: list[str], scope: Scope) -> str:
-    headers = Headers(scope=scope)
-    values = [f"{name}: {', '.join(headers.getlist(name))}".encode() for name in names]
-    return f"r/{url}/{digest(values)}"
+def _key(asked: Asked, names: list[str]) -> str:
+    values = [f"{name}: {', '.join(asked.headers.getlist(name))}".encode() for name in names]
+    return f"r/{asked.url}/{digest([asked.spelling.encode(), *values])}"
 
 
 def digest(parts: list[bytes]) -> str:

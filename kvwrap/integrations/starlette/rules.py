@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
@@ -54,8 +56,18 @@ class Rules:
     authorized: bool
     cookies: bool
 
-    def ttl_of(self, status: int, headers: Headers | Any, scope: Scope) -> float | None:
-        """Return for how many seconds a response is kept; `None` if it is not."""
+    def ttl_of(
+        self, status: int, headers: Headers | Any, request: Headers, scope: Scope, now: float
+    ) -> float | None:
+        """Return for how many seconds a response is kept; `None` if it is not.
+
+        Args:
+            status: The status of the response.
+            headers: Its headers.
+            request: The headers of the request.
+            scope: The scope of the request, as the application has left it until now.
+            now: The time, in Unix seconds.
+        """
         control = directives(headers)
         vary = vary_names(list(headers.raw))
         if (
@@ -66,18 +78,39 @@ class Rules:
             or _has_used_session(scope)
         ):
             return None
-        if not may_serve(headers, scope):
+        if not may_serve(headers, request):
             return None
-        for name in ("s-maxage", "max-age"):
-            if name in control:
-                left = seconds(control[name]) - seconds(headers.get("age"))
-                return float(left) if left > 0 else None
-        return self.ttl
+        stated = _stated(control, headers, now)
+        if stated is None:
+            return self.ttl
+        left = stated - seconds(headers.get("age"))
+        return left if left > 0 else None
 
 
-def may_serve(headers: Headers | Any, scope: Scope) -> bool:
+def _stated(control: Mapping[str, str], headers: Headers | Any, now: float) -> float | None:
+    """Return for how many seconds a response says that it is fresh; `None` if it does not say."""
+    for name in ("s-maxage", "max-age"):
+        if name in control:
+            return float(seconds(control[name]))
+    if "expires" not in headers:
+        return None
+    end = _moment(headers["expires"])  # what is no date, such as 0, means that it has expired
+    begin = _moment(headers.get("date", ""))
+    return 0.0 if end is None else end - (now if begin is None else begin)
+
+
+def _moment(text: str) -> float | None:
+    """Return a header's date in Unix seconds; `None` for what is no date."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def may_serve(headers: Headers | Any, request: Headers) -> bool:
     """Tell whether a response may be kept for, or served to, a request of somebody logged in."""
-    return "authorization" not in Headers(scope=scope) or not directives(headers).keys().isdisjoint(
+    return "authorization" not in request or not directives(headers).keys().isdisjoint(
         {"public", "s-maxage"}
     )
 
@@ -102,9 +135,16 @@ def is_plain(scope: Scope, rules: Rules) -> bool:
     return (
         scope["method"] == "GET"
         and "range" not in headers
+        and not _has_body(headers)
         and (rules.authorized or "authorization" not in headers)
         and "no-store" not in directives(headers)
     )
+
+
+def _has_body(headers: Headers) -> bool:
+    """Tell whether a request announces a body: the key of a response does not cover it."""
+    lengths = {length.strip() for length in headers.getlist("content-length")}
+    return "transfer-encoding" in headers or not lengths <= {"0"}
 
 
 def is_unsafe(scope: Scope) -> bool:

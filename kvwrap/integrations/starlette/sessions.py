@@ -46,15 +46,23 @@ class Session(StarletteSession):
     A value that is changed in place, such as a list, is not noticed: assign it again.
 
     Attributes:
-        renewed: True once `renew` was called.
+        renewed: True once `renew` or `clear` was called.
+        cleared: True once `clear` was called.
     """
 
     renewed = False
+    cleared = False
 
     def renew(self) -> None:
         """Give the session another id: after a login, and whenever its rights change."""
         self.renewed = True
         self.mark_modified()
+
+    def clear(self) -> None:
+        """End the session. What is set after that is in a new one, with another id."""
+        super().clear()
+        self.cleared = True
+        self.renew()
 
 
 class ServerSessions:
@@ -67,7 +75,8 @@ class ServerSessions:
 
     The id is renewed when a key of `login_keys` changes, and by `request.session.renew()`, so that
     an id that somebody planted before a login is worth nothing after it (session fixation). The
-    old id ends. `request.session.clear()` ends the session. A session ends `max_age` after its
+    old id ends. `request.session.clear()` ends the session; what is set after it, in the same
+    request too, is in a new one with another id. A session ends `max_age` after its
     last change or use: its time begins again when half of it has passed.
 
     Requests at the same time change the keys that they change, and those of others stay; of two
@@ -288,6 +297,8 @@ class _Running:
 
     def applied_to(self, stored: dict[str, Any]) -> dict[str, Any]:
         """Return what is stored with the changes of this request."""
+        if self.session.cleared:
+            return dict(self.session)
         deleted = self.before.keys() - self.session.keys()
         changed = {
             key: value

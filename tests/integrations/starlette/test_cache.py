@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,35 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from kvwrap import Capability, Chaos, ConfigurationError, Keyring, MemoryStore, Store, stack
+from kvwrap import Chaos, ConfigurationError, Keyring, MemoryStore, Store, stack
 from kvwrap.integrations.starlette import ResponseCache, ServerSessions
 from kvwrap.testing import ManualClock
-
-FRESH = {"cache-control": "max-age=60"}
-
-
-class App:
-    """An application that counts its calls, and responds as the test says."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.headers: Mapping[str, str] = FRESH
-        self.status = 200
-        self.waits = asyncio.Event()
-        self.waits.set()
-
-    async def respond(self, request: Request) -> Response:
-        self.calls += 1
-        call = self.calls
-        if request.method == "GET":
-            await self.waits.wait()
-        return PlainTextResponse(f"call {call}", self.status, dict(self.headers))
-
-    def client(self, store: Store, **options: Any) -> httpx.AsyncClient:
-        routes = [Route("/{path:path}", self.respond, methods=["GET", "POST", "OPTIONS"])]
-        cached = ResponseCache(Starlette(routes=routes), store, **options)
-        transport = httpx.ASGITransport(cached)
-        return httpx.AsyncClient(transport=transport, base_url="http://shop.test")
+from tests.integrations.starlette.shop import FRESH, App, serving
 
 
 @pytest.fixture
@@ -245,11 +220,6 @@ def streaming(chunks: list[bytes], error: Exception | None = None) -> Starlette:
     return Starlette(routes=[Route("/", respond)])
 
 
-def serving(app: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://shop.test")
-
-
 @pytest.mark.parametrize(("size", "is_kept"), [(9, True), (10, True), (11, False)])
 async def test_a_large_body_is_sent_and_not_kept(store: Store, size: int, is_kept: bool) -> None:
     chunks = [b"x"] * size
@@ -370,61 +340,6 @@ async def test_what_was_kept_for_everybody_is_not_served_to_a_login(app: App, st
         app.headers = {"cache-control": "public, max-age=60"}
         await http.get("/b")
         assert (await http.get("/b", headers=login)).text == "call 3"
-
-
-@pytest.mark.parametrize(("status", "text"), [(200, "call 3"), (303, "call 3"), (500, "call 1")])
-async def test_a_change_ends_what_is_kept(app: App, store: Store, status: int, text: str) -> None:
-    async with app.client(store) as http:
-        await http.get("/a")
-        app.status = status
-        await http.post("/a")
-        app.status = 200
-        assert (await http.get("/a")).text == text
-
-
-@pytest.mark.parametrize("compares", [True, False])
-@pytest.mark.parametrize("kept_before", [True, False])
-async def test_what_was_begun_before_a_change_is_not_kept(
-    app: App, store: Store, clock: ManualClock, compares: bool, kept_before: bool
-) -> None:
-    if not compares:
-        store.capabilities -= {Capability.COMPARE_AND_PUT}  # type: ignore[misc]  # of this object
-    async with app.client(store) as one, app.client(store) as other:
-        if kept_before:
-            await one.get("/a")
-            clock.advance(61)
-        app.waits.clear()
-        calls = app.calls
-        old = asyncio.ensure_future(one.get("/a"))
-        while app.calls == calls:
-            await asyncio.sleep(0)
-        await other.post("/a")
-        app.waits.set()
-        assert "stored" not in (await old).headers["cache-status"]
-        assert (await other.get("/a")).text == f"call {calls + 3}"
-        assert (await one.get("/a")).text == f"call {calls + 3}"
-
-
-async def test_a_change_ends_all_variants(app: App, store: Store) -> None:
-    app.headers = {**FRESH, "vary": "accept-language"}
-    async with app.client(store) as http:
-        for language in ("de", "en"):
-            await http.get("/a", headers={"accept-language": language})
-        await http.post("/a")
-        texts = [
-            (await http.get("/a", headers={"accept-language": language})).text
-            for language in ("de", "en", "de", "en")
-        ]
-        assert texts == ["call 4", "call 5", "call 4", "call 5"]
-
-
-async def test_a_record_that_cannot_be_read_is_replaced(app: App) -> None:
-    backend = MemoryStore()
-    for _ in range(2):
-        async with app.client(stack().encrypt(Keyring.generate()).over(backend)) as http:
-            calls = app.calls
-            for _ in range(2):
-                assert (await http.get("/a")).text == f"call {calls + 1}"
 
 
 async def test_an_etag_is_for_successful_responses(app: App, store: Store) -> None:

@@ -228,7 +228,9 @@ async def test_a_value_that_was_changed_in_place_and_assigned_again(store: Store
 # -- requests at the same time -------------------------------------------------------------
 
 
-def held(store: Store, gate: asyncio.Event, inside: list[None]) -> Callable[..., Any]:
+def held(
+    store: Store, gate: asyncio.Event, inside: list[None], *routes: Route
+) -> Callable[..., Any]:
     """Return a browser whose requests of `/held` change the session, then wait for the gate."""
 
     async def wait(request: Request) -> Response:
@@ -237,7 +239,7 @@ def held(store: Store, gate: asyncio.Event, inside: list[None]) -> Callable[...,
         await gate.wait()
         return PlainTextResponse("")
 
-    app = ServerSessions(Starlette(routes=[*ROUTES, Route("/held", wait)]), store, SECRET)
+    app = ServerSessions(Starlette(routes=[*ROUTES, *routes, Route("/held", wait)]), store, SECRET)
     transport = httpx.ASGITransport(app)
     return lambda: httpx.AsyncClient(transport=transport, base_url="https://shop.test")
 
@@ -385,3 +387,52 @@ async def test_a_late_answer_does_not_end_the_login_of_another_request(store: St
         goes_on.set()
         assert "set-cookie" not in (await late).headers
         assert (await http.get("/")).text == "{'theme': 'dark', 'user': 'ada'}"
+
+
+@pytest.mark.parametrize("keys", ["flash=bye", "a=1", "a=1&z=0"])
+async def test_what_is_set_after_a_clear_is_in_a_new_session(store: Store, keys: str) -> None:
+    async def leave(request: Request) -> Response:
+        request.session.clear()
+        request.session.update(request.query_params)
+        return PlainTextResponse("left")
+
+    gate, inside = asyncio.Event(), list[None]()
+    make = held(store, gate, inside, Route("/leave", leave))
+    async with make() as http, make() as slow:
+        await http.get("/?a=1&z=0")
+        old = dict(http.cookies)
+        adopt(slow, old)
+        waiting = asyncio.ensure_future(slow.get("/held?role=admin"))
+        while not inside:
+            await asyncio.sleep(0)
+        await http.get(f"/leave?{keys}")
+        assert dict(http.cookies) != old
+        gate.set()
+        assert "set-cookie" not in (await waiting).headers
+        assert (await slow.get("/")).text == "{}"
+        text = repr(dict(each.split("=") for each in keys.split("&")))
+        assert (await http.get("/")).text == text
+    assert await count(store) == 1
+
+
+async def test_a_clear_ends_what_another_request_added_meanwhile(store: Store) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def leave(request: Request) -> Response:
+        request.session.clear()
+        request.session["flash"] = "bye"
+        begun.set()
+        await goes_on.wait()
+        return PlainTextResponse("left")
+
+    app = ServerSessions(Starlette(routes=[*ROUTES, Route("/leave", leave)]), store, SECRET)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="https://shop.test"
+    ) as http:
+        await http.get("/?a=1")
+        leaving = asyncio.ensure_future(http.get("/leave"))
+        await begun.wait()
+        await http.get("/?role=admin")
+        goes_on.set()
+        await leaving
+        assert (await http.get("/")).text == "{'flash': 'bye'}"
