@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -23,6 +22,7 @@ from kvwrap.core.text import printable
 from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.layers.statistics import Statistics
+from kvwrap.layers.statistics.sockets import PROCESS, is_dead, siblings
 
 _LEAST_ROWS = 3
 _FRAME = 4  # lines of a table besides its rows
@@ -98,9 +98,9 @@ def _socket_in(store: Store) -> str | None:
     """Return the socket that a stack's statistics have, of the process that runs."""
     for layer in store.layers:
         if isinstance(layer, Statistics) and layer.socket is not None:
-            if "{pid}" not in layer.socket:
+            if PROCESS not in layer.socket:
                 return layer.socket
-            found = _sockets_like(Path(layer.socket))
+            found = [each for each in siblings(layer.socket) if not is_dead(each)]
             if len(found) > 1:
                 raise ConfigurationError(
                     "STORE must be the socket of one process; there are several: "
@@ -110,15 +110,6 @@ def _socket_in(store: Store) -> str | None:
                 raise StoreUnavailable(f"no process serves figures at {layer.socket}")
             return found[0]
     return None
-
-
-def _sockets_like(path: Path) -> list[str]:
-    """Return the paths with the number of a process in place of `{pid}`."""
-    pattern = re.compile(r"\d+".join(map(re.escape, path.name.split("{pid}"))))
-    try:
-        return sorted(str(each) for each in path.parent.iterdir() if pattern.fullmatch(each.name))
-    except OSError:
-        return []
 
 
 # -- tables ----------------------------------------------------------------------------------

@@ -133,12 +133,18 @@ def test_the_socket_of_a_configuration_is_found(path: str, folder: Path, run: Ru
     assert "Statistics > CircuitBreaker > MemoryStore" in run("top", str(file), "--once").out
     file.write_text(file.read_text().replace("s.sock", "{pid}.sock"))
     assert run("top", str(file), "--once").code == 3
-    (folder / "1.sock").write_text("")
+    (folder / "1.sock").write_text("no socket")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / "2.sock"))
     assert run("top", str(file), "--once").code == 3
-    (folder / "2.sock").write_text("")
-    result = run("top", str(file), "--once")
+    Path(path).rename(folder / "3.sock")
+    assert "Statistics > CircuitBreaker > MemoryStore" in run("top", str(file), "--once").out
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(folder / "4.sock"))
+        other.listen()
+        result = run("top", str(file), "--once")
     assert result.code == 2
-    assert f"{folder}/1.sock, {folder}/2.sock" in result.err
+    assert f": {folder}/3.sock, {folder}/4.sock\n" in result.err
 
 
 def test_a_store_is_opened_and_checked(
