@@ -26,7 +26,9 @@ async def backoff(attempt: int) -> None:
 def conflict(store: str, collection: Collection, key: str) -> StoreUnavailable:
     """Return the error to raise when all attempts failed."""
     return StoreUnavailable(
-        f"another writer changed the entry during each of {len(ATTEMPTS)} attempts to update it",
+        f"each of {len(ATTEMPTS)} attempts to update the entry was refused: another writer changes "
+        "it all the time, or what the store keeps beside it (version, expiry) was altered there: "
+        "put or delete the key",
         store=store,
         collection=collection,
         key=key,

@@ -59,11 +59,14 @@ async def test_an_item_of_another_program_is_an_error(
 ) -> None:
     await store.put("b", 1)
     key = {"c": {"S": "%"}, "k": {"S": "a"}}
-    for other in ({}, {"entry": {"S": "x"}}, {"entry": {"B": b"x"}}):
+    others = ({"S": "x"}, {"B": b"x"}, {"B": b""}, {"NULL": True}, {"N": "5"}, {"L": []})
+    for other in ({}, *({"entry": each} for each in others)):
         await client.put_item(TableName=table, Item={**key, **other})
         with pytest.raises(CorruptEntry):
             await store.get("a")
-    assert await store.put_if_absent("a", 1) is False
+        with pytest.raises(CorruptEntry):
+            await store.increment("a")
+        assert await store.put_if_absent("a", 1) is False
     assert await store.get("b") == 1
 
 

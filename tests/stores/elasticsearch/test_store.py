@@ -95,12 +95,15 @@ async def test_a_document_of_another_program_is_an_error(
     store: ElasticsearchStore, client: Any, prefix: str
 ) -> None:
     await store.put("b", 1)
-    for other in ({}, {"entry": "YWJj"}, {"entry": "?"}, {"version": "no", "key": "a"}):
+    others: list[dict[str, Any]] = [{"entry": each} for each in ("YWJj", "?", "", None, 5, [])]
+    for other in ({}, *others, {"version": "no", "key": "a"}):
         await client.index(index=prefix, id=":a", body=other)
         with pytest.raises(CorruptEntry):
             await store.get("a")
         with pytest.raises(CorruptEntry):
             await store.get_many(["a", "b"])
+        with pytest.raises(CorruptEntry):
+            await store.increment("a")
         assert await store.put_if_absent("a", 1) is False
     assert await store.get("b") == 1
     await store.put("a", 1)

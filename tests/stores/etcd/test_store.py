@@ -219,9 +219,13 @@ async def test_keys_of_other_programs_are_left_alone(
     await store.put("k", 1, collection="c")
     await call(client, "Put", key=start + b":c:l", value=b"theirs")
     assert await store.keys("c") == ["k", "l"]
-    with pytest.raises(CorruptEntry):
-        await store.get("l", collection="c")
-    assert not await store.put_if_absent("l", 1, collection="c")
+    for value in (b"", b"null", b"theirs"):
+        await call(client, "Put", key=start + b":c:l", value=value)
+        with pytest.raises(CorruptEntry):
+            await store.get("l", collection="c")
+        with pytest.raises(CorruptEntry):
+            await store.increment("l", collection="c")
+        assert not await store.put_if_absent("l", 1, collection="c")
     await store.cull()
     assert (await found(client, prefix)).keys() >= {*theirs, b":c:l"}
     assert await store.destroy()

@@ -50,9 +50,14 @@ async def test_a_bucket_of_another_program_is_used(client: Any, url: str, bucket
             await store.put("a", number)
         assert await store.get("a") == 2
         assert await store.keys() == ["a"]
-        await theirs.put("_.b", b"theirs")
-        with pytest.raises(CorruptEntry, match="replace them"):
-            await store.get("b")
+        for value in (b"", b"null", b"theirs"):
+            await theirs.put("_.b", value)
+            with pytest.raises(CorruptEntry, match="replace them"):
+                await store.get("b")
+            with pytest.raises(CorruptEntry):
+                await store.increment("b")
+            with pytest.raises(CorruptEntry):
+                await store.put_if_absent("b", 1)
         assert await store.keys() == ["a", "b"]
         await theirs.put("theirs", b"theirs")
         assert await store.keys() == ["a", "b"]
