@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from kvwrap import (
 )
 from kvwrap.core.changes import LOST
 from kvwrap.testing import ManualClock
-from tests.layers.read_through.stores import Far, Shared, Watched, counts, over
+from tests.layers.read_through.stores import FailingNear, Far, Shared, Watched, counts, over
 
 
 class Link:
@@ -96,6 +97,22 @@ async def test_names_are_mapped_through_hashes_and_prefixes(clock: ManualClock) 
         assert await store.get("k", collection="c") == 2
 
 
+async def test_changes_by_others_remove_copies_from_a_near_store_that_callers_wait_for(
+    far: Far, clock: ManualClock
+) -> None:
+    near = FailingNear(clock=clock)
+    store = await watched(far, near=near)
+    await far.put_many(["k", "l"], [1, 1])
+    assert await store.get_many(["k", "l"]) == [1, 1]
+    await far.put_many(["k", "l"], [2, 2])
+    await clock.settle()
+    assert await near.keys() == []
+    for _ in range(2):
+        assert await store.get_many(["k", "l"]) == [2, 2]
+    assert len(far.reads) == 2
+    await store.close()
+
+
 async def test_a_change_that_is_told_during_a_fill_wins(far: Far, clock: ManualClock) -> None:
     store = await watched(far)
     await far.put("k", 1)
@@ -129,6 +146,42 @@ async def test_nothing_is_served_beyond_the_bound_of_a_silent_link(
     assert distant.scope.bound == 1.0
     await store.close()
     assert distant.link.is_closed
+
+
+async def test_the_lag_is_the_time_since_the_link_was_heard(
+    distant: Distant, clock: ManualClock
+) -> None:
+    distant.refusal = StoreUnavailable("down")
+    store = await watched(distant)
+    _, coherence = store.find(ReadThrough).measured()
+    assert coherence.lag == inf, "no link yet"
+    await store.close()
+    distant.refusal = None
+    await store.open()
+    assert coherence.lag == 0
+    clock.advance(0.9)
+    assert coherence.lag == pytest.approx(0.9)
+    distant.tell(LOST)
+    assert coherence.lag == inf
+    await store.close()
+    assert coherence.lag is None
+
+
+@pytest.mark.parametrize("keys", [["k"], ["k", "l"]])
+async def test_a_read_that_began_longer_ago_than_the_bound_is_not_joined(
+    distant: Distant, clock: ManualClock, keys: list[str]
+) -> None:
+    store = await watched(distant)
+    distant.hold = asyncio.Event()
+    calls = [asyncio.create_task(store.get("k"))]
+    await clock.settle()
+    clock.advance(1.1)
+    calls.append(asyncio.create_task(store.get_many(keys)))
+    await clock.settle()
+    assert distant.reads == [("k",), tuple(keys)]
+    distant.hold.set()
+    assert await asyncio.gather(*calls) == [None, [None] * len(keys)]
+    await store.close()
 
 
 async def test_nothing_is_kept_while_changes_may_be_missing(
@@ -294,8 +347,10 @@ async def test_a_store_is_used_in_one_loop_after_another() -> None:
 
     async def use(value: int) -> None:
         await far.put("k", value)
+        hits = counts(store).near_hits
         for _ in range(3):
             assert await store.get("k") == value
+        assert counts(store).near_hits == hits + 2
         await far.put("k", -value)
         await asyncio.sleep(0)
         assert await store.get("k") == -value
@@ -316,7 +371,11 @@ async def test_names_of_evicted_copies_are_dropped(clock: ManualClock) -> None:
     for start in range(0, 30_000, 1000):
         await store.get_many(names[start : start + 1000])
     await clock.settle(200)
+    told = counts(store).told
+    await far.put(names[0], "new")
+    assert counts(store).told == told, "its name was dropped with its copy"
     await far.put(names[-1], "new")
+    assert counts(store).told == told + 1
     assert await store.get(names[-1]) == "new"
     assert await store.get_many(names[-50:-1]) == names[-50:-1]
 

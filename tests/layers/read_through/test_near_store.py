@@ -8,7 +8,7 @@ import pytest
 
 from kvwrap import MemoryStore, NullStore, ReadThrough, SQLiteStore, TTLClamp
 from kvwrap.testing import ManualClock
-from tests.layers.read_through.stores import FailingNear, Far, counts, over
+from tests.layers.read_through.stores import FailingNear, Far, counts, over, tier_over
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,15 @@ async def test_a_failing_near_store_is_not_noticed(
     assert await store.delete("a")
     assert await store.get("a") is None
     assert counts(store).near_failures == failures
+
+
+async def test_copies_that_cannot_be_looked_for_are_taken_to_be_there(far: Far) -> None:
+    near = FailingNear(clock=far.clock)
+    tier = tier_over(far, near)
+    names = {(None, "b"): ((None, "a"),)}
+    assert await tier.without_copies(names) == list(names.items())
+    near.failing = frozenset({"read"})
+    assert await tier.without_copies(names) == []
 
 
 async def test_a_near_store_that_is_down_at_the_start_does_not_prevent_opening(

@@ -7,7 +7,7 @@ import asyncio
 from kvwrap import MemoryStore, StoreUnavailable
 from kvwrap.layers.read_through.cooldown import COOLDOWN
 from kvwrap.testing import ManualClock
-from tests.layers.read_through.stores import Far, counts, over
+from tests.layers.read_through.stores import FailingNear, Far, counts, over
 
 
 async def test_a_copy_is_refreshed_ahead_and_no_caller_waits(far: Far, clock: ManualClock) -> None:
@@ -71,6 +71,20 @@ async def test_a_refresh_that_finds_no_entry_removes_the_copy(far: Far, clock: M
     assert await store.get("a") == 1
     await clock.settle()
     assert await store.get("a") is None
+
+
+async def test_a_refresh_that_finds_no_entry_puts_nothing(far: Far, clock: ManualClock) -> None:
+    near = FailingNear(clock=clock)
+    store = over(far, near, ttl=100, refresh_ahead=0.5)
+    await store.put("a", 1)
+    await store.get("a")
+    await far.delete("a")
+    near.failing = frozenset({"write"})
+    clock.advance(50)
+    assert await store.get("a") == 1
+    await clock.settle()
+    assert await near.keys() == []
+    assert counts(store).near_failures == 0
 
 
 async def test_a_write_during_a_refresh_remains(far: Far, clock: ManualClock) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from kvwrap import ConfigurationError, SQLiteStore, ValueTooLarge
 from kvwrap.testing import ManualClock
+from tests.opened import opened_files
 
 
 def weights(file: Path) -> list[tuple[int, int]]:
@@ -29,6 +30,15 @@ async def test_the_number_of_entries_is_bounded(file: Path) -> None:
         counted, real = weights(file)
         assert counted == real
         assert real[0] == 10
+
+
+async def test_a_store_that_is_closed_has_no_file_open(file: Path) -> None:
+    store = SQLiteStore(file, max_entries=10)
+    await store.put("a", 1)
+    names = {name for _, name in opened_files() if name.startswith(str(file))}
+    assert not names or any(name.endswith("-uses") for name in names)
+    await store.close()
+    assert not {name for _, name in opened_files() if name.startswith(str(file))}
 
 
 async def test_the_size_is_bounded(file: Path) -> None:

@@ -1,0 +1,30 @@
+"""The thread of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+
+from kvwrap.stores.sqlite.thread import ConnectionThread
+
+
+class Entries(list[bytes]):
+    """What a call returns, of which a test sees whether it is still in memory."""
+
+
+async def test_what_a_call_returned_is_not_kept_while_the_thread_waits() -> None:
+    thread = ConnectionThread("a test", timeout=5)
+    kept: list[weakref.ref[Entries]] = []
+
+    def read() -> Entries:
+        entries = Entries([b"x"])
+        kept.append(weakref.ref(entries))
+        return entries
+
+    try:
+        assert await thread.run(read) == [b"x"]
+        async with asyncio.timeout(30):
+            while kept[0]() is not None:  # the thread ends its work after it has answered
+                await asyncio.sleep(0.001)
+    finally:
+        await thread.close(lambda: None)
