@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
+from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -11,9 +16,12 @@ import msgspec
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.layers.statistics.described import describe
-from kvwrap.layers.statistics.histogram import Latency
+from kvwrap.layers.statistics.histogram import Latency, bucket_index
 
-_LARGEST: Final = 64 * 2**20
+_LARGEST: Final = 16 * 2**20
+"""Bytes of an answer: ten times that of a hundred collections with all operations."""
+
+_SLOWEST: Final = bucket_index(1e12)
 _PATIENCE: Final = 5.0
 
 Key = tuple[str, str, str, tuple[tuple[str, str], ...]]
@@ -105,13 +113,14 @@ async def read_socket(path: str) -> Reading:
 
     Raises:
         StoreUnavailable: No process serves there.
-        ConfigurationError: What is served are not the figures of a stack.
+        ConfigurationError: What is served are not the figures of a stack, or another user serves.
     """
     try:
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_unix_connection(path, limit=_LARGEST)
             try:
-                line = await reader.readline()
+                _check_owner(path, writer.get_extra_info("socket"))
+                line = await _line(reader)
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError) as error:
@@ -119,24 +128,65 @@ async def read_socket(path: str) -> Reading:
             f"no process serves figures at {path!r} ({type(error).__name__}): it must have a store "
             "open whose layer Statistics has this socket"
         ) from None
-    except ValueError:
-        line = b""
-    if not line:
+    if line == b"":
         raise StoreUnavailable(
             f"the process at {path!r} gave no figures: it is ending, or has too many readers"
         )
     try:
-        return msgspec.json.decode(line, type=Reading)
+        reading = msgspec.json.decode(line or b"", type=Reading)
     except (msgspec.DecodeError, UnicodeDecodeError):
+        reading = None
+    if reading is None or not all(_is_possible(figure.value) for figure in reading.figures):
         raise ConfigurationError(
             f"a socket of the layer Statistics must give figures; {path!r} gives something else"
-        ) from None
+        )
+    return reading
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes | None:
+    """Return a line, or None if it is too long."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return None
+
+
+def _is_possible(value: float | Latency) -> bool:
+    if not isinstance(value, Latency):
+        return True
+    return all(0 <= index <= _SLOWEST and count >= 0 for index, count in value.buckets)
+
+
+def _check_owner(path: str, connection: Any) -> None:
+    """Refuse what another user serves, who could make up the figures.
+
+    Where others may write to the folder, they can make the socket first. Root may read, too, what
+    the owner of the folder serves.
+    """
+    own, owner = os.geteuid(), _owner(path, connection)
+    if owner in (own, 0) or (own == 0 and owner == Path(path).resolve().parent.stat().st_uid):
+        return
+    raise ConfigurationError(
+        f"a socket must be that of this user ({own}) or root; {path!r} is that of user {owner}: "
+        "run the command as that user, if you trust it"
+    )
+
+
+def _owner(path: str, connection: Any) -> int:
+    """Return the user whose process listens, or who has the file where the system cannot tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return Path(path).stat().st_uid
+    size = struct.calcsize("iII")
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    _, user, _ = struct.unpack("iII", peer)
+    return int(user)
 
 
 def operations_of(reading: Reading, before: Reading | None) -> list[Operation]:
     """Return the operations that a reading counts, the busiest first."""
     now, earlier = _by_key(reading), _by_key(before)
     seconds = _seconds(reading, before)
+    errors = _errors(reading)
     rows = []
     for figure in reading.figures:
         if figure.name != "operations" or isinstance(figure.value, Latency):
@@ -153,14 +203,6 @@ def operations_of(reading: Reading, before: Reading | None) -> list[Operation]:
         latency = latency if isinstance(latency, Latency) else Latency()
         hits, misses = source["hits"], source["misses"]
         reads = None if hits is None or misses is None else hits + misses
-        errors = [
-            each.value
-            for each in reading.figures
-            if each.name == "errors"
-            and not isinstance(each.value, Latency)
-            and (each.stack, each.layer) == place
-            and all(each.labels.get(name) == value for name, value in labels)
-        ]
         rows.append(
             Operation(
                 *place,
@@ -171,10 +213,20 @@ def operations_of(reading: Reading, before: Reading | None) -> list[Operation]:
                 hits / reads if reads else None,
                 latency.p50,
                 latency.p99,
-                int(sum(errors)),
+                int(errors[figure.stack, figure.layer, frozenset(labels)]),
             )
         )
     return sorted(rows, key=lambda row: (-(row.rate or 0), -row.calls))
+
+
+def _errors(reading: Reading) -> Mapping[tuple[str, str, frozenset[tuple[str, str]]], float]:
+    """Return the number of errors of each operation, of whatever class."""
+    errors: dict[tuple[str, str, frozenset[tuple[str, str]]], float] = defaultdict(float)
+    for figure in reading.figures:
+        if figure.name == "errors" and not isinstance(figure.value, Latency):
+            labels = frozenset(each for each in figure.labels.items() if each[0] != "error")
+            errors[figure.stack, figure.layer, labels] += figure.value
+    return errors
 
 
 def changes_of(reading: Reading, before: Reading | None) -> list[Change]:
