@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import warnings
 from typing import Annotated
 
@@ -14,9 +16,11 @@ from kvwrap.cli.output import echo, echo_json, echo_table
 from kvwrap.cli.stores import file_of, load
 from kvwrap.config.load import stack_names
 from kvwrap.core.described import redact
-from kvwrap.core.health import chains, reach
+from kvwrap.core.health import Reached, chains, reach
+from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import KvwrapError, StackWarning
+from kvwrap.rewriting.sample import sample
 
 
 class Checked(msgspec.Struct):
@@ -27,12 +31,22 @@ class Checked(msgspec.Struct):
         part: What was checked: a backend by its role and name, or the code of a finding.
         mend: What to mend; `None` if all is well.
         seconds: How long the backend took to respond.
+        to_come: What is not there yet, and is no mistake if the application has not run; `None`
+            if everything is there.
     """
 
     stack: str
     part: str
     mend: str | None = None
     seconds: float | None = None
+    to_come: str | None = None
+
+    @property
+    def result(self) -> str:
+        """The result in a word or two."""
+        if self.mend:
+            return "to mend"
+        return "not there yet" if self.to_come else "ok"
 
 
 async def check(
@@ -45,10 +59,11 @@ async def check(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Check that a stack has no findings, and that every backend responds.
+    """Check that a stack has no findings, every backend responds, and some entries can be read.
 
     Without #NAME, all stacks of the file are checked. The exit code is 1 if something is to be
-    mended: for health checks, and for CI.
+    mended: for health checks, and for CI. A file or folder that is not there yet, in a folder
+    where it can be created, is told and is no mistake.
     """
     checked_seconds(seconds, "--timeout")
     results: list[Checked] = []
@@ -69,15 +84,15 @@ async def check(
             (
                 redact(each.stack),
                 each.part,
-                "to mend" if each.mend else "ok",
+                each.result,
                 None if each.seconds is None else each.seconds * 1000,
             )
             for each in results
         ],
     )
     for each in results:
-        if each.mend:
-            echo(f"{redact(each.stack)}: {each.part}: {each.mend}")
+        if told := each.mend or each.to_come:
+            echo(f"{redact(each.stack)}: {each.part}: {each.result}: {told}")
     return NO if failed else DONE
 
 
@@ -101,7 +116,37 @@ async def _check(target: str, limit: float, python: bool) -> list[Checked]:
         for role, chain in chains(stack)
         for finding in chain.findings
     ]
-    return findings + [
-        Checked(target, f"{each.role}{each.part}", each.error, each.seconds)
-        for each in await reach(stack, limit)
-    ]
+    reached = [_of_backend(target, each) for each in await reach(stack, limit)]
+    sampled = [] if any(map(_is_trouble, reached)) else await _sample(target, stack, limit)
+    return [*findings, *reached, *sampled]
+
+
+def _of_backend(target: str, reached: Reached) -> Checked:
+    return Checked(
+        target,
+        f"{reached.role}{reached.part}",
+        None if reached.is_to_come else reached.error,
+        reached.seconds,
+        reached.error if reached.is_to_come else None,
+    )
+
+
+def _is_trouble(checked: Checked) -> bool:
+    return bool(checked.mend or checked.to_come)
+
+
+async def _sample(target: str, stack: Store, limit: float) -> list[Checked]:
+    """Check that the stack's keys open some of its entries, where it can list any."""
+    begin = time.perf_counter()
+    try:
+        async with asyncio.timeout(limit), stack:
+            found = await sample(stack)
+    except TimeoutError:
+        return []  # listing takes longer in some backends, and all of them have responded
+    except KvwrapError as error:
+        return [Checked(target, "a sample of entries", redact(str(error)))]
+    if not found.read:
+        return []
+    part = f"a sample of entries ({found.read})"
+    mend = None if found.error is None else redact(str(found.error))
+    return [Checked(target, part, mend, time.perf_counter() - begin)]

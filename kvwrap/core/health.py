@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from kvwrap.core.described import redact
+from kvwrap.core.missing import NotThereYet
 from kvwrap.core.part import Chain
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError
@@ -23,12 +24,15 @@ class Reached(msgspec.Struct, frozen=True):
             `fallback: ` for such a second store, one after another for those of second stores.
         seconds: How long it took to respond; `None` if it did not.
         error: Why it did not respond, without secrets; `None` if it did.
+        is_to_come: True if it is a file or folder that is not there, that the store may not create
+            (`Store.creates`), and that an application could.
     """
 
     part: str
     role: str = ""
     seconds: float | None = None
     error: str | None = None
+    is_to_come: bool = False
 
 
 def chains(chain: Chain, roles: str = "") -> Iterator[tuple[str, Chain]]:
@@ -70,5 +74,6 @@ async def _reach(part: str, role: str, store: Store, limit: float) -> Reached:
         text = redact(str(error)) if is_own else f"no answer in {limit:g} s"
         return Reached(part, role, error=text)
     except KvwrapError as error:
-        return Reached(part, role, error=redact(str(error)))
+        is_to_come = isinstance(error, NotThereYet)
+        return Reached(part, role, error=redact(str(error)), is_to_come=is_to_come)
     return Reached(part, role, time.perf_counter() - begin)

@@ -105,3 +105,33 @@ def test_a_backend_that_does_not_answer_is_given_up(
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
 def test_the_time_limit_is_checked(seconds: str, run: Run) -> None:
     assert "`--timeout` must be" in run("check", "memory://", "--timeout", seconds).err
+
+
+def test_a_wrong_key_is_to_be_mended(
+    stacks: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"{stacks}#sessions"
+    assert run("put", store, "ada", '"secret words"', "--collection", "users").code == 0
+    checked = run("check", store)
+    assert checked.code == 0
+    assert "a sample of entries (1)\tok" in checked.out
+    monkeypatch.setenv("TEST_REWRITE_KEYS", f"other:{'A' * 43}=")
+    result = run("check", store)
+    assert result.code == 1
+    assert "a sample of entries (1)\tto mend" in result.out
+    assert "which the keyring does not have" in result.out
+    assert "secret words" not in result.out
+
+
+def test_the_sample_renews_nothing(tmp_path: Path, run: Run) -> None:
+    config = tmp_path / "sliding.toml"
+    config.write_text(
+        f'store = "sqlite:///{tmp_path}/sliding.db"\n'
+        'layers = ["compress", { type = "slide_ttl", ttl = 1000 }]\n'
+    )
+    assert run("put", str(config), "k", "1").code == 0
+    assert run("expire", str(config), "k", "300").code == 0
+    result = run("check", str(config))
+    assert "a sample of entries (1)\tok" in result.out
+    remaining = json.loads(run("ttl", f"sqlite:///{tmp_path}/sliding.db", "k", "--json").out)["ttl"]
+    assert remaining <= 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -61,12 +62,36 @@ def test_a_copy_creates_its_target_and_not_its_source(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_backend_that_is_not_there_is_to_be_mended(scheme: str, tmp_path: Path, run: Run) -> None:
+def test_a_backend_that_is_not_there_yet_is_no_failure(
+    scheme: str, tmp_path: Path, run: Run
+) -> None:
     result = run("check", _url(scheme, tmp_path), "--json")
+    assert result.code == 0
+    (checked,) = json.loads(result.out)["checks"]
+    assert checked["mend"] is None
+    assert str(tmp_path / "data") in checked["to_come"]
+    assert not (tmp_path / "data").exists()
+    assert "\tnot there yet\t" in run("check", _url(scheme, tmp_path)).out
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_backend_whose_folder_is_missing_is_to_be_mended(
+    scheme: str, tmp_path: Path, run: Run
+) -> None:
+    result = run("check", _url(scheme, tmp_path, "missing/data"), "--json")
     assert result.code == 1
     (checked,) = json.loads(result.out)["checks"]
-    assert str(tmp_path / "data") in checked["mend"]
-    assert not (tmp_path / "data").exists()
+    assert "missing/data" in checked["mend"]
+    assert checked["to_come"] is None
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_backend_in_a_folder_that_is_only_read_is_to_be_mended(
+    scheme: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asked for, since root may write to a folder of any mode.
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+    assert run("check", _url(scheme, tmp_path)).code == 1
 
 
 def test_the_nearest_file_is_suggested(tmp_path: Path, run: Run) -> None:

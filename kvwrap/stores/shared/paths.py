@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
+from kvwrap.core.missing import NotThereYet
 from kvwrap.errors import ConfigurationError
 
 
@@ -18,7 +20,8 @@ def check_exists(what: str, path: str, scheme: str, *, store: str) -> None:
         store: Name of the store, for the error.
 
     Raises:
-        ConfigurationError: It is not there.
+        NotThereYet: It is not there, and its folder is one in which this process may create it.
+        ConfigurationError: It is not there, nor could it be.
     """
     place = Path(path)
     try:
@@ -29,7 +32,8 @@ def check_exists(what: str, path: str, scheme: str, *, store: str) -> None:
         beside = []
     near = difflib.get_close_matches(place.name, beside, n=1)
     hint = f". Did you mean {str(place.with_name(near[0]))!r}?" if near else ""
-    raise ConfigurationError(
+    may_come = os.access(place.parent, os.W_OK | os.X_OK) and place.parent.is_dir()
+    raise (NotThereYet if may_come else ConfigurationError)(
         f"{what} {path!r} must exist to be read; it is not there: check the path, or write to it "
         f"first{hint or suggest_path(path, scheme)}",
         store=store,
