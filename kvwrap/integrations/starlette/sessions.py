@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +63,41 @@ class Session(StarletteSession):
         super().clear()
         self.cleared = True
         self.renew()
+
+    # Starlette notices `request.session` only. Middleware reads `scope["session"]`, and what it
+    # makes of that is of one user as well.
+
+    def __getitem__(self, key: str) -> Any:
+        self.mark_accessed()
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.mark_accessed()
+        return super().__contains__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self.mark_accessed()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.mark_accessed()
+        return super().__len__()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.mark_accessed()
+        return super().get(key, default)
+
+    def keys(self) -> Any:
+        self.mark_accessed()
+        return super().keys()
+
+    def values(self) -> Any:
+        self.mark_accessed()
+        return super().values()
+
+    def items(self) -> Any:
+        self.mark_accessed()
+        return super().items()
 
 
 class ServerSessions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from typing import Any
 
@@ -71,6 +71,43 @@ async def test_a_streamed_response_that_uses_the_session_is_not_kept(
         if is_outside:
             assert response.headers["vary"] == "Cookie"
     assert await store.keys("responses") == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda session: session["user"],
+        lambda session: session.get("user"),
+        lambda session: "user" in session,
+        bool,
+        len,
+        dict,
+        list,
+        lambda session: list(session.keys()),
+        lambda session: list(session.values()),
+        lambda session: list(session.items()),
+        lambda session: session.copy(),
+        lambda session: {**session},
+    ],
+)
+async def test_a_session_that_middleware_reads_from_the_scope_counts(
+    store: Store, read: Callable[[Any], object]
+) -> None:
+    async def shop(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/login":
+            Request(scope).session["user"] = "ada"
+            await PlainTextResponse("ok")(scope, receive, send)
+        else:
+            text = str(read(scope["session"]))
+            await PlainTextResponse(text, headers=FRESH)(scope, receive, send)
+
+    app = ServerSessions(ResponseCache(shop, store), MemoryStore(), SECRET, https_only=False)
+    async with serving(app) as http:
+        await http.get("/login")
+        for _ in range(2):
+            response = await http.get("/")
+            assert response.headers["cache-status"] == MISS
+            assert response.headers["vary"] == "Cookie"
 
 
 async def test_a_response_that_is_shorter_than_it_says_is_not_kept(store: Store) -> None:
