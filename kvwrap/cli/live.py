@@ -22,6 +22,7 @@ _LARGEST: Final = 16 * 2**20
 """Bytes of an answer: ten times that of a hundred collections with all operations."""
 
 _SLOWEST: Final = bucket_index(1e12)
+_MOST: Final = 2**64
 _PATIENCE: Final = 5.0
 
 Key = tuple[str, str, str, tuple[tuple[str, str], ...]]
@@ -136,7 +137,7 @@ async def read_socket(path: str) -> Reading:
         reading = msgspec.json.decode(line or b"", type=Reading)
     except (msgspec.DecodeError, UnicodeDecodeError):
         reading = None
-    if reading is None or not all(_is_possible(figure.value) for figure in reading.figures):
+    if reading is None or not all(_is_possible(figure) for figure in reading.figures):
         raise ConfigurationError(
             f"a socket of the layer Statistics must give figures; {path!r} gives something else"
         )
@@ -151,10 +152,16 @@ async def _line(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-def _is_possible(value: float | Latency) -> bool:
+def _is_possible(figure: Figure) -> bool:
+    """Return True if a figure can be computed with."""
+    value = figure.value
     if not isinstance(value, Latency):
-        return True
-    return all(0 <= index <= _SLOWEST and count >= 0 for index, count in value.buckets)
+        return abs(value) <= _MOST
+    if figure.name != "operation.duration":
+        return figure.name not in ("operations", "hits", "misses")
+    return abs(value.seconds) <= _MOST and all(
+        0 <= index <= _SLOWEST and 0 <= count <= _MOST for index, count in value.buckets
+    )
 
 
 def _check_owner(path: str, connection: Any) -> None:
@@ -265,7 +272,7 @@ def _seconds(reading: Reading, before: Reading | None) -> float | None:
 def _since(now: Mapping[Key, Any], earlier: Mapping[Key, Any], key: Key) -> Any:
     """Return what a counter has grown by; all of it if it was reset, or is new."""
     value, was = now.get(key), earlier.get(key)
-    if value is None or was is None:
+    if value is None or was is None or isinstance(value, Latency) != isinstance(was, Latency):
         return value
     if isinstance(value, Latency):
         counts = dict(was.buckets)

@@ -64,11 +64,27 @@ def shown(path: Path, sent: bytes, run: Run) -> Result:
     return result
 
 
-@pytest.mark.parametrize("bucket", [[10**12, 5], [-400, 5], [3, -5]])
+@pytest.mark.parametrize("bucket", [[10**12, 5], [-400, 5], [3, -5], [3, 10**400]])
 def test_latencies_that_cannot_be_are_refused(bucket: list[int], path: Path, run: Run) -> None:
     latency = {"seconds": 1.0, "buckets": [[1, 6], bucket]}
     sent = answer(figure("operations", 1), figure("operation.duration", latency))
     result = shown(path, sent, run)
+    assert (result.code, result.out) == (2, "")
+    assert "must give figures" in result.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [figure("errors", 1e308), figure("errors", 1e308)],
+        [figure("hits", {"buckets": []}), figure("misses", {"buckets": []})],
+        [figure("near.hits", -1e300)],
+    ],
+)
+def test_figures_that_cannot_be_are_refused(
+    wrong: list[dict[str, Any]], path: Path, run: Run
+) -> None:
+    result = shown(path, answer(figure("operations", 1), *wrong), run)
     assert (result.code, result.out) == (2, "")
     assert "must give figures" in result.err
 
