@@ -29,7 +29,8 @@ from kvwrap.layers.shared.findings import contextual_below
 from kvwrap.layers.shared.journal.change import Refused
 from kvwrap.layers.shared.journal.checks import checked_path, journal_findings
 from kvwrap.layers.shared.journal.figures import JournalFigures
-from kvwrap.layers.shared.journal.journal import Journal, read_with_pending
+from kvwrap.layers.shared.journal.journal import Journal
+from kvwrap.layers.shared.journal.reads import read_with_pending
 from kvwrap.layers.shared.journal.sender import Sender
 
 _log = logging.getLogger("kvwrap.write_behind")
@@ -209,8 +210,8 @@ class WriteBehind(Layer):
         if not self.is_open:
             await self.ready()
         if expected is not None:
-            await self._sender.settle(collection, keys)
-            return await self.inner.write(collection, keys, entries, expected)
+            async with self._sender.settled(collection, keys):
+                return await self.inner.write(collection, keys, entries, expected)
         await self._accept(collection, keys, entries)
         return [True] * len(keys)
 
@@ -222,8 +223,8 @@ class WriteBehind(Layer):
     ) -> list[bool]:
         await self.ready()
         if expected is not None:
-            await self._sender.settle(collection, keys)
-            return await self.inner.remove(collection, keys, expected)
+            async with self._sender.settled(collection, keys):
+                return await self.inner.remove(collection, keys, expected)
         try:
             existed = [entry is not None for entry in await self.read(collection, keys)]
         except StoreUnavailable:
@@ -239,8 +240,8 @@ class WriteBehind(Layer):
         self, collection: Collection, keys: Sequence[str], expires: Sequence[float | None]
     ) -> list[bool]:
         await self.ready()
-        await self._sender.settle(collection, keys)
-        return await self.inner.touch(collection, keys, expires)
+        async with self._sender.settled(collection, keys):
+            return await self.inner.touch(collection, keys, expires)
 
     async def list_keys(self, collection: Collection, key_range: KeyRange, cursor: object) -> Page:
         if cursor is None:
@@ -256,20 +257,19 @@ class WriteBehind(Layer):
         return await self.inner.count_range(collection, key_range)
 
     async def drop_range(self, collection: Collection, key_range: KeyRange) -> int:
-        await self._settle_all()
-        return await self.inner.drop_range(collection, key_range)
+        await self.ready()
+        async with self._sender.settled(None, None):
+            return await self.inner.drop_range(collection, key_range)
 
     async def drop(self, collection: Collection) -> bool:
-        await self._settle_all()
-        return await self.inner.drop(collection)
+        await self.ready()
+        async with self._sender.settled(None, None):
+            return await self.inner.drop(collection)
 
     async def drop_all(self) -> bool:
-        await self._settle_all()
-        return await self.inner.drop_all()
-
-    async def _settle_all(self) -> None:
         await self.ready()
-        await self._sender.settle_all()
+        async with self._sender.settled(None, None):
+            return await self.inner.drop_all()
 
     def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]

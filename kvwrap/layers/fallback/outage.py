@@ -12,8 +12,10 @@ from kvwrap.errors import KvwrapError, RateLimited, StoreFull, StoreUnavailable
 from kvwrap.layers.shared.guard import Guard
 from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.figures import JournalFigures
-from kvwrap.layers.shared.journal.journal import Journal, Read, read_with_pending
-from kvwrap.layers.shared.journal.sender import Sender, send
+from kvwrap.layers.shared.journal.journal import Journal
+from kvwrap.layers.shared.journal.reads import Read, read_with_pending
+from kvwrap.layers.shared.journal.sender import Sender
+from kvwrap.layers.shared.journal.target import send
 
 _log = logging.getLogger("kvwrap.fallback")
 _BATCH_SIZE = 500

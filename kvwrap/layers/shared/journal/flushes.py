@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from kvwrap.core.primitives import QualifiedKey
-from kvwrap.layers.shared.journal.change import Change
+from kvwrap.layers.shared.journal.journal import Journal
 
 
 class _Waiter(NamedTuple):
@@ -25,30 +25,28 @@ class Flushes:
         self._waiters: list[_Waiter] = []
 
     async def wait(
-        self,
-        pending: dict[QualifiedKey, Change],
-        qualified_keys: Iterable[QualifiedKey] | None = None,
+        self, journal: Journal, qualified_keys: Iterable[QualifiedKey] | None = None
     ) -> None:
         """Wait until the changes that are pending now, of these keys or of all, were sent.
 
         Raises what `notify` is given meanwhile.
         """
+        pending = journal.pending
         last = pending[next(reversed(pending))].number
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         keys = None if qualified_keys is None else tuple(qualified_keys)
         self._waiters.append(_Waiter(last, keys, sent))
         await sent
 
-    def notify(self, pending: Mapping[QualifiedKey, Change], error: Exception | None) -> None:
+    def notify(self, journal: Journal, error: Exception | None) -> None:
         """Return from the calls whose changes were sent; raise an error in the others, if any."""
         if not self._waiters:
             return
-        oldest = next(iter(pending.values())).number if pending else None
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if waiter.sent.done():
                 continue
-            if _is_sent(waiter, pending, oldest):
+            if _is_sent(waiter, journal):
                 waiter.sent.set_result(None)
             elif error is not None:
                 waiter.sent.set_exception(error)
@@ -56,10 +54,20 @@ class Flushes:
                 self._waiters.append(waiter)
 
 
-def _is_sent(waiter: _Waiter, pending: Mapping[QualifiedKey, Change], oldest: int | None) -> bool:
-    if oldest is None or waiter.last < oldest:
+def _is_sent(waiter: _Waiter, journal: Journal) -> bool:
+    """Return True if no change that the waiter knows of waits any more.
+
+    One that was replaced before it was sent waits until what replaced it has been sent: until
+    then the target has neither.
+    """
+    pending, replaced, last = journal.pending, journal.replaced, waiter.last
+    if not pending:
         return True
     if waiter.qualified_keys is None:
-        return False
-    changes = [pending.get(qualified_key) for qualified_key in waiter.qualified_keys]
-    return all(change is None or change.number > waiter.last for change in changes)
+        oldest = next(iter(pending.values())).number
+        return last < oldest and all(number > last for number in replaced.values())
+    return not any(
+        qualified_key in pending
+        and replaced.get(qualified_key, pending[qualified_key].number) <= last
+        for qualified_key in waiter.qualified_keys
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from kvwrap.core.clock import Clock
@@ -20,9 +20,6 @@ from kvwrap.layers.shared.journal.file import JournalFile
 from kvwrap.layers.shared.journal.groups import Group, cancel, resolve
 
 T = TypeVar("T")
-
-Read = Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]]
-"""The primitive `read` of a store or layer."""
 
 LARGEST_VALUE: Final = 990_000_000
 """Bytes of a value; SQLite's rows have at most 1,000,000,000."""
@@ -66,6 +63,8 @@ class Journal:
         self._committer = Worker(self._commit, lambda: bool(self._uncommitted))
         self.pending: dict[QualifiedKey, Change] = {}
         """Changes accepted and not sent yet, in the order of acceptance."""
+        self.replaced: dict[QualifiedKey, int] = {}
+        """The number of the oldest unsent change of each pending key that has had several."""
 
     @property
     def size(self) -> int:
@@ -99,7 +98,7 @@ class Journal:
             thread.shutdown(wait=False)
             raise
         self._file, self._thread, self._process = file, thread, os.getpid()
-        self._last_number, self._sent = file.last_number, {}
+        self._last_number, self._sent, self.replaced = file.last_number, {}, {}
         self.pending = {change.qualified_key: change for change in file.changes}
         self.damaged = file.damaged
         file.changes = []
@@ -275,7 +274,9 @@ class Journal:
         for change in changes:
             qualified_key = change.qualified_key
             self._sent.pop(qualified_key, None)
-            self.pending.pop(qualified_key, None)
+            replaced = self.pending.pop(qualified_key, None)
+            if replaced is not None:
+                self.replaced.setdefault(qualified_key, replaced.number)
             self.pending[qualified_key] = change
 
     async def forget(self, changes: Sequence[Change]) -> None:
@@ -340,6 +341,10 @@ class Journal:
         is_newest = self.pending.get(change.qualified_key) is change
         if is_newest:
             del self.pending[change.qualified_key]
+            self.replaced.pop(change.qualified_key, None)
+        elif change.qualified_key in self.replaced:
+            # What replaced it meanwhile may itself have been replaced since.
+            self.replaced[change.qualified_key] = change.number + 1
         return is_newest
 
     async def refused(self) -> list[Refused]:
@@ -375,19 +380,3 @@ class Journal:
 def _close_opened(opening: asyncio.Future[JournalFile]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
-
-
-async def read_with_pending(
-    journal: Journal, clock: Clock, read: Read, collection: Collection, keys: Sequence[str]
-) -> list[Entry | None]:
-    """Read these keys: from the pending changes, and through `read` the keys without one."""
-    if journal.has_abandoned:
-        await journal.wait_for_abandoned(collection, keys)
-    pending = journal.pending
-    if not pending:
-        return await read(collection, keys)
-    changes = [pending.get((collection, key)) for key in keys]
-    unchanged = [key for key, change in zip(keys, changes, strict=True) if change is None]
-    stored = iter(await read(collection, unchanged) if unchanged else ())
-    now = clock.time()
-    return [next(stored) if change is None else change.live(now) for change in changes]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import wait_for
 from kvwrap.core.entry import Entry
-from kvwrap.core.primitives import Collection, Expected, QualifiedKey
+from kvwrap.core.primitives import Collection, QualifiedKey
 from kvwrap.core.worker import Worker
 from kvwrap.errors import (
     CircuitOpen,
@@ -23,45 +22,13 @@ from kvwrap.errors import (
 )
 from kvwrap.layers.shared.journal.batches import Batches
 from kvwrap.layers.shared.journal.change import Change
+from kvwrap.layers.shared.journal.exclusion import Exclusion
 from kvwrap.layers.shared.journal.flushes import Flushes
 from kvwrap.layers.shared.journal.inlet import Inlet
 from kvwrap.layers.shared.journal.journal import Journal
 from kvwrap.layers.shared.journal.room import Request, Room
 from kvwrap.layers.shared.journal.suspect import Suspect
-
-
-class Target(Protocol):
-    """Receives the changes: a store, a layer, or a guard around one."""
-
-    async def write(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        entries: Sequence[Entry],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        """Write entries, as `Primitives.write` does."""
-
-    async def remove(
-        self,
-        collection: Collection,
-        keys: Sequence[str],
-        expected: Sequence[Expected] | None = None,
-    ) -> list[bool]:
-        """Remove keys, as `Primitives.remove` does."""
-
-    async def ping(self) -> None:
-        """Return if the backend answers, as `Primitives.ping` does."""
-
-
-async def send(target: Target, changes: Sequence[Change], *, are_removals: bool) -> None:
-    """Send changes of one collection and kind in one call."""
-    collection, keys = changes[0].collection, [change.key for change in changes]
-    if are_removals:
-        await target.remove(collection, keys, None)
-    else:
-        entries = [change.entry for change in changes if change.entry is not None]
-        await target.write(collection, keys, entries, None)
+from kvwrap.layers.shared.journal.target import Target, send
 
 
 class Sender:
@@ -123,7 +90,7 @@ class Sender:
         self._suspect = Suspect(self._batches)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = Worker(self._run, lambda: bool(journal.pending or journal.has_sent))
-        self._flushes, self._room = Flushes(), Room(journal)
+        self._flushes, self._room, self._exclusion = Flushes(), Room(journal), Exclusion()
 
     @property
     def idle(self) -> bool:
@@ -142,6 +109,7 @@ class Sender:
             self._loop = loop
             self._retry_now = asyncio.Event()
             self._flushes, self._room = Flushes(), Room(self._journal)
+            self._exclusion = Exclusion()
             self._inlet = Inlet(loop)
 
     async def flush(self, qualified_keys: Sequence[QualifiedKey] | None = None) -> None:
@@ -159,7 +127,7 @@ class Sender:
         if self._journal.pending:
             self.start()
             self._retry_now.set()
-            await self._flushes.wait(self._journal.pending, qualified_keys)
+            await self._flushes.wait(self._journal, qualified_keys)
 
     async def settle(self, collection: Collection, keys: Sequence[str]) -> None:
         """Send the changes of these keys that are pending, and delete them from the file.
@@ -186,6 +154,31 @@ class Sender:
         """
         await self.flush()
         await self._journal.clean()
+
+    @asynccontextmanager
+    async def settled(
+        self, collection: Collection, keys: Sequence[str] | None
+    ) -> AsyncIterator[None]:
+        """Settle these keys, and run the block, which changes them at the target, without sending.
+
+        Changes that are accepted meanwhile are sent either before the block or after it.
+
+        Args:
+            collection: The collection of the keys.
+            keys: The keys; `None` stands for all, of every collection.
+
+        Raises:
+            StoreUnavailable: The target does not answer, or the disk refuses.
+        """
+        self._follow_loop()
+        if keys is None:
+            await self.flush()
+        else:
+            await self.settle(collection, keys)
+        async with self._exclusion.operation(collection, keys):
+            if keys is None or self._journal.is_in_file(collection, keys):
+                await self._journal.clean()
+            yield
 
     async def accept(
         self,
@@ -277,7 +270,7 @@ class Sender:
 
     def _notify(self, error: Exception | None) -> None:
         """Resolve the waiters of `flush` that this outcome concerns; wake those for room."""
-        self._flushes.notify(self._journal.pending, error)
+        self._flushes.notify(self._journal, error)
         self._room.wake()
 
     async def _send_next(self) -> None:
@@ -287,11 +280,9 @@ class Sender:
         in_order = self._suspect.in_order(self._journal.pending)
         changes, are_removals = self._batches.next(in_order)
         try:
-            await send(self._target, changes, are_removals=are_removals)
+            await self._deliver(changes, are_removals=are_removals)
         except KvwrapError as error:
             if isinstance(error, StoreUnavailable):
-                succeeded = set(error.succeeded or ())
-                await self._mark_sent([change for change in changes if change.key in succeeded])
                 await self._judge_failure(changes, error)
                 raise
             if len(changes) == 1:
@@ -302,22 +293,30 @@ class Sender:
             await self._judge_failure(changes, error)
             raise
         else:
-            await self._mark_sent(changes)
             self._suspect.update(self._journal.pending)
             self._batches.grow()
+
+    async def _deliver(self, changes: Sequence[Change], *, are_removals: bool) -> None:
+        """Send changes and forget them, while no operation changes their keys at the target."""
+        async with self._exclusion.sending(changes):
+            try:
+                await send(self._target, changes, are_removals=are_removals)
+            except StoreUnavailable as error:
+                succeeded = set(error.succeeded or ())
+                await self._mark_sent([change for change in changes if change.key in succeeded])
+                raise
+            await self._mark_sent(changes)
 
     async def _send_one_by_one(self, changes: Sequence[Change]) -> None:
         """Send each change by itself, to find out which one the target refuses."""
         for change in changes:
             try:
                 is_removal = self._batches.is_removal(change)
-                await send(self._target, [change], are_removals=is_removal)
+                await self._deliver([change], are_removals=is_removal)
             except StoreUnavailable:
                 raise
             except KvwrapError as error:
                 await self._set_aside(change, error)
-            else:
-                await self._mark_sent([change])
 
     async def _judge_failure(self, changes: Sequence[Change], error: Exception) -> None:
         """After a failed call: halve the next batch, or set aside a change that always fails."""
@@ -335,8 +334,7 @@ class Sender:
         if witness is not None:
             with suppress(KvwrapError):
                 is_removal = self._batches.is_removal(witness)
-                await send(self._target, [witness], are_removals=is_removal)
-                await self._mark_sent([witness])
+                await self._deliver([witness], are_removals=is_removal)
                 await self._set_aside(changes[0], error)
         elif self._suspect.is_new:
             self._log.warning(
