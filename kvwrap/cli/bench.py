@@ -62,7 +62,7 @@ def _row(measured: Measured) -> tuple[Any, ...]:
 
 
 def _micro(microseconds: float | None) -> str:
-    return "-" if microseconds is None else f"{microseconds:,.1f}"
+    return "-" if microseconds is None else f"{microseconds:.1f}"
 
 
 def _echo_sizes(sizes: Sizes) -> None:

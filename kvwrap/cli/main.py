@@ -55,8 +55,8 @@ COMMANDS: Final = {
 
 _HELP = {"--help", "-h"}
 _VERSION = {"--version", "-V"}
-_MEANT = {"help": "--help", "version": "--version"}
-"""Options of the program that may be taken for commands."""
+_MEANT = {"help": "--help", "version": "--version", "list": "keys", "ls": "keys", "set": "put"}
+"""What is meant by words that may be taken for commands, and are not alike."""
 
 _UNWRAPPED = 1000
 _READ_OR_WRITE_DASH = {"put", "export", "import"}

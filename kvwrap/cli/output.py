@@ -84,11 +84,14 @@ def is_terminal(stream: TextIO | None) -> bool:
 def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on a terminal, and lines with tabs between the cells elsewhere.
 
+    The first of these lines has the names of the columns, and numbers have no commas there.
+
     Columns whose name begins with `#` have numbers, without the `#`.
     """
     if not is_terminal(sys.stdout):
+        write_text("\t".join(column.removeprefix("#") for column in columns) + "\n")
         for row in rows:
-            write_text("\t".join(map(_cell, row)) + "\n")
+            write_text("\t".join(_cell(cell, plain=True) for cell in row) + "\n")
         return
     # Imported late: most commands print no table.
     from rich.console import Console
@@ -119,11 +122,11 @@ def rich_table(
     return table
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, *, plain: bool = False) -> str:
     if isinstance(value, float):
-        return f"{value:,.3f}"
+        return f"{value:.3f}" if plain else f"{value:,.3f}"
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
+        return str(value) if plain else f"{value:,}"
     return printable("" if value is None else str(value)).replace("\n", " ")
 
 

@@ -64,7 +64,14 @@ def load(target: str, *, python: bool, creates: bool = False) -> Store:
     if file is None:
         store = store_from_url(target)
     else:
-        store = from_config(file.path, name=file.name, python=python)
+        try:
+            store = from_config(file.path, name=file.name, python=python)
+        except ConfigurationError as error:
+            if file.path in error.message:
+                raise
+            # A command may have two files.
+            named = f"{printable(file.path)}: {error.message}"
+            raise ConfigurationError(named, store=error.store) from error
     return as_tool(store, creates=creates)
 
 

@@ -219,15 +219,15 @@ def _value(change: Change) -> str:
     if change.unit == "s":
         return _latency(value)
     if change.unit == "By":
-        return f"{value:,.0f} B"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.3f}"
+        return f"{value:.0f} B"
+    return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
 
 
 def _rate(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:,.1f}"
+    return "" if rate is None else f"{rate:.1f}"
 
 
 def _latency(seconds: float) -> str:
     if seconds >= 1:
-        return f"{seconds:,.1f} s"
+        return f"{seconds:.1f} s"
     return f"{seconds * 1000:.1f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} us"

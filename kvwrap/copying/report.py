@@ -62,7 +62,10 @@ class CopyReport(Failures):
             "left in the source": self.left,
             "failed": self.failed,
         }
-        counts = ", ".join(f"{count:,} {label}" for label, count in entries.items())
+        always = ("seen", "copied")
+        counts = ", ".join(
+            f"{count:,} {label}" for label, count in entries.items() if count or label in always
+        )
         titles = [
             f"{title_of(name)}: {counts.seen:,} seen, {counts.copied:,} copied"
             for name, counts in self.collections.items()

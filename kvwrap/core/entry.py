@@ -218,7 +218,7 @@ def _refusal(
     data: bytes, store: str, collection: str | None, key: str, *, has_raw: bool
 ) -> CorruptEntry:
     """Return the error for bytes that are not a whole entry of this collection and key."""
-    problem = "the stored bytes were altered, truncated, or written under another key"
+    problem = "the stored bytes were altered, truncated, or written under another name"
     if not is_entry(data) or len(data) < _HEAD_BYTES:
         problem = (
             "the stored bytes must be an entry of kvwrap; they are another program's, or were "

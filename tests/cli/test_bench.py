@@ -26,7 +26,7 @@ def test_a_stack_is_measured_and_leaves_nothing(stacks: str, run: Run) -> None:
     assert all(0 < each["median"] <= each["p99"] for each in described["operations"])
     assert 0 < described["bytes"]["at_rest"] < described["bytes"]["value"]
     assert [each["name"] for each in described["layers"]] == ["compress", "encrypt", "backend"]
-    assert run("collections", store, "--count").out == "(default)\t1\n"
+    assert run("collections", store, "--count").out == "collection\tentries\n(default)\t1\n"
 
 
 def test_a_url_has_no_layers(run: Run) -> None:

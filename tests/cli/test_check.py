@@ -16,10 +16,11 @@ from tests.cli.conftest import Run
 def test_every_stack_of_a_file_is_checked(stacks: str, run: Run) -> None:
     result = run("check", stacks)
     assert (result.code, result.err) == (0, "")
-    rows = [line.split("\t") for line in result.out.splitlines()]
+    head, *rows = [line.split("\t") for line in result.out.splitlines()]
+    assert head == ["stack", "part", "result", "ms"]
     assert [row[0].rpartition("#")[2] for row in rows] == ["sessions", "sessions", "plain"]
     assert {row[2] for row in rows} == {"ok"}
-    assert len(run("check", f"{stacks}#plain").out.splitlines()) == 1
+    assert len(run("check", f"{stacks}#plain").out.splitlines()) == 2
 
 
 def test_what_is_to_be_mended_is_told(

@@ -71,3 +71,18 @@ def test_ctrl_c_stops_a_copy_that_continues_later(tmp_path: Path, run: Run) -> N
     assert report["same"] <= 1
     assert not state.exists()
     assert run("export", target, "--quiet").out == run("export", source, "--quiet").out
+
+
+def test_a_mistake_names_the_file_that_has_it(config: str, tmp_path: Path, run: Run) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text('store = "memory://"\nlayers = ["compresss"]\n')
+    result = run("copy", config, str(wrong))
+    assert result.code == 2
+    assert f"{wrong}: layers[0]" in result.err
+
+
+def test_the_summary_has_no_zeros(tmp_path: Path, run: Run) -> None:
+    source = f"sqlite:///{tmp_path}/a.db"
+    assert run("put", source, "k", "1").code == 0
+    copied = run("copy", source, f"sqlite:///{tmp_path}/b.db").out
+    assert copied.splitlines()[0] == "entries       1 seen, 1 copied"

@@ -35,7 +35,10 @@ def test_keys_are_listed_one_on_a_line(url: str, run: Run) -> None:
 def test_collections_are_listed(url: str, run: Run) -> None:
     assert run("collections", url).out == "'u\\x1bs'\n"
     assert json.loads(run("collections", url, "--json").out) == "u\x1bs"
-    assert run("collections", url, "--count").out == "(default)\t5\n'u\\x1bs'\t1\n"
+    assert (
+        run("collections", url, "--count").out
+        == "collection\tentries\n(default)\t5\n'u\\x1bs'\t1\n"
+    )
     counts = [
         json.loads(line)
         for line in run("collections", url, "--count", "--json").out.split("\n")[:-1]

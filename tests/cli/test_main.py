@@ -275,3 +275,8 @@ def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(module: str, tmp_pat
     )
     assert (ended.returncode, ended.stdout) == (130, "")
     assert ended.stderr in ("", "kvwrap: interrupted\n")
+
+
+@pytest.mark.parametrize(("word", "meant"), [("list", "keys"), ("ls", "keys"), ("set", "put")])
+def test_words_of_other_tools_lead_to_the_command(word: str, meant: str, run: Run) -> None:
+    assert f"did you mean {meant!r}?" in run(word).err

@@ -96,5 +96,5 @@ def test_a_table_has_lines_for_people(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_table_has_tabs_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    echo_table(("name", "#count"), [("a\tb", 1), (None, "two\nlines")])
-    assert capsys.readouterr().out == "a\\tb\t1\n\ttwo lines\n"
+    echo_table(("name", "#count"), [("a\tb", 12_345), (None, "two\nlines")])
+    assert capsys.readouterr().out == "name\tcount\na\\tb\t12345\n\ttwo lines\n"

@@ -193,7 +193,7 @@ def test_an_import_continues_after_a_stop(tmp_path: Path, run: Run) -> None:
         (b'{"value": 1}', "a key must be a str"),
         (b'{"key": "kvwrap.x", "value": 1}', "reserved"),
         (b'{"key": "k", "bytes": "?"}', "base64"),
-        (b'{"key": "k", "msgpack": "/w=="}', "k"),
+        (b'{"key": "k", "msgpack": "/w=="}', "3 copied"),
         (b'{"key": "k", "value": 1, "expires_at": "soon"}', "Unix seconds"),
         (b'{"key": "k", "value": 1, "collection": 5}', "a collection must be a str"),
         (b"\xff\xfe", "the line must be a JSON object"),

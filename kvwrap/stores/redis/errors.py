@@ -131,6 +131,12 @@ def translate_error(
             "store smaller values",
             **context,
         )
+    if "DB index is out of range" in text:
+        return StoreUnavailable(
+            f"{server} has no database of the URL's number ({kind}): give the store a lower one, "
+            "or raise the number of databases in the server's configuration",
+            **context,
+        )
     if isinstance(error, known.ConnectionError | OSError):
         return StoreUnavailable(f"{server} {_connection_problem(error, uses_tls)}", **context)
     return StoreUnavailable(f"{server} refused the command ({kind})", **context)

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from kvwrap import RedisStore, Store, StoreUnavailable, stack
+from kvwrap.testing.servers import RedisServer, SharedServers
 from tests.stores.redis.scripted import ScriptedServer
 
 ELSEWHERE = {
@@ -110,3 +111,10 @@ async def test_a_script_that_gets_the_answer_within_counts_too(
             await store.put_if_absent("k", 1)
         await asyncio.gather(store.get("k"), store.get("l"))
         assert server.connections == 4
+
+
+async def test_a_database_that_is_not_there_is_told(servers: SharedServers) -> None:
+    url = f"{servers.url(RedisServer).rpartition('/')[0]}/9999"
+    with pytest.raises(StoreUnavailable, match="has no database of the URL's number"):
+        async with RedisStore(url) as store:
+            await store.get("k")
