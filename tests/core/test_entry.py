@@ -216,7 +216,7 @@ def test_the_damaged_entry_of_a_batch_is_named() -> None:
     for damaged, problem in (
         (stored[1][:-1], "altered"),
         (stored[1][:20], "must be an entry"),
-        (stored[0], "another key"),
+        (stored[0], "another name"),
         (bytes(other), "format 1"),
     ):
         with pytest.raises(CorruptEntry, match=problem) as raised:
