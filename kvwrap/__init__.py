@@ -16,6 +16,35 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Not when they are first used: that may be an `except` while the interpreter ends, when nothing
+# can be imported any more.
+from kvwrap.errors import (
+    AccessDenied,
+    CircuitOpen,
+    ConfigurationError,
+    CorruptEntry,
+    Deadlock,
+    DecryptionError,
+    InvalidBatch,
+    InvalidKey,
+    InvalidTTL,
+    InvalidValue,
+    KeyNotFound,
+    KvwrapError,
+    LockLost,
+    LockTimeout,
+    RateLimited,
+    ReadOnlyViolation,
+    SerializationError,
+    SharedValueChanged,
+    StackWarning,
+    StoreFull,
+    StoreTimeout,
+    StoreUnavailable,
+    UnsupportedOperation,
+    ValueTooLarge,
+)
+
 if TYPE_CHECKING:
     from kvwrap import layers
     from kvwrap.builder import Stack, stack
@@ -35,32 +64,6 @@ if TYPE_CHECKING:
     from kvwrap.core.store import Store
     from kvwrap.core.typed import TypedStore
     from kvwrap.core.watch import Watch
-    from kvwrap.errors import (
-        AccessDenied,
-        CircuitOpen,
-        ConfigurationError,
-        CorruptEntry,
-        Deadlock,
-        DecryptionError,
-        InvalidBatch,
-        InvalidKey,
-        InvalidTTL,
-        InvalidValue,
-        KeyNotFound,
-        KvwrapError,
-        LockLost,
-        LockTimeout,
-        RateLimited,
-        ReadOnlyViolation,
-        SerializationError,
-        SharedValueChanged,
-        StackWarning,
-        StoreFull,
-        StoreTimeout,
-        StoreUnavailable,
-        UnsupportedOperation,
-        ValueTooLarge,
-    )
     from kvwrap.keyring import EnvelopeKeyring, Key, Keyring, LocalKEK
     from kvwrap.layers import *  # noqa: F403  # layers are listed there and in the builder
     from kvwrap.rewriting.rewrite import rewrite
