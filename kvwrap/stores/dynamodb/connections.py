@@ -90,7 +90,9 @@ class DynamoDB(Driver[Any]):
         self.servers = endpoint_servers(options.endpoint_url)
         if client is not None:
             self.server = "DynamoDB at the endpoint of the client"
-            self.servers = endpoint_servers(str(client.meta.endpoint_url))
+            self.servers = endpoint_servers(
+                getattr(getattr(client, "meta", None), "endpoint_url", None)
+            )
         elif region is None:
             raise ConfigurationError(
                 "a DynamoDBStore must have a region: give it as region='eu-central-1', in a URL as "

@@ -196,6 +196,8 @@ class Line(Listeners):
         self.is_ending = True
         self._on_end()
         if self._task is not None and not is_abandoned(self._task.get_loop()):
+            # A driver that waits by `asyncio.wait_for` may lose the cancellation (Python 3.11).
+            self._wake.set()
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -203,7 +205,7 @@ class Line(Listeners):
         failures = 0
         was_up = False
         try:
-            while True:
+            while not self.is_ending:
                 self._is_cut = False
                 self._wake.clear()
                 began = self._clock.monotonic()
@@ -236,7 +238,7 @@ class Line(Listeners):
 
     async def _listen(self, *, at_once: bool) -> None:
         """Check the link again and again, the first time `at_once` or later, until it is cut."""
-        while not self._is_cut:
+        while not (self._is_cut or self.is_ending):
             bounds = [each.scope.bound or _UNASKED_BOUND for each in self.told]
             self._wake.clear()
             if not at_once:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 
 import pytest
@@ -24,6 +25,8 @@ class Backend:
         self.links: list[FakeLink] = []
         self.is_down = False
         self.is_silent = False
+        self.deaf_in = ""
+        self.is_waiting = asyncio.Event()
         self.remembers = resumes
         self.connections = 0
         self.pings = 0
@@ -56,7 +59,7 @@ class FakeLink:
         return self._backend.resumes
 
     async def connect(self) -> bool:
-        await self._reach()
+        await self._reach("connect")
         self._backend.connections += 1
         self.is_connected = True
         was, self._was_connected = self._was_connected, True
@@ -66,9 +69,13 @@ class FakeLink:
         self._backend.pings += 1
         if self._backend.is_catching_up:
             await self._backend.caught_up.wait()
-        await self._reach()
+        await self._reach("ping")
 
-    async def _reach(self) -> None:
+    async def _reach(self, call: str) -> None:
+        if self._backend.deaf_in == call:
+            self._backend.is_waiting.set()
+            with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` of Python 3.11 may
+                await asyncio.Event().wait()
         if self._backend.is_silent:
             await asyncio.Event().wait()
         if self._backend.is_down:
@@ -234,3 +241,16 @@ async def test_a_cancelled_subscriber_leaves_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert asyncio.all_tasks() <= before
+
+
+@pytest.mark.parametrize("call", ["connect", "ping"])
+async def test_a_link_ends_though_its_driver_loses_the_cancellation(call: str) -> None:
+    backend, clock, before = Backend(resumes=True), ManualClock(), asyncio.all_tasks()
+    subscription = await feed(backend, clock).subscribe(Scope(), lambda change: None)
+    backend.deaf_in = call
+    backend.cut()
+    await backend.is_waiting.wait()
+    async with asyncio.timeout(30):
+        await subscription.close()
+    assert asyncio.all_tasks() <= before
+    assert not any(link.is_connected for link in backend.links)
