@@ -100,3 +100,28 @@ class Told:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+class Arrivals(list[Change]):
+    """What a listener was told, which can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._arrived = asyncio.Event()
+
+    def add(self, change: Change) -> None:
+        """Add a change, as the listener of a subscription."""
+        self.append(change)
+        self._arrived.set()
+
+    async def until(self, is_enough: Callable[[list[Change]], object]) -> None:
+        """Wait until this is true of all that were told."""
+        async with asyncio.timeout(60):
+            while not is_enough(self):
+                self._arrived.clear()
+                await self._arrived.wait()
+
+
+def put(key: str) -> Change:
+    """Return the change that a put of a key is told as."""
+    return Change(ChangeKind.PUT, None, key)

@@ -5,36 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 import uuid
-from collections.abc import Callable
 
 import pytest
 
 from kvwrap import Change, ChangeKind, EtcdStore, StoreUnavailable, stack
 from kvwrap.core.changes import LOST, Scope
 from kvwrap.testing.servers import EtcdServer
+from tests.stores.told import Arrivals, put
 
 pytestmark = pytest.mark.asyncio
-
-
-class Told(list[Change]):
-    """What a listener was told, which can be waited for."""
-
-    def __init__(self) -> None:
-        self._arrived = asyncio.Event()
-
-    def add(self, change: Change) -> None:
-        self.append(change)
-        self._arrived.set()
-
-    async def until(self, is_enough: Callable[[list[Change]], object]) -> None:
-        async with asyncio.timeout(60):
-            while not is_enough(self):
-                self._arrived.clear()
-                await self._arrived.wait()
-
-
-def put(key: str) -> Change:
-    return Change(ChangeKind.PUT, None, key)
 
 
 async def test_stores_with_one_login_share_a_connection_and_hear_each_other(
@@ -44,7 +23,7 @@ async def test_stores_with_one_login_share_a_connection_and_hear_each_other(
         EtcdStore(own_server.url, prefix=prefix, timeout=60) for prefix in ("a:%", "a:%", "a")
     )
     async with one, two, other:
-        told: list[Told] = [Told(), Told(), Told()]
+        told: list[Arrivals] = [Arrivals(), Arrivals(), Arrivals()]
         for store, each in zip((one, two, other), told, strict=True):
             await store.subscribe(Scope(), each.add)
         await one.put("é:%", 1, collection=":%")
@@ -64,7 +43,7 @@ async def test_stores_with_one_login_share_a_connection_and_hear_each_other(
 
 async def test_nothing_is_missed_while_the_server_restarts(own_server: EtcdServer) -> None:
     async with EtcdStore(own_server.url, timeout=60) as store:
-        told = Told()
+        told = Arrivals()
         subscription = await store.subscribe(Scope(bound=0.3), told.add)
         for turn in range(3):
             await store.put(f"before {turn}", 1)
@@ -101,7 +80,7 @@ async def eventually(store: EtcdStore, key: str) -> None:
 async def test_what_was_compacted_meanwhile_is_lost(own_server: EtcdServer) -> None:
     writer = EtcdStore(own_server.url, timeout=60)
     async with EtcdStore(own_server.url, timeout=1) as store, writer:
-        told = Told()
+        told = Arrivals()
         await store.subscribe(Scope(bound=0.3), told.add)
         await writer.put("a", 1)
         await told.until(lambda told: put("a") in told)
@@ -119,7 +98,7 @@ async def test_what_was_compacted_meanwhile_is_lost(own_server: EtcdServer) -> N
 async def test_a_server_that_was_emptied_is_told_as_a_loss(own_server: EtcdServer) -> None:
     writer = EtcdStore(own_server.url, timeout=60)
     async with EtcdStore(own_server.url, timeout=5) as store, writer:
-        told = Told()
+        told = Arrivals()
         await store.subscribe(Scope(bound=0.3), told.add)
         for number in range(20):
             await writer.put(f"before {number}", 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +19,9 @@ from kvwrap import (
 )
 from kvwrap.core.changes import LOST, Scope, Subscription
 from kvwrap.testing.servers import NATSCluster, NATSServer
+from tests.stores.told import Arrivals, put
 
 LONG = "é" * 2000
-
-
-class Told(list[Change]):
-    """What a listener was told, which can be waited for."""
-
-    def __init__(self) -> None:
-        self._arrived = asyncio.Event()
-
-    def add(self, change: Change) -> None:
-        self.append(change)
-        self._arrived.set()
-
-    async def until(self, is_enough: Callable[[list[Change]], object]) -> None:
-        async with asyncio.timeout(60):
-            while not is_enough(self):
-                self._arrived.clear()
-                await self._arrived.wait()
-
-
-def put(key: str) -> Change:
-    return Change(ChangeKind.PUT, None, key)
 
 
 async def heard_after(subscription: Subscription, moment: float) -> None:
@@ -98,7 +77,7 @@ async def test_what_other_programs_put_into_the_bucket_is_told_if_it_has_a_name(
 
 async def test_a_server_that_restarts_is_told_as_a_loss(own_server: NATSServer) -> None:
     async with NATSStore(own_server.url, timeout=5) as store:
-        told = Told()
+        told = Arrivals()
         subscription = await store.subscribe(Scope(bound=0.3), told.add)
         await heard_after(subscription, subscription.heard_at)
         for turn in range(2):
@@ -120,7 +99,7 @@ async def test_a_consumer_or_a_bucket_that_was_removed_is_told_as_a_loss(
 ) -> None:
     jetstream = client.jetstream()
     async with NATSStore(url, bucket=bucket) as store:
-        told = Told()
+        told = Arrivals()
         await store.subscribe(Scope(bound=0.3), told.add)
         (consumer,) = await jetstream.consumers_info(f"KV_{bucket}")
         await jetstream.delete_consumer(f"KV_{bucket}", consumer.name)
@@ -136,7 +115,7 @@ async def test_a_consumer_or_a_bucket_that_was_removed_is_told_as_a_loss(
 
 async def test_a_server_that_hangs_is_not_heard(own_server: NATSServer) -> None:
     async with NATSStore(own_server.url, timeout=0.5) as store:
-        told = Told()
+        told = Arrivals()
         subscription = await store.subscribe(Scope(bound=0.3), told.add)
         await heard_after(subscription, subscription.heard_at)
         own_server.freeze()
@@ -148,7 +127,7 @@ async def test_a_server_that_hangs_is_not_heard(own_server: NATSServer) -> None:
 
 async def test_a_client_of_the_users_tells_changes_too(url: str, bucket: str, client: Any) -> None:
     async with NATSStore(client=client, bucket=bucket) as store:
-        told = Told()
+        told = Arrivals()
         subscription = await store.subscribe(Scope(), told.add)
         await store.put("a", 1)
         await told.until(lambda told: told == [put("a")])
@@ -188,7 +167,7 @@ async def test_an_account_that_may_not_watch_goes_on_by_ttl(
         url = f"nats://reads:p@127.0.0.1:{server.port}/b"
         async with NATSStore(url, timeout=2) as store:
             with pytest.raises(AccessDenied, match="CONSUMER"):
-                await store.subscribe(Scope(), Told().add)
+                await store.subscribe(Scope(), Arrivals().add)
         layers = stack().read_through(MemoryStore, ttl=5)
         async with layers.over(NATSStore(url, timeout=2)) as near:
             await near.put("a", 1)
@@ -199,7 +178,7 @@ async def test_an_account_that_may_not_watch_goes_on_by_ttl(
 async def test_in_a_cluster_nothing_is_missed_when_a_server_dies() -> None:
     with NATSCluster() as cluster:
         async with NATSStore(cluster.url, bucket="b", replicas=3, timeout=20) as store:
-            told = Told()
+            told = Arrivals()
             await eventually(store, "first")
             subscription = await store.subscribe(Scope(bound=0.5), told.add)
             await eventually(store, "before")
