@@ -142,6 +142,20 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    """Collect nothing during a test that reaches the recursion limit.
+
+    The end of another test's object would fail there, and be blamed on this one.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Return a folder on a file system of 8 MB."""
     with small_disk(tmp_path / "small") as folder:

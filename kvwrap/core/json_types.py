@@ -15,6 +15,12 @@ from typing import Any
 
 import msgspec
 
+DEEPEST = 500
+"""Levels of lists and mappings that a value may have.
+
+Far below Python's recursion limit of 1,000 calls: what the interpreter runs in between, such as
+the end of an object, would fail at the limit, and unseen.
+"""
 _ATOMS = frozenset({str, int, bool, NoneType})
 _FIELD = re.compile(r"[^\W\d]{1,30}\d{0,2}")
 """Keys that a path shows: they look like names of fields, and not like identifiers or tokens."""
@@ -88,11 +94,13 @@ def is_flat(value: Any) -> bool:
     return True
 
 
-def is_plain(value: Any, also: type | None) -> bool:
+def is_plain(value: Any, also: type | None, levels: int = DEEPEST) -> bool:
     """Return True if the value has only exact JSON types, and those of type `also`.
 
-    False means that `to_plain` decides.
+    False means that `to_plain` decides. A value of more levels raises `RecursionError`.
     """
+    if not levels:
+        raise RecursionError
     kind = type(value)
     if kind is dict:
         for key in value:
@@ -110,18 +118,18 @@ def is_plain(value: Any, also: type | None) -> bool:
             if item - item != 0:
                 return False
         elif kind is dict or kind is list or kind is tuple:
-            if not is_plain(item, also):
+            if not is_plain(item, also, levels - 1):
                 return False
         elif kind is not also:
             return False
     return True
 
 
-def to_plain(value: Any, also: type | None) -> Any:
+def to_plain(value: Any, also: type | None, levels: int = DEEPEST) -> Any:
     """Return a copy of the value in exact JSON types; raises `NotPlain` if that is impossible.
 
     A mapping or sequence that shows other items than it holds is refused: which of them is meant
-    is not known.
+    is not known. A value of more levels raises `RecursionError`.
     """
     kind = type(value)
     if kind in _ATOMS or kind is also:
@@ -130,6 +138,8 @@ def to_plain(value: Any, also: type | None) -> Any:
         if value - value == 0:
             return value
         raise NotPlain("is NaN or infinite", "store None or a str instead")
+    if not levels:
+        raise RecursionError
     if isinstance(value, Mapping):
         copy = {}
         own: Any = dict if kind is not dict and isinstance(value, dict) else None
@@ -139,7 +149,7 @@ def to_plain(value: Any, also: type | None) -> Any:
             if own is not None and own.get(value, key, _NOTHING) is not item:
                 raise _disguised()
             try:
-                copy[key] = to_plain(item, also)
+                copy[key] = to_plain(item, also, levels - 1)
             except NotPlain as refusal:
                 refusal.add_step(key)
                 raise
@@ -154,7 +164,7 @@ def to_plain(value: Any, also: type | None) -> Any:
             if next(held, _NOTHING) is not item:
                 raise _disguised()
             try:
-                items.append(to_plain(item, also))
+                items.append(to_plain(item, also, levels - 1))
             except NotPlain as refusal:
                 refusal.add_step(index)
                 raise

@@ -12,7 +12,15 @@ import orjson
 import ormsgpack
 
 from kvwrap.core import codec
-from kvwrap.core.json_types import NotPlain, find_path, is_flat, is_plain, to_plain, type_name
+from kvwrap.core.json_types import (
+    DEEPEST,
+    NotPlain,
+    find_path,
+    is_flat,
+    is_plain,
+    to_plain,
+    type_name,
+)
 from kvwrap.core.validation import suggest
 from kvwrap.errors import (
     ConfigurationError,
@@ -178,7 +186,9 @@ def _refusal(title: str, value: Any, error: Exception) -> SerializationError:
             f"`{path}` is an integer over 64 bits, which {title} cannot store: "
             "use .serialize('json'), or a str"
         )
-    return SerializationError("the value is nested too deeply, or contains itself")
+    return SerializationError(
+        f"the value is nested too deeply, in more than {DEEPEST} levels, or contains itself"
+    )
 
 
 def _has_surrogate(item: object) -> bool:

@@ -70,6 +70,7 @@ def test_mistakes_of_any_kind_are_errors_of_kvwrap(source):
     assert refused(source)
 
 
+@pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.parametrize(
     "text",
     [

@@ -49,12 +49,13 @@ def test_a_store_is_not_copied(store: Store, way: str) -> None:
         WAYS[way](store)
 
 
+@pytest.mark.usefixtures("no_garbage_collection")
 @pytest.mark.skipif(
     sys.version_info >= (3, 12), reason="the limit of Python's frames is not that of readers in C"
 )
 async def test_a_value_nested_too_deeply_for_the_reader_is_not_reported_as_damaged() -> None:
     store, value = MemoryStore(), 1
-    for _ in range(800):
+    for _ in range(500):
         value = [value]  # type: ignore[assignment]  # ever deeper
     await store.put("key", value)
 
@@ -62,5 +63,5 @@ async def test_a_value_nested_too_deeply_for_the_reader_is_not_reported_as_damag
         return await (deeper(levels - 1) if levels else store.get("key"))
 
     with pytest.raises(CorruptEntry, match="recursion limit"):
-        await deeper(400)
+        await deeper(700)
     assert await store.get("key") == value
