@@ -62,8 +62,8 @@ async def check(
     """Check that a stack has no findings, every backend responds, and some entries can be read.
 
     Without #NAME, all stacks of the file are checked. The exit code is 1 if something is to be
-    mended: for health checks, and for CI. A file or folder that is not there yet, in a folder
-    where it can be created, is told and is no mistake.
+    mended: for health checks, and for CI. A file, table or the like that is not there yet, and can
+    be created, is told and is no mistake.
     """
     checked_seconds(seconds, "--timeout")
     results: list[Checked] = []

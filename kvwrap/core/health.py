@@ -24,8 +24,8 @@ class Reached(msgspec.Struct, frozen=True):
             `fallback: ` for such a second store, one after another for those of second stores.
         seconds: How long it took to respond; `None` if it did not.
         error: Why it did not respond, without secrets; `None` if it did.
-        is_to_come: True if it is a file or folder that is not there, that the store may not create
-            (`Store.creates`), and that an application could.
+        is_to_come: True if it is a file, table or the like that is not there, that the store may
+            not create (`Store.creates`), and that an application could.
     """
 
     part: str

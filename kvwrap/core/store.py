@@ -126,10 +126,11 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
         return (self.computations, self.locks)
 
     creates: bool = True
-    """False to refuse a file or folder that is not there when the store opens.
+    """False to refuse a file, table, bucket or index that is not there.
 
     By default it is created. What only reads sets this before it opens the store, since an empty
-    one would hide a mistake in the path.
+    one would hide a mistake in the path or name. The store raises `ConfigurationError` then, when
+    it opens or at its first call.
     """
 
     silenced: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Commands that read, on a file or folder that is not there: nothing is created, and they fail."""
+"""Commands that read, on what is not there: nothing is created, and they fail."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kvwrap.testing.servers import PostgreSQLServer, SharedServers
 from tests.cli.conftest import Run
 
 READING = [
@@ -92,6 +93,23 @@ def test_a_backend_in_a_folder_that_is_only_read_is_to_be_mended(
     # Asked for, since root may write to a folder of any mode.
     monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK)
     assert run("check", _url(scheme, tmp_path)).code == 1
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_a_command_that_reads_creates_no_table(
+    words: tuple[str, ...], run: Run, servers: SharedServers
+) -> None:
+    # The other stores on servers are among the contract tests of `creates`.
+    name, *others = words
+    url = f"{servers.url(PostgreSQLServer)}?table=misspelt&notify=true"
+    result = run(name, url, *others)
+    assert result.code == 2
+    assert result.out == ""
+    assert "the table 'misspelt' of PostgreSQL at 127.0.0.1" in result.err
+    assert "must exist to be read" in result.err
+    checked = run("check", url)
+    assert checked.code == 0
+    assert "\tnot there yet\t" in checked.out
 
 
 def test_the_nearest_file_is_suggested(tmp_path: Path, run: Run) -> None:

@@ -137,6 +137,7 @@ class DynamoDB(Driver[Any]):
                     return  # an account for items only
                 if code_of(error) != "ResourceNotFoundException" or not self._options.create:
                     raise
+                self.check_creates(f"table {table!r}")
                 await self._create(client)
                 continue
             schema = {part["AttributeName"]: part["KeyType"] for part in found.get("KeySchema", ())}
@@ -148,6 +149,8 @@ class DynamoDB(Driver[Any]):
             if found["TableStatus"] in ("ACTIVE", "UPDATING"):
                 break
             await asyncio.sleep(_POLL)
+        if not self.creates:
+            return
         with suppress(known.ClientError):  # denied, or set already
             await client.update_time_to_live(
                 TableName=table,

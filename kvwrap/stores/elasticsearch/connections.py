@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from kvwrap.errors import (
@@ -78,6 +79,7 @@ class Servers(Driver[Index]):
             self._alias,
             timeout=self._timeout,
             servers=1 if self._client else len(self._options.addresses),
+            before_creation=partial(self.check_creates, f"index {self._alias!r}"),
         )
         try:
             await index.ensure()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -79,13 +79,21 @@ class Index:
         alias: The name that requests use. The index made under it is `alias-000001`.
         timeout: Seconds after which a server gives up what it waits for; None for its default.
         servers: The number of servers, of which another one is tried if one cannot be reached.
+        before_creation: Called if there is no index; raises an error to not create it.
     """
 
     def __init__(
-        self, client: HTTPClient, alias: str, *, timeout: float | None, servers: int
+        self,
+        client: HTTPClient,
+        alias: str,
+        *,
+        timeout: float | None,
+        servers: int,
+        before_creation: Callable[[], None],
     ) -> None:
         self.client = client
         self.alias = alias
+        self._before_creation = before_creation
         patience = 60.0 if timeout is None else timeout * 0.8
         self._requests = Requests(client, alias, patience=patience, servers=servers)
         self._most_bytes: int | None = None
@@ -110,6 +118,7 @@ class Index:
             if answer.body:
                 self._check(answer.body)
                 return
+            self._before_creation()
             body = orjson.dumps({"aliases": {self.alias: {}}, "mappings": _MAPPING})
             try:
                 await self._requests.ask("PUT", "-000001", body, has="acknowledged")

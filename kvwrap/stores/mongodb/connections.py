@@ -138,8 +138,11 @@ class MongoDB(Driver[Place]):
         )
         place = Place(client, documents)
         try:
-            # The server looks for expired documents about once a minute.
-            await place.documents.create_index(EXPIRES, expireAfterSeconds=0, sparse=True)
+            if self.creates:
+                # The server looks for expired documents about once a minute.
+                await place.documents.create_index(EXPIRES, expireAfterSeconds=0, sparse=True)
+            elif not await self._has_collection(client):
+                self.check_creates(f"collection {self._database}.{self._collection}")
         except driver("pymongo.errors").OperationFailure as error:
             if error.code != _UNAUTHORIZED:  # an account that may only read or write
                 await self._end(client)
@@ -148,6 +151,10 @@ class MongoDB(Driver[Place]):
             await self._end(client)
             raise
         return place
+
+    async def _has_collection(self, client: Any) -> bool:
+        wanted = {"name": self._collection}
+        return bool(await client[self._database].list_collection_names(filter=wanted))
 
     async def _end(self, client: Any) -> None:
         if self._client is None:

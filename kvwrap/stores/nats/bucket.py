@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -90,8 +90,12 @@ class Bucket:
         self._name = name
         self._stream = f"KV_{name}"
 
-    async def ensure(self, replicas: int) -> None:
+    async def ensure(self, replicas: int, before_creation: Callable[[], None]) -> None:
         """Create the bucket, unless it exists.
+
+        Args:
+            replicas: Number of servers that keep it.
+            before_creation: Called if it does not exist; raises an error to not create it.
 
         Raises:
             ConfigurationError: The stream of this name is not a bucket.
@@ -103,6 +107,7 @@ class Bucket:
         except Refused as refused:
             if refused.code != NO_STREAM:
                 raise
+            before_creation()
             # Several processes may create it at once: with the same settings that is no error.
             found = await self._request(
                 f"STREAM.CREATE.{self._stream}",

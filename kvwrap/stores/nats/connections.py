@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from kvwrap.core.optional import need
@@ -97,7 +98,9 @@ class NATS(Driver[Bucket]):
             denied=self._denied,
         )
         try:
-            await bucket.ensure(options.replicas)
+            await bucket.ensure(
+                options.replicas, partial(self.check_creates, f"bucket {options.bucket!r}")
+            )
         except BaseException:
             if self._connection is None:
                 await connection.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from kvwrap.core.missing import NotThereYet, is_missing
 from kvwrap.core.optimistic import backoff
 from kvwrap.errors import ConfigurationError, KvwrapError
 from kvwrap.stores.postgresql.connections import (
@@ -65,6 +66,7 @@ class Server:
         self._statements = statements(options.table, notify=options.notify)
         self._name = f"PostgreSQL at {addresses(options)}"
         self._is_open = False
+        self._creates = True
         self._has_table = False
         self._round_trips: RoundTrips | None = None
         self._given_up: Sequence[str | int] = ()
@@ -75,8 +77,13 @@ class Server:
         """True while no round trip is in progress or waits for its turn."""
         return self._round_trips is None or self._round_trips.in_progress == 0
 
-    def open(self) -> None:
-        """Allow round trips. Nothing is connected yet."""
+    def open(self, *, creates: bool) -> None:
+        """Allow round trips. Nothing is connected yet.
+
+        Args:
+            creates: False to fail if the table is missing.
+        """
+        self._creates = creates
         self._is_open = True
 
     async def close(self) -> None:
@@ -140,6 +147,7 @@ class Server:
         """Create the table if it is missing, and learn the rights on it.
 
         Raises:
+            NotThereYet: The table is missing, may not be created here, and could be.
             ConfigurationError: The table has other columns, or is missing and cannot be created.
         """
         async with round_trips.preparing:
@@ -150,7 +158,7 @@ class Server:
             columns = self._statements["columns"]
             rows = await round_trips.run(columns)
             if not rows:
-                await self._create(round_trips)
+                await (self._create if self._creates else self._refuse)(round_trips)
                 rows = await round_trips.run(columns)
             found = {row[0]: row[1] for row in rows}
             if not found.items() >= COLUMNS.items():
@@ -173,6 +181,14 @@ class Server:
                 "these types, in a pool for the store alone",
                 store=self._store,
             )
+
+    async def _refuse(self, round_trips: RoundTrips) -> NoReturn:
+        """Raise the error for a table that is missing and not to be created."""
+        rights = await round_trips.run(self._statements["may_create"])
+        may_come = any(row[0] for row in rights)  # none for a schema that is missing
+        raise (NotThereYet if may_come else ConfigurationError)(
+            is_missing(f"the table {self._options.table!r} of {self._name}"), store=self._store
+        )
 
     async def _create(self, round_trips: RoundTrips) -> None:
         try:

@@ -62,6 +62,8 @@ _SQL: Final = {
     "columns": "SELECT attname::text, format_type(atttypid, NULL), "
     "{rights} FROM pg_attribute WHERE attrelid = to_regclass('{t}') AND attnum > 0 "
     "AND NOT attisdropped",
+    "may_create": "SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace "
+    "WHERE nspname = {schema}",
     "ping": "SELECT 1",
     "read": "SELECT entry FROM {t} WHERE collection = $1 AND key = $2 AND digest = $3",
     "read_many": "SELECT key, entry FROM {t} "
@@ -154,6 +156,7 @@ def statements(table: str, *, notify: bool) -> dict[str, str]:
     quoted = f'"{schema}"."{name}"' if schema else f'"{name}"'
     names = {
         "t": quoted,
+        "schema": f"'{schema}'" if schema else "current_schema()",
         "index": f'"{name}_expires_at"',
         "channel": channel(table),
         "id": _ID,

@@ -173,7 +173,7 @@ class PostgreSQLStore(Store):
     # -- opening and closing -----------------------------------------------------------
 
     async def setup(self) -> None:
-        self._server.open()
+        self._server.open(creates=self.creates)
         try:
             await self._server.prepare()
         except StoreUnavailable:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
 from kvwrap.core.concurrency import KeyedLocks, gather
+from kvwrap.core.missing import NotThereYet, is_missing
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
@@ -25,10 +26,18 @@ class Driver(Generic[C]):
     Attributes:
         server: Name and address of the server, for errors.
         servers: Host and port of each server that is known.
+        creates: False if `connect` must find what the store keeps its entries in, such as a
+            bucket, and raise `NotThereYet` if that is missing: see `Store.creates`.
     """
 
     server: str
     servers: Sequence[tuple[str, int | None]] = ()
+    creates: bool = True
+
+    def check_creates(self, what: str) -> None:
+        """Raise `NotThereYet` for what is missing, such as "bucket 'a'", unless it is created."""
+        if not self.creates:
+            raise NotThereYet(is_missing(f"the {what} of {self.server}"))
 
     async def connect(self) -> C:
         """Create a client in the running event loop."""
@@ -94,8 +103,13 @@ class Client(Generic[C]):
         """True while no call is in progress or waits for its turn."""
         return self._in_progress == 0
 
-    def open(self) -> None:
-        """Allow calls. Nothing is connected yet."""
+    def open(self, *, creates: bool = True) -> None:
+        """Allow calls. Nothing is connected yet.
+
+        Args:
+            creates: As for `Driver`.
+        """
+        self._driver.creates = creates
         self._is_open = True
 
     async def close(self) -> None:
@@ -277,7 +291,7 @@ class ClientStore(Store):
         return self._client.servers
 
     async def setup(self) -> None:
-        self._client.open()
+        self._client.open(creates=self.creates)
 
     async def teardown(self) -> None:
         await self._client.close()

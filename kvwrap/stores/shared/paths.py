@@ -6,7 +6,7 @@ import difflib
 import os
 from pathlib import Path
 
-from kvwrap.core.missing import NotThereYet
+from kvwrap.core.missing import NotThereYet, is_missing
 from kvwrap.errors import ConfigurationError
 
 
@@ -34,8 +34,7 @@ def check_exists(what: str, path: str, scheme: str, *, store: str) -> None:
     hint = f". Did you mean {str(place.with_name(near[0]))!r}?" if near else ""
     may_come = os.access(place.parent, os.W_OK | os.X_OK) and place.parent.is_dir()
     raise (NotThereYet if may_come else ConfigurationError)(
-        f"{what} {path!r} must exist to be read; it is not there: check the path, or write to it "
-        f"first{hint or suggest_path(path, scheme)}",
+        is_missing(f"{what} {path!r}", check="path", hint=hint or suggest_path(path, scheme)),
         store=store,
     )
 

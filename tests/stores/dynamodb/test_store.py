@@ -41,6 +41,29 @@ async def test_a_missing_table_is_not_made_if_it_must_exist(url: str, table: str
     await store.close()
 
 
+async def test_what_only_reads_changes_no_settings_of_the_table(
+    client: Any, url: str, table: str
+) -> None:
+    await client.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("c", "k")],
+        KeySchema=[
+            {"AttributeName": "c", "KeyType": "HASH"},
+            {"AttributeName": "k", "KeyType": "RANGE"},
+        ],
+    )
+    states = []
+    for creates in (False, True):
+        store = DynamoDBStore(table, region="eu-1", endpoint_url=url)
+        store.creates = creates
+        async with store:
+            assert await store.get("a") is None
+        found = await client.describe_time_to_live(TableName=table)
+        states.append(found["TimeToLiveDescription"]["TimeToLiveStatus"])
+    assert states == ["DISABLED", "ENABLED"]
+
+
 async def test_a_table_of_another_shape_is_left_alone(client: Any, url: str, table: str) -> None:
     await client.create_table(
         TableName=table,

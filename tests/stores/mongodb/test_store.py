@@ -58,6 +58,18 @@ async def test_native_values_are_bson_for_other_programs(url: str, name: str, cl
         assert (await store.ttl("k0", collection="c"))[1] > 990
 
 
+async def test_what_only_reads_makes_no_index(url: str, name: str, client: Any) -> None:
+    await client.kvwrap[name].insert_one({"_id": "of another program"})
+    indexes = []
+    for creates in (False, True):
+        store = MongoDBStore(url, collection=name)
+        store.creates = creates
+        async with store:
+            assert await store.get("a") is None
+        indexes.append(len(await client.kvwrap[name].index_information()))
+    assert indexes == [1, 2]
+
+
 async def test_values_that_a_layer_changed_are_bytes(url: str, name: str, client: Any) -> None:
     layers = stack().encrypt(Keyring({"k": b"k" * 32}))
     async with layers.over(MongoDBStore(url, collection=name, native=True)) as store:

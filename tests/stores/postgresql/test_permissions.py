@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from kvwrap import AccessDenied, Capability, ConfigurationError, PostgreSQLStore, stack
+from kvwrap.core.missing import NotThereYet
 from kvwrap.testing.servers import PostgreSQLServer
 
 
@@ -76,6 +77,20 @@ async def test_a_table_that_is_missing_and_may_not_be_created(user: str, table: 
     with pytest.raises(ConfigurationError, match=f"{table}.* must exist, or .* table="):
         async with PostgreSQLStore(user, table=table):
             pass
+
+
+async def test_a_table_that_is_missing_and_could_not_be_created(
+    user: str, url: str, table: str
+) -> None:
+    for store, may_come in (
+        (PostgreSQLStore(url, table=table), True),
+        (PostgreSQLStore(user, table=table), False),
+        (PostgreSQLStore(url, table=f"s{table}.entries"), False),
+    ):
+        store.creates = False
+        with pytest.raises(ConfigurationError, match=f"{table}.* must exist to be read") as caught:
+            await store.get("a")
+        assert isinstance(caught.value, NotThereYet) is may_come
 
 
 async def test_a_table_in_a_schema(url: str, admin: Any, table: str) -> None:
