@@ -11,7 +11,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.changes import Change, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.computations import Computation
-from kvwrap.core.concurrency import wait_for
+from kvwrap.core.concurrency import cancel_and_wait, wait_for
 from kvwrap.core.entry import Entry
 from kvwrap.core.lease import COMPUTATION, RESERVED, record_key
 from kvwrap.core.leases import Grant, Leases
@@ -167,7 +167,6 @@ class _Rest:
     async def close(self) -> None:
         """End the subscriptions."""
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+            await cancel_and_wait((self._listening,))
         for subscription in self._subscriptions:
             await subscription.close()

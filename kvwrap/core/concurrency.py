@@ -6,13 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import groupby
-from typing import Any, TypeGuard, TypeVar
+from math import inf
+from typing import Any, Final, TypeGuard, TypeVar
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.locks import Hold, Queue, Turn, current_turns, release
 from kvwrap.core.turns import Turns, turn
 
 T = TypeVar("T")
+
+CANCEL_AGAIN: Final = 5.0
+"""Seconds after which a task that goes on is cancelled again: more than a clean-up takes."""
 
 
 class KeyedLocks:
@@ -167,6 +171,38 @@ def unfinished(tasks: Iterable[asyncio.Task[T]]) -> set[asyncio.Task[T]]:
     return {task for task in tasks if not (task.done() or task.get_loop().is_closed())}
 
 
+async def cancel_and_wait(
+    tasks: Iterable[asyncio.Task[Any]],
+    timeout: float = inf,  # noqa: ASYNC109  # tasks are still pending then, and no error
+) -> None:
+    """Cancel tasks of the running loop, and wait until they have ended.
+
+    A task that goes on is cancelled again and again, since it may have lost its cancellation: in
+    Python 3.11 `asyncio.wait_for` returns what arrives at the same moment, and some drivers
+    suppress it. What the tasks raise is theirs to tell.
+
+    Args:
+        tasks: The tasks.
+        timeout: Seconds after which those that still go on are left alone.
+    """
+    left = set(tasks)
+    deadline = asyncio.get_running_loop().time() + timeout
+    while left:
+        for task in left:
+            task.cancel()
+        remaining = deadline - asyncio.get_running_loop().time()
+        _, left = await asyncio.wait(left, timeout=min(CANCEL_AGAIN, remaining))
+        if remaining <= CANCEL_AGAIN:
+            return
+
+
+def uncancel(task: asyncio.Task[Any], times: int) -> int:
+    """Take back so many requests to cancel a task. Returns the number of those that are left."""
+    for _ in range(times):
+        task.uncancel()
+    return task.cancelling()
+
+
 async def wait_for(clock: Clock, seconds: float, work: Coroutine[Any, Any, object]) -> bool:
     """Await the work for at most this many seconds of the clock, then cancel it.
 
@@ -181,10 +217,9 @@ async def wait_for(clock: Clock, seconds: float, work: Coroutine[Any, Any, objec
             return True
         return False
     finally:
-        alarm.cancel()
-        if not task.done():
-            task.cancel()
-        await asyncio.gather(task, alarm, return_exceptions=True)
+        await cancel_and_wait((task, alarm))
+        if not task.cancelled():
+            task.exception()  # seen, though not raised
 
 
 async def gather_outcomes(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T | Exception]:

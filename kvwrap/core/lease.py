@@ -14,6 +14,7 @@ import msgspec
 
 from kvwrap.core import codec
 from kvwrap.core.clock import Clock, SystemClock
+from kvwrap.core.concurrency import cancel_and_wait
 from kvwrap.core.entry import Entry
 from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Absent, Collection, Primitives
@@ -305,9 +306,7 @@ class Holding:
                     self.lose(TAKEN)
                     return
             finally:
-                alarm.cancel()
-                renewal.cancel()
-                await asyncio.gather(renewal, alarm, return_exceptions=True)
+                await cancel_and_wait((renewal, alarm))
 
     async def _renew(self) -> bool:
         """Write the record again until that succeeds. Returns False if it is not this lease's."""

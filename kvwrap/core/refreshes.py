@@ -9,7 +9,7 @@ from typing import Any
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.computations import Computations
-from kvwrap.core.concurrency import is_running
+from kvwrap.core.concurrency import cancel_and_wait, is_running
 from kvwrap.core.primitives import QualifiedKey
 
 CLOSE_TIMEOUT = 10.0
@@ -52,8 +52,7 @@ class Refresh:
                 await asyncio.wait((self.task, alarm), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self._callers -= 1
-                alarm.cancel()
-                await asyncio.gather(alarm, return_exceptions=True)
+                await cancel_and_wait((alarm,))
         return self.task.done()
 
     async def outcome(self) -> Any:
@@ -134,7 +133,4 @@ class Refreshes:
             for refresh in self._running
             if is_running(refresh.task) and refresh.task is not current
         ]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
+        await cancel_and_wait(tasks, CLOSE_TIMEOUT)

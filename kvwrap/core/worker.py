@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from kvwrap.core.concurrency import is_abandoned, is_running, unfinished
+from kvwrap.core.concurrency import cancel_and_wait, is_abandoned, is_running, unfinished
 
 
 class Worker:
@@ -59,5 +59,4 @@ class Worker:
         """Cancel the task of this event loop, and wait until it has ended."""
         task = self._task
         if is_running(task):
-            task.cancel()
-            await asyncio.wait((task,))
+            await cancel_and_wait((task,))

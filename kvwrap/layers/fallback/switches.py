@@ -9,7 +9,7 @@ from typing import Final
 
 from kvwrap.core.changes import LOST, Listener, Subscription
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import is_abandoned, is_running
+from kvwrap.core.concurrency import cancel_and_wait, is_abandoned, is_running
 
 _PAUSE: Final = 1.0
 """Seconds between two attempts to reach the inner store, while somebody watches."""
@@ -69,8 +69,7 @@ class Switches:
             self._watching.remove(watching)
         task = self._task
         if not self._watching and is_running(task) and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel_and_wait((task,))
 
 
 class WatchedSwitches:

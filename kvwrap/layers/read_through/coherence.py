@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from kvwrap.core.capability import Capability
 from kvwrap.core.changes import Change, Scope, Subscription
-from kvwrap.core.concurrency import is_running
+from kvwrap.core.concurrency import cancel_and_wait, is_running
 from kvwrap.core.figures import Measured, gauge
 from kvwrap.core.part import Part, parts_from, walk, why_unheard
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
@@ -238,11 +238,7 @@ class Coherence(Measured):
 
     async def close(self) -> None:
         """End the subscriptions."""
-        tasks = {task for task in self._tasks if is_running(task)}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel_and_wait(filter(is_running, self._tasks))
         watched, self._watched = self._watched, {}
         self.until = inf if self._wanted == "ttl" else -inf
         for backend in watched.values():

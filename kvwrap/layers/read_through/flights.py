@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from kvwrap.core.concurrency import is_abandoned, unfinished
+from kvwrap.core.concurrency import CANCEL_AGAIN, is_abandoned, uncancel, unfinished
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.primitives import Collection, Primitives, QualifiedKey
 from kvwrap.core.shared_value import share
@@ -193,7 +193,9 @@ class Flights:
             cancelling: How often its leader was being cancelled when it began.
         """
         leader = flight.leader
-        if flight.is_closed and leader is not None and leader.uncancel() <= cancelling:
+        if not flight.cancelled or leader is None:
+            return
+        if uncancel(leader, flight.cancelled) <= cancelling:
             flight.fail(self._closed())
             raise self._closed() from None
 
@@ -326,13 +328,15 @@ class Flights:
         """
         self._enter_loop()
         unfinished = [flight for flight in self._reads if not flight.is_done]
-        for flight in unfinished:
-            if flight.leader is not None:
-                flight.is_closed = flight.leader.cancel()
         for task, flight in self._tasks.items():
             if not flight.is_done and flight.leader is None:
                 task.cancel()  # before its first step
         waits = [flight.result() for flight in unfinished]
-        await asyncio.gather(*waits, *self._tasks, return_exceptions=True)
+        ended = asyncio.gather(*waits, *self._tasks, return_exceptions=True)
+        while not ended.done():
+            for flight in unfinished:
+                if flight.leader is not None and not flight.is_done:
+                    flight.cancelled += flight.leader.cancel()
+            await asyncio.wait([ended], timeout=CANCEL_AGAIN)
         while self._fills:
             await asyncio.wait(set(self._fills.values()))

@@ -28,7 +28,7 @@ class SingleFlight(msgspec.Struct, eq=False):
         keeps: False if its result must not be kept, since a change of it might not be told.
         is_done: True once it has a result or an error, or was abandoned.
         is_filling: True once the near store is being filled; then the fill ends the flight.
-        is_closed: True if the store was closed meanwhile.
+        cancelled: How often its leader was cancelled since the store was closed meanwhile.
         leader: The task of the call that leads it.
     """
 
@@ -40,7 +40,7 @@ class SingleFlight(msgspec.Struct, eq=False):
     keeps: bool = True
     is_done: bool = False
     is_filling: bool = False
-    is_closed: bool = False
+    cancelled: int = 0
     leader: asyncio.Task[object] | None = None
     _waiters: list[asyncio.Future[None]] | None = None
     _entries: dict[str, Entry | None] | None = None

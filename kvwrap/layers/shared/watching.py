@@ -12,7 +12,7 @@ from typing import Final
 
 from kvwrap.core.changes import LOST, Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import gather_outcomes, is_running
+from kvwrap.core.concurrency import cancel_and_wait, gather_outcomes, is_running
 from kvwrap.core.primitives import Primitives
 from kvwrap.errors import KvwrapError, StoreUnavailable
 
@@ -135,8 +135,7 @@ class MergedSubscription:
         """End all of them. A second call does nothing."""
         task, self._task = self._task, None
         if is_running(task):
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel_and_wait((task,))
         subscriptions, self.subscriptions = self.subscriptions, []
         self._missing.clear()
         for subscription in subscriptions:

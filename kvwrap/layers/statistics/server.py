@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from kvwrap.core.concurrency import cancel_and_wait
 from kvwrap.core.threads import SingleThread
 from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
@@ -113,9 +114,7 @@ class FigureServer:
         if not self._loop.is_closed():
             self._loop.remove_reader(made.socket)
         made.close()
-        for client in list(self._clients):
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await cancel_and_wait(self._clients)
 
     def forget(self) -> None:
         """Close the socket in a forked child, where it would keep clients waiting."""

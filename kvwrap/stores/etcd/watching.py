@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from kvwrap.core.changes import ChangeKind
+from kvwrap.core.concurrency import cancel_and_wait
 from kvwrap.errors import StoreUnavailable
 from kvwrap.stores.etcd.cluster import Cluster
 from kvwrap.stores.etcd.connections import Etcd
@@ -138,7 +139,6 @@ class EtcdLink:
         reader, self._reader = self._reader, None
         cluster, self._cluster = self._cluster, None
         if reader is not None:
-            reader.cancel()
-            await asyncio.wait([reader])
+            await cancel_and_wait((reader,))
         if cluster is not None:
             await self._etcd.disconnect(cluster)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from kvwrap.core.concurrency import cancel_and_wait
 from kvwrap.errors import UnsupportedOperation
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.messages import Messages, Push, Refused
@@ -158,8 +159,7 @@ class Wire:
 async def close_all(wires: Iterable[Wire]) -> None:
     """End connections: all of them also if this is cancelled while it waits for their tasks."""
     tasks = [task for wire in wires if (task := await wire._end()) is not None]
-    if tasks:
-        await asyncio.wait(tasks)
+    await cancel_and_wait(tasks)
 
 
 def _lists(answer: list[Any]) -> list[list[Any]]:

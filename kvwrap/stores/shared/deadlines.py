@@ -12,6 +12,8 @@ from math import inf
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from kvwrap.core.concurrency import CANCEL_AGAIN, uncancel
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -79,13 +81,9 @@ class TimeLimits:
 
 
 class TimeLimit:
-    """Raises `TimeoutError` from a block that takes too long, as `asyncio.timeout` does.
+    """Raises `TimeoutError` from a block that takes too long, as `asyncio.timeout` does."""
 
-    Attributes:
-        has_expired: True if the block was cancelled because its time was over.
-    """
-
-    __slots__ = ("_cancelling", "_deadline", "_deadlines", "_task", "has_expired")
+    __slots__ = ("_cancelled", "_cancelling", "_deadline", "_deadlines", "_task")
 
     _task: asyncio.Task[object]
     _cancelling: int
@@ -93,12 +91,18 @@ class TimeLimit:
     def __init__(self, deadlines: Deadlines[TimeLimit], deadline: float) -> None:
         self._deadlines = deadlines
         self._deadline = deadline
-        self.has_expired = False
+        self._cancelled = 0
 
     def expire(self) -> None:
-        """Cancel the block."""
-        self.has_expired = True
+        """Cancel the block, and again after a while if it goes on: it may lose a cancellation."""
+        self._cancelled += 1
         self._task.cancel()
+        self._deadlines.add(self, self._task.get_loop().time() + CANCEL_AGAIN)
+
+    @property
+    def has_expired(self) -> bool:
+        """True if the block was cancelled because its time was over."""
+        return self._cancelled > 0
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
@@ -115,9 +119,9 @@ class TimeLimit:
         trace: TracebackType | None,
     ) -> None:
         self._deadlines.remove(self)
-        if not self.has_expired:
+        if not self._cancelled:
             return
         # A cancellation by somebody else is not a timeout, also if the time is over.
-        is_only = self._task.uncancel() <= self._cancelling
+        is_only = uncancel(self._task, self._cancelled) <= self._cancelling
         if is_only and kind is asyncio.CancelledError:
             raise TimeoutError from error

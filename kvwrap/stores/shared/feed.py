@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from kvwrap.core.changes import ALL, LOST, All, Change, ChangeKind, Listener, Scope
 from kvwrap.core.clock import Clock
-from kvwrap.core.concurrency import is_abandoned, wait_for
+from kvwrap.core.concurrency import cancel_and_wait, is_abandoned, wait_for
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 
 _log = logging.getLogger("kvwrap.feed")
@@ -198,8 +198,7 @@ class Line(Listeners):
         if self._task is not None and not is_abandoned(self._task.get_loop()):
             # A driver that waits by `asyncio.wait_for` may lose the cancellation (Python 3.11).
             self._wake.set()
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel_and_wait((self._task,))
 
     async def _run(self) -> None:
         failures = 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Final, TypeVar
 
+from kvwrap.core.concurrency import cancel_and_wait
 from kvwrap.core.threads import SingleThread
 from kvwrap.errors import StoreUnavailable
 from kvwrap.stores.shared.feed import Line
@@ -101,8 +102,7 @@ class SQLiteLink:
         """Close the connection, and end the thread."""
         poller, self._poller = self._poller, None
         if poller is not None:
-            poller.cancel()
-            await asyncio.wait([poller])
+            await cancel_and_wait((poller,))
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.submit(self._close)

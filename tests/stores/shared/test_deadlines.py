@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
+from kvwrap.stores.shared import deadlines
 from kvwrap.stores.shared.deadlines import Deadlines, TimeLimit, TimeLimits
 
 
@@ -99,3 +101,22 @@ async def test_what_is_removed_or_stopped_is_not_ended() -> None:
     deadlines.stop()
     await asyncio.sleep(0.01)
     assert (ended, list(deadlines.pending)) == (["late"], ["never", "stopped"])
+
+
+async def test_a_block_that_loses_the_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deadlines, "CANCEL_AGAIN", 0.001)
+
+    async def lose_two_cancellations(limit: TimeLimit) -> None:
+        with limit:
+            for _ in range(2):
+                with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` of Python 3.11 may
+                    await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await lose_two_cancellations(TimeLimits().within(0.001))
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
