@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.measuring import Measured, Sizes, measure, measure_layers
 from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
-from kvwrap.cli.output import echo, echo_json, echo_table
+from kvwrap.cli.output import echo_json, echo_table
 from kvwrap.cli.stores import file_of, load
 from kvwrap.config.load import read_config
 from kvwrap.core.validation import checked_count
@@ -66,8 +66,7 @@ def _micro(microseconds: float | None) -> str:
 
 
 def _echo_sizes(sizes: Sizes) -> None:
-    if sizes.at_rest is None:
-        echo(f"bytes of a value  {sizes.value:,} as JSON")
-    else:
-        share = sizes.at_rest / sizes.value
-        echo(f"bytes of a value  {sizes.value:,} as JSON, {sizes.at_rest:,} at rest ({share:.0%})")
+    at_rest, share = sizes.at_rest, None
+    if at_rest is not None:
+        share = f"{100 * at_rest / sizes.value:.0f}"
+    echo_table(("#bytes as JSON", "#bytes at rest", "#% of it"), [(sizes.value, at_rest, share)])

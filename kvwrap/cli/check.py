@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE, NO
 from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
-from kvwrap.cli.output import echo, echo_json, echo_table
+from kvwrap.cli.output import echo_json, echo_table, tell
 from kvwrap.cli.stores import file_of, load
 from kvwrap.config.load import stack_names
 from kvwrap.core.described import redact
@@ -92,7 +92,7 @@ async def check(
     )
     for each in results:
         if told := each.mend or each.to_come:
-            echo(f"{redact(each.stack)}: {each.part}: {each.result}: {told}")
+            tell(f"{redact(each.stack)}: {each.part}: {each.result}: {told}")
     return NO if failed else DONE
 
 

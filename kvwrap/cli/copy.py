@@ -22,7 +22,7 @@ from kvwrap.cli.options import (
     StoreArgument,
     YesOption,
 )
-from kvwrap.cli.output import echo, echo_json
+from kvwrap.cli.output import echo_json, tell
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.copying.copy import copy as copy_entries
@@ -73,5 +73,5 @@ async def copy(
     if json:
         echo_json(report)
     else:
-        echo(report)
+        tell(report)
     return NO if report.failed else DONE

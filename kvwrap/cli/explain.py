@@ -7,7 +7,7 @@ from typing import Any
 
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
-from kvwrap.cli.output import echo, echo_json
+from kvwrap.cli.output import echo_json, tell
 from kvwrap.cli.stores import load
 from kvwrap.core.part import Chain
 from kvwrap.errors import StackWarning
@@ -30,7 +30,7 @@ def explain(
     if json:
         echo_json(_described(built))
     else:
-        echo(built.explain())
+        tell(built.explain())
     return DONE
 
 

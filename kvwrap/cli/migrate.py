@@ -22,7 +22,7 @@ from kvwrap.cli.options import (
     StateOption,
     YesOption,
 )
-from kvwrap.cli.output import complain, echo, echo_json
+from kvwrap.cli.output import complain, echo_json, tell
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.cli.systems import SYSTEMS, Given, source_of
@@ -135,7 +135,7 @@ def migrate(
     if json:
         echo_json(report)
     else:
-        echo(report)
+        tell(report)
     if report.left and system == "diskcache" and not pickle:
         complain(
             "what was left are pickles, which --pickle reads if you trust every writer, or it is "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO, TextIO
 
@@ -35,9 +37,33 @@ def echo(
     print(start, shown, sep="", end=end, file=stream, flush=True)
 
 
+def tell(text: object, *, file: TextIO | None = None) -> None:
+    """Print a text for people. On a terminal, lines that are too long end between words."""
+    stream, shown = sys.stdout if file is None else file, str(text)
+    if is_terminal(stream):
+        width = shutil.get_terminal_size().columns
+        shown = "\n".join(_folded(printable(line), width) for line in shown.split("\n"))
+    echo(shown, file=file)
+
+
+_START = re.compile("[ │├└─·!]*")
+_CONTINUED = str.maketrans("├└─·!", "│    ")
+
+
+def _folded(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    match = _START.match(line)  # of a tree, or of a list
+    assert match is not None
+    indent = match[0].translate(_CONTINUED)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def complain(text: object) -> None:
     """Print a message on stderr, without the secrets of the URLs in it."""
-    echo(f"kvwrap: {redact(str(text))}", file=sys.stderr)
+    tell(f"kvwrap: {redact(str(text))}", file=sys.stderr)
 
 
 def echo_json(value: Any, *, pretty: bool = False, file: TextIO | None = None) -> None:

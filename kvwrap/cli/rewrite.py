@@ -17,7 +17,7 @@ from kvwrap.cli.options import (
     StateOption,
     StoreArgument,
 )
-from kvwrap.cli.output import echo, echo_json
+from kvwrap.cli.output import echo_json, tell
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.rewriting.rewrite import rewrite as rewrite_entries
@@ -77,7 +77,7 @@ async def rewrite(
             }
         )
     else:
-        echo(report)
+        tell(report)
     return NO if report.failed else DONE
 
 

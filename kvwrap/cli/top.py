@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.live import Change, Reading, changes_of, operations_of, read_socket, read_store
 from kvwrap.cli.options import JSONOption, PythonOption
-from kvwrap.cli.output import echo, echo_json, echo_table, is_terminal, rich_table
+from kvwrap.cli.output import echo_json, echo_table, is_terminal, rich_table, tell
 from kvwrap.cli.stores import load
 from kvwrap.core.store import Store
 from kvwrap.core.text import printable
@@ -28,6 +28,11 @@ _LEAST_ROWS = 3
 _FRAME = 4  # lines of a table besides its rows
 _OPERATIONS = ("collection", "operation", "#/s", "#calls", "#hits", "#p50", "#p99", "#errors")
 _FIGURES = ("layer", "figure", "#value", "#/s")
+# Outside of a terminal, cells have numbers alone.
+_PLAIN_OPERATIONS = (
+    *("collection", "operation", "#/s", "#calls", "#% hits", "#p50 us", "#p99 us", "#errors"),
+)
+_PLAIN_FIGURES = ("layer", "figure", "#value", "#/s", "unit")
 
 Table = tuple[Sequence[str], list[tuple[object, ...]]]
 
@@ -129,8 +134,9 @@ def _tell(reading: Reading, before: Reading | None, *, json: bool) -> None:
             }
         )
         return
-    echo(_title(reading))
-    for columns, rows in _tables(reading, before):
+    tell(_title(reading))
+    tables = _tables if is_terminal(sys.stdout) else _plain_tables
+    for columns, rows in tables(reading, before):
         if rows:
             echo_table(columns, rows)
 
@@ -203,6 +209,34 @@ def _tables(reading: Reading, before: Reading | None) -> Iterator[Table]:
     yield _FIGURES, figures
 
 
+def _plain_tables(reading: Reading, before: Reading | None) -> Iterator[Table]:
+    rows: list[tuple[object, ...]] = [
+        (
+            each.collection or "(default)",
+            each.operation,
+            _rate(each.rate),
+            each.calls,
+            None if each.hit_rate is None else f"{100 * each.hit_rate:.1f}",
+            f"{1e6 * each.p50:.1f}",
+            f"{1e6 * each.p99:.1f}",
+            each.errors,
+        )
+        for each in operations_of(reading, before)
+    ]
+    yield _PLAIN_OPERATIONS, rows
+    figures: list[tuple[object, ...]] = [
+        (
+            each.layer,
+            _name(each),
+            f"{each.value:.6f}" if each.unit == "s" else _number(each.value),
+            _rate(each.rate),
+            "" if each.unit == "1" else each.unit.strip("{}"),
+        )
+        for each in changes_of(reading, before)
+    ]
+    yield _PLAIN_FIGURES, figures
+
+
 def _shortened(rows: list[tuple[object, ...]], limit: int) -> list[tuple[object, ...]]:
     if len(rows) <= limit:
         return rows
@@ -220,6 +254,10 @@ def _value(change: Change) -> str:
         return _latency(value)
     if change.unit == "By":
         return f"{value:.0f} B"
+    return _number(value)
+
+
+def _number(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
 
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.options import CollectionOption, JSONOption, PythonOption, StoreArgument
-from kvwrap.cli.output import echo, echo_json
+from kvwrap.cli.output import echo_json, tell
 from kvwrap.cli.stores import load
 from kvwrap.layers.compression import Compression
 
@@ -32,7 +32,7 @@ async def train_dictionary(
     if json:
         echo_json(info)
     else:
-        echo(
+        tell(
             f"dictionary {info.id}: {info.size:,} bytes, trained on {info.samples:,} values, which "
             f"it makes {1 - info.ratio:.0%} smaller than they are without it"
         )

@@ -27,7 +27,7 @@ from kvwrap.cli.options import (
     StoreArgument,
     YesOption,
 )
-from kvwrap.cli.output import echo, echo_json, standard_output
+from kvwrap.cli.output import echo_json, standard_output, tell
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.copying.exporting import export_lines
@@ -81,7 +81,7 @@ async def export(
     if json:
         echo_json(report, file=stream)
     elif to_file or not quiet:
-        echo(report, file=stream)
+        tell(report, file=stream)
     return NO if report.failed else DONE
 
 
@@ -155,7 +155,7 @@ async def import_(
     if json:
         echo_json(report)
     else:
-        echo(report)
+        tell(report)
     return NO if report.failed else DONE
 
 

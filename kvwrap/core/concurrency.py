@@ -197,7 +197,7 @@ async def cancel_and_wait(
 
 
 def uncancel(task: asyncio.Task[Any], times: int) -> int:
-    """Take back so many requests to cancel a task. Returns the number of those that are left."""
+    """Take back this many requests to cancel a task. Returns how many are left."""
     for _ in range(times):
         task.uncancel()
     return task.cancelling()

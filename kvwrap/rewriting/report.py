@@ -176,9 +176,9 @@ class Report(Failures):
             "gone meanwhile": self.gone,
             "failed": self.failed,
         }
-        lines = [
-            "entries       " + ", ".join(f"{count:,} {label}" for label, count in counts.items())
-        ]
+        always = ("seen", rewritten)
+        told = [f"{count:,} {label}" for label, count in counts.items() if count or label in always]
+        lines = ["entries       " + ", ".join(told)]
         for title, needed in (("keys", self.keys), ("dictionaries", self.dictionaries)):
             if needed:
                 items = (f"{name}: {count:,}" for name, count in sorted(needed.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ def test_people_get_a_table(run: Run, terminal: None) -> None:
     out = run("check", "memory://").out
     assert "│ memory://" in out
     assert "ok" in out
+
+
+def test_long_lines_end_between_words_on_a_terminal(
+    tmp_path: Path, run: Run, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # paths are never broken
+    Path("kvwrap.toml").write_text(
+        'store = "memory://"\n[[layers]]\ntype = "timeout"\nseconds = 5\n'
+        '[[layers]]\ntype = "retry"\n[[layers]]\ntype = "read_through"\nttl = 60\n'
+        'near = "memory://"\n'
+    )
+    for command in ("explain", "check"):
+        out = re.sub(r"\x1b\[[0-9;]*m", "", run(command, "kvwrap.toml").out)
+        assert "so it covers all attempts and waits together: a first" in " ".join(out.split())
+        assert max(map(len, out.splitlines())) <= 80
+    error = run("get", "redis://localhost?unknown=1&and=2", "k").err
+    assert error.count("\n") > 1
+    assert max(map(len, error.splitlines())) <= 80
 
 
 def test_a_stack_is_explained(stacks: str, run: Run) -> None:

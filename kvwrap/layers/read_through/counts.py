@@ -24,9 +24,10 @@ class TierCounts(Measured, msgspec.Struct):
         refused_fills: Results not put there, because a change of the key had come between.
         refreshes: Keys refreshed before their copy ended.
         near_failures: Calls of the near store that failed.
-        invalidated: Copies ended by a change through this layer, or by `invalidate`; a whole
-            collection counts as one.
-        told: Copies ended by a change of others that the backend told.
+        invalidated: Keys whose copies were ended by a change through this layer, or by
+            `invalidate`, also if they had none; a whole collection counts as one.
+        told: Keys whose copies were ended by a change of others that the backend told, also if
+            the near store had evicted them already.
         lost: Times that all copies ended, since changes of others may have been missed.
     """
 
@@ -45,7 +46,7 @@ class TierCounts(Measured, msgspec.Struct):
         counter("near.refused_fills", "{key}", "Results not kept: their key was changed."),
         counter("near.refreshes", "{key}", "Keys refreshed before their copy ended."),
         counter("near.failures", "{call}", "Failed calls of the near store.", path="near_failures"),
-        counter("near.invalidations", "{copy}", "Copies ended by changes.", "cause"),
+        counter("near.invalidations", "{key}", "Keys whose copies changes ended, if any.", "cause"),
         counter("far.reads", "{call}", "Read calls of the far store.", path="far_reads"),
         counter("far.keys", "{key}", "Keys requested in these calls.", path="far_keys"),
     )
@@ -66,7 +67,10 @@ class TierCounts(Measured, msgspec.Struct):
 
     @property
     def invalidations(self) -> dict[str, int]:
-        """Copies ended by changes, by cause."""
+        """Keys whose copies changes ended, also those without one, by cause.
+
+        A whole collection counts as one, and so does a loss of all copies.
+        """
         return {"own": self.invalidated, "told": self.told, "lost": self.lost}
 
     @property
