@@ -20,7 +20,7 @@ from kvwrap.stores.sqlite.connections import (
     leave_open,
     may_change,
 )
-from kvwrap.stores.sqlite.errors import FAILURES, busy_error, code_of, translate_error
+from kvwrap.stores.sqlite.errors import FAILURES, Later, busy_error, code_of, translate_error
 from kvwrap.stores.sqlite.file import DatabaseFile
 from kvwrap.stores.sqlite.table import Table
 from kvwrap.stores.sqlite.thread import ConnectionThread
@@ -108,14 +108,11 @@ class Database:
         if message := missing_parent("the SQLite file", self._path, "sqlite"):
             raise StoreUnavailable(message, store=self._store)
         if self._wants_to_read or not may_change(self._path):
-            thread.connect(self._connect_to_read, waits=True)
-            assert thread.connection is not None
-            self._table.check(thread.connection)
+            connection = thread.connection = thread.retry_while_busy(self._connect_to_read)
+            thread.retry_while_busy(lambda: self._table.check(connection))
             self.is_read_only = True
         else:
-            thread.connect(self._connect, waits=False)  # the thread does
-            connection = thread.connection
-            assert connection is not None
+            connection = thread.connection = thread.retry_while_busy(self._connect)
             if not create and self._path != MEMORY:
                 thread.retry_while_busy(lambda: self._table.check(connection))
             thread.retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
@@ -143,7 +140,7 @@ class Database:
             self.is_read_only = True
 
     def _open_second(self) -> None:
-        self._reader.connect(self._connect, waits=True)
+        self._reader.connection = self._reader.retry_while_busy(self._connect)
         self._reader.file = self._file
 
     def _connect(self) -> sqlite3.Connection:
@@ -170,8 +167,20 @@ class Database:
 
     async def read(self, function: Callable[..., T], *args: object) -> T:
         """Call a function with a connection, which changes nothing, and return its result."""
-        connection = self._check_process(self._reader)
-        return await self._run(self._reader, function, connection, *args)
+        thread = self._reader
+        reading = partial(function, self._check_process(thread), *args)
+        return await self._run(thread, thread.retry_while_busy, reading)
+
+    def read_at_once(self, function: Callable[..., T], *args: object) -> T:
+        """Do what `read` does, on this thread.
+
+        Raises:
+            Later: It might have to wait.
+        """
+        self._check_process(self._reader)
+        if self._client is not None or self._path == MEMORY:
+            raise Later  # the only connection, which may be within a transaction
+        return self._reader.run_at_once(function, *args)
 
     async def change(self, function: Callable[..., T], *args: object) -> T:
         """Call a function with a connection, and return its result when that is committed."""

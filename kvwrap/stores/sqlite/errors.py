@@ -23,6 +23,10 @@ class OpenTransaction(Exception):
     """The user's connection has a transaction that its user began."""
 
 
+class Later(Exception):
+    """A read that was to be made at once might have to wait, so it must be made on a thread."""
+
+
 FAILURES: Final = (*DAMAGE, PermissionError, FileReplaced, NoRoom, OpenTransaction)
 """The errors that `translate_error` takes."""
 

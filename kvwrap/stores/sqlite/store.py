@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -27,6 +28,7 @@ from kvwrap.stores.sqlite.connections import (
     path_of,
 )
 from kvwrap.stores.sqlite.database import Database
+from kvwrap.stores.sqlite.errors import Later
 from kvwrap.stores.sqlite.table import Table
 from kvwrap.stores.sqlite.watching import SQLiteLink
 
@@ -40,6 +42,9 @@ _CHANGES: Final = frozenset(
 )
 """What a file that can only be read makes impossible."""
 
+_KEYS_AT_ONCE: Final = 128
+"""Reads of more keys are made on a thread: they would block the event loop."""
+
 _WATCH_TIMEOUT: Final = 5.0
 """Seconds that a look for changes may take."""
 
@@ -50,6 +55,7 @@ _OPTIONS: Final = {
     "timeout": urls.NUMBER,
     "synchronous": urls.TEXT,
     "read_only": urls.FLAG,
+    "threaded_reads": urls.FLAG,
     "default_collection": urls.TEXT,
 }
 
@@ -90,6 +96,7 @@ class SQLiteStore(Store):
             faster ones, of which the latest are lost if the power fails, though not if the process
             is killed.
         read_only: True to open the file for reading only.
+        threaded_reads: True to make all reads on a thread, for files larger than the memory.
         default_collection: Name of the collection of calls that name none; see `Store`.
         clock: Source of the time.
         serializer: Converts values to bytes, unless a layer does.
@@ -118,6 +125,7 @@ class SQLiteStore(Store):
         timeout: float = 5.0,
         synchronous: Synchronous = "full",
         read_only: bool = False,
+        threaded_reads: bool = False,
         default_collection: str | None = None,
         clock: Clock | None = None,
         serializer: Serializer = JSON,
@@ -137,6 +145,7 @@ class SQLiteStore(Store):
             if limit is not None:
                 checked_count(limit, name)
         self._is_bounded = max_entries is not None or max_bytes is not None
+        self._keys_at_once = 0 if checked_flag(threaded_reads, "threaded_reads") else _KEYS_AT_ONCE
         self._table = Table(
             table, self.clock, store=self.name, max_entries=max_entries, max_bytes=max_bytes
         )
@@ -163,7 +172,7 @@ class SQLiteStore(Store):
         """Create the store of `sqlite:///relative/path`, `sqlite:////absolute/path` or `sqlite://`.
 
         The last one is in memory. Options: `table`, `max_entries`, `max_bytes`, `timeout`,
-        `synchronous`, `read_only`.
+        `synchronous`, `read_only`, `threaded_reads`.
 
         Raises:
             ConfigurationError: The URL has a host, or an option is unknown or invalid.
@@ -213,6 +222,9 @@ class SQLiteStore(Store):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         await self.ready()
+        if len(keys) <= self._keys_at_once:
+            with suppress(Later):
+                return self._database.read_at_once(self._table.read_small, collection, keys)
         return await self._database.read(self._table.read, collection, keys)
 
     async def write(

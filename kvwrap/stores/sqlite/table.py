@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from itertools import repeat
 from typing import Any, Final
 
 from kvwrap.core.clock import Clock
@@ -20,18 +18,14 @@ from kvwrap.core.entry import (
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
-from kvwrap.core.ranges import prefix_end
 from kvwrap.errors import ConfigurationError, ValueTooLarge
-from kvwrap.stores.shared.versions import all_to_signed, to_signed
-from kvwrap.stores.sqlite.errors import DAMAGE, code_of
+from kvwrap.stores.shared.versions import to_signed
+from kvwrap.stores.sqlite.errors import DAMAGE, Later, code_of
 from kvwrap.stores.sqlite.eviction import Eviction
-from kvwrap.stores.sqlite.statements import is_table_name, statements
+from kvwrap.stores.sqlite.statements import SMALL, bounds, is_table_name, statements, with_marks
 
 _KEYS_PER_SELECT: Final = 512
 """Maximum number of keys in a SELECT; every SQLite allows at least 999 variables."""
-
-_AFTER_ALL_TEXTS: Final = b""
-"""A blob, which SQLite sorts after every text."""
 
 _SWEEP_SIZE: Final = 1000
 """Maximum number of expired rows that `sweep` deletes in one transaction.
@@ -122,6 +116,19 @@ class Table:
         """Return the time in Unix milliseconds, the unit of the column `expires_at`."""
         return self._clock.time() * 1000
 
+    def read_small(
+        self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
+    ) -> list[Entry | None]:
+        """Do what `read` does for a few keys.
+
+        Raises:
+            Later: An entry has more than 16 KiB.
+        """
+        stored = dict(self._select(connection, "read_small", collection, keys))
+        if None in stored.values():
+            raise Later
+        return self._parse(stored, collection, keys)
+
     def read(
         self, connection: sqlite3.Connection, collection: Collection, keys: Sequence[str]
     ) -> list[Entry | None]:
@@ -129,7 +136,6 @@ class Table:
 
         The result has None for a missing or expired entry.
         """
-        stored: dict[str, bytes]
         if len(keys) <= _KEYS_PER_SELECT or connection.in_transaction:
             stored = dict(self._select(connection, "read", collection, keys))
         else:
@@ -138,6 +144,11 @@ class Table:
                 stored = dict(self._select(connection, "read", collection, keys))
             finally:
                 connection.execute("ROLLBACK")
+        return self._parse(stored, collection, keys)
+
+    def _parse(
+        self, stored: dict[str, bytes], collection: Collection, keys: Sequence[str]
+    ) -> list[Entry | None]:
         if self.eviction is not None:
             self.eviction.note_uses(collection, stored)
         now = self._clock.time()
@@ -149,13 +160,15 @@ class Table:
         query: str,
         collection: Collection,
         keys: Sequence[str],
-    ) -> Iterator[tuple[Any, ...]]:
+    ) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
         for start in range(0, len(keys), _KEYS_PER_SELECT):
             chunk = list(keys[start : start + _KEYS_PER_SELECT])
             # The number of marks is a power of two, so that SQLite can reuse few statements.
             chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
-            statement = _with_marks(self._sql[query], len(chunk))
-            yield from connection.execute(statement, (collection or "", *chunk))
+            statement = with_marks(self._sql[query], len(chunk))
+            rows += connection.execute(statement, (collection or "", *chunk))
+        return rows
 
     def write(
         self,
@@ -169,7 +182,6 @@ class Table:
 
         An entry that is stored already, with the same version, counts as written.
         """
-        now = self._now()
         rows = self._rows(connection, collection, keys, entries)
         self._written += len(rows)
         there: set[str] = set()
@@ -180,7 +192,7 @@ class Table:
             connection.executemany(self._sql["put"], rows)
             written = [True] * len(rows)
         else:
-            written = self._write_if(connection, rows, expected, now)
+            written = self._write_if(connection, rows, expected)
         if self.eviction is not None:
             new = {key for key, is_written in zip(keys, written) if is_written} - there
             self.eviction.note_new(connection, collection, new)
@@ -191,8 +203,8 @@ class Table:
         connection: sqlite3.Connection,
         rows: Sequence[tuple[object, ...]],
         expected: Sequence[Expected],
-        now: float,
     ) -> list[bool]:
+        now = self._now()
         written: list[bool] = []
         for row, version in zip(rows, expected, strict=True):
             if version is None:
@@ -232,9 +244,12 @@ class Table:
             index = next(index for index, size in enumerate(sizes) if size > max_bytes)
             problem = f"must not be larger than max_bytes={max_bytes}"
             raise self._too_large(problem, sizes[index], collection, keys[index])
-        expiries = [expiry_ms(entry.expires_at) or None for entry in entries]
-        versions = all_to_signed([entry.version for entry in entries])
-        return list(zip(expiries, versions, stored, repeat(name), keys))
+        # `sqlite3` looks for an adapter of bytes, which takes longer than copying a few KB.
+        blobs = stored if max(sizes, default=0) > SMALL else map(bytearray, stored)
+        return [
+            (expiry_ms(entry.expires_at), to_signed(entry.version), blob, name, key)
+            for entry, blob, key in zip(entries, blobs, keys)
+        ]
 
     def _too_large(
         self, problem: str, size: int, collection: Collection, key: str
@@ -300,7 +315,7 @@ class Table:
         """List one page of the keys of a collection, in order."""
         # The cursor is the first possible key of the page, right after the last key of the
         # previous one.
-        first, end = _bounds(key_range)
+        first, end = bounds(key_range)
         if isinstance(cursor, str):
             first = cursor
         names = (collection or "", first, end, self._now())
@@ -327,7 +342,7 @@ class Table:
         self, connection: sqlite3.Connection, collection: Collection, key_range: KeyRange
     ) -> int:
         """Count the live entries of a collection whose keys are in the range."""
-        names = (collection or "", *_bounds(key_range), self._now())
+        names = (collection or "", *bounds(key_range), self._now())
         (count,) = connection.execute(self._sql["count_range"], names).fetchone()
         return int(count)
 
@@ -336,7 +351,7 @@ class Table:
     ) -> int:
         """Delete the entries whose keys are in the range. Returns how many of them were live."""
         count = self.count_range(connection, collection, key_range)
-        connection.execute(self._sql["drop_range"], (collection or "", *_bounds(key_range)))
+        connection.execute(self._sql["drop_range"], (collection or "", *bounds(key_range)))
         return count
 
     def drop(self, connection: sqlite3.Connection, collection: Collection) -> bool:
@@ -371,12 +386,6 @@ class Table:
         return deleted == _SWEEP_SIZE
 
 
-@lru_cache
-def _with_marks(statement: str, count: int) -> str:
-    """Return a statement with as many marks for keys."""
-    return statement.format(marks=", ".join("?" * count))
-
-
 def _texts(rows: Iterable[tuple[bytes]], most: int | None = None) -> list[str]:
     """Return the names that are UTF-8, as all that a store of this class writes; up to `most`."""
     names: list[str] = []
@@ -386,10 +395,3 @@ def _texts(rows: Iterable[tuple[bytes]], most: int | None = None) -> list[str]:
         if len(names) == most:
             break
     return names
-
-
-def _bounds(key_range: KeyRange) -> tuple[str, str | bytes]:
-    """Return the least text of a range, and what all texts of it are less than."""
-    first = max(key_range.prefix, key_range.start or "")
-    ends = [end for end in (key_range.end, prefix_end(key_range.prefix)) if end is not None]
-    return first, min(ends) if ends else _AFTER_ALL_TEXTS

@@ -1,16 +1,17 @@
-"""A connection to an SQLite file on a thread of its own, and its transactions."""
+"""A connection to an SQLite file with a thread of its own, and its transactions."""
 
 from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
 from kvwrap.stores.sqlite.calls import Call, Calls
-from kvwrap.stores.sqlite.errors import OpenTransaction, busy_error, is_busy
+from kvwrap.stores.sqlite.errors import FAILURES, Later, OpenTransaction, busy_error, is_busy
 from kvwrap.stores.sqlite.file import DatabaseFile
 from kvwrap.stores.sqlite.turnstile import Turnstile
 
@@ -27,7 +28,7 @@ _GROUP: Final = 512
 
 
 class ConnectionThread:
-    """A connection, and the only thread that uses it.
+    """A connection, and the thread that uses it, but for short reads by `run_at_once`.
 
     Changes that wait when a transaction begins go into it together. If one of them fails, the
     transaction is rolled back, and each of its calls gets a transaction of its own, with its own
@@ -53,6 +54,8 @@ class ConnectionThread:
         self._calls = Calls(name, self._work, self._interrupt)
         self._timeout = timeout
         self._alone = 0
+        self._in_use = threading.Lock()
+        """Held while the connection is used, except for a transaction that changes the file."""
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Run a function on the thread, and return its result; cancelling as for `change`."""
@@ -67,14 +70,40 @@ class ConnectionThread:
         """
         return await self._calls.make(function, args, changes=True)
 
+    def run_at_once(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function that reads with the connection and the arguments, on this thread.
+
+        Not for a connection that also changes the file.
+
+        Raises:
+            Later: The thread uses the connection, or SQLite fails, perhaps since others hold the
+                file.
+        """
+        if not self._in_use.acquire(blocking=False):
+            raise Later
+        try:
+            result = function(self.connection, *args)
+            if self.file is not None:
+                self.file.check()
+        except FAILURES as error:
+            raise Later from error
+        finally:
+            self._in_use.release()
+        return result
+
     async def close(self, close: Callable[[], None]) -> None:
         """Call a function, which closes the connection, after all calls; then end the thread."""
-        await self._calls.close(close)
 
-    def retry_while_busy(self, function: Callable[[], object]) -> None:
+        def close_alone() -> None:
+            with self._in_use:
+                close()
+
+        await self._calls.close(close_alone)
+
+    def retry_while_busy(self, function: Callable[[], T]) -> T:
         """Call a function until the file is not locked, for up to `timeout` seconds.
 
-        SQLite's own waiting cannot be interrupted.
+        Returns its result. SQLite's own waiting cannot be interrupted.
 
         Raises:
             Interrupted: The call was cancelled meanwhile.
@@ -82,29 +111,12 @@ class ConnectionThread:
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                function()
+                return function()
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
-            else:
-                return
             self._calls.check()
             time.sleep(_PAUSE * (0.5 + random.random()))
-
-    def connect(self, connect: Callable[[], sqlite3.Connection], *, waits: bool) -> None:
-        """Open the connection, within a function passed to `run`.
-
-        Args:
-            connect: Opens a connection that does not wait for transactions of others.
-            waits: True if its statements are to wait for them by SQLite's own means.
-        """
-
-        def open_() -> None:
-            self.connection = connect()
-
-        self.retry_while_busy(open_)
-        if waits:
-            self._connection().execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
 
     def create(self, function: Callable[[sqlite3.Connection], None]) -> None:
         """Run a function in a transaction of its own, within a function passed to `run`."""
@@ -142,7 +154,8 @@ class ConnectionThread:
         for call in calls:
             try:
                 self._calls.begin(call)
-                call.execute()
+                with self._in_use:
+                    call.execute()
                 if self.file is not None:
                     self.file.check()
             except BaseException as error:  # whatever it is, the caller gets it

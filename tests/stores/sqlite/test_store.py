@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from kvwrap import Capability, ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.core.ranges import prefix_end
 from kvwrap.stores.sqlite import SQLiteStore
-from kvwrap.stores.sqlite.table import prefix_end
 from kvwrap.testing import ManualClock
 
 # -- names and enumeration ---------------------------------------------------------------
@@ -194,7 +194,10 @@ def test_urls() -> None:
         "timeout": 2.0,
         "table": "t",
     }
-    assert SQLiteStore.from_url("sqlite:////var/x.db").arguments == {"path": "/var/x.db"}
+    assert SQLiteStore.from_url("sqlite:////var/x.db?threaded_reads=true").arguments == {
+        "path": "/var/x.db",
+        "threaded_reads": True,
+    }
     assert SQLiteStore.from_url("sqlite://").arguments == {"path": ":memory:"}
     for url in (
         "sqlite://host/x.db",
