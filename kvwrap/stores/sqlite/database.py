@@ -192,14 +192,14 @@ class Database:
 
     async def add(self, function: Callable[..., T], *args: object) -> T:
         """Run a function as `change` does, which needs space on the disk."""
-        return await self.change(partial(self._run_with_room, function), *args)
+        return await self.change(self._run_with_room, function, *args)
 
     async def remove(self, function: Callable[..., T], *args: object) -> T:
         """Run a function as `change` does, which removes entries, also if the disk is full."""
         try:
             return await self.change(function, *args)
         except StoreFull:
-            return await self.change(partial(_run_without_erasing, function), *args)
+            return await self.change(_run_without_erasing, function, *args)
 
     async def empty_log(self) -> None:
         """Copy the log into the file, and truncate it."""
@@ -227,7 +227,7 @@ class Database:
         return thread.connection
 
     def _run_with_room(
-        self, function: Callable[..., T], connection: sqlite3.Connection, *args: object
+        self, connection: sqlite3.Connection, function: Callable[..., T], *args: object
     ) -> T:
         if self._file is not None:
             self._file.check_room()
@@ -247,7 +247,7 @@ class Database:
 
 
 def _run_without_erasing(
-    function: Callable[..., T], connection: sqlite3.Connection, *args: object
+    connection: sqlite3.Connection, function: Callable[..., T], *args: object
 ) -> T:
     """Run a function so that pages which become free need no space in the log."""
     (was_erasing,) = connection.execute("PRAGMA secure_delete").fetchone()

@@ -229,23 +229,23 @@ class Table:
         """Return the rows of entries."""
         entries = with_lasting_versions(entries)  # the same in the headers and in the column
         stored = dump_entries(entries, collection, keys)
-        sizes = list(map(len, stored))
+        largest = max(map(len, stored), default=0)
         # SQLite limits the size of a row, which includes the key and some bytes of bookkeeping.
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
         name = collection or ""
         names = 4 * (max(map(len, keys), default=0) + len(name)) + 100
-        if max(sizes, default=0) > limit - names:
-            for key, size in zip(keys, sizes, strict=True):
-                if size > limit - 4 * (len(key) + len(name)) - 100:
+        if largest > limit - names:
+            for key, data in zip(keys, stored, strict=True):
+                if len(data) > limit - 4 * (len(key) + len(name)) - 100:
                     problem = f"must fit into SQLite's limit of {limit} bytes"
-                    raise self._too_large(problem, size, collection, key)
+                    raise self._too_large(problem, len(data), collection, key)
         max_bytes = None if self.eviction is None else self.eviction.max_bytes
-        if max_bytes is not None and max(sizes, default=0) > max_bytes:
-            index = next(index for index, size in enumerate(sizes) if size > max_bytes)
+        if max_bytes is not None and largest > max_bytes:
             problem = f"must not be larger than max_bytes={max_bytes}"
-            raise self._too_large(problem, sizes[index], collection, keys[index])
+            key, data = next(pair for pair in zip(keys, stored) if len(pair[1]) > max_bytes)
+            raise self._too_large(problem, len(data), collection, key)
         # `sqlite3` looks for an adapter of bytes, which takes longer than copying a few KB.
-        blobs = stored if max(sizes, default=0) > SMALL else map(bytearray, stored)
+        blobs = stored if largest > SMALL else map(bytearray, stored)
         return [
             (expiry_ms(entry.expires_at), to_signed(entry.version), blob, name, key)
             for entry, blob, key in zip(entries, blobs, keys)

@@ -6,7 +6,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -57,18 +57,18 @@ class ConnectionThread:
         self._in_use = threading.Lock()
         """Held while the connection is used, except for a transaction that changes the file."""
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
+    def run(self, function: Callable[..., T], *args: object) -> Awaitable[T]:
         """Run a function on the thread, and return its result; cancelling as for `change`."""
-        return await self._calls.make(function, args, changes=False)
+        return self._calls.make(function, args, changes=False)
 
-    async def change(self, function: Callable[..., T], *args: object) -> T:
+    def change(self, function: Callable[..., T], *args: object) -> Awaitable[T]:
         """Run a function in a transaction, perhaps together with others, and return its result.
 
         If this is cancelled, the function does not start, or it is interrupted and rolled back,
         unless it has ended and its transaction is being committed. `CancelledError` is raised
         after that, so all later calls, on other connections too, see the same state.
         """
-        return await self._calls.make(function, args, changes=True)
+        return self._calls.make(function, args, changes=True)
 
     def run_at_once(self, function: Callable[..., T], *args: object) -> T:
         """Call a function that reads with the connection and the arguments, on this thread.

@@ -22,15 +22,19 @@ LARGEST = 16 * 1024 - len('""') - 28 - 1
 
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """Return a list that gets the thread of every read that has found what it looked for."""
+    """Return a list that gets the thread of every read that returned something."""
     threads: list[threading.Thread] = []
-    parse = Table._parse
 
-    def recording(*arguments: Any) -> Any:
-        threads.append(threading.current_thread())
-        return parse(*arguments)
+    def recording(read: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(*arguments: Any) -> Any:
+            result = read(*arguments)
+            threads.append(threading.current_thread())
+            return result
 
-    monkeypatch.setattr(Table, "_parse", recording)
+        return reading
+
+    for name in ("read", "read_small"):
+        monkeypatch.setattr(Table, name, recording(getattr(Table, name)))
     return threads
 
 
