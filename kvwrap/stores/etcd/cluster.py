@@ -133,6 +133,8 @@ class Cluster:
                 index = self._current
                 line = self._lines[index] or self._open(index)
                 try:
+                    if limit is None:
+                        return await line.call(name, fields, metadata)
                     async with asyncio.timeout(limit):
                         return await line.call(name, fields, metadata)
                 except asyncio.CancelledError:

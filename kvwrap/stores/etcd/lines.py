@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from kvwrap.stores.etcd.protocol import CALLS, driver, messages
 from kvwrap.stores.etcd.requests import Fields
-from kvwrap.stores.shared.transports import end_transport
+from kvwrap.stores.shared.transports import end_transport, read_in_parts
 
 _CONNECT_TIMEOUT: Final = 2.0
 """Seconds until another server is tried, if one does not take a connection."""
@@ -101,6 +101,8 @@ class Line:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await self._channel.__connect__()
+                if self._is_own:
+                    read_in_parts(self._transport)
         except (OSError, UnicodeError) as error:  # also of TLS, and of time
             raise NotSent from error
 

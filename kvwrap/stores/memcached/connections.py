@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from kvwrap.errors import ConfigurationError, StoreUnavailable
 from kvwrap.stores.memcached import protocol
 from kvwrap.stores.memcached.given_up import Connection, GivenUp
 from kvwrap.stores.shared.tls import Tls
-from kvwrap.stores.shared.transports import end_transport
+from kvwrap.stores.shared.transports import end_transport, read_in_parts
 from kvwrap.stores.shared.urls import Address
 
 if TYPE_CHECKING:
     from aiomcache import FlagClient
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +48,16 @@ class Connections:
     def __init__(self, address: Address) -> None:
         self.address = address
 
-    async def lend(self, call: Callable[[Connection], Awaitable[T]]) -> T:
-        """Await a call with a connection, which is not used again if the call fails."""
+    async def take(self) -> Connection:
+        """Return a connection for one call, after which it is given back, or up."""
+        raise NotImplementedError
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection that has been used, to use it again."""
+        raise NotImplementedError
+
+    def give_up(self, connection: Connection, error: BaseException) -> None:
+        """Not use a connection again whose call ended with an error."""
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -85,28 +90,24 @@ class OwnConnections(Connections):
         self._given_up = GivenUp()
         self._is_closed = False
 
-    async def lend(self, call: Callable[[Connection], Awaitable[T]]) -> T:
+    async def take(self) -> Connection:
         if self._given_up:
             await self._given_up.settle()
-        connection = self._take() or await self._connect()
-        try:
-            result = await call(connection)
-        except asyncio.CancelledError:
-            if self._is_closed:
-                connection.writer.transport.abort()
-            else:
-                self._given_up.add(connection)
-            raise
-        except BaseException:
-            connection.writer.transport.abort()
-            raise
+        return self._take_idle() or await self._connect()
+
+    def give_back(self, connection: Connection) -> None:
         if self._is_closed:
             connection.writer.transport.abort()
         else:
             self._idle.append(connection)
-        return result
 
-    def _take(self) -> Connection | None:
+    def give_up(self, connection: Connection, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError) and not self._is_closed:
+            self._given_up.add(connection)
+        else:
+            connection.writer.transport.abort()
+
+    def _take_idle(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if not connection.reader.at_eof() and not connection.writer.is_closing():
@@ -123,6 +124,7 @@ class OwnConnections(Connections):
                 ssl=None if tls is None else tls.context(),
             )
         )
+        read_in_parts(connection.writer.transport)
         try:
             if self._servers.username is not None:
                 await self._log_in(*connection)
@@ -173,25 +175,29 @@ class ClientConnections(Connections):
     def __init__(self, client: FlagClient[Any]) -> None:
         super().__init__(address_of(client))
         self._known: WeakSet[asyncio.StreamReader] = WeakSet()
+        # The client has no public name for it. Its own methods take connections there.
+        self._pool: Any = client._pool
 
-        async def use(_: Any, connection: Any, call: Callable[[Connection], Awaitable[T]]) -> T:
+    async def take(self) -> Connection:
+        reader, writer = await self._pool.acquire()
+        connection = Connection(reader, writer)
+        if connection.reader not in self._known:
             try:
-                if connection.reader not in self._known:
-                    await self._ask_for_limit(connection)
-                    self._known.add(connection.reader)
-                return await call(connection)
-            except BaseException:
-                # By this the client knows, also after a cancellation, that it must not be used.
-                connection.reader.set_exception(ConnectionAbortedError())
-                connection.writer.transport.abort()
+                await self._ask_for_limit(connection)
+            except BaseException as error:
+                self.give_up(connection, error)
                 raise
+            self._known.add(connection.reader)
+        return connection
 
-        self._client = client
-        self._use: Any = importlib.import_module("aiomcache.client").acquire(use)
+    def give_back(self, connection: Connection) -> None:
+        self._pool.release(connection)
 
-    async def lend(self, call: Callable[[Connection], Awaitable[T]]) -> T:
-        result: T = await self._use(self._client, call)
-        return result
+    def give_up(self, connection: Connection, error: BaseException) -> None:
+        # By this the client knows, also after a cancellation, that it must not be used.
+        connection.reader.set_exception(ConnectionAbortedError())
+        connection.writer.transport.abort()
+        self._pool.release(connection)
 
 
 def checked_clients(clients: object) -> list[FlagClient[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from kvwrap.core.primitives import Collection
@@ -40,12 +41,16 @@ class Names:
 
     def suffixes(self, collection: Collection, keys: Sequence[str]) -> list[str]:
         """Return what the names of these keys have after the root."""
-        prefix = self.prefix(collection)
+        prefix = _prefix(collection)
         return [prefix + key for key in _KEYS.encode_all(keys)]
 
     def prefix(self, collection: Collection) -> str:
         """Return what the suffixes of a collection begin with."""
-        return ("" if collection is None else _COLLECTIONS.encode(collection)) + ":"
+        return _prefix(collection)
+
+    def are_hashed(self, suffixes: Sequence[str]) -> bool:
+        """Return False if no suffix has a hash, so that all values are entries as they are."""
+        return _KEYS.is_hashed(" ".join(suffixes))
 
     def pack(self, suffix: str, collection: Collection, key: str, entry: bytes) -> bytes:
         """Return the value for an entry: its bytes, behind the names that are hashed."""
@@ -85,3 +90,8 @@ class Names:
             return Head.of(self.entry(suffix, value))
         except ValueError:
             return Head()
+
+
+@lru_cache(maxsize=256)
+def _prefix(collection: Collection) -> str:
+    return ("" if collection is None else _COLLECTIONS.encode(collection)) + ":"

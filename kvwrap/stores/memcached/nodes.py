@@ -20,7 +20,7 @@ from kvwrap.stores.memcached.connections import (
     address_of,
 )
 from kvwrap.stores.memcached.given_up import Connection
-from kvwrap.stores.memcached.protocol import Reply
+from kvwrap.stores.memcached.protocol import NOTHING, Reply
 from kvwrap.stores.shared.client import Driver
 from kvwrap.stores.shared.tls import WHETHER_TLS, WITHOUT_TLS, has_no_tls
 
@@ -53,6 +53,7 @@ class Node:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._seen = b""
 
     async def ask(
         self, commands: Sequence[bytes], replies: list[Reply] | None = None
@@ -71,17 +72,20 @@ class Node:
         """
         connections = self._connections
         replies = [] if replies is None else replies
-
-        async def exchange(connection: Connection) -> None:
-            longest = connections.longest
-            sent = [each if len(each) <= longest else protocol.NOTHING for each in commands]
-            connection.writer.write(b"".join(sent))
-            await protocol.read_replies(connection.reader, len(sent), replies)
-
         try:
-            await connections.lend(exchange)
+            connection = await connections.take()
+            try:
+                longest = connections.longest
+                if max(map(len, commands)) > longest:
+                    commands = [each if len(each) <= longest else NOTHING for each in commands]
+                connection.writer.write(b"".join(commands))
+                await protocol.read_replies(connection.reader, len(commands), replies)
+            except BaseException as error:
+                connections.give_up(connection, error)
+                raise
         except BaseException as error:
             self._raise(error)
+        connections.give_back(connection)
         return replies
 
     def _raise(self, error: BaseException) -> NoReturn:
@@ -130,39 +134,43 @@ class Node:
             _, reply = await self.ask([protocol.put(name, value, condition), protocol.get(name)])
             self.note_generation(reply)
 
-    def note_generation(self, reply: Reply) -> bool:
-        """Remember the generation of an answer. Returns True if it is the one that was known.
+    def note_generation(self, reply: Reply) -> None:
+        """Remember the generation of an answer.
 
-        An item that this store did not write is no generation.
+        An item that this store did not write does not count as a generation.
         """
         value = reply.value or b""
-        text = value.decode() if _GENERATION.fullmatch(value) else ""
-        generation = text.removesuffix(_USED) or None
-        is_known = generation is not None and generation == self.generation
-        self.generation, self.is_used = generation, text.endswith(_USED)
-        return is_known
+        if value != self._seen:
+            self._seen = value
+            text = value.decode() if _GENERATION.fullmatch(value) else ""
+            self.generation, self.is_used = text.removesuffix(_USED) or None, text.endswith(_USED)
 
     async def replace_generation(self, name: str) -> bool:
         """Begin another generation. Returns True if something was written in the last one."""
         await self.begin_generation(name, is_used=False)
         was_used = self.is_used
         await self.ask([protocol.put(name, secrets.token_hex(8).encode())])
-        self.generation = None
+        self.note_generation(Reply(protocol.MISSING))
         return was_used
 
     # -- enumeration -------------------------------------------------------------------
 
     async def list_names(self, root: str) -> list[str]:
         """List all names that begin like this. The server lists for one connection at a time."""
-
-        async def list_names(connection: Connection) -> list[str]:
-            names = await self._list(connection, b"hash", root)
-            return names if names is not None else await self._list_all(connection, root)
-
+        connections = self._connections
         try:
-            return await self._connections.lend(list_names)
+            connection = await connections.take()
+            try:
+                names = await self._list(connection, b"hash", root)
+                if names is None:
+                    names = await self._list_all(connection, root)
+            except BaseException as error:
+                connections.give_up(connection, error)
+                raise
         except BaseException as error:
             self._raise(error)
+        connections.give_back(connection)
+        return names
 
     async def _list_all(self, connection: Connection, root: str) -> list[str]:
         """List in the order of last use, which older servers do, and which may miss a few."""
@@ -205,10 +213,15 @@ class Cluster:
         self.nodes = [Node(each) for each in connections]
         self._seeds = [str(each.address).encode() for each in connections]
 
-    def node_of(self, suffix: str) -> int:
+    def divide(self, suffixes: Sequence[str]) -> list[tuple[Node, Sequence[int]]]:
+        """Return the servers that have these entries, each with the indexes of its own."""
+        by_node: dict[int, list[int]] = {}
+        for index, suffix in enumerate(suffixes):
+            by_node.setdefault(self._node_of(suffix), []).append(index)
+        return [(self.nodes[number], indices) for number, indices in by_node.items()]
+
+    def _node_of(self, suffix: str) -> int:
         """Return the index of the server that has an entry."""
-        if len(self.nodes) == 1:
-            return 0
         name = suffix.encode()
         weights = [blake2b(name, digest_size=8, key=seed[-64:]).digest() for seed in self._seeds]
         return weights.index(max(weights))

@@ -7,7 +7,10 @@ any number of them can be sent together.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple
+import re
+from typing import Final
+
+import msgspec
 
 from kvwrap.errors import StoreFull, StoreUnavailable
 
@@ -24,7 +27,6 @@ REFUSED: Final = frozenset({TOO_LARGE, NO_MEMORY, NOT_SENT})
 SETTINGS: Final = b"stats settings\r\n"
 NO_ROOM: Final = "has no memory left for this value: give it more (-m), or let it evict"
 _ITEM_LIMIT: Final = b"STAT item_size_max "
-_WITHOUT_VALUE: Final = frozenset({STORED, MISSING, b"EN", b"EX", b"NS"}) | REFUSED
 _LONGEST_LINE: Final = 2048
 _CHUNK: Final = 1 << 18
 _LONGEST_RELATIVE: Final = 30 * 86_400
@@ -32,7 +34,7 @@ _LONGEST_RELATIVE: Final = 30 * 86_400
 _LAST_TIME: Final = 2**31 - 1
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """The answer to a command.
 
     Attributes:
@@ -44,6 +46,13 @@ class Reply(NamedTuple):
     status: bytes
     value: bytes | None = None
     cas: int = 0
+
+
+_WITHOUT_VALUE: Final = {
+    status: Reply(status) for status in {STORED, MISSING, b"EN", b"EX", b"NS"} | REFUSED
+}
+_parse_value: Final = re.compile(rb"VA (\d+)(?: c(\d+)| [^c\s]\S*)*\r\n").match
+"""Parses the line before a value: the size of the value, its number, and other flags."""
 
 
 def largest_command(item_limit: int) -> int:
@@ -106,56 +115,46 @@ async def read_replies(reader: asyncio.StreamReader, count: int, replies: list[R
         StoreUnavailable: The server has sent something else.
         IncompleteReadError: The server closed the connection.
     """
-    data, at = b"", 0
-    while len(replies) < count:
-        end = data.find(b"\r\n", at)
-        if end < 0:
-            if len(data) - at > _LONGEST_LINE:
-                raise error_of(b"")
-            data, at = await _extended(reader, data[at:], 1), 0
-            continue
-        line = data[at:end]
-        if line[:2] != b"VA":
-            if line not in _WITHOUT_VALUE:
-                raise error_of(line)
-            replies.append(Reply(line))
-            at = end + 2
-            continue
-        size, cas = _parse_value(line)
-        last = end + 2 + size
-        if len(data) < last + 2:
-            data, at = await _extended(reader, data[at:], last + 2 - len(data)), 0
-            continue
-        replies.append(Reply(b"VA", data[end + 2 : last], cas))
-        at = last + 2
-
-
-def _parse_value(line: bytes) -> tuple[int, int]:
-    """Return the size of the value that follows a line, and its number."""
-    try:
-        _, size, *flags = line.split()
-        cas = 0
-        for flag in flags:
-            if flag[:1] == b"c":
-                cas = int(flag[1:])
-        length = int(size)
-    except ValueError:
-        raise error_of(line) from None
-    if length < 0:
-        raise error_of(line)
-    return length, cas
-
-
-async def _extended(reader: asyncio.StreamReader, data: bytes, missing: int) -> bytes:
-    """Return the data with at least `missing` further bytes of the server."""
-    chunks = [data]
+    chunks: list[bytes] = []
+    missing = 1
     while missing > 0:
         more = await reader.read(_CHUNK)
         if not more:
-            raise asyncio.IncompleteReadError(data[:100], None)
+            raise asyncio.IncompleteReadError(b"".join(chunks)[:100], None)
         chunks.append(more)
         missing -= len(more)
-    return b"".join(chunks)
+        if missing <= 0:
+            rest, missing = _parse(b"".join(chunks), count, replies)
+            chunks = [rest]
+
+
+def _parse(data: bytes, count: int, replies: list[Reply]) -> tuple[bytes, int]:
+    """Add the whole answers in the data to `replies`, until these are `count`.
+
+    Returns the data after them, and how many bytes are missing at least; 0 if no answer is.
+    """
+    at = 0
+    while len(replies) < count:
+        value = _parse_value(data, at)
+        if value is not None:
+            size, cas = value.groups()
+            start = value.end()
+            end = start + int(size)
+            if len(data) < end + 2:
+                return data[at:], end + 2 - len(data)
+            replies.append(Reply(b"VA", data[start:end], int(cas or 0)))
+        else:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                if len(data) - at > _LONGEST_LINE:
+                    raise error_of(b"")
+                return data[at:], 1
+            reply = _WITHOUT_VALUE.get(data[at:end])
+            if reply is None:
+                raise error_of(data[at:end])
+            replies.append(reply)
+        at = end + 2
+    return b"", 0
 
 
 def error_of(line: bytes) -> StoreUnavailable:

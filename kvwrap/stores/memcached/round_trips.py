@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from kvwrap.core.concurrency import gather
@@ -45,11 +45,11 @@ class RoundTrips:
         self._server = server
         self._store = store
 
-    async def get(
+    def get(
         self, collection: Collection, keys: Sequence[str], suffixes: Sequence[str]
-    ) -> list[Reply]:
-        """Read the values of keys, given what their names have after the root."""
-        return await self.ask(collection, keys, suffixes, _get, writes=False)
+    ) -> Coroutine[Any, Any, list[list[Reply]]]:
+        """Read the values of keys, given what their names have after the root, as `ask` does."""
+        return self.ask(collection, keys, suffixes, _get, writes=False)
 
     async def ask(
         self,
@@ -61,7 +61,7 @@ class RoundTrips:
         writes: bool,
         each: int = 1,
         done: Sequence[bytes] = (STORED,),
-    ) -> list[Reply]:
+    ) -> list[list[Reply]]:
         """Send the commands of each key to its server, all at the same time.
 
         Args:
@@ -74,28 +74,25 @@ class RoundTrips:
             done: The statuses of the last one that say that its key was done.
 
         Returns:
-            The answers for the keys, one key after the other.
+            A list for each command of a key, with the answers for the keys.
 
         Raises:
             ValueTooLarge: The server does not take a value. The others are stored.
             StoreFull: The server has no memory for a value. Others may be stored.
             KvwrapError: A server failed. The error names the keys for which it has answered.
         """
-        replies: dict[int, Reply] = {}
+        replies: list[dict[int, Reply]] = [{} for _ in range(each)]
+        indices = range(len(keys))
 
-        async def ask(cluster: Cluster) -> None:
-            by_node: dict[int, list[int]] = {}
+        def ask(cluster: Cluster) -> Awaitable[object]:
             if len(cluster.nodes) == 1:
-                by_node[0] = list(range(len(keys)))
-            else:
-                for index, suffix in enumerate(suffixes):
-                    by_node.setdefault(cluster.node_of(suffix), []).append(index)
-            await gather(
+                return self._ask_node(
+                    cluster.nodes[0], indices, suffixes, commands, writes, replies
+                )
+            return gather(
                 [
-                    self._ask_node(
-                        *(cluster.nodes[node], indices, suffixes, commands, each, writes, replies)
-                    )
-                    for node, indices in by_node.items()
+                    self._ask_node(node, own, suffixes, commands, writes, replies)
+                    for node, own in cluster.divide(suffixes)
                 ]
             )
 
@@ -103,18 +100,18 @@ class RoundTrips:
             if keys:
                 await self._client.run(ask, collection=collection)
             if writes:
-                for index in range(len(keys)):
-                    self._check_stored(collection, keys[index], replies[(index + 1) * each - 1])
+                for index in indices:
+                    self._check_stored(collection, keys[index], replies[-1][index])
         except KvwrapError as error:
             if writes and len(keys) > 1:
-                last = [replies.get((index + 1) * each - 1) for index in range(len(keys))]
+                last = map(replies[-1].get, indices)
                 error.succeeded = tuple(
                     key
                     for key, reply in zip(keys, last, strict=True)
                     if reply is not None and reply.status in done
                 )
             raise
-        return [replies[number] for number in range(len(keys) * each)]
+        return [[each[index] for index in indices] for each in replies]
 
     async def _ask_node(
         self,
@@ -122,32 +119,35 @@ class RoundTrips:
         indices: Sequence[int],
         suffixes: Sequence[str],
         commands: Commands,
-        each: int,
         writes: bool,
-        replies: dict[int, Reply],
+        replies: Sequence[dict[int, Reply]],
     ) -> None:
         """Send commands together with the question for the generation, until it is the right one.
 
         What is written under the name of an older generation is never read.
         """
-        generation = self._names.generation
+        name = self._names.generation
         is_known = False
         while not is_known:
-            if node.generation is None or (writes and not node.is_used):
-                await node.begin_generation(generation, is_used=writes)
+            generation = node.generation
+            if generation is None or (writes and not node.is_used):
+                await node.begin_generation(name, is_used=writes)
                 continue
-            root = self._names.root(node.generation)
-            sent = [protocol.get(generation)]
+            root = self._names.root(generation)
+            sent = [protocol.get(name)]
             for index in indices:
                 sent += commands(index, root + suffixes[index])
             received: list[Reply] = []
             try:
                 await node.ask(sent, received)
             finally:  # what was answered before a failure has happened
-                is_known = bool(received) and node.note_generation(received[0])
+                if received:
+                    node.note_generation(received[0])
+                    # Not the one that was known last: another call may have seen a new one since.
+                    is_known = node.generation == generation
                 if is_known:
-                    numbers = (index * each + n for index in indices for n in range(each))
-                    replies.update(zip(numbers, received[1:]))
+                    for number, answers in enumerate(replies, 1):
+                        answers.update(zip(indices, received[number :: len(replies)]))
 
     def _check_stored(self, collection: Collection, key: str, reply: Reply) -> None:
         """Raise the error for a write that the server refused."""
@@ -198,7 +198,7 @@ class RoundTrips:
         changed: dict[int, bool],
     ) -> None:
         """Do so for the different keys with these indices, and add what is settled to `changed`."""
-        held = await self.get(collection, [keys[i] for i in turn], [suffixes[i] for i in turn])
+        (held,) = await self.get(collection, [keys[i] for i in turn], [suffixes[i] for i in turn])
         decided: dict[int, Command] = {}
         for index, reply in zip(turn, held, strict=True):
             head = None
@@ -212,7 +212,7 @@ class RoundTrips:
         sent = list(decided.values())
         own = [keys[index] for index in decided]
         try:
-            replies = await self.ask(
+            (replies,) = await self.ask(
                 collection,
                 own,
                 [suffixes[index] for index in decided],

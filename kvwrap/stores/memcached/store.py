@@ -170,11 +170,13 @@ class MemcachedStore(ClientStore):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         suffixes = self._names.suffixes(collection, keys)
-        replies = await self._server.get(collection, keys, suffixes)
-        stored = [
-            None if reply.value is None else self._unpack(collection, key, suffix, reply.value)
-            for key, suffix, reply in zip(keys, suffixes, replies, strict=True)
-        ]
+        (replies,) = await self._server.get(collection, keys, suffixes)
+        stored = [reply.value for reply in replies]
+        if self._names.are_hashed(suffixes):
+            stored = [
+                value if value is None else self._unpack(collection, key, suffix, value)
+                for key, suffix, value in zip(keys, suffixes, stored, strict=True)
+            ]
         return parse_entries(stored, collection, keys, self.name, self.clock.time())
 
     def _unpack(self, collection: Collection, key: str, suffix: str, value: bytes) -> bytes:
@@ -198,11 +200,12 @@ class MemcachedStore(ClientStore):
         # A condition compares the version in the header with the entry's own.
         entries = with_lasting_versions(entries)
         suffixes = self._names.suffixes(collection, keys)
-        stored = dump_entries(entries, collection, keys)
-        values = [
-            self._names.pack(suffix, collection, key, data)
-            for suffix, key, data in zip(suffixes, keys, stored, strict=True)
-        ]
+        values = dump_entries(entries, collection, keys)
+        if self._names.are_hashed(suffixes):
+            values = [
+                self._names.pack(suffix, collection, key, data)
+                for suffix, key, data in zip(suffixes, keys, values, strict=True)
+            ]
         moment = self.clock.time()
         seconds = [_lifetime(entry, moment) for entry in entries]
         now = moment * 1000
@@ -263,7 +266,7 @@ class MemcachedStore(ClientStore):
         return [
             deleted.status == STORED
             and (held.value is None or self._names.head(suffix, held.value).is_live(now))
-            for suffix, held, deleted in zip(suffixes, replies[::2], replies[1::2], strict=True)
+            for suffix, held, deleted in zip(suffixes, *replies, strict=True)
         ]
 
     async def touch(
@@ -314,7 +317,7 @@ class MemcachedStore(ClientStore):
 
     async def _named(self, suffixes: Sequence[str]) -> list[tuple[Collection, str]]:
         """Return collection and key of the entries under these names that have not expired."""
-        replies = await self._server.get(None, suffixes, suffixes)
+        (replies,) = await self._server.get(None, suffixes, suffixes)
         now = self._now()
         named: list[tuple[Collection, str]] = []
         for suffix, reply in zip(suffixes, replies, strict=True):

@@ -21,7 +21,7 @@ from kvwrap.errors import (
 from kvwrap.stores.nats.bucket import Bucket, Refused
 from kvwrap.stores.shared.client import Driver
 from kvwrap.stores.shared.tls import WHETHER_TLS, Tls
-from kvwrap.stores.shared.transports import end_transport
+from kvwrap.stores.shared.transports import end_transport, read_in_parts
 from kvwrap.stores.shared.urls import Address
 
 _CONNECT_TIMEOUT: Final = 2
@@ -137,6 +137,7 @@ class NATS(Driver[Bucket]):
                     f"{self.server} does not offer TLS, which was asked for; nothing was sent to "
                     "it: check the server and what is between"
                 )
+            read_in_parts(writer.transport)
 
         async def forget() -> None:
             # What was not sent would be when the connection is back, after the writes of others.

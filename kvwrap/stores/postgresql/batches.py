@@ -59,7 +59,7 @@ def make_rows(
                 )
     return Rows(
         divided,
-        [expiry_ms(entry.expires_at) or None for entry in entries],
+        [None if entry.expires_at is None else expiry_ms(entry.expires_at) for entry in entries],
         all_to_signed([entry.version for entry in entries]),
         data,
     )
@@ -126,11 +126,11 @@ def write_arguments(
     heads, digests, rests, _ = rows.keys
     arguments: list[Any] = [
         name,
-        _take(heads, indexes),
+        take(heads, indexes),
         _take_any(digests, indexes),
-        _take(rows.expires_at, indexes),
-        _take(rows.versions, indexes),
-        _take(rows.entries, indexes),
+        _take_any(rows.expires_at, indexes),
+        take(rows.versions, indexes),
+        take(rows.entries, indexes),
     ]
     if condition == _VERSION:
         return [*arguments, now, _versions(expected, indexes)]
@@ -148,19 +148,20 @@ def remove_arguments(
     """Return the arguments of a statement that removes rows; a list for each column."""
     condition, indexes = step
     name, _ = encode_collection(collection)
-    arguments: list[Any] = [name, _take(keys.heads, indexes), _take_any(keys.digests, indexes), now]
+    arguments: list[Any] = [name, take(keys.heads, indexes), _take_any(keys.digests, indexes), now]
     return [*arguments, _versions(expected, indexes)] if condition == _VERSION else arguments
 
 
-def _take(column: list[T], indexes: Sequence[int]) -> list[T]:
+def take(column: Sequence[T], indexes: Sequence[int]) -> Sequence[T]:
+    """Return the values of a column with these indexes."""
     if type(indexes) is range and len(indexes) == len(column):
         return column
     return [column[index] for index in indexes]
 
 
-def _take_any(column: list[bytes], indexes: Sequence[int]) -> list[bytes] | None:
+def _take_any(column: Sequence[T], indexes: Sequence[int]) -> Sequence[T] | None:
     """Return the values of a column, or None for a batch without any."""
-    return None if len(indexes) > 1 and not any(column) else _take(column, indexes)
+    return None if len(indexes) > 1 and not any(column) else take(column, indexes)
 
 
 def _versions(expected: Sequence[Expected] | None, indexes: Sequence[int]) -> list[int | None]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from kvwrap.core.primitives import Collection
 from kvwrap.errors import KvwrapError
-from kvwrap.stores.postgresql.batches import Step, payload
+from kvwrap.stores.postgresql.batches import Step, payload, take
 from kvwrap.stores.postgresql.server import Server
 from kvwrap.stores.shared.chunks import parts
 
@@ -56,10 +56,10 @@ class Changes:
         answers: list[tuple[Step, list[Any]]] = []
         done: list[str] = []
         for condition, indexes in steps:
-            weights = None if sizes is None else [sizes[index] for index in indexes]
+            weights = None if sizes is None else take(sizes, indexes)
             for part in parts(len(indexes), weights):
                 step = condition, indexes[part]
-                changed = [keys[index] for index in step[1]]
+                changed = take(keys, step[1])
                 arguments = arguments_of(step)
                 statement = f"{name}{condition}"
                 if len(changed) == 1:

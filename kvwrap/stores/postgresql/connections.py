@@ -11,6 +11,7 @@ from kvwrap.errors import ConfigurationError
 from kvwrap.stores.postgresql.errors import driver
 from kvwrap.stores.postgresql.options import PostgreSQLOptions
 from kvwrap.stores.shared import urls
+from kvwrap.stores.shared.transports import read_in_parts
 
 _NAMED: Final = "kvwrap-"
 """Beginning of the names under which the server shows the connections (`application_name`)."""
@@ -102,7 +103,9 @@ class OwnConnections:
             statement_cache_size=100 if prepared else 0,
             server_settings={"application_name": name},
         )
-        return Connection(connected, name)
+        connection = Connection(connected, name)
+        read_in_parts(connection.transport)
+        return connection
 
     async def _is_pooled(self) -> bool:
         """Return True if a pooler is between, such as pgbouncer.

@@ -46,7 +46,8 @@ _BEFORE_EDGE: Final = "key < COALESCE((SELECT key FROM edge), '\\xff'::bytea)"
 _ID: Final = "key || digest"
 """What identifies a key in its collection: no digest follows a key that is not divided."""
 
-# Of a batch without long keys, digests and rests are NULL instead of arrays of nothing.
+# Of a batch without long keys, digests and rests are NULL instead of arrays of nothing, and so are
+# the ends of entries without one.
 _SQL: Final = {
     "table": "CREATE TABLE IF NOT EXISTS {t} ("
     "collection bytea NOT NULL, whole_collection bytea, "

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from kvwrap.stores.redis.errors import driver, recognized
 from kvwrap.stores.redis.protocol import pack, read_answers
+from kvwrap.stores.shared.transports import read_in_parts
 from kvwrap.stores.shared.urls import Address
 
 
@@ -80,6 +81,7 @@ class OwnPool:
 
     async def connect(self, connection: Any) -> None:
         await connection.connect()
+        read_in_parts(connection._writer.transport)
 
     async def exchange(
         self, connection: Any, commands: Sequence[Sequence[Any]], answers: list[Any]

@@ -145,11 +145,14 @@ class Client(Generic[C]):
         limit = held.limits.within(self._timeout)
         try:
             with limit:
-                async with held.turns:
+                await held.turns.acquire()
+                try:
                     client = held.client
                     if client is None or not self._driver.is_usable(client):
                         client = await self._connect(held)
                     return await call(client)
+                finally:
+                    held.turns.release()
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.has_expired:
                 raise self._timed_out(held, **context) from error

@@ -24,13 +24,14 @@ class Deadlines(Generic[T]):
         end: Called with each item whose deadline has passed.
 
     Attributes:
+        loop: The event loop.
         pending: The items, each with its deadline as a time of the event loop.
     """
 
     def __init__(self, end: Callable[[T], object]) -> None:
         self.pending: dict[T, float] = {}
         self._end = end
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, item: T, deadline: float) -> None:
@@ -52,11 +53,11 @@ class Deadlines(Generic[T]):
     def _set_timer(self, deadline: float) -> None:
         self.stop()
         if deadline < inf:
-            self._timer = self._loop.call_at(deadline, self._end_late)
+            self._timer = self.loop.call_at(deadline, self._end_late)
 
     def _end_late(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self.loop.time()
         for item in [each for each, deadline in self.pending.items() if deadline <= now]:
             del self.pending[item]
             self._end(item)
@@ -73,7 +74,8 @@ class TimeLimits:
 
     def within(self, seconds: float | None) -> TimeLimit:
         """Return a limit of this number of seconds from now; None for no limit."""
-        return self.until(inf if seconds is None else self._loop.time() + seconds)
+        deadline = inf if seconds is None else self._loop.time() + seconds
+        return TimeLimit(self._deadlines, deadline)
 
     def until(self, deadline: float) -> TimeLimit:
         """Return a limit that ends at this time of the event loop."""
@@ -105,7 +107,8 @@ class TimeLimit:
         return self._cancelled > 0
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        # Finding the event loop asks the system for the process.
+        task = asyncio.current_task(self._deadlines.loop)
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()

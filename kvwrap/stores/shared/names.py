@@ -81,7 +81,8 @@ class NameEncoding:
     def encode_all(self, names: Sequence[str]) -> list[str]:
         """Return the encodings of names, for a batch of ordinary ones in much less time."""
         if (
-            self._is_reserved is not None
+            len(names) == 1
+            or self._is_reserved is not None
             or max(map(len, names), default=0) * 4 > self._limit
             or self._others.search("".join(names))
         ):

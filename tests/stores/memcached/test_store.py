@@ -185,6 +185,21 @@ async def test_another_store_sees_that_a_namespace_was_destroyed(url: str, names
         assert await other.get("k") == "other"
 
 
+async def test_writes_at_once_that_find_another_generation_are_all_made_again(
+    url: str, namespace: str
+) -> None:
+    keys = [f"k{number}" for number in range(8)]
+    async with (
+        MemcachedStore(url, namespace=namespace) as one,
+        MemcachedStore(url, namespace=namespace) as two,
+    ):
+        await one.put("k", 0)
+        assert await two.destroy()
+        # The first answer tells the store the new generation, while the others are on their way.
+        await asyncio.gather(*(one.put(key, key) for key in keys))
+        assert await two.get_many(keys) == keys
+
+
 async def test_a_generation_that_the_server_has_forgotten(url: str, namespace: str) -> None:
     async with MemcachedStore(url, namespace=namespace, enumerate=True) as store:
         await store.put("k", 1)
