@@ -10,6 +10,10 @@ BENCH := $(VENV)/bench
 # the repository, and DOCS_EDIT to that of docs/ in its editor, for a link on every page.
 DOCS = DOCS_VERSION="$$($(BIN)/python -c 'import kvwrap; print("kvwrap", kvwrap.__version__)')" $(BIN)/zensical
 
+# Bytecode is kept, whatever the environment says: the tests start about a thousand processes, and
+# each would compile kvwrap anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Where every server is required, those that take minutes to compile are built too.
 SERVERS := $(if $(KVWRAP_REQUIRE_SERVERS),,--quick --optional)
 

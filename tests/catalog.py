@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
-
 from kvwrap import (
     Capability,
     DynamoDBStore,
@@ -239,6 +237,9 @@ def _adapted(make: Callable[[Path], Any], resources: Resources) -> Store:
 
 def _key_value(clock: Clock) -> Store:
     """Return a store without native values, whose expiry only the other library's clock knows."""
+    # Late, since it takes as long as everything else here, in each process that a test starts.
+    from key_value.aio.stores.memory import MemoryStore as TheirMemoryStore
+
     return KeyValueStore(TheirMemoryStore(), native=False, clock=clock)
 
 

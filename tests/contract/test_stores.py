@@ -23,7 +23,7 @@ from tests.catalog import (
 )
 from tests.stores.adapted.objects import ENCRYPTED, OBJECTS
 
-FEW_KEYS, SMALL_PAGE = 203, 50
+FEW_KEYS, SMALL_PAGE = 103, 25
 """Keys in the large batches of a slow server, and in a page of its listings."""
 PAGED = {
     "s3": object_listing,

@@ -6,21 +6,21 @@ import asyncio
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from kvwrap import Capability, Keyring, Stack, Store, stack
+from kvwrap import Capability, Store
 from kvwrap.core.clock import SystemClock
 from kvwrap.testing.servers import LocalServer, SharedServers
 from tests.catalog import SLOW, STORES, Resources
 from tests.conftest import SOAK
+from tests.stacks.processes_worker import TASKS, layers
 from tests.stores.adapted.objects import OBJECTS
 
-TASKS, PROCESSES = 8, 2
+PROCESSES = 2
 STARTING = 8
 LIMIT = 1_800 if SOAK else 240
 """Seconds for the processes."""
@@ -29,10 +29,6 @@ OWN = {"memory", "dict", "py-key-value"}
 # Of the objects of other libraries, one makes conditional writes atomic for all processes.
 ADAPTED = {*OBJECTS} - {"diskcache"}
 SHARED = [name for name in STORES if name not in OWN | ADAPTED]
-
-
-def layers() -> Stack:
-    return stack().compress(min_size=0).encrypt(Keyring({"k": b"k" * 32}))
 
 
 class Backend:
@@ -55,13 +51,15 @@ class Backend:
         return STORES[self.kind](self.resources)
 
     @contextmanager
-    def processes(self, count: int, task: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Start processes that run a task of this module."""
-        names = (self.kind, str(self.resources.folder), self.resources.name, task)
+    def processes(
+        self, count: int, task: str, argument: int
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
+        """Start processes that run a task of the worker."""
+        names = (self.kind, str(self.resources.folder), self.resources.name, task, str(argument))
         environment: Mapping[str, str] = {**os.environ, **self._environment}
         processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.stacks.test_processes", *names],
+                [sys.executable, "-m", "tests.stacks.processes_worker", *names],
                 cwd=Path(__file__).parents[2],
                 env=environment,
             )
@@ -95,7 +93,7 @@ def rounds(kind: str) -> int:
 @pytest.mark.timeout(LIMIT + 10)
 async def test_no_increment_is_lost(backend: Backend) -> None:
     """8 tasks in each of 2 processes, 250 increments each; 25 on a slow server, 1,000 in a soak."""
-    with backend.processes(PROCESSES, "count") as processes:
+    with backend.processes(PROCESSES, "count", rounds(backend.kind)) as processes:
         assert [await asyncio.to_thread(each.wait, LIMIT) for each in processes] == [0] * PROCESSES
     async with layers().over(backend.store) as store:
         assert await store.get("visits", collection="c") == TASKS * PROCESSES * rounds(backend.kind)
@@ -103,48 +101,9 @@ async def test_no_increment_is_lost(backend: Backend) -> None:
 
 
 async def test_processes_that_start_at_once(backend: Backend) -> None:
-    with backend.processes(1, "start") as (process,):
+    with backend.processes(1, "start", STARTING) as (process,):
         assert await asyncio.to_thread(process.wait, LIMIT) == 0
     async with backend.store as store:
         names = [f"process-{number}" for number in range(STARTING)]
         assert await store.get_many(names) == list(range(STARTING))
         await store.destroy()
-
-
-async def count(store: Store, each: int) -> None:
-    async with layers().over(store) as stack_:
-
-        async def task() -> None:
-            for _ in range(each):
-                await stack_.increment("visits", collection="c")
-
-        await asyncio.gather(*(task() for _ in range(TASKS)))
-
-
-async def start(store: Store, number: int) -> None:
-    async with store:
-        await store.put(f"process-{number}", number)
-
-
-def start_at_once(store: Store) -> int:
-    """Fork processes that start to use the store. Returns how many failed."""
-    children = []
-    for number in range(STARTING):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                asyncio.run(start(store, number))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    return sum(os.waitpid(child, 0)[1] != 0 for child in children)
-
-
-if __name__ == "__main__":
-    kind, folder, name, task = sys.argv[1:]
-    made = STORES[kind](Resources(SystemClock(), Path(folder), SharedServers().url, name))
-    sys.exit(start_at_once(made) if task == "start" else asyncio.run(count(made, rounds(kind))))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from kvwrap import (
     ConfigurationError,
@@ -261,6 +263,25 @@ def test_a_client_excludes_a_region() -> None:
         DynamoDBStore("table", client=made, region="eu-1")
     with pytest.raises(ConfigurationError, match="a client `dynamodb` of aiobotocore; got object"):
         DynamoDBStore("table", client=object())
+
+
+def test_the_description_of_the_service_is_read_once_for_each_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    DynamoDBStore("one", region="eu-1")
+    paths: list[str] = []
+    load = JSONFileLoader.load_file
+
+    def note(loader: JSONFileLoader, path: str) -> Any:
+        paths.append(path)
+        return load(loader, path)
+
+    monkeypatch.setattr(JSONFileLoader, "load_file", note)
+    DynamoDBStore("two", region="eu-1")
+    assert paths == []
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    DynamoDBStore("three", region="eu-1")
+    assert str(tmp_path / "dynamodb") in "".join(paths)
 
 
 def test_the_tests_have_credentials_that_mean_nothing() -> None:
