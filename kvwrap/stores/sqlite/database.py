@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -190,9 +190,9 @@ class Database:
         except FAILURES as error:
             raise self._translate(error) from error
 
-    async def add(self, function: Callable[..., T], *args: object) -> T:
+    def add(self, function: Callable[..., T], *args: object) -> Awaitable[T]:
         """Run a function as `change` does, which needs space on the disk."""
-        return await self.change(self._run_with_room, function, *args)
+        return self.change(self._run_with_room, function, *args)
 
     async def remove(self, function: Callable[..., T], *args: object) -> T:
         """Run a function as `change` does, which removes entries, also if the disk is full."""

@@ -210,7 +210,8 @@ class SQLiteStore(Store):
         return possible - _CHANGES if self._database.is_read_only else possible
 
     async def _check_can_change(self) -> None:
-        await self.ready()
+        if not self.is_open:
+            await self.ready()
         if self._database.is_read_only:
             raise ReadOnlyViolation(
                 f"the SQLite file {self._path!r} is open for reading only, and this call would "
@@ -221,7 +222,8 @@ class SQLiteStore(Store):
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        await self.ready()
+        if not self.is_open:
+            await self.ready()
         if len(keys) <= self._keys_at_once:
             with suppress(Later):
                 return self._database.read_at_once(self._table.read_small, collection, keys)

@@ -116,13 +116,16 @@ async def lock(file: Path) -> AsyncIterator[Callable[[str], object]]:
 
 @pytest.fixture
 def attempt(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Return an event that is set once a read has been tried on a thread."""
+    """Return an event that is set once a read on a thread has found the file locked."""
     attempted = threading.Event()
     read = Table.read
 
     def trying(*arguments: Any) -> Any:
-        attempted.set()
-        return read(*arguments)
+        try:
+            return read(*arguments)
+        except sqlite3.OperationalError:
+            attempted.set()
+            raise
 
     monkeypatch.setattr(Table, "read", trying)
     return attempted
