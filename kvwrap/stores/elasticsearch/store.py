@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, live, with_lasting_versions
 from kvwrap.core.paging import PAGE_SIZE
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.ranges import count_by_listing, drop_by_removing
@@ -249,7 +249,7 @@ class ElasticsearchStore(ClientStore):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         # A condition compares the version in the document with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
+        entries = with_lasting_versions(entries)
         ids = [documents.document_id(collection, key) for key in keys]
         made = [
             documents.document(collection, key, entry)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from kvwrap.core.capability import OPERATIONS, Capability
 from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, dump_entries, live, with_lasting_versions
 from kvwrap.core.paging import PAGE_SIZE, holds_any
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
@@ -251,7 +251,7 @@ class EtcdStore(ClientStore):
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
         # A condition compares the version in the header with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
+        entries = with_lasting_versions(entries)
         if expected is None:
             return await self._write_all(collection, keys, entries)
         batch = self._batch(collection, keys, entries)
@@ -373,9 +373,8 @@ class EtcdStore(ClientStore):
     def _batch(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry] | None = None
     ) -> Batch:
-        prefix, values = self._prefix(collection), None
-        if entries is not None:
-            values = [entry.to_bytes(collection, key) for key, entry in zip(keys, entries)]
+        prefix = self._prefix(collection)
+        values = None if entries is None else dump_entries(entries, collection, keys)
         return Batch([prefix + key.encode() for key in keys], values, keys, collection)
 
 

@@ -12,7 +12,7 @@ from kvwrap.core.capability import Capability
 from kvwrap.core.changes import ALL, Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import gather
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, dump_entries, live, with_lasting_versions
 from kvwrap.core.paging import PAGE_SIZE, Snapshot, holds_any
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
@@ -195,7 +195,7 @@ class NATSStore(ClientStore):
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        subjects = self._names(collection, keys)
+        subjects = self._subjects.of_keys(collection, keys)
 
         async def get(bucket: Bucket, index: int) -> Entry | None:
             return (await self._get(bucket, subjects[index])).entry
@@ -209,14 +209,16 @@ class NATSStore(ClientStore):
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        subjects = self._names(collection, keys)
+        subjects = self._subjects.of_keys(collection, keys)
         # A condition compares the version in the header with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
-        payloads = [
-            self._subjects.frame(subject, collection, key, entry.to_bytes(collection, key))
-            for subject, key, entry in zip(subjects, keys, entries, strict=True)
-        ]
-        names = [self._name(*each, collection) for each in zip(subjects, keys, strict=True)]
+        entries = with_lasting_versions(entries)
+        payloads, names = dump_entries(entries, collection, keys), [b""] * len(keys)
+        if any(map(self._subjects.is_hashed, subjects)):
+            payloads = [
+                self._subjects.frame(subject, collection, key, data)
+                for subject, key, data in zip(subjects, keys, payloads, strict=True)
+            ]
+            names = [self._name(*each, collection) for each in zip(subjects, keys, strict=True)]
         now = self.clock.time()
 
         async def put(bucket: Bucket, index: int) -> bool:
@@ -246,7 +248,7 @@ class NATSStore(ClientStore):
         keys: Sequence[str],
         expected: Sequence[Expected] | None = None,
     ) -> list[bool]:
-        subjects = self._names(collection, keys)
+        subjects = self._subjects.of_keys(collection, keys)
 
         async def delete(bucket: Bucket, index: int) -> bool:
             condition = None if expected is None else expected[index]
@@ -332,10 +334,6 @@ class NATSStore(ClientStore):
         await self._client.run(lambda bucket: bucket.get(self._subjects.prefix(None) + "-"))
 
     # -- messages ----------------------------------------------------------------------
-
-    def _names(self, collection: Collection, keys: Sequence[str]) -> list[str]:
-        prefix = self._subjects.prefix(collection)
-        return [self._subjects.subject(prefix, key) for key in keys]
 
     async def _get(self, bucket: Bucket, subject: str) -> _Held:
         message = await bucket.get(subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Final
 
 from kvwrap.core.changes import ALL, All
@@ -40,9 +41,10 @@ class Subjects:
         """Return what the subjects of a collection have in front of the key."""
         return f"{self._root}{_DEFAULT if collection is None else _NAMES.encode(collection)}."
 
-    def subject(self, prefix: str, key: str) -> str:
-        """Return the subject of a key, with the prefix of its collection."""
-        return prefix + _NAMES.encode(key)
+    def of_keys(self, collection: Collection, keys: Sequence[str]) -> list[str]:
+        """Return the subjects of keys."""
+        prefix = self.prefix(collection)
+        return [prefix + _NAMES.encode(key) for key in keys]
 
     def frame(self, subject: str, collection: Collection, key: str, data: bytes) -> bytes:
         """Return what to store for an entry: its bytes, behind the names that are hashed."""

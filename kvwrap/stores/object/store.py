@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 from kvwrap.core.capability import Capability
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import gather
-from kvwrap.core.entry import Entry, live
+from kvwrap.core.entry import Entry, live, with_lasting_versions
 from kvwrap.core.optimistic import ATTEMPTS, backoff, conflict
 from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
@@ -217,7 +217,7 @@ class ObjectStore(ClientStore):
     ) -> list[bool]:
         paths = self._paths(collection, keys)
         # A condition compares the version in the header with the entry's own.
-        entries = [entry.with_lasting_version() for entry in entries]
+        entries = with_lasting_versions(entries)
         contents = [
             self._objects.pack(collection, key, entry)
             for key, entry in zip(keys, entries, strict=True)

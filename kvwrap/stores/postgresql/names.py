@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from kvwrap.core.primitives import Collection, KeyRange
@@ -70,6 +71,7 @@ class CollectionName(NamedTuple):
 _DEFAULT: Final = CollectionName(b"", None)
 
 
+@lru_cache(maxsize=256)
 def encode_collection(collection: Collection) -> CollectionName:
     """Return a collection as the columns hold it."""
     if collection is None:

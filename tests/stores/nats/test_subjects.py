@@ -14,7 +14,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
 
 
 def subject_of(collection: str | None, key: str) -> str:
-    return SUBJECTS.subject(SUBJECTS.prefix(collection), key)
+    return SUBJECTS.of_keys(collection, [key])[0]
 
 
 @given(st.none() | NAMES, NAMES, st.binary(max_size=20))
