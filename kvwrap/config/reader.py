@@ -192,9 +192,10 @@ class Reader:
             raise Mistake(path, f"{cls.__name__}: {error}") from None
         with located(path, TypeError, ValueError):
             part = cls(*args, **kwargs)
-        if not self._python and isinstance(part.serializer, PickleSerializer):
+        also_read = getattr(part, "also_reads", ())
+        if not self._python and PickleSerializer in map(type, (part.serializer, *also_read)):
             raise Mistake(
-                f"{path}.serializer",
+                f"{path}.{'accept' if also_read else 'serializer'}",
                 "pickle is refused, since reading its entries can run code: pass python=True to "
                 "from_config if the configuration is trusted like code",
             )

@@ -43,20 +43,19 @@ class Layer(Nested):
     `kvwrap.core.primitives`) and calls those of `self.inner`. Primitives that it does not
     change cost nothing: those calls go straight to the next part that implements them. If it
     changes `list_keys`, `remove` or `drop`, whole ranges are counted and deleted by what it
-    has changed, unless it also implements `count_range` and `drop_range`. The
-    arguments of the constructor are the description. Every store that the layer is put over
-    gets its own instance with the same arguments, so state created in the constructor is
-    never shared.
+    has changed, unless it also implements `count_range` and `drop_range`. The arguments of the
+    constructor are the description. Every store that the layer is put over gets its own instance
+    with the same arguments, so state created in the constructor is never shared.
 
     Attributes:
         inner: The part under this layer: another layer or a store, which it cannot distinguish.
         clock: The store's clock.
         serializer: The serializer of the stack's values, or `None` if the layer sets none.
+        also_reads: Serializers of values that the stack reads besides, and never writes.
         traits: Names of properties that other layers and the findings look for.
         finding_codes: Codes of the findings that this class can report. A subclass adds to those
             of its base class: `Base.finding_codes | {"my-code"}`.
-        reserved: Collections of `inner` in which this layer stores its own records, and which
-            it hides; `kvwrap.rewrite` processes them as well.
+        reserved: Collections of `inner` with its own records, hidden; a rewrite includes them.
     """
 
     finding_codes: ClassVar[frozenset[str]] = frozenset()
@@ -64,6 +63,7 @@ class Layer(Nested):
     inner: Primitives
     clock: Clock
     serializer: Serializer | None = None
+    also_reads: Sequence[Serializer] = ()
 
     def __init__(self) -> None:
         pass
@@ -292,6 +292,7 @@ class LayeredStore(Store):
             self._own = tuple(own)
             self._layers = (*own, *existing)
             super().__init__(clock=under.clock, serializer=self._choose(under.serializer))
+            self._values.accept(each for layer in self._layers for each in layer.also_reads)
             self.default_collection = under.default_collection
             self.silenced = frozenset(silenced) | under.silenced
             self._findings = tuple(self._find_mistakes(self.silenced))
@@ -390,8 +391,8 @@ class LayeredStore(Store):
 
 
 def _tagging_of(layers: Sequence[Any]) -> Tagging | None:
-    """Return the layer that keeps tags, if one of these does."""
-    return next((layer for layer in layers if "tags" in layer.traits), None)
+    """Return the layer that gives entries tags, if one of these does."""
+    return next((layer for layer in layers if "tags" in layer.traits and not layer.only_read), None)
 
 
 def layers_of(store: Store) -> tuple[Layer, ...]:

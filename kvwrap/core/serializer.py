@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -322,14 +322,23 @@ _OF_CODE = (AttributeError, ImportError, MemoryError, NameError, NotImplementedE
 """Errors whose text names code and types, never a value."""
 
 
+def _tag_of(name: str) -> bytes:
+    """Return the step of a codec that tells the serializer of this name."""
+    return _TAGS.get(name) or codec.step(codec.OTHER_SERIALIZER, codec.fingerprint(name))
+
+
 class ValueCodec:
     """Converts values to bodies and back with one serializer; also reads the `SAFE` formats."""
 
     def __init__(self, serializer: Serializer) -> None:
         self.serializer = serializer
-        name = serializer.name
-        self.tag = _TAGS.get(name) or codec.step(codec.OTHER_SERIALIZER, codec.fingerprint(name))
+        self.tag = _tag_of(serializer.name)
         self._loads = serializer.loads
+        self._others = SAFE
+
+    def accept(self, serializers: Iterable[Serializer]) -> None:
+        """Read what these have written, too."""
+        self._others = {**self._others, **{_tag_of(each.name): each for each in serializers}}
 
     def dumps_several(self, values: list[Any]) -> list[bytes] | None:
         """Return the bodies of a few values; None if each must be serialized on its own."""
@@ -364,14 +373,14 @@ class ValueCodec:
             if steps[0] == codec.ANNOTATION:
                 # Another layer's: its store is read directly, as a near store may be.
                 return self.loads(body, codec.skip_annotations(steps))
-            safe = SAFE.get(steps)
-            if safe is None:
+            other = self._others.get(steps)
+            if other is None:
                 kind = DecryptionError if steps[:1] == bytes((codec.ENCRYPTED,)) else CorruptEntry
                 raise kind(
                     f"the entry is stored as {codec.describe(steps)}, and this stack reads only "
                     f"{self.serializer.name}: add the layer that wrote it{_layer_hint(steps)}"
                 )
-            loads = safe.loads
+            loads = other.loads
         try:
             return loads(body)
         except Exception as error:

@@ -91,7 +91,8 @@ def checked_tags_of(tags: Any) -> Any:
 def without_tagging(store: str) -> UnsupportedOperation:
     """Return the error for tags where no layer keeps them."""
     return UnsupportedOperation(
-        "`tags` needs the layer that keeps them: add .tags() to the stack", store=store
+        "`tags` needs the layer that keeps them: add .tags() to the stack, without only_read=True",
+        store=store,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
     Finding,
     Layer,
@@ -21,12 +22,14 @@ class Serialization(Layer):
 
     Its position has no effect: values are serialized once, before the outermost layer
     receives them. A stack has at most one. Entries record their serializer. "json",
-    "msgpack" and "bytes" are read under any choice, others only where they were chosen.
+    "msgpack" and "bytes" are read under any choice, others only where they were chosen or
+    accepted.
 
     Args:
         serializer: "json", "msgpack", "bytes" (values are bytes already), "pickle" (any
             Python object; anyone who can write to the backend can then run code in this
             process), or an object with `name`, `dumps` and `loads`. Entries record its name.
+        accept: Further serializers whose entries are read, as long as others write them.
 
     Raises:
         SerializationError: On writing, for a value that would not be restored unchanged.
@@ -39,11 +42,20 @@ class Serialization(Layer):
     serializer: Serializer
 
     def __init__(
-        self, serializer: Literal["json", "msgpack", "bytes", "pickle"] | Serializer = "json"
+        self,
+        serializer: Literal["json", "msgpack", "bytes", "pickle"] | Serializer = "json",
+        *,
+        accept: Sequence[Literal["json", "msgpack", "bytes", "pickle"] | Serializer] = (),
     ) -> None:
         self.serializer = checked_serializer(serializer)
+        if isinstance(accept, str):
+            raise ConfigurationError(
+                f"`accept` must be a list of serializers such as ['pickle']; got {accept!r}"
+            )
+        self.also_reads = tuple(map(checked_serializer, accept))
 
     def findings(
         self, above: Sequence[Layer], below: Sequence[Layer], base: Store
     ) -> Iterable[Finding]:
-        return unprotected_pickle(self.serializer, (*above, *below), base)
+        for serializer in (self.serializer, *self.also_reads):
+            yield from unprotected_pickle(serializer, (*above, *below), base)

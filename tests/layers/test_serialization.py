@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ from kvwrap import (
     Passthrough,
     Serialization,
     SerializationError,
+    SQLiteStore,
     StackWarning,
+    from_config,
     stack,
+    to_config,
 )
 from kvwrap.core import codec
 from kvwrap.core.capability import Capabilities
@@ -135,3 +139,43 @@ def test_a_pickle_that_others_could_write_is_reported() -> None:
         stack().serialize("pickle").over(MemoryStore()),
     ):
         assert store.findings == ()
+
+
+async def test_a_stack_reads_what_it_accepts_and_never_writes_it() -> None:
+    base = MemoryStore()
+    old = stack().serialize("json", accept=["pickle", Dates()]).over(base)
+    pickles, dates = (stack().serialize(each).over(base) for each in ("pickle", Dates()))
+    await pickles.put("pickle", VALUES["pickle"])
+    await dates.put("date", date(2024, 1, 1))
+    await old.put("json", [1])
+    assert await old.get_many(["pickle", "date", "json"]) == [
+        VALUES["pickle"],
+        date(2024, 1, 1),
+        [1],
+    ]
+    assert await pickles.get("json") == [1]
+    with pytest.raises(SerializationError):
+        await old.put("k", date(2024, 1, 1))
+    with pytest.raises(CorruptEntry, match="reads only json"):
+        await stack().serialize("json", accept=[Dates()]).over(base).get("pickle")
+
+
+def test_accepting_pickle_is_a_finding_where_others_write(tmp_path: Path) -> None:
+    with pytest.warns(StackWarning, match="pickle-unprotected"):
+        stack().serialize("json", accept=["pickle"]).over(SQLiteStore(tmp_path / "a.db"))
+    with pytest.raises(ConfigurationError, match="did you mean 'pickle'"):
+        stack().serialize(accept=["pickel"])  # type: ignore[list-item]
+    with pytest.raises(ConfigurationError, match="must be a list of serializers"):
+        stack().serialize(accept="pickle")
+
+
+def test_a_configuration_accepts_pickle_only_if_it_is_trusted_like_code() -> None:
+    described = {
+        "store": "memory://",
+        "layers": [{"type": "serialize", "serializer": "json", "accept": ["pickle"]}],
+    }
+    with pytest.raises(ConfigurationError, match=r"layers\[0\]\.accept: pickle is refused"):
+        from_config(described)
+    store = from_config(described, python=True)
+    assert "accept=['pickle']" in store.explain()
+    assert to_config(store)["layers"] == described["layers"]

@@ -17,6 +17,7 @@ from kvwrap.layers.base import (
     Primitives,
     Store,
     Transform,
+    checked_flag,
     checked_tags,
     counter,
     take,
@@ -24,7 +25,7 @@ from kvwrap.layers.base import (
 from kvwrap.layers.shared.secrets import Secret, secret_bytes
 from kvwrap.layers.tags.inside import has_cache, raw_stores
 from kvwrap.layers.tags.masking import InvalidatedEntries, is_exempt
-from kvwrap.layers.tags.records import BOUND, MOMENT, RESERVED, WHOLE, Records, TagRecord
+from kvwrap.layers.tags.records import BOUND, MOMENT, RESERVED, WHOLE, Records
 from kvwrap.layers.tags.snapshots import (
     STEP,
     STEP_LENGTH,
@@ -58,6 +59,8 @@ class Tags(Keeping, Transform):
         secret: Hashes the names of tags, so that nobody without it can guess them in the backend:
             at least 16 bytes, or text that is at least 16 bytes long, or a `Key`. If omitted, the
             hash has no key. With another secret, all tags are others.
+        only_read: True to read entries with tags and to give none, as long as other processes
+            have a stack without the layer, which cannot read them. `tags=` is refused.
     """
 
     passage = Passage(
@@ -99,13 +102,16 @@ class Tags(Keeping, Transform):
     )
     keeps_records = True
     _records: Records
-    _whole: TagRecord
+    _whole: bytes
     _masking: InvalidatedEntries
     _read_stored: Callable[[Collection, Sequence[str]], Awaitable[list[Entry | None]]]
 
-    def __init__(self, secret: bytes | str | Secret | None = None) -> None:
+    def __init__(
+        self, secret: bytes | str | Secret | None = None, *, only_read: bool = False
+    ) -> None:
         # A derived key, so that the hashes reveal nothing about another use of the secret.
         self._key = b"" if secret is None else derived_key(secret_bytes(secret))
+        self.only_read = checked_flag(only_read, "only_read")
 
     def bind(self, inner: Primitives) -> Self:
         records = Records(inner, is_cached=has_cache(inner))
@@ -197,13 +203,18 @@ class Tags(Keeping, Transform):
     # -- entries -----------------------------------------------------------------------
 
     async def prepare_encode(self, collection: Collection) -> None:
-        if not is_exempt(collection, ""):
-            (self._whole,) = await self._records.ensure([WHOLE])
+        if is_exempt(collection, ""):
+            return
+        if self.only_read:
+            self._whole = await self._records.cleared()
+        else:
+            (record,) = await self._records.ensure([WHOLE])
+            self._whole = record.version
 
     def encode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         if is_exempt(collection, key):
             return entry
-        return store_snapshot(entry, self._whole.version)
+        return store_snapshot(entry, self._whole)
 
     def decode(self, entry: Entry, collection: Collection, key: str) -> Entry:
         if is_exempt(collection, key):

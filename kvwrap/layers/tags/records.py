@@ -23,7 +23,7 @@ from kvwrap.core.peeking import peeking
 from kvwrap.core.primitives import ABSENT, Collection, Expected, Primitives
 from kvwrap.core.randomness import new_version
 from kvwrap.layers.tags.hearing import Hearing
-from kvwrap.layers.tags.snapshots import MARK_BYTES, VERSION_BYTES, ids_in
+from kvwrap.layers.tags.snapshots import MARK_BYTES, UNTAGGED, VERSION_BYTES, ids_in
 
 RESERVED: Final = "kvwrap.tags"
 """The collection with the records of tags."""
@@ -283,6 +283,15 @@ class Records:
             expected = [ABSENT] * len(missing) if self._compares else None
             await self._write(missing, [TagRecord.new(is_first=True) for _ in missing], expected)
         raise conflict(self._part.name, RESERVED, _key(identities[0]))
+
+    async def cleared(self) -> bytes:
+        """Return the version of the whole store if it was cleared, which an entry must have then.
+
+        It is that of no tags otherwise. No record is made.
+        """
+        await self.load([WHOLE])
+        record = self.peek(WHOLE)
+        return UNTAGGED if record is None or record.is_first else record.version
 
     async def replace(self, identities: Sequence[bytes]) -> None:
         """Give records new versions, so that what has the former ones is invalid."""

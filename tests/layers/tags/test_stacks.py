@@ -129,3 +129,34 @@ async def test_the_data_of_other_programs_gets_no_tags(clock: ManualClock) -> No
     routed = tags().route({"theirs": adapt({}, raw=True, clock=clock)})
     with pytest.raises(ConfigurationError, match=r"tags-over-raw.*raw=True"):
         routed.over(MemoryStore(clock=clock))
+
+
+async def test_the_form_that_only_reads_gives_no_tags_and_obeys_those_of_others(
+    clock: ManualClock,
+) -> None:
+    base = unwatched(clock)
+    reader = stack().tags(SECRET, only_read=True).over(base)
+    await reader.put("plain", 1)
+    assert await reader.get_or_put("computed", lambda: 2) == 2
+    # A process without the layer reads these, and no record was made.
+    assert await base.get_many(["plain", "computed"]) == [1, 2]
+    assert await base.list_collections() == [None]
+    for call in (
+        reader.put("k", 1, tags=["t"]),
+        reader.get_or_put("k", lambda: 1, tags=["t"]),
+    ):
+        with pytest.raises(UnsupportedOperation, match="without only_read"):
+            await call
+    writer = await written(base)
+    clock.advance(1)
+    assert await reader.get_many(["a", "b", "plain"]) == [1, 2, 1]
+    assert await writer.get("plain") == 1
+    assert await reader.expire("a", 60)
+    await writer.find(Tags).invalidate("t")
+    clock.advance(1)
+    assert await reader.get_many(["a", "b"]) == [None, 2], "its tags stayed"
+    await writer.find(Tags).clear()
+    clock.advance(1)
+    assert await reader.get("plain") is None
+    await reader.put("plain", 3)
+    assert await writer.get("plain") == await reader.get("plain") == 3
