@@ -48,7 +48,7 @@ class Serialization(Layer):
         accept: Sequence[Literal["json", "msgpack", "bytes", "pickle"] | Serializer] = (),
     ) -> None:
         self.serializer = checked_serializer(serializer)
-        if isinstance(accept, str):
+        if isinstance(accept, str | bytes) or not isinstance(accept, Iterable):
             raise ConfigurationError(
                 f"`accept` must be a list of serializers such as ['pickle']; got {accept!r}"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 from kvwrap.errors import CorruptEntry
@@ -49,21 +49,26 @@ async def load_for(
     entries: Sequence[Entry | None],
 ) -> None:
     """Load the records that decide about these entries."""
-    identities: dict[bytes, None] = {}
+    identities: dict[bytes, bool] = {}
     for key, entry in zip(keys, entries, strict=True):
         if entry is not None and not is_exempt(collection, key):
-            identities.update(dict.fromkeys(_needed(entry)))
+            for each, is_named in _needed(entry).items():
+                identities[each] = is_named or identities.get(each, False)
     if identities and not records.is_loaded(identities):
         await records.load(identities)
+    # Another process may have made them since, with the entry: it would be missing until then.
+    missing = [each for each, is_named in identities.items() if is_named and not records.peek(each)]
+    if missing:
+        await records.load(missing, fresh=True)
 
 
-def _needed(entry: Entry) -> Iterable[bytes]:
-    """Return what identifies the records that decide about an entry."""
+def _needed(entry: Entry) -> dict[bytes, bool]:
+    """Return what identifies the records that decide about an entry, True for those it names."""
     try:
         snapshot, _ = stored_snapshot(entry)
     except CorruptEntry:  # which reading it raises
-        return ()
-    return (WHOLE, *ids_in(snapshot))
+        return {}
+    return {WHOLE: snapshot != UNTAGGED, **dict.fromkeys(ids_in(snapshot), True)}
 
 
 class InvalidatedEntries(Masking):

@@ -148,7 +148,6 @@ async def test_the_form_that_only_reads_gives_no_tags_and_obeys_those_of_others(
         with pytest.raises(UnsupportedOperation, match="without only_read"):
             await call
     writer = await written(base)
-    clock.advance(1)
     assert await reader.get_many(["a", "b", "plain"]) == [1, 2, 1]
     assert await writer.get("plain") == 1
     assert await reader.expire("a", 60)
@@ -160,3 +159,14 @@ async def test_the_form_that_only_reads_gives_no_tags_and_obeys_those_of_others(
     assert await reader.get("plain") is None
     await reader.put("plain", 3)
     assert await writer.get("plain") == await reader.get("plain") == 3
+
+
+async def test_an_entry_is_found_at_once_though_its_records_were_missing_before(
+    clock: ManualClock,
+) -> None:
+    base = unwatched(clock)
+    await base.put("old", 0)
+    reader = tags().over(base)
+    assert await reader.get("old") == 0
+    await written(base)
+    assert await reader.get_many(["old", "a", "b"]) == [0, 1, 2]
