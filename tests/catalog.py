@@ -220,15 +220,21 @@ class Resources:
 
     clock: Clock
     folder: Path
+    """Where files go. It is made when a store needs it."""
     url: Callable[[type[LocalServer]], str]
     """Starts the server of a class, unless it runs already. Returns its URL."""
     name: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:16]}")
     """A name for a namespace, table or folder that no other test uses."""
 
 
+def _folder(resources: Resources) -> Path:
+    resources.folder.mkdir(exist_ok=True)
+    return resources.folder
+
+
 def _adapted(make: Callable[[Path], Any], resources: Resources) -> Store:
     """Return a store over an object that another library makes."""
-    obj = make(resources.folder)
+    obj = make(_folder(resources))
     store = adapt(obj, clock=resources.clock)
     if isinstance(store, AdaptedStore):
         return AdaptedStore(obj, timeout=PATIENCE, clock=resources.clock)
@@ -249,7 +255,7 @@ def _django(resources: Resources, url: str | None) -> Store:
     from tests.integrations.django import project
 
     if url is None:
-        database = project.sqlite(resources.folder / "django.db")
+        database = project.sqlite(_folder(resources) / "django.db")
         return project.orm_store(str(resources.folder), database, resources.clock)
     database = project.postgresql(url, resources.name)
     return project.orm_store(resources.name, database, resources.clock)
@@ -264,11 +270,13 @@ PATIENCE = 60
 # others only through the primitives that the store contract covers.
 STORES: dict[str, Callable[[Resources], Store]] = {
     "memory": lambda resources: MemoryStore(clock=resources.clock),
-    "lmdb": lambda resources: LMDBStore(resources.folder / "lmdb", clock=resources.clock),
-    "sqlite": lambda resources: SQLiteStore(resources.folder / "entries.db", clock=resources.clock),
+    "lmdb": lambda resources: LMDBStore(_folder(resources) / "lmdb", clock=resources.clock),
+    "sqlite": lambda resources: SQLiteStore(
+        _folder(resources) / "entries.db", clock=resources.clock
+    ),
     # No test stops the machine, and to wait for the disk takes most of the time.
     "file-tree": lambda resources: FileTreeStore(
-        resources.folder / "tree", durability="off", clock=resources.clock
+        _folder(resources) / "tree", durability="off", clock=resources.clock
     ),
     "dict": lambda resources: MappingStore({}, clock=resources.clock),
     "py-key-value": lambda resources: _key_value(resources.clock),

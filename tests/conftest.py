@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -69,10 +71,19 @@ def find_no_server(name: str) -> Path:
     return program
 
 
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Python's own handler of Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let no server start where the tests with the marker are left out."""
     if "not server" in config.option.markexpr:
         base.require_server = find_no_server
+    # asyncio replaces Python's own handler for each run, for which `signal` makes a text of the
+    # task and of the stack of layers in it that nothing reads. It leaves another handler alone.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,17 +15,23 @@ from kvwrap.testing import ManualClock
 from kvwrap.testing.servers import LocalServer, OpenSearchServer, PostgreSQLServer, SharedServers
 from tests.catalog import Resources
 
+NUMBERS = itertools.count()
+"""Names of folders that no other test of the process has."""
+
 
 @pytest.fixture
-def resources(clock: ManualClock, tmp_path: Path, servers: SharedServers) -> Iterator[Resources]:
+def resources(
+    clock: ManualClock, tmp_path_factory: pytest.TempPathFactory, servers: SharedServers
+) -> Iterator[Resources]:
     """Provide what the stores of one test are created with. Tables and indices are dropped."""
+    folder = tmp_path_factory.getbasetemp() / f"contract-{next(NUMBERS)}"
     used: list[type[LocalServer]] = []
 
     def url(kind: type[LocalServer]) -> str:
         used.append(kind)
         return servers.url(kind)
 
-    resources = Resources(clock, tmp_path, url)
+    resources = Resources(clock, folder, url)
     yield resources
     if PostgreSQLServer in used:
         loop = asyncio.new_event_loop()
