@@ -15,6 +15,12 @@ _AFTER_ALL_TEXTS: Final = b""
 """A blob, which SQLite sorts after every text."""
 SMALL: Final = 16 << 10
 """Bytes of entries up to which "read_small" returns them; it returns NULL for larger ones."""
+_WANTED: Final = 'WITH "all keys" (name) AS (VALUES {marks})'
+"""The keys to find: SQLite would first sort those of `key IN (...)`, which takes a fifth longer.
+
+No table of a store can have a name with a space.
+"""
+_FOUND: Final = 'FROM "all keys" CROSS JOIN {t} ON collection = ? AND key = name'
 _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
 _RANGE: Final = (
     "collection = ? AND key >= ? AND key < ? "
@@ -32,11 +38,11 @@ _SQL: Final = {
     "no_change": "DELETE FROM {t} WHERE 0",
     "probe": "SELECT collection, key, expires_at, version, entry FROM {t} LIMIT 0",
     # CAST, since reading text that is not UTF-8 would fail.
-    "read": "SELECT key, CAST(entry AS BLOB) FROM {t} WHERE collection = ? AND key IN ({marks})",
+    "read": "{wanted} SELECT key, CAST(entry AS BLOB) {found}",
     # SQLite knows the length of a blob without reading it.
-    "read_small": "SELECT key, iif(length(entry) > {small}, NULL, CAST(entry AS BLOB)) FROM {t} "
-    "WHERE collection = ? AND key IN ({marks})",
-    "have": "SELECT key FROM {t} WHERE collection = ? AND key IN ({marks})",
+    "read_small": "{wanted} SELECT key, iif(length(entry) > {small}, NULL, CAST(entry AS BLOB)) "
+    "{found}",
+    "have": "{wanted} SELECT key {found}",
     # 0 for no expiry, as `sqlite3` takes 0.4 us longer to bind None.
     "put": "INSERT INTO {t} (expires_at, version, entry, collection, key) "
     "VALUES (nullif(?, 0), ?, ?, ?, ?) "
@@ -60,10 +66,10 @@ _SQL: Final = {
     "WHERE {live} AND typeof(collection) = 'text' ORDER BY collection",
     # Jumps from one collection's name to the next, without reading all their keys. Blobs, which
     # no store of this class writes as names, come after all texts.
-    "collections": "WITH RECURSIVE names (name) AS (SELECT min(collection) FROM {t} UNION ALL "
-    "SELECT (SELECT min(collection) FROM {t} WHERE collection > name) FROM names "
-    "WHERE typeof(name) = 'text') SELECT name FROM names WHERE typeof(name) = 'text' AND EXISTS "
-    "(SELECT 1 FROM {t} WHERE collection = name AND {live})",
+    "collections": 'WITH RECURSIVE "all names" (name) AS (SELECT min(collection) FROM {t} '
+    'UNION ALL SELECT (SELECT min(collection) FROM {t} WHERE collection > name) FROM "all names" '
+    "WHERE typeof(name) = 'text') SELECT name FROM \"all names\" "
+    "WHERE typeof(name) = 'text' AND EXISTS (SELECT 1 FROM {t} WHERE collection = name AND {live})",
     "count_range": "SELECT count(*) FROM {t} WHERE {range} AND {live}",
     "drop_range": "DELETE FROM {t} WHERE {range}",
     "any_in": "SELECT EXISTS (SELECT 1 FROM {t} WHERE {live} AND collection = ?)",
@@ -124,7 +130,8 @@ def statements(table: str) -> dict[str, str]:
         "t": table,
         "live": _LIVE,
         "range": _RANGE,
-        "marks": "{marks}",
+        "wanted": _WANTED,
+        "found": _FOUND.format(t=table),
         "small": str(SMALL),
         "put": _SQL["put"].format(t=table),
     }
@@ -134,7 +141,7 @@ def statements(table: str) -> dict[str, str]:
 @lru_cache
 def with_marks(statement: str, count: int) -> str:
     """Return a statement with as many marks for keys."""
-    return statement.format(marks=", ".join("?" * count))
+    return statement.format(marks=", ".join(["(?)"] * count))
 
 
 def bounds(key_range: KeyRange) -> tuple[str, str | bytes]:

@@ -164,10 +164,11 @@ class Table:
         rows: list[tuple[Any, ...]] = []
         for start in range(0, len(keys), _KEYS_PER_SELECT):
             chunk = list(keys[start : start + _KEYS_PER_SELECT])
-            # The number of marks is a power of two, so that SQLite can reuse few statements.
-            chunk += chunk[-1:] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
+            # Numbers of marks are sixteenths of powers of two, so that few statements are reused.
+            step = max(1, (1 << (len(chunk) - 1).bit_length()) // 16)
+            chunk += chunk[-1:] * (-len(chunk) % step)
             statement = with_marks(self._sql[query], len(chunk))
-            rows += connection.execute(statement, (collection or "", *chunk))
+            rows += connection.execute(statement, (*chunk, collection or ""))
         return rows
 
     def write(
