@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -19,31 +19,34 @@ from kvwrap.testing.servers import RedisServer
 
 TASKS = 64
 KEYS = 10_000
+MANY = 1_000
 NAMES = [f"user:{number}" for number in range(KEYS)]
 
 
-def getting(store: Any) -> Work:
-    """Return work that gets one key of a collection repeatedly."""
+def getting(store: Any, keys: Sequence[str] = ("user:1",)) -> Work:
+    """Return work that gets keys of a collection in turn."""
+    names = itertools.cycle(keys)
 
     async def work(count: int) -> None:
         get = store.get
-        for _ in range(count):
-            await get("user:1", collection="c")
+        for name in itertools.islice(names, count):
+            await get(name, collection="c")
 
     return work
 
 
-async def hits() -> Row:
-    """Compare a near hit with a `get` of a bounded `MemoryStore`, both of an entry with a ttl."""
+async def hits() -> AsyncIterator[Row]:
+    """Compare near hits with gets of a bounded `MemoryStore`, both of entries with a ttl."""
     bare = MemoryStore(max_entries=KEYS)
     cache = stack().read_through(MemoryStore(max_entries=KEYS), ttl=300).over(MemoryStore())
+    many = NAMES[:MANY]
     for store in (bare, cache):
-        await store.put("user:1", VALUE, collection="c", ttl=300)
-        await store.get("user:1", collection="c")
-    measured = await pair(getting(cache), getting(bare), COUNT, COUNT)
-    return ratio(
-        "a near hit of `ReadThrough`, compared with a bounded `MemoryStore`", measured, 1.3, "1.30"
-    )
+        await store.put_many(many, [VALUE] * MANY, collection="c", ttl=300)
+        await store.get_many(many, collection="c")
+    for keys, which in ((many[:1], ""), (many, f", {MANY:,} keys in turn")):
+        measured = await pair(getting(cache, keys), getting(bare, keys), COUNT, COUNT)
+        name = f"a near hit of `ReadThrough`{which}, compared with a bounded `MemoryStore`"
+        yield ratio(name, measured, 1.3, "1.30")
 
 
 async def misses() -> Row:
@@ -129,7 +132,8 @@ async def over_redis() -> AsyncIterator[Row]:
 
 async def rows() -> AsyncIterator[Row]:
     """Measure what a cache costs and saves."""
-    yield await hits()
+    async for row in hits():
+        yield row
     yield await misses()
     yield await outage()
     async for row in over_redis():

@@ -41,6 +41,8 @@ class BasicMethods(Unimplemented):
     _on_get: tuple[ValueHook, ...] = ()
     default_collection: Collection = None
     """The collection of calls that name none; a stack has that of its backend."""
+    _last_collection: Collection = None
+    """What was checked last: many calls in turn name the same object."""
 
     def __init__(self, *, clock: Clock | None = None, serializer: Serializer = JSON) -> None:
         self.clock: Clock = checked_clock(clock)
@@ -213,13 +215,8 @@ class BasicMethods(Unimplemented):
             key = checked_key(key)
         if collection is None:
             collection = self.default_collection
-        elif (
-            type(collection) is not str
-            or not collection
-            or not collection.isascii()
-            or RESERVED <= collection < RESERVED_END
-        ):
-            collection = checked_collection(collection)
+        elif collection is not self._last_collection:
+            collection = self._last_collection = checked_collection(collection)
         entry = (await self.read(collection, (key,)))[0]
         if entry is None:
             return None
@@ -300,13 +297,8 @@ class BasicMethods(Unimplemented):
             key = checked_key(key)
         if collection is None:
             collection = self.default_collection
-        elif (
-            type(collection) is not str
-            or not collection
-            or not collection.isascii()
-            or RESERVED <= collection < RESERVED_END
-        ):
-            collection = checked_collection(collection)
+        elif collection is not self._last_collection:
+            collection = self._last_collection = checked_collection(collection)
         now = self.clock.time()
         expires = None if ttl is None else expiry(now, ttl)
         entry = self._to_entry(value, expires, now, collection, key)

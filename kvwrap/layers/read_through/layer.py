@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-
-import msgspec
+from dataclasses import replace
 
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.layers.base import (
@@ -162,6 +161,7 @@ class ReadThrough(Layer):
 
     def on_bind(self) -> None:
         self.near: Store = self.second("near", self._source)
+        self._look_up = self.near.look_up
         self._counts = TierCounts()
         self._time = self.clock.time
         self._tier = Tier(self.near, self.inner, self._freshness, self._counts, self.name)
@@ -199,7 +199,7 @@ class ReadThrough(Layer):
 
     def snapshot(self) -> TierCounts:
         """Return what this cache has done so far; later calls do not change it."""
-        return msgspec.structs.replace(self._counts)
+        return replace(self._counts)
 
     def measured(self) -> Iterable[Measured]:
         return (self.snapshot(), self._coherence)
@@ -238,15 +238,15 @@ class ReadThrough(Layer):
     # -- reading -----------------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
-        monotonic = self._monotonic()
-        now = self._time()
+        monotonic, now = self._monotonic(), self._time()
         if monotonic >= self._coherence.until and not self._coherence.is_heard():
             return await self._read_unheard(collection, keys)
-        if not self._steady.earliest < now - monotonic < self._steady.latest:
+        steady = self._steady
+        if not steady.earliest < now - monotonic < steady.latest:
             self._check_clock()
         if len(keys) != 1 or self._pending:
             return await self._read_many(collection, keys) if keys else []
-        look_up = self.near.look_up
+        look_up = self._look_up
         if look_up is not None:
             near_entry = look_up(collection, keys[0])
         else:
@@ -257,9 +257,9 @@ class ReadThrough(Layer):
                 await self._enter()
             return [await self._reads.fetch_one(collection, keys[0])]
         copy = near_entry if type(near_entry) is Copy else decode(near_entry)
-        if copy is not None and now < copy.refresh_at and copy.entry is not None:
+        if copy is not None and now < copy.refresh_at and (entry := copy.entry) is not None:
             self._counts.near_hits += 1
-            return [copy.entry]
+            return [entry]
         return await self._answer(collection, keys, keys, {keys[0]: near_entry})
 
     async def _enter(self) -> None:

@@ -110,6 +110,8 @@ class MemoryStore(Store):
             )
         self._read = self._table.read
         self._write = self._table.write
+        if type(self).look_up is MemoryStore.look_up:
+            self.look_up = self._read  # type: ignore[method-assign]  # a call less
         for collection, values in _checked_seed(seed).items():
             self._plant(collection, values)
 

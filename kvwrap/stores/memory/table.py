@@ -45,7 +45,7 @@ class Table:
         self.count = 0
         self.size = 0
         self.evicted = 0
-        self._clock = clock
+        self._time = clock.time
         self._listeners = listeners
         self._told = listeners.told
         self._max_entries = inf if max_entries is None else max_entries
@@ -68,9 +68,7 @@ class Table:
         if record is None:
             return None
         entry = record.entry
-        if entry is None or (
-            entry.expires_at is not None and entry.expires_at <= self._clock.time()
-        ):
+        if entry is None or (entry.expires_at is not None and entry.expires_at <= self._time()):
             return None
         if record.uses < MOST_USES:
             record.uses += 1
@@ -78,12 +76,12 @@ class Table:
 
     def write(self, collection: Collection, key: str, entry: Entry, expected: Expected) -> bool:
         """Write one entry if its condition holds. Returns True if it is stored."""
-        if self._expiries.first <= self._clock.time() or self._dropped:
+        if self._expiries.first <= self._time() or self._dropped:
             self.free(_FREED_BY_WRITE)
         if expected is not None:
             record = self._find(collection, key)
             held = None if record is None else record.entry
-            version = held.version if is_live(held, self._clock.time()) else ABSENT
+            version = held.version if is_live(held, self._time()) else ABSENT
             if version != expected:
                 # A call whose answer was lost is repeated: then its entry is stored already.
                 return version == entry.version
@@ -97,7 +95,7 @@ class Table:
         record = self._find(collection, key)
         if record is None:
             return False
-        entry = record.entry if is_live(record.entry, self._clock.time()) else None
+        entry = record.entry if is_live(record.entry, self._time()) else None
         if expected is not None and (entry is None or entry.version != expected):
             return False
         self._remove(record, ChangeKind.EXPIRED if entry is None else ChangeKind.REMOVED)
@@ -105,7 +103,7 @@ class Table:
 
     def free(self, most: int) -> bool:
         """Remove dropped and expired records. Returns True if it removed as many as it may."""
-        now = self._clock.time()
+        now = self._time()
         if self._expiries.first > now and not self._dropped:
             return False
         for _ in range(most):
