@@ -200,20 +200,29 @@ class WriteBehind(Layer):
         await self.ready()
         return await read_with_pending(self._journal, self.clock, self.inner.read, collection, keys)
 
-    async def write(
+    def write(
         self,
         collection: Collection,
         keys: Sequence[str],
         entries: Sequence[Entry],
         expected: Sequence[Expected] | None = None,
+    ) -> Coroutine[Any, Any, list[bool]]:
+        if self.is_open and expected is None:
+            return self._accept(collection, keys, entries)  # a coroutine less
+        return self._write(collection, keys, entries, expected)
+
+    async def _write(
+        self,
+        collection: Collection,
+        keys: Sequence[str],
+        entries: Sequence[Entry],
+        expected: Sequence[Expected] | None,
     ) -> list[bool]:
-        if not self.is_open:
-            await self.ready()
-        if expected is not None:
-            async with self._sender.settled(collection, keys):
-                return await self.inner.write(collection, keys, entries, expected)
-        await self._accept(collection, keys, entries)
-        return [True] * len(keys)
+        await self.ready()
+        if expected is None:
+            return await self._accept(collection, keys, entries)
+        async with self._sender.settled(collection, keys):
+            return await self.inner.write(collection, keys, entries, expected)
 
     async def remove(
         self,
@@ -273,7 +282,7 @@ class WriteBehind(Layer):
 
     def _accept(
         self, collection: Collection, keys: Sequence[str], entries: Sequence[Entry | None]
-    ) -> Coroutine[Any, Any, None]:
+    ) -> Coroutine[Any, Any, list[bool]]:
         return self._sender.accept(
             collection,
             keys,

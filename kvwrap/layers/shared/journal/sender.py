@@ -189,8 +189,8 @@ class Sender:
         max_pending: int,
         max_wait: float,
         retry_when: str,
-    ) -> None:
-        """Accept these changes into the journal, and start to send them.
+    ) -> list[bool]:
+        """Accept these changes into the journal, and start to send them. Returns True for each.
 
         Args:
             collection: The collection of the keys.
@@ -224,6 +224,7 @@ class Sender:
             self._room.wake()  # others may use the room
             raise
         self.start()
+        return [True] * len(keys)
 
     async def stop(self, seconds: float) -> None:
         """Send pending changes for this time or until a failure, then end the sending task."""
