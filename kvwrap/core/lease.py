@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -89,6 +90,7 @@ class Found(NamedTuple):
     record: LockRecord | None
 
 
+@lru_cache(maxsize=1024)
 def record_key(kind: str, collection: Collection, key: str) -> str:
     """Return the key of the record for the lock of a key.
 

@@ -130,9 +130,10 @@ class Leases:
             )
         hold = self._turns.hold(name, tells_deadlocks=False)
         try:
-            await self._take_turn(name, hold, until, collection, key)
-            rest = rest or clock.sleep
-            holding = await self._ask(name, collection, key, ttl, until, rest)
+            if not hold.take():
+                await self._take_turn(hold, until, collection, key)
+            self._check_open()
+            holding = await self._ask(name, collection, key, ttl, until, rest or clock.sleep)
         except BaseException:
             hold.release()
             raise
@@ -141,12 +142,14 @@ class Leases:
         return grant
 
     async def _take_turn(
-        self, name: str, hold: Hold, until: float | None, collection: Collection, key: str
+        self, hold: Hold, until: float | None, collection: Collection, key: str
     ) -> None:
-        if until is None or name not in self._turns:
-            await hold.__aenter__()
-        elif not await wait_for(self._clock, until - self._clock.monotonic(), hold.__aenter__()):
+        if until is None:
+            await hold.acquire(())
+        elif not await wait_for(self._clock, until - self._clock.monotonic(), hold.acquire(())):
             raise self._timeout("another task of this process holds it", collection, key)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the store was closed", store=self._store.name)
 
@@ -249,8 +252,7 @@ class Leases:
             keys: The keys.
             ttl: As for `acquire`.
         """
-        if self._closed:
-            raise StoreUnavailable("the store was closed", store=self._store.name)
+        self._check_open()
         holder = new_version() or 1
         lease = LockRecord(holder, 1, ttl)
         holds: dict[str, tuple[str, Hold]] = {}
@@ -258,7 +260,7 @@ class Leases:
             name = record_key(self._use.name, collection, key)
             if name not in self._turns:
                 hold = self._turns.hold(name, tells_deadlocks=False)
-                await hold.__aenter__()
+                hold.take()
                 holds[name] = key, hold
         begun = self._clock.monotonic()
         try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
-
-import msgspec
 
 from kvwrap.core.atomic import AtomicMethods
 from kvwrap.core.clock import Clock
@@ -99,7 +98,8 @@ class LockCall:
         counts, begun = self._counts, self._clock.monotonic()
         counts.waiting += 1
         try:
-            await self._suitability.check_durable()
+            if not self._suitability.is_durable:
+                await self._suitability.check_durable()
             self._grant = await self._leases.acquire(
                 self._collection, self._key, self._ttl, self._wait, owner, task
             )
@@ -241,7 +241,7 @@ class LockMethods(AtomicMethods):
     @property
     def locks(self) -> LockCounts:
         """What `lock` of this store object has done so far."""
-        return msgspec.structs.replace(self._lock_counts)
+        return replace(self._lock_counts)
 
     def _lock_call(
         self, key: str, ttl: TTL, collection: str | None, wait: float | None

@@ -122,7 +122,7 @@ class Hold:
         outer = current_turns.get() if tells else ()
         if outer:
             outer = tuple(turn for turn in outer if not turn.is_over)
-        result = None if self._take() else await self.acquire(outer)
+        result = None if self.take() else await self.acquire(outer)
         if tells and result is None:
             current_turns.set((*outer, self._turn))
         return result
@@ -132,14 +132,14 @@ class Hold:
 
         Returns what another block shared instead, if that happened.
         """
-        if self._take():
+        if self.take():
             return None
         self.has_waited = True
         result = await self._wait(self._queues[self._name], waiting)
         self._holds = result is None
         return result
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
         """Acquire the lock if that needs no waiting. Returns False if another block holds it."""
         loop = asyncio.get_running_loop()
         queue = self._queues.get(self._name)

@@ -15,6 +15,8 @@ _STORES: Final = (
     "limits on its size"
 )
 
+_NEEDED: Final = frozenset({Capability.COMPARE_AND_PUT, Capability.SHARED})
+
 LOCK_OVER_FALLBACK: Final = Finding(
     "lock-over-fallback",
     "A lock is used over a fallback. In an outage of the inner store no lock can be acquired or "
@@ -37,6 +39,7 @@ class Suitability:
 
     Attributes:
         findings: What is wrong with using locks over this stack.
+        is_durable: True once the backends are known to drop no records.
     """
 
     def __init__(self, store: LeaseStore) -> None:
@@ -45,7 +48,8 @@ class Suitability:
         # Those that may have the records of leases.
         self._parts = list(walk(store.parts, {"spreads"}))
         self._longest = min(map(_longest_ttl, self._parts))
-        self._is_durable = False
+        self._is_raw = any("raw" in part.traits for part in self._parts)
+        self.is_durable = False
         self._warns = any("falls_back" in layer.traits for layer in store.parts[:-1])
 
     def check_lock(self, ttl: float) -> None:
@@ -68,13 +72,11 @@ class Suitability:
 
     async def check_durable(self) -> None:
         """Raise the error for a backend that may drop the record of a held lock."""
-        if self._is_durable:
-            return
         for part in self._parts:
             evicts = getattr(part, "evicts", None)  # of a backend
             if evicts is not None and (reason := await evicts()) is not None:
                 raise self._unsuited_to_locks(reason, _STORES)
-        self._is_durable = True
+        self.is_durable = True
 
     def check_computation(self) -> None:
         """Raise the error for a store in which processes cannot tell who computes a value.
@@ -95,14 +97,14 @@ class Suitability:
         Args:
             alone: What to do where other processes see nothing of the store.
         """
-        if any("raw" in part.traits for part in self._parts):
+        if self._is_raw:
             return "its data is another program's (raw=True)", "Open another store without raw=True"
-        missing = {Capability.COMPARE_AND_PUT, Capability.SHARED} - self._store.capabilities
+        missing = _NEEDED - self._store.capabilities
+        if not missing:
+            return None
         if Capability.COMPARE_AND_PUT in missing:
             return "it cannot compare versions", _STORES
-        if missing:
-            return f"other processes do not see its entries: {alone}", _STORES
-        return None
+        return f"other processes do not see its entries: {alone}", _STORES
 
     def _unsuited_to_locks(self, reason: str, hint: str) -> UnsupportedOperation:
         name = self._store.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ def integers(value: Any) -> Iterator[int]:
     elif isinstance(value, msgspec.Struct):
         for field in msgspec.structs.fields(value):
             yield from integers(getattr(value, field.name))
+    elif dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            yield from integers(getattr(value, each.name))
     elif isinstance(value, Mapping):
         for each in value.values():
             yield from integers(each)
