@@ -40,7 +40,8 @@ async def interrupted(store: Store, path: Path, after: int = 20) -> None:
         b"not json",
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"store": "MemoryStore", "target": [], "format": 1}',
+        b'{"store": "MemoryStore", "target": [], "report": {}, "format": 1}',
+        b'{"store": "MemoryStore", "target": [], "report": {}, "format": 3}',
         b'{"store": "MemoryStore", "target": [], "report": {"forms": {"no hex": 1}}}',
         b'{"store": "MemoryStore", "target": [], "report": {"seen": "many"}}',
     ],
@@ -132,6 +133,7 @@ async def test_the_file_is_written_while_the_rewrite_runs(tmp_path: Path) -> Non
 
     def look(progress: Progress) -> None:
         saved.append(json.loads(path.read_bytes())["report"]["seen"])
+        assert not progress.report.complete
         if progress.report.seen == 40:
             time.sleep(0.55)
 
