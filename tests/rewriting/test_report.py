@@ -101,6 +101,14 @@ async def test_reasons_and_failures_are_bounded() -> None:
     assert "981 more lines like these" in str(report)
 
 
+def test_reasons_beyond_the_failures_that_are_kept_have_no_examples() -> None:
+    report = Report()
+    for reason, count in (("first", 1000), ("twice", 2), ("once", 1)):
+        for n in range(count):
+            report.count_failure(None, f"k{n}", reason)
+    assert report.failed_lines()[1:] == ["failed        2: twice (2)", "failed        1: once"]
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_unknown_keys_are_in_the_report(dry_run: bool) -> None:
     base = MemoryStore()
@@ -250,3 +258,12 @@ async def test_keys_that_are_fetched_are_known_by_name() -> None:
     fetched = Keyring.from_callable(lambda: NEW)
     report = await rewrite(stack().encrypt(fetched).over(base))
     assert (report.primary, report.keys, report.retirable) == (["new"], {"new": 1}, ["old"])
+
+
+async def test_keys_are_known_by_name_while_the_rewrite_runs() -> None:
+    base = MemoryStore()
+    await stack().encrypt(OLD).over(base).put("k", 1)
+    keys: list[dict[str, int]] = []
+    store = stack().encrypt(NEW).over(base)
+    await rewrite(store, progress=lambda progress: keys.append(progress.report.keys))
+    assert keys == [{"new": 1}]

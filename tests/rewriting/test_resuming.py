@@ -82,6 +82,19 @@ async def test_the_state_of_another_rewrite_is_ignored(tmp_path: Path) -> None:
     assert dry.seen == 60
 
 
+async def test_the_state_of_another_compression_is_ignored() -> None:
+    """Also beside dictionaries, whose own records do not pass the compression."""
+    base = MemoryStore()
+    old, new = (
+        stack().compress(min_size=size, dictionaries=True).encrypt(NEW).over(base)
+        for size in (10_000, 64)
+    )
+    await fill(old, 20)
+    states: list[Any] = []
+    await rewrite(old, progress=lambda progress: states.append(progress.state))
+    assert (await rewrite(new, resume=states[-1])).rewritten == 60
+
+
 async def test_a_failing_backend_is_not_a_failure_of_an_entry(tmp_path: Path) -> None:
     base = MemoryStore()
     await fill(stack().encrypt(OLD).over(base), 50)

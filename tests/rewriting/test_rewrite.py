@@ -144,7 +144,9 @@ async def test_an_entry_that_always_changes_is_reported() -> None:
     store = stack().encrypt(NEW).layer(Changing()).over(base)
     report = await rewrite(store)
     assert (report.failed, report.rewritten) == (1, 0)
-    assert "changed during" in report.failures[0].reason
+    (failure,) = report.failures
+    assert (failure.collection, failure.key) == (None, "a")
+    assert "changed during" in failure.reason
 
 
 async def test_entries_that_do_not_open_are_reported_and_left_unchanged(

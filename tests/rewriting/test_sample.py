@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from kvwrap import Capability, DecryptionError, MemoryStore, RedisStore, stack
+from kvwrap import (
+    Capability,
+    CorruptEntry,
+    DecryptionError,
+    MemoryStore,
+    RedisStore,
+    adapt,
+    stack,
+)
 from kvwrap.rewriting.sample import Sample, sample
 from kvwrap.testing.servers import RedisServer, SharedServers
 from tests.rewriting.entries import NEW, OLD
@@ -36,6 +46,17 @@ async def test_an_entry_of_another_key_is_an_error(collection: str | None) -> No
     assert found.read == 1
     assert isinstance(found.error, DecryptionError)
     assert found.error.key == "k"
+
+
+async def test_an_entry_that_the_backend_cannot_read_is_an_error() -> None:
+    mapping: dict[str, Any] = {}
+    async with stack().encrypt(NEW).over(adapt(mapping)) as store:
+        await store.put_many(["a", "b"], [1, 2])
+        mapping["b"] = mapping["b"][:-1]
+        found = await sample(store)
+    assert found.read == 2
+    assert isinstance(found.error, CorruptEntry)
+    assert found.error.key == "b"
 
 
 async def test_nothing_is_read_where_it_says_nothing(servers: SharedServers) -> None:

@@ -142,6 +142,16 @@ async def test_the_file_is_written_while_the_rewrite_runs(tmp_path: Path) -> Non
     assert saved[-1] >= 50
 
 
+async def test_a_file_that_somebody_deletes_meanwhile_fails_nothing(tmp_path: Path) -> None:
+    base = MemoryStore()
+    await fill(stack().encrypt(OLD).over(base), 30)
+    path = tmp_path / "state"
+    store = stack().encrypt(NEW).over(base)
+    report = await rewrite(store, resume=path, progress=lambda _: path.unlink(missing_ok=True))
+    assert report.complete
+    assert not path.exists()
+
+
 KILLED = """
 import asyncio, sys
 from kvwrap import SQLiteStore, rewrite, stack

@@ -7,9 +7,6 @@ from typing import Final
 
 from kvwrap.errors import StoreFull, StoreTimeout, StoreUnavailable
 
-DAMAGE: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What the module raises for a damaged file, whose own text may be in the error's."""
-
 
 class FileReplaced(Exception):
     """The path leads to another file than the one that is open, or to none."""
@@ -27,8 +24,18 @@ class Later(Exception):
     """A read that was to be made at once might have to wait, so it must be made on a thread."""
 
 
-FAILURES: Final = (*DAMAGE, PermissionError, FileReplaced, NoRoom, OpenTransaction)
-"""The errors that `translate_error` takes."""
+FAILURES: Final = (
+    sqlite3.Error,
+    UnicodeDecodeError,
+    PermissionError,
+    FileReplaced,
+    NoRoom,
+    OpenTransaction,
+)
+"""The errors that `translate_error` takes.
+
+The module raises a `UnicodeDecodeError` for a damaged file whose own text is in the error's.
+"""
 
 
 def translate_error(error: Exception, path: str, timeout: float, *, store: str) -> StoreUnavailable:
@@ -89,6 +96,12 @@ def code_of(error: BaseException) -> int:
 def is_busy(error: BaseException) -> bool:
     """Return True if another transaction held a lock."""
     return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def check_undecodable(error: sqlite3.OperationalError) -> None:
+    """Raise the error again, unless it is the module's own: that the text of a row is not UTF-8."""
+    if code_of(error):
+        raise error
 
 
 def busy_error() -> sqlite3.OperationalError:

@@ -20,7 +20,7 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.shared.versions import to_signed
-from kvwrap.stores.sqlite.errors import DAMAGE, Later, code_of
+from kvwrap.stores.sqlite.errors import Later, check_undecodable, code_of
 from kvwrap.stores.sqlite.eviction import Eviction
 from kvwrap.stores.sqlite.statements import SMALL, bounds, is_table_name, statements, with_marks
 
@@ -322,7 +322,8 @@ class Table:
         names = (collection or "", first, end, self._now())
         try:
             keys = [key for (key,) in connection.execute(self._sql["keys"], (*names, PAGE_SIZE))]
-        except DAMAGE:
+        except sqlite3.OperationalError as error:
+            check_undecodable(error)
             keys = _texts(connection.execute(self._sql["key_blobs"], names), PAGE_SIZE)
         if len(keys) < PAGE_SIZE:
             return Page(keys, None)
@@ -335,7 +336,8 @@ class Table:
         try:
             rows = connection.execute(self._sql["collections"], (self._now(),))
             return [name or None for (name,) in rows]
-        except DAMAGE:
+        except sqlite3.OperationalError as error:
+            check_undecodable(error)
             blobs = connection.execute(self._sql["collection_blobs"], (self._now(),))
             return [name or None for name in _texts(blobs)]
 

@@ -133,3 +133,18 @@ def test_arguments(client: sqlite3.Connection, file: Path) -> None:
         SQLiteStore(client=client)
     with pytest.raises(ConfigurationError, match="'full' or 'normal'"):
         SQLiteStore(file, synchronous="off")  # type: ignore[arg-type]  # wrong on purpose
+
+
+async def test_a_listing_that_fails_is_not_repeated(client: sqlite3.Connection) -> None:
+    """Names that are no text are read in another way, and no other failure is: it would last."""
+    async with SQLiteStore(client=client) as store:
+        await store.put("k", 1)
+        statements: list[str] = []
+        client.set_trace_callback(statements.append)
+        client.set_progress_handler(lambda: 1, 1)  # SQLite interrupts every statement
+        for listing in (store.keys, store.collections):
+            with pytest.raises(StoreUnavailable):
+                await listing()
+        client.set_progress_handler(None, 1)
+        assert await store.keys() == ["k"]
+        assert not [each for each in statements if "AS BLOB" in each]
