@@ -79,6 +79,22 @@ async def test_long_names_are_whole_and_in_order(store: PostgreSQLStore) -> None
     )  # one of them deleted, one incremented
 
 
+async def test_batches_of_keys_that_longer_keys_begin_with(store: PostgreSQLStore) -> None:
+    """The index has both under the same bytes."""
+    short, other = ["x" * 1024, "y"], "x" * 1024 + "z"
+    await store.put(other, "long")
+    assert await store.get_many(short) == [None, None]
+    assert await store.delete_many(short) == 0
+    await store.put_many(short, [1, 2])
+    assert await store.get_many(short) == [1, 2]
+    assert await store.delete_many(short) == 2
+    entries = [entry(b"1", 1)] * 2
+    assert await store.write(None, short, entries, [ABSENT] * 2) == [True] * 2
+    assert await store.write(None, short, [entry(b"2", 2)] * 2, [1] * 2) == [True] * 2
+    assert await store.remove(None, short, [2] * 2) == [True] * 2
+    assert await store.get(other) == "long"
+
+
 async def test_a_key_twice_in_a_batch(store: PostgreSQLStore) -> None:
     await store.put_many(["a", "b", "a"], [1, 2, 3])
     assert await store.get_many(["a", "b", "a"]) == [3, 2, 3]

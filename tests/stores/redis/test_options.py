@@ -72,6 +72,8 @@ async def test_its_own_connections_are_closed(redis_url: str, namespace: str, cl
         {"client": redis.asyncio.Redis(encoding="latin-1")},
         {"client": redis.Redis()},
         {"client": object()},
+        {"host": ""},
+        {"host": 5},
         {"namespace": ""},
         {"namespace": 5},
         {"timeout": 0},

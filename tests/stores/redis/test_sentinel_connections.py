@@ -1,0 +1,69 @@
+"""The connections of a store with Sentinel, over servers that give the answers a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kvwrap import RedisStore
+from tests.stores.redis.scripted import ScriptedServer
+
+
+class Speaker(ScriptedServer):
+    """A Sentinel that names a master, and a master whose reads wait.
+
+    Attributes:
+        master: What it names as a Sentinel.
+        asked: Set when a read has come.
+        may_answer: Reads are answered once it is set.
+        left: Set when a connection, of which a read came, has been closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.master: Speaker = self
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        was_read = False
+        while line := await reader.readline():
+            command = []
+            for _ in range(int(line[1:])):
+                size = int((await reader.readline())[1:])
+                command.append((await reader.readexactly(size + 2))[:-2])
+            if command[0] == b"SENTINEL":
+                port = b"%d" % self.master.port
+                writer.write(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n" % (len(port), port))
+            elif command[0] in (b"GET", b"MGET"):
+                was_read = True
+                self.asked.set()
+                await self.may_answer.wait()
+                writer.write(b"*1\r\n$-1\r\n" if command[0] == b"MGET" else b"$-1\r\n")
+            else:
+                writer.write(self._answer(command))
+        writer.close()
+        if was_read:
+            self.left.set()
+
+
+async def test_a_connection_to_an_earlier_master_is_closed_after_its_round_trip() -> None:
+    async with Speaker() as sentinel, Speaker() as earlier, Speaker() as later:
+        sentinel.master = earlier
+        later.may_answer.set()
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+        async with RedisStore(url, timeout=60) as store:
+            waiting = asyncio.create_task(store.get("a"))
+            await earlier.asked.wait()
+            sentinel.master = later
+            assert await store.get("b") is None  # over a new connection
+            assert later.asked.is_set()
+            assert not waiting.done()
+            earlier.may_answer.set()
+            assert await waiting is None
+            async with asyncio.timeout(60):
+                await earlier.left.wait()
+            later.asked.clear()
+            assert await store.get("c") is None
+            assert later.asked.is_set()
+            assert not later.left.is_set()
