@@ -21,7 +21,6 @@ from kvwrap import (
     stack,
 )
 from kvwrap.core.changes import LOST, Listener, Scope, Subscription
-from kvwrap.core.watch import MOST_BUFFERED
 
 pytestmark = pytest.mark.asyncio
 
@@ -51,10 +50,10 @@ class Counted:
 
 async def test_a_slow_reader_gets_lost_and_what_came_after_it() -> None:
     async with MemoryStore() as store, store.watch() as changes:
-        keys = [f"k{number}" for number in range(MOST_BUFFERED)]
+        keys = [f"k{number}" for number in range(1_000)]
         await store.put_many(keys, keys)
         assert [change.key for change in await changes.next_changes()] == keys
-        await store.put_many([*keys, "over", "after"], [0] * (MOST_BUFFERED + 2))
+        await store.put_many([*keys, "over", "after"], [0] * 1_002)
         assert await changes.next_changes() == [LOST, Change(ChangeKind.PUT, None, "after")]
 
 
@@ -127,6 +126,39 @@ async def test_closing_while_it_begins() -> None:
         await waiting
     while backend.open_subscriptions:
         await asyncio.sleep(0)
+
+
+async def test_after_its_end_there_is_nothing() -> None:
+    async with Counting() as store:
+        async with store.watch() as changes:
+            await store.put("a", 1)
+        assert not store.open_subscriptions
+        await changes.open()
+        assert not store.open_subscriptions
+        assert await changes.next_changes() == []
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+        await changes.aclose()
+
+
+async def test_a_watch_that_could_not_begin_outlives_its_store() -> None:
+    class Failing(MemoryStore):
+        fails = True
+
+        async def subscribe(self, scope: Scope, listener: Listener) -> Subscription:
+            if self.fails:
+                raise StoreUnavailable("gone")
+            return await super().subscribe(scope, listener)
+
+    store = Failing()
+    async with store:
+        changes = store.watch()
+        with pytest.raises(StoreUnavailable, match="gone"):
+            await changes.open()
+    store.fails = False
+    async with store, changes:
+        await store.put("a", 1)
+        assert (await anext(changes)).key == "a"
 
 
 class LosingAtItsEnd(MemoryStore):

@@ -13,6 +13,7 @@ from kvwrap import MemcachedStore, StoreFull, StoreTimeout, StoreUnavailable
 from kvwrap.testing.servers import MemcachedServer
 from kvwrap.testing.servers.certificates import make_certificates
 from tests.stores.memcached.conftest import TLSServer
+from tests.stores.redis.loopback import LoopbackServer
 
 
 async def test_a_server_that_dies_and_comes_back(own_server: MemcachedServer) -> None:
@@ -48,6 +49,9 @@ async def test_one_of_two_servers_is_gone(
     async with MemcachedStore(both, namespace=namespace) as store:
         await store.put_many(keys, keys)
         own_server.kill()
+        with pytest.raises(StoreUnavailable, match=str(own_server.port)) as caught:
+            await store.put_many(keys, [0] * 50, collection="c")
+        assert caught.value.collection == "c"
         with pytest.raises(StoreUnavailable, match=str(own_server.port)) as caught:
             await store.put_many(keys, [0] * 50)
         succeeded = caught.value.succeeded
@@ -189,3 +193,52 @@ async def test_a_cancelled_call_leaves_no_answer_for_the_next(url: str, namespac
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             assert await store.get("b") == "b"
+
+
+async def test_a_server_that_cannot_list() -> None:
+    with MemcachedServer("-o", "no_lru_crawler") as server:
+        async with MemcachedStore(server.url, enumerate=True) as store:
+            await store.put("a", 1)
+            with pytest.raises(StoreUnavailable, match="crawler enabled"):
+                await store.keys()
+            assert await store.get("a") == 1
+
+
+class Older(LoopbackServer):
+    """Passes everything on to a server, except for a way of listing that it does not know."""
+
+    def __init__(self, server: MemcachedServer) -> None:
+        super().__init__()
+        self.server = server
+        self.listings: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, commands = await asyncio.open_connection("127.0.0.1", self.server.port)
+        passing = asyncio.create_task(pass_on(answers, writer))
+        try:
+            while command := await reader.readline():
+                if command.startswith(b"lru_crawler"):
+                    self.listings.append(command)
+                if command == b"lru_crawler metadump hash\r\n":
+                    writer.write(b"ERROR\r\n")
+                else:
+                    commands.write(command)
+        finally:
+            passing.cancel()
+            commands.close()
+            writer.close()
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+
+
+async def test_an_older_server_lists_in_the_order_of_last_use(own_server: MemcachedServer) -> None:
+    async with Older(own_server) as older:
+        url = f"memcached://127.0.0.1:{older.port}"
+        async with MemcachedStore(url, enumerate=True, timeout=60) as store:
+            await store.put_many(["a", "b"], [1, 2])
+            assert sorted(await store.keys()) == ["a", "b"]
+        first, *others = [listing.split()[-1] for listing in older.listings]
+        assert (first, set(others)) == (b"hash", {b"all"})

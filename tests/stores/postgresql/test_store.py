@@ -10,7 +10,8 @@ import pytest
 from kvwrap import PostgreSQLStore, ValueTooLarge, store_from_url
 from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import ABSENT, KeyRange
-from kvwrap.stores.postgresql import batches
+from kvwrap.stores.postgresql import batches, statements
+from kvwrap.stores.postgresql import store as postgresql_store
 from kvwrap.testing import ManualClock
 
 NOW = 1_700_000_000.0
@@ -93,6 +94,25 @@ async def test_batches_of_keys_that_longer_keys_begin_with(store: PostgreSQLStor
     assert await store.write(None, short, [entry(b"2", 2)] * 2, [1] * 2) == [True] * 2
     assert await store.remove(None, short, [2] * 2) == [True] * 2
     assert await store.get(other) == "long"
+
+
+async def test_what_is_dropped_goes_in_parts_of_any_size(
+    url: str, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where more keys begin with the same bytes in the index than a part has rows."""
+    for module in (statements, postgresql_store):
+        monkeypatch.setattr(module, "DROPPED", 3)
+    keys = [*LONG, *(f"k{number}" for number in range(7))]
+    async with PostgreSQLStore(url, table=table) as store:
+        for drop in (
+            lambda: store.delete_where(collection="c"),
+            lambda: store.destroy_collection("c"),
+            store.destroy,
+        ):
+            await store.put_many(keys, [1] * len(keys), collection="c")
+            await store.put("before", 1)
+            assert await drop() in (len(keys), True)
+            assert await store.keys("c") == []
 
 
 async def test_a_key_twice_in_a_batch(store: PostgreSQLStore) -> None:

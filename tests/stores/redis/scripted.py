@@ -54,13 +54,13 @@ class ScriptedServer(LoopbackServer):
                         self._answers_left = None
                         return
                     self._answers_left -= 1
-                writer.write(self._answer(command))
+                writer.write(self.answer(command))
         except OSError:
             pass  # the store has aborted the connection
         finally:
             writer.close()
 
-    def _answer(self, command: list[bytes]) -> bytes:
+    def answer(self, command: list[bytes]) -> bytes:
         name = command[0].upper()
         if name == b"CLIENT" and command[1] == b"INFO":
             text = b"id=%d addr=127.0.0.1:1 laddr=127.0.0.1:2" % self.connections

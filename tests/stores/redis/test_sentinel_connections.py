@@ -41,7 +41,7 @@ class Speaker(ScriptedServer):
                 await self.may_answer.wait()
                 writer.write(b"*1\r\n$-1\r\n" if command[0] == b"MGET" else b"$-1\r\n")
             else:
-                writer.write(self._answer(command))
+                writer.write(self.answer(command))
         writer.close()
         if was_read:
             self.left.set()

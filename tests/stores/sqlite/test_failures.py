@@ -131,6 +131,17 @@ async def test_two_tables_of_a_file_are_two_stores(file: Path) -> None:
         assert await two.get("a") == 2
 
 
+@pytest.mark.parametrize("missing", ["collection", "key", "expires_at", "version", "entry"])
+async def test_a_table_of_others_without_a_column_is_refused(file: Path, missing: str) -> None:
+    columns = {"collection", "key", "expires_at", "version", "entry"} - {missing}
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute(f"CREATE TABLE kvwrap ({', '.join(sorted(columns))})")
+    for read_only in (False, True):
+        with pytest.raises(ConfigurationError, match="one that kvwrap created"):
+            async with SQLiteStore(file, read_only=read_only) as store:
+                await store.get("k")
+
+
 async def test_names_that_are_not_text_are_in_no_listing(file: Path) -> None:
     """No key has such a name, so nothing else of kvwrap meets them either."""
     keys = [f"k{number:04}" for number in range(1200)]

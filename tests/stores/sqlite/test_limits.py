@@ -14,11 +14,20 @@ from kvwrap.testing import ManualClock
 from tests.opened import opened_files
 
 
-def weights(file: Path) -> list[tuple[int, int]]:
-    """Return the number of entries and of bytes, as counted and as they are."""
+def weights(file: Path) -> list[tuple[int, ...]]:
+    """Return the number of entries and of bytes, as counted and as they are.
+
+    First those of both queues, then those of the main queue.
+    """
     with contextlib.closing(sqlite3.connect(file)) as connection:
-        counted = connection.execute("SELECT sum(entries), sum(bytes) FROM kvwrap_weights")
-        real = connection.execute("SELECT count(*), ifnull(sum(length(entry)), 0) FROM kvwrap")
+        counted = connection.execute(
+            "SELECT sum(entries), sum(bytes), sum(entries * main), sum(bytes * main) "
+            "FROM kvwrap_weights"
+        )
+        real = connection.execute(
+            "SELECT count(*), ifnull(sum(length(entry)), 0), count(*) FILTER (WHERE queue > 0), "
+            "ifnull(sum(length(entry)) FILTER (WHERE queue > 0), 0) FROM kvwrap"
+        )
         return [counted.fetchone(), real.fetchone()]
 
 
@@ -133,7 +142,7 @@ async def test_limits_are_for_a_file_that_exists_and_for_changes_of_others(file:
             assert weights(file)[0] == weights(file)[1]
             assert await store.count() == 40
             assert await unlimited.destroy() is True
-            assert weights(file) == [(0, 0), (0, 0)]
+            assert weights(file) == [(0, 0, 0, 0)] * 2
 
 
 async def test_a_lower_limit_is_reached_step_by_step(file: Path) -> None:
