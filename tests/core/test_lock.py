@@ -26,7 +26,7 @@ from kvwrap import (
     StoreUnavailable,
     stack,
 )
-from kvwrap.core.lease import FREE, LockRecords, record_key
+from kvwrap.core.lease import FREE, LockRecord, LockRecords, record_key
 from kvwrap.layers.base import Around, Call
 from kvwrap.testing import ManualClock
 from kvwrap.testing.contract.locks import leave_behind, passing
@@ -278,6 +278,35 @@ async def test_a_new_version_of_the_same_record_is_no_loss(
         faults.calls.clear()
         await until(lambda: faults.calls.count("write") >= 2)
         assert lease.is_held
+
+
+async def test_a_record_that_is_free_already_is_no_loss(store: Store) -> None:
+    """A release may have come to the backend unknown, and another version been written since."""
+    records, name = LockRecords(store, is_cached=False), record_key("lock", None, "a")
+    async with store.lock("a", ttl=30):
+        found = await records.read(name)
+        assert found is not None
+        assert found.record is not None
+        free = LockRecord(FREE, found.record.fencing, found.record.ttl)
+        assert await records.replace(name, found, free)
+    async with store.lock("a", wait=0):
+        pass
+
+
+async def test_a_record_that_another_has_by_the_end_is_a_loss(store: Store) -> None:
+    records, name = LockRecords(store, is_cached=False), record_key("lock", None, "a")
+
+    async def lose() -> None:
+        async with store.lock("a", ttl=30):
+            found = await records.read(name)
+            assert found is not None
+            assert found.record is not None
+            other = LockRecord(7, found.record.fencing + 1, found.record.ttl)
+            assert await records.replace(name, found, other)
+
+    with pytest.raises(LockLost):
+        await lose()
+    assert await holder_of(store, "a") == 7
 
 
 # -- cancellation ----------------------------------------------------------------------------
