@@ -131,6 +131,8 @@ async def test_closing_while_it_begins() -> None:
 async def test_after_its_end_there_is_nothing() -> None:
     async with Counting() as store:
         async with store.watch() as changes:
+            await changes.open()  # once more does nothing
+            assert store.open_subscriptions == 1
             await store.put("a", 1)
         assert not store.open_subscriptions
         await changes.open()
