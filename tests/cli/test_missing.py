@@ -125,8 +125,21 @@ def test_a_file_of_another_program_gets_no_table(tmp_path: Path, run: Run) -> No
     before = path.read_bytes()
     result = run("count", f"sqlite:///{path}")
     assert result.code == 2
-    assert "the table 'kvwrap'" in result.err
+    assert f"the table 'kvwrap' of the SQLite file '{path}' must exist to be read" in result.err
+    # An application may keep its entries in a file that has its own tables, and create them later.
+    checked = run("check", f"sqlite:///{path}")
+    assert checked.code == 0
+    assert "\tnot there yet\t" in checked.out
     assert path.read_bytes() == before
+
+
+def test_a_table_of_another_program_is_to_be_mended(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE kvwrap (name)")
+    for url in (f"sqlite:///{path}", f"sqlite:///{path}?table=KVWRAP"):
+        assert run("count", url).code == 2
+        assert run("check", url).code == 1
 
 
 def test_shards_must_be_there_and_a_near_store_need_not(tmp_path: Path, run: Run) -> None:

@@ -127,6 +127,12 @@ def connect(path: str, synchronous: Synchronous = "full") -> sqlite3.Connection:
     return connection
 
 
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Return True if the database has a table of this name, in upper or lower case."""
+    select = "SELECT name FROM sqlite_master WHERE name = ? COLLATE NOCASE"
+    return connection.execute(select, (name,)).fetchone() is not None
+
+
 def may_change(path: str) -> bool:
     """Return False if this process may read a file and not change it.
 

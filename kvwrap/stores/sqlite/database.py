@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from kvwrap.core.missing import NotThereYet, is_missing
 from kvwrap.errors import StoreFull, StoreUnavailable
 from kvwrap.stores.shared.paths import check_exists, missing_parent
 from kvwrap.stores.sqlite.connections import (
@@ -17,6 +18,7 @@ from kvwrap.stores.sqlite.connections import (
     check_usable,
     connect,
     connect_to_read,
+    has_table,
     leave_open,
     may_change,
 )
@@ -114,7 +116,7 @@ class Database:
         else:
             connection = thread.connection = thread.retry_while_busy(self._connect)
             if not create and self._path != MEMORY:
-                thread.retry_while_busy(lambda: self._table.check(connection))
+                thread.retry_while_busy(lambda: self._check_table(connection))
             thread.retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
             thread.create(self._table.create)
             if self._path != MEMORY:
@@ -122,6 +124,15 @@ class Database:
                 thread.turnstile = Turnstile(self._path)
             self._limit(thread)
         thread.file = self._file
+
+    def _check_table(self, connection: sqlite3.Connection) -> None:
+        """Check the table, which this store may not create."""
+        if not has_table(connection, self._table.name):
+            raise NotThereYet(
+                is_missing(f"the table {self._table.name!r} of the SQLite file {self._path!r}"),
+                store=self._store,
+            )
+        self._table.check(connection)
 
     def _limit(self, thread: ConnectionThread) -> None:
         thread.finish = self._table.finish
