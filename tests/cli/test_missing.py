@@ -133,6 +133,25 @@ def test_a_file_of_another_program_gets_no_table(tmp_path: Path, run: Run) -> No
     assert path.read_bytes() == before
 
 
+def test_limits_in_a_url_change_no_file_that_is_only_read(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "unlimited.db"
+    assert run("put", f"sqlite:///{path}", "key", "1").code == 0
+
+    def objects() -> set[str]:
+        with closing(sqlite3.connect(path)) as file:
+            return {name for (name,) in file.execute("SELECT name FROM sqlite_schema")}
+
+    before = objects()
+    for command in (("count",), ("get", "key")):
+        result = run(command[0], f"sqlite:///{path}?max_entries=10", *command[1:])
+        assert result.code == 0, result.err
+    assert objects() == before
+    assert not list(tmp_path.glob("*-uses"))
+    # A command that writes keeps the limits, as an application does.
+    assert run("put", f"sqlite:///{path}?max_entries=10", "key", "2").code == 0
+    assert objects() > before
+
+
 def test_a_table_of_another_program_is_to_be_mended(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "theirs.db"
     with closing(sqlite3.connect(path)) as theirs:

@@ -117,6 +117,7 @@ class Database:
             connection = thread.connection = thread.retry_while_busy(self._connect)
             if not create and self._path != MEMORY:
                 thread.retry_while_busy(lambda: self._check_table(connection))
+                self._table.eviction = None  # who only reads keeps no limits, which need tables
             thread.retry_while_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
             thread.create(self._table.create)
             if self._path != MEMORY:
