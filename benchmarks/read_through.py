@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from typing import Any
 
 import redis.asyncio
@@ -13,7 +14,8 @@ import redis.asyncio
 from benchmarks.memory import COUNT, VALUE
 from benchmarks.table import Row, absolute, difference, ratio
 from benchmarks.timing import Work, pair
-from kvwrap import Chaos, MemoryStore, RedisStore, Store, stack
+from benchmarks.traces import ENTRIES, traces
+from kvwrap import Chaos, MemoryStore, ReadThrough, RedisStore, Store, stack
 from kvwrap.testing import ManualClock
 from kvwrap.testing.servers import RedisServer
 
@@ -130,11 +132,46 @@ async def over_redis() -> AsyncIterator[Row]:
         await client.aclose()
 
 
+async def advice() -> AsyncIterator[Row]:
+    """Compare the estimated hit rates of other sizes with those of tiers that have them."""
+
+    async def near_hits(entries: int, keys: list[int]) -> tuple[list[int], ReadThrough]:
+        """Return the number of hits before each read, and the layer."""
+        store = stack().read_through(MemoryStore(max_entries=entries), ttl=300).over(far)
+        layer, before = store.find(ReadThrough), []
+        for key in keys:
+            before.append(layer.snapshot().near_hits)
+            await store.get(str(key))
+        return [*before, layer.snapshot().near_hits], layer
+
+    for name, keys in traces().items():
+        far = MemoryStore()
+        unique = [str(key) for key in set(keys)]
+        await far.put_many(unique, [1] * len(unique))
+        told = (await near_hits(ENTRIES, keys))[1].advice()
+        error = inf
+        if told is not None:
+            errors = []
+            for each in told.sizes:
+                hits, _ = await near_hits(int(ENTRIES * each.factor), keys)
+                real = (hits[-1] - hits[-1 - told.reads]) / told.reads
+                errors.append(abs(each.hit_rate - real) * 100)
+            error = max(errors)
+        yield absolute(
+            f"`advice()` for half, twice and ten times the size, trace {name}: largest error",
+            error,
+            3,
+            "points",
+        )
+
+
 async def rows() -> AsyncIterator[Row]:
     """Measure what a cache costs and saves."""
     async for row in hits():
         yield row
     yield await misses()
     yield await outage()
+    async for row in advice():
+        yield row
     async for row in over_redis():
         yield row

@@ -236,7 +236,7 @@ def summary(sources: Iterable[Measured]) -> str:
             latencies[name] = latencies[name] + value if name in latencies else value
         elif figure.kind == "counter":
             counts[figure] = counts.get(figure, 0) + value
-        elif value:
+        elif value and not (labels and isinstance(value, float)):  # a curve: `notes` show it
             states.append(f"{figure.name} {labels[-1] if labels else _shown(figure, value)}")
     shown = [f"{figure.name} {_shown(figure, value)}" for figure, value in counts.items() if value]
     if not shown:

@@ -17,6 +17,7 @@ from kvwrap.core.explain import explain, walk
 from kvwrap.core.figures import Measured
 from kvwrap.core.findings import Finding
 from kvwrap.core.hints import Hints
+from kvwrap.core.limits import Limits
 from kvwrap.core.lock_counts import LockCounts
 from kvwrap.core.part import Part, Passage, View
 from kvwrap.core.primitives import PRIMITIVES, Collection
@@ -176,6 +177,11 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
 
     remove_one: Callable[[Collection, str], object] | None = None
     """Removes one entry at once, as `remove` does; `None` where that may wait."""
+
+    @property
+    def limits(self) -> Limits | None:
+        """The limits for which entries are evicted; `None` if that is not simulated elsewhere."""
+        return None
 
     async def evicts(self) -> str | None:
         """Return why the backend may drop entries before their expiry; `None` if it never does.

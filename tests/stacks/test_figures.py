@@ -28,6 +28,7 @@ LABELS = {
     "kind": "the kinds of differences",
     "replica": "the arguments of the layer",
     "key_name": "the keyring",
+    "size": "the four sizes of a curve",
 }
 """The labels that there are, and what bounds their values. A new one belongs here with a reason."""
 

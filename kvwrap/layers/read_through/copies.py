@@ -45,11 +45,14 @@ class Copy(Entry, frozen=True, gc=False):
         entry: The far entry as it was read; `None` for a remembered miss.
         refresh_at: When a reader starts a refresh, in Unix seconds.
         fresh_until: Until when the copy answers for the far store, in Unix seconds.
+        direct_until: Until when a hit is nothing but a hit: `refresh_at`, or -infinity while the
+            `Advisor` has to see the next one. It alone changes.
     """
 
     entry: Entry | None
     refresh_at: float
     fresh_until: float
+    direct_until: float
 
 
 def encode(
@@ -81,6 +84,7 @@ def encode(
         entry,
         refresh_at,
         fresh_until,
+        refresh_at,
     )
 
 
@@ -111,6 +115,7 @@ def decode(near_entry: Entry) -> Copy | None:
         entry,
         refresh_at,
         fresh_until,
+        -math.inf,
     )
 
 

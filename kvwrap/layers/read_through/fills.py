@@ -10,6 +10,8 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError
+from kvwrap.layers.read_through.advisor import Advisor
+from kvwrap.layers.read_through.copies import Copy
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.freshness import Freshness
 from kvwrap.layers.read_through.invalidations import PendingInvalidations
@@ -25,6 +27,7 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         freshness: How long copies are used.
         counts: The counts to add to.
         pending: The invalidations that the near store has not confirmed.
+        advisor: Told what is put there.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         freshness: Freshness,
         counts: TierCounts,
         pending: PendingInvalidations,
+        advisor: Advisor,
     ) -> None:
         super().__init__()
         self._near = near
@@ -41,6 +45,7 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         self._freshness = freshness
         self._counts = counts
         self._pending = pending
+        self._advisor = advisor
 
     async def wait_for(self, qualified_keys: Iterable[QualifiedKey]) -> None:
         """Wait for the fills of these keys that have begun."""
@@ -79,6 +84,7 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         try:
             write_one(flight.collection, key, copy)
             self._counts.fills += 1
+            self._advisor.fill(flight.collection, (key,), (copy,), flight.is_refresh)
         except KvwrapError:
             self._counts.near_failures += 1
         return True
@@ -116,6 +122,7 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         try:
             if filled:
                 await self._near.write(flight.collection, filled, copies)
+                self._advisor.fill(flight.collection, filled, copies, flight.is_refresh)
             if outdated:
                 await self._near.remove(flight.collection, outdated)
             self._counts.fills += len(filled)
@@ -135,10 +142,10 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
         flight: SingleFlight,
         qualified_keys: Sequence[QualifiedKey],
         entries: Mapping[str, Entry | None],
-    ) -> tuple[list[str], list[Entry], list[str]]:
+    ) -> tuple[list[str], list[Copy], list[str]]:
         """Return the keys to put into the near store, their copies, and the keys to remove."""
         keys: list[str] = []
-        copies: list[Entry] = []
+        copies: list[Copy] = []
         outdated: list[str] = []
         freshness = self._freshness
         now = self._clock.time()

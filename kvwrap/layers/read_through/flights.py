@@ -14,6 +14,7 @@ from kvwrap.core.shared_value import share
 from kvwrap.core.store import Store
 from kvwrap.core.turns import SLICE, slices, turn
 from kvwrap.errors import StoreUnavailable
+from kvwrap.layers.read_through.advisor import Advisor
 from kvwrap.layers.read_through.cooldown import Cooldown
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.fills import Fills
@@ -52,6 +53,7 @@ class Flights:
         cooldown: The keys that the far store has just failed to read.
         watch: What hears of changes by others, if anything does.
         counts: What has been done. The layer that reads the copies adds its part.
+        advisor: What estimates the hit rates of other sizes. That layer tells it of its reads.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Flights:
         self.cooldown = Cooldown(far.clock)
         self.watch: Watch | None = None
         self.counts = counts
+        self.advisor = Advisor(near, freshness, counts, far.clock)
         self._near = near
         self._far = far
         self._clock = far.clock
@@ -78,7 +81,9 @@ class Flights:
         self._loop = loop
         self._in_flight: dict[QualifiedKey, SingleFlight] = {}
         self._reads: set[SingleFlight] = set()
-        self._fills = Fills(self._near, self._clock, self._freshness, self.counts, self.pending)
+        self._fills = Fills(
+            self._near, self._clock, self._freshness, self.counts, self.pending, self.advisor
+        )
         self._abandoned = unfinished(self._abandoned.union(self._tasks))
         self._tasks = {}
 

@@ -121,5 +121,18 @@ class Freshness:
         stale_until = fresh_until + self.stale_if_error
         return stale_until if entry.expires_at is None else min(entry.expires_at, stale_until)
 
+    def renewed_until(self, entry: Entry | None, now: float) -> float:
+        """Return until when a copy would be fresh if it were made now, without jitter.
+
+        Args:
+            entry: The far entry; `None` for a miss.
+            now: The time, in Unix seconds.
+        """
+        if entry is None:
+            return now + (self.negative_ttl or 0.0)
+        expires_at = user_expiry(entry)
+        expiry = math.inf if expires_at is None else expires_at
+        return expiry if self.ttl is None else min(expiry, now + self.ttl)
+
     def _jittered(self, seconds: float) -> float:
         return seconds * (1 - self._jitter * self._random()) if self._jitter else seconds

@@ -25,6 +25,7 @@ from kvwrap.layers.base import (
     slices,
     turn,
 )
+from kvwrap.layers.read_through.advice import Advice
 from kvwrap.layers.read_through.coherence import RUNGS, Coherence, Rung
 from kvwrap.layers.read_through.copies import Copy, decode
 from kvwrap.layers.read_through.counts import TierCounts
@@ -165,13 +166,14 @@ class ReadThrough(Layer):
         self._counts = TierCounts()
         self._time = self.clock.time
         self._tier = Tier(self.near, self.inner, self._freshness, self._counts, self.name)
+        self._advisor = self._tier.advisor
         self._pending = self._tier.pending
         self._monotonic = self.clock.monotonic
         self._steady = SteadyTime(self.clock)
         self._coherence = Coherence(
             self._tier, self.near, self.inner, self._freshness, self._wanted, self._bound
         )
-        self._reads = Reads(self._tier, self._freshness, self._counts, self.clock)
+        self._reads = Reads(self.near, self._tier, self._freshness, self._counts, self.clock)
 
     @property
     def idle(self) -> bool:
@@ -201,8 +203,17 @@ class ReadThrough(Layer):
         """Return what this cache has done so far; later calls do not change it."""
         return replace(self._counts)
 
+    def advice(self) -> Advice | None:
+        """Estimate the hit rates of near stores of half, twice and ten times the size.
+
+        They are about the last reads, and come from simulations of a sample of the keys, which
+        take about 0.3 MB however large the near store is. Returns None while too little was read,
+        and where `near` is no `MemoryStore` with a limit, or has one on bytes under its own layers.
+        """
+        return self._advisor.advice()
+
     def measured(self) -> Iterable[Measured]:
-        return (self.snapshot(), self._coherence)
+        return (self.snapshot(), self._coherence, self._advisor)
 
     async def invalidate(self, *keys: str, collection: str | None = None) -> None:
         """Read these keys from the far store the next time.
@@ -234,6 +245,7 @@ class ReadThrough(Layer):
         coherence = self._coherence
         yield from coherence.notes()
         yield from describe_staleness(self._freshness, self.inner.capabilities, coherence.watches)
+        yield from self._advisor.notes()
 
     # -- reading -----------------------------------------------------------------------
 
@@ -250,14 +262,14 @@ class ReadThrough(Layer):
         if look_up is not None:
             near_entry = look_up(collection, keys[0])
         else:
-            near_entry = (await self._read_near(collection, keys)).get(keys[0])
+            near_entry = (await self._reads.read_near(collection, keys)).get(keys[0])
             now = self._time()
         if near_entry is None:
             if not self.is_open or self._coherence.is_elsewhere:
                 await self._enter()
             return [await self._reads.fetch_one(collection, keys[0])]
         copy = near_entry if type(near_entry) is Copy else decode(near_entry)
-        if copy is not None and now < copy.refresh_at and (entry := copy.entry) is not None:
+        if copy is not None and now < copy.direct_until and (entry := copy.entry) is not None:
             self._counts.near_hits += 1
             return [entry]
         return await self._answer(collection, keys, keys, {keys[0]: near_entry})
@@ -300,23 +312,8 @@ class ReadThrough(Layer):
                 usable += [
                     key for key in unique[part] if not pending.is_pending(collection, key, now)
                 ]
-        near_entries = await self._read_near(collection, usable) if usable else {}
+        near_entries = await self._reads.read_near(collection, usable) if usable else {}
         return await self._answer(collection, keys, unique, near_entries, are_fresh=are_fresh)
-
-    async def _read_near(
-        self, collection: Collection, keys: Sequence[str]
-    ) -> dict[str, Entry | None]:
-        near_entries: dict[str, Entry | None] = {}
-        try:
-            found = await self.near.read(collection, keys)
-        except KvwrapError:
-            self._counts.near_failures += 1
-            return near_entries
-        for part in slices(len(keys)):
-            if part.start:
-                await turn()
-            near_entries.update(zip(keys[part], found[part], strict=True))
-        return near_entries
 
     async def _answer(
         self,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Sequence
+from math import inf
 from typing import Any
 
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry, live
 from kvwrap.core.primitives import Collection
+from kvwrap.core.store import Store
 from kvwrap.core.turns import slices, turn
-from kvwrap.errors import StoreUnavailable
+from kvwrap.errors import KvwrapError, StoreUnavailable
 from kvwrap.layers.read_through.copies import decode
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.freshness import Freshness
@@ -21,17 +23,38 @@ class Reads:
     """Chooses, for each key of a call, between its near copy and the far store.
 
     Args:
+        near: The near store.
         tier: The reads of the far store.
         freshness: How long copies are used.
         counts: The counts to add to.
         clock: The stack's clock.
     """
 
-    def __init__(self, tier: Tier, freshness: Freshness, counts: TierCounts, clock: Clock) -> None:
+    def __init__(
+        self, near: Store, tier: Tier, freshness: Freshness, counts: TierCounts, clock: Clock
+    ) -> None:
+        self._near = near
         self._tier = tier
+        self._advisor = tier.advisor
         self._freshness = freshness
         self._counts = counts
         self._time = clock.time
+
+    async def read_near(
+        self, collection: Collection, keys: Sequence[str]
+    ) -> dict[str, Entry | None]:
+        """Return what the near store has of these keys; nothing if it fails."""
+        near_entries: dict[str, Entry | None] = {}
+        try:
+            found = await self._near.read(collection, keys)
+        except KvwrapError:
+            self._counts.near_failures += 1
+            return near_entries
+        for part in slices(len(keys)):
+            if part.start:
+                await turn()
+            near_entries.update(zip(keys[part], found[part], strict=True))
+        return near_entries
 
     async def answer(
         self,
@@ -84,12 +107,15 @@ class Reads:
         """
         tier, counts = self._tier, self._counts
         to_refresh: list[str] = []
+        missed = len(missing)
         now = self._time()
         for key in keys:
             near_entry = near_entries.get(key)
             copy = None if near_entry is None else decode(near_entry)
             if copy is not None and are_fresh and now < copy.fresh_until:
                 entries[key] = copy.entry
+                if copy.direct_until == -inf:
+                    self._advisor.hit(collection, key, copy)
                 if copy.entry is None:
                     counts.negative_hits += 1
                 else:
@@ -108,6 +134,8 @@ class Reads:
                     counts.stale_served += 1
                     continue
             missing.append(key)
+        if len(missing) > missed:
+            self._advisor.miss(collection, missing[missed:])
         to_refresh = [
             key
             for key in to_refresh
@@ -120,6 +148,7 @@ class Reads:
     def fetch_one(self, collection: Collection, key: str) -> Awaitable[Entry | None]:
         """Read one key without a near copy: start to, or join the read that is in flight."""
         self._counts.misses += 1
+        self._advisor.miss(collection, (key,))
         if self._tier.in_flight(collection, key) is None:
             return self._tier.read_one(collection, key)
         return self._join(collection, key)

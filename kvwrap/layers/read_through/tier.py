@@ -99,6 +99,7 @@ class Tier(Flights):
             self._in_flight.pop(qualified, None)
         if self.cooldown:
             self.cooldown.end(targets)
+        self.advisor.remove(targets)
         return self._add_pending(targets)
 
     async def _remove(
@@ -132,6 +133,7 @@ class Tier(Flights):
                 qualified for qualified in self._fills if qualified[0] == collection
             )
             await self._near.drop(collection)
+            self.advisor.drop(collection)
             self.pending.confirm(invalidations)
         except KvwrapError:
             self.counts.near_failures += 1
@@ -155,6 +157,7 @@ class Tier(Flights):
         try:
             await self._fills.wait_for(self._in_range(self._fills, collection, key_range))
             await self._near.drop_range(collection, key_range)
+            self.advisor.drop(collection, key_range)
             self.pending.confirm(invalidations)
         except KvwrapError:
             self.counts.near_failures += 1
@@ -175,6 +178,7 @@ class Tier(Flights):
         try:
             await self._fills.wait_for(self._fills)
             await self._near.drop_all()
+            self.advisor.drop_all()
             self.pending.confirm(invalidations)
         except KvwrapError:
             self.counts.near_failures += 1
@@ -192,6 +196,7 @@ class Tier(Flights):
                 remove_one(*name)
             if self.cooldown:
                 self.cooldown.end(names)
+            self.advisor.remove(names)
             return
         self._outdated.update(self._mark(names))
         self._start_removing()

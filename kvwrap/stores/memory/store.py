@@ -12,6 +12,7 @@ from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.entry import Entry
 from kvwrap.core.figures import counter, gauge
+from kvwrap.core.limits import Limits
 from kvwrap.core.paging import Snapshot
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.ranges import matching
@@ -22,6 +23,7 @@ from kvwrap.core.validation import checked_count, checked_key
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.memory.quotas import CollectionTables
 from kvwrap.stores.memory.record import entry_size, is_live
+from kvwrap.stores.memory.simulation import EvictionSimulation
 from kvwrap.stores.memory.table import Table
 from kvwrap.stores.shared import urls
 from kvwrap.stores.shared.feed import Listeners
@@ -159,6 +161,13 @@ class MemoryStore(Store):
     @property
     def _held(self) -> int | None:
         return None if self._max_bytes is None else self._table.size
+
+    @property
+    def limits(self) -> Limits | None:
+        """What the whole store is bounded by; `None` without, or if each collection is."""
+        if self._max_entries is None and self._max_bytes is None:
+            return None
+        return Limits(self._max_entries, self._max_bytes, EvictionSimulation)
 
     # -- reading -------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ async def test_the_lag_is_the_time_since_the_link_was_heard(
 ) -> None:
     distant.refusal = StoreUnavailable("down")
     store = await watched(distant)
-    _, coherence = store.find(ReadThrough).measured()
+    _, coherence, _ = store.find(ReadThrough).measured()
     assert coherence.lag == inf, "no link yet"
     await store.close()
     distant.refusal = None

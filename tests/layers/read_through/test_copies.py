@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+from math import inf
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kvwrap import Keyring, MemoryStore, ReadThrough, StoreUnavailable, TTLClamp, stack
 from kvwrap.core.codec import JSON, NEAR_COPY, NEAR_MISS, WRITE_DATE, annotation, describe
@@ -192,7 +194,8 @@ def test_a_copy_is_decoded_as_it_was_encoded() -> None:
         copy = encode(copied, 2.25, 3.5, 4.0)
         assert (copy.entry, copy.refresh_at, copy.fresh_until) == (copied, 2.25, 3.5)
         assert decode(copy) is copy
-        assert decode(stored(copy)) == copy
+        assert (copy.direct_until, copy.refresh_at) == (2.25, 2.25)
+        assert decode(stored(copy)) == replace(copy, direct_until=-inf)  # each hit is noted
     assert decode(entry) is None
     assert decode(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
     assert describe(encode(entry, 1.0, 1.0, None).codec) == "annotation 04 over zstd over JSON"
