@@ -310,7 +310,7 @@ class Advisor(Measured):
             if sqrt(apart) / sampled > _LARGEST_ERROR:
                 return None
             # The sample has some more or fewer of the misses than its share. The simulation has
-            # missed as many too often or too seldom, in proportion to what it misses at all.
+            # missed too many or too few as well, in proportion to what it misses at all.
             slope = min((simulated + 1) / (real + 1), _STEEPEST)
             rate = simulated / sampled + slope * (misses / reads - real / sampled)
             sizes.append(
