@@ -52,7 +52,7 @@ _STEEPEST: Final = 2.0
 
 _ALL_KEYS: Final = KeyRange()
 
-_64_BITS: Final = 2**64 - 1
+_32_BITS: Final = 2**32 - 1
 
 
 class Moment(NamedTuple):
@@ -180,6 +180,8 @@ class Advisor(Measured):
             self._weighed += len(copies)
         if not self._threshold:
             self._begin(limits)
+        if not (self._missed or is_refresh):
+            return
         for key, copy in zip(keys, copies):
             missed = self._missed.pop((collection, key), None)
             if is_refresh:
@@ -343,9 +345,9 @@ class Advisor(Measured):
 def _mark(collection: Collection, key: str) -> int:
     """Return 32 bits of a hash of a name, the same in every process."""
     checksum = crc32(key.encode(), 0 if collection is None else crc32(collection.encode()))
-    # A checksum is linear, so its bits alone would choose among similar keys by a pattern.
-    mixed = checksum * 0x9E3779B97F4A7C15 & _64_BITS
-    return ((mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & _64_BITS) >> 32
+    # A checksum is linear, so its bits alone would choose among similar keys by a pattern. This
+    # is multiplicative hashing (Knuth, The Art of Computer Programming, volume 3, 6.4).
+    return checksum * 0x9E3779B1 & _32_BITS
 
 
 def _size(copy: Copy) -> int:

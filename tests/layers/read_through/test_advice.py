@@ -150,7 +150,9 @@ async def test_a_near_store_with_layers_and_a_limit_on_entries() -> None:
     alone = tier(MemoryStore(max_entries=1000))
     await read(alone, keys)
     for ours, theirs in zip(advice_of(store).sizes, advice_of(alone).sizes, strict=True):
-        assert ours.hit_rate == pytest.approx(theirs.hit_rate, abs=0.01)
+        # Each has a standard error of up to 0.02. Every hit under layers is simulated, and alone
+        # few of them are.
+        assert ours.hit_rate == pytest.approx(theirs.hit_rate, abs=0.02)
 
 
 async def test_reads_in_batches_count_like_single_ones() -> None:
