@@ -23,7 +23,7 @@ def traces() -> dict[str, list[int]]:
     - zipf: the key at rank r is accessed in proportion to 1 / r.
     - scan: the same, with every fourth access to a key that never occurs again.
     - drift: the same, but after every 30,000 accesses other keys are popular.
-    - loop: the same, with every second access to the next of 1,500 keys, over and over.
+    - loop: the same, with every second access to the next of 750 keys, over and over.
     """
     rng = random.Random(3)
     by_rank = list(range(KEYS))

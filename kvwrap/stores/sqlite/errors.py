@@ -94,8 +94,12 @@ def code_of(error: BaseException) -> int:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Return True if another transaction held a lock."""
-    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    """Return True if another transaction held a lock.
+
+    SQLite says SQLITE_PROTOCOL of a lock that is held for moments only, as of a mark of the log's
+    readers, when it was held for the 10 s of its attempts: by a process that stands still.
+    """
+    return code_of(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 
 
 def check_undecodable(error: sqlite3.OperationalError) -> None:

@@ -17,6 +17,7 @@ from kvwrap import (
     ValueTooLarge,
 )
 from kvwrap.stores.sqlite import SQLiteStore
+from kvwrap.stores.sqlite.table import Table
 
 
 async def test_a_locked_file_gives_a_timeout(file: Path) -> None:
@@ -29,6 +30,22 @@ async def test_a_locked_file_gives_a_timeout(file: Path) -> None:
             other.execute("ROLLBACK")
         await store.put("a", 2)
         assert await store.get("a") == 2
+
+
+async def test_a_process_that_stands_still_in_the_middle_of_a_lock_gives_a_timeout(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        error = sqlite3.OperationalError("locking protocol")
+        error.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
+        raise error
+
+    async with SQLiteStore(file, timeout=0) as store:
+        await store.put("a", 1)
+        for name in ("read", "read_small"):
+            monkeypatch.setattr(Table, name, refused)
+        with pytest.raises(StoreTimeout, match="held it longer"):
+            await store.get("a")
 
 
 async def test_a_full_disk_leaves_existing_entries_unchanged(
