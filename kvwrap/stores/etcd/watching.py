@@ -38,6 +38,7 @@ class EtcdLink:
 
     def __init__(self, feed: Line, etcd: Etcd, names: KeyNames) -> None:
         self._feed = feed
+        self.server = etcd.server
         self._etcd = etcd
         self._names = names
         self._root = names.root.encode()

@@ -37,6 +37,7 @@ class NATSLink:
 
     def __init__(self, feed: Line, nats: NATS, subjects: Subjects) -> None:
         self._feed = feed
+        self.server = nats.server
         self._nats = nats
         self._subjects = subjects
         self._bucket: Bucket | None = None

@@ -47,6 +47,7 @@ class ListeningLink:
     resumes = False
 
     def __init__(self, options: PostgreSQLOptions, store: str, line: Line) -> None:
+        self.server = f"PostgreSQL at {addresses(options)}"
         self._options = options
         self._store = store
         self._line = line
@@ -133,17 +134,13 @@ class ListeningLink:
 
     def _unsupported(self, reason: str) -> UnsupportedOperation:
         return UnsupportedOperation(
-            f"{self._name} tells no changes to this store, since {reason}: near copies live as "
+            f"{self.server} tells no changes to this store, since {reason}: near copies live as "
             "long as their ttl says. Give the store a URL that leads to the primary itself",
             store=self._store,
         )
 
     def _translate(self, error: Exception) -> Exception:
-        return translate_error(error, self._name, self._options.table, store=self._store)
-
-    @property
-    def _name(self) -> str:
-        return f"PostgreSQL at {addresses(self._options)}"
+        return translate_error(error, self.server, self._options.table, store=self._store)
 
 
 def make_feed(options: PostgreSQLOptions, clock: Clock, *, store: str) -> Feed:

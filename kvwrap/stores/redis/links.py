@@ -39,7 +39,7 @@ class RedisLink:
     """
 
     resumes = False
-    _where: str
+    server: str
 
     def __init__(self, options: RedisOptions, store: str, line: Line) -> None:
         self._options = options
@@ -88,8 +88,7 @@ class RedisLink:
         try:
             return await call
         except (known.RedisError, OSError) as error:
-            where = f"{self._options.product} at {self._where}"
-            raise translate_error(error, where, store=self._store) from error
+            raise translate_error(error, self.server, store=self._store) from error
         except KvwrapError as error:
             error.store = self._store
             raise
@@ -101,6 +100,7 @@ class ServerLink(RedisLink):
     def __init__(self, options: RedisOptions, store: str, line: Line) -> None:
         super().__init__(options, store, line)
         self._make_pool, self._where = reach_server(options)
+        self.server = f"{options.product} at {self._where}"
         self._wire: Wire | None = None
         self._role: Any = None
 
@@ -120,8 +120,8 @@ class ServerLink(RedisLink):
 
     def _moved(self) -> StoreUnavailable:
         return StoreUnavailable(
-            f"{self._options.product} at {self._where} is no longer the server that it was: a "
-            "master became a replica, or a replica the master"
+            f"{self.server} is no longer the server that it was: a master became a replica, or a "
+            "replica the master"
         )
 
     async def close(self) -> None:
@@ -141,7 +141,7 @@ class ClusterLink(RedisLink):
         super().__init__(options, store, line)
         self._make_pool = reach_nodes(options)
         self._known: list[Address] = list(cluster_addresses(options))
-        self._where = ", ".join(map(str, self._known))
+        self.server = f"{options.product} at {', '.join(map(str, self._known))}"
         self._wires: dict[str, Wire] = {}
 
     async def _open(self) -> None:

@@ -110,6 +110,10 @@ class Link(Protocol):
     """
 
     @property
+    def server(self) -> str:
+        """What messages call the backend, such as "Redis at localhost:6379"."""
+
+    @property
     def resumes(self) -> bool:
         """Whether a new connection may continue where the previous one ended."""
 
@@ -258,10 +262,16 @@ class Line(Listeners):
     async def _fail(self, error: Exception) -> None:
         """Give up an attempt to connect; those who wait for it get the error."""
         if isinstance(error, TimeoutError) and not isinstance(error, KvwrapError):
-            error = StoreTimeout(f"it did not answer within {self._timeout} s", store=self._owner)
+            error = StoreTimeout(
+                f"{self._link.server} did not answer within {self._timeout} seconds: check the "
+                "server's load and the network, or give the store a longer timeout",
+                store=self._owner,
+            )
         elif not isinstance(error, KvwrapError):
             self._log("cannot be reached", error)
-            failure = StoreUnavailable("changes cannot be watched", store=self._owner)
+            failure = StoreUnavailable(
+                f"changes of {self._link.server} cannot be watched", store=self._owner
+            )
             failure.__cause__ = error
             error = failure
         self._settle(error)

@@ -39,6 +39,7 @@ class SQLiteLink:
     resumes = False
 
     def __init__(self, feed: Line, path: str, store: str) -> None:
+        self.server = f"the SQLite file {path!r}"
         self._feed = feed
         self._path = path
         self._store = store

@@ -27,6 +27,7 @@ class LabLink:
         network: How long messages take.
     """
 
+    server = "the far store"
     resumes = False
 
     def __init__(self, line: Line, process: Process, server: Store, network: Network) -> None:

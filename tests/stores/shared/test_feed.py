@@ -48,6 +48,8 @@ class Backend:
 
 
 class FakeLink:
+    server = "Fake at localhost:1"
+
     def __init__(self, backend: Backend, line: Line) -> None:
         self._backend = backend
         self.line = line
@@ -208,7 +210,7 @@ async def test_a_first_connection_that_fails_raises_and_leaves_nothing() -> None
     with pytest.raises(StoreUnavailable, match="it is down"):
         await the_feed.subscribe(Scope(), lambda change: None)
     backend.is_down, backend.is_silent = False, True
-    with pytest.raises(StoreTimeout, match="did not answer"):
+    with pytest.raises(StoreTimeout, match=r"Fake at localhost:1 did not answer within 0\.01 s"):
         await the_feed.subscribe(Scope(), lambda change: None)
     assert asyncio.all_tasks() <= before
     backend.is_silent = False
