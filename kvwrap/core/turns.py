@@ -45,6 +45,40 @@ class Turns:
         return True
 
 
+class TurnBudget:
+    """Bounds what calls do at once, without suspending, within one turn of the event loop.
+
+    A task that calls again and again would otherwise never let another one run.
+
+    Args:
+        keys: How many keys may be processed in a turn.
+    """
+
+    __slots__ = ("_keys", "_left", "_loop")
+
+    def __init__(self, keys: int) -> None:
+        self._keys = self._left = keys
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def take(self, keys: int) -> bool:
+        """Take as many keys from what is left in this turn. Returns False if they are too many."""
+        if keys > self._keys:
+            return False
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._left = self._keys
+            loop.call_soon(self._renew, loop)
+        if keys > self._left:
+            return False
+        self._left -= keys
+        return True
+
+    def _renew(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            self._loop = None
+
+
 async def turn() -> None:
     """Give every other task that is ready a turn of the event loop."""
     await asyncio.sleep(0)

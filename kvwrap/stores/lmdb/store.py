@@ -16,6 +16,7 @@ from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
 from kvwrap.core.threads import run_in_thread
+from kvwrap.core.turns import TurnBudget
 from kvwrap.core.validation import checked_count, checked_flag, checked_seconds, path_text
 from kvwrap.errors import (
     ConfigurationError,
@@ -41,7 +42,7 @@ T = TypeVar("T")
 Synchronous = Literal["full", "normal", "off"]
 _SYNCHRONOUS: Final = ("full", "normal", "off")
 
-_KEYS_AT_ONCE: Final = 128
+_KEYS: Final = 128
 _BYTES_AT_ONCE: Final = 64 << 10
 """Reads of more keys, or of more bytes, are made on a thread: they would block the event loop."""
 
@@ -120,7 +121,7 @@ class LMDBStore(Store):
         self._read_only = checked_flag(read_only, "read_only")
         if client is not None:
             self._read_only = client.flags()["readonly"]
-        self._keys_at_once = 0 if checked_flag(threaded_reads, "threaded_reads") else _KEYS_AT_ONCE
+        self._at_once = TurnBudget(0 if checked_flag(threaded_reads, "threaded_reads") else _KEYS)
         self._table = Table(self.clock, max_bytes, store=self.name)
         if self._read_only:
             self.capabilities -= {
@@ -273,7 +274,7 @@ class LMDBStore(Store):
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         await self._check_usable()
-        if len(keys) <= self._keys_at_once:
+        if self._at_once.take(len(keys)):
             try:
                 self._environment.check_files()
                 return self._environment.read_at_once(

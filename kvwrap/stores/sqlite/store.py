@@ -16,6 +16,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.primitives import Collection, Expected, KeyRange, Page
 from kvwrap.core.serializer import JSON, Serializer
 from kvwrap.core.store import Store
+from kvwrap.core.turns import TurnBudget
 from kvwrap.core.validation import checked_count, checked_flag, checked_seconds
 from kvwrap.errors import ConfigurationError, ReadOnlyViolation
 from kvwrap.stores.shared import urls
@@ -43,7 +44,7 @@ _CHANGES: Final = frozenset(
 """What a file that can only be read makes impossible."""
 
 _KEYS_AT_ONCE: Final = 128
-"""Reads of more keys are made on a thread: they would block the event loop."""
+"""Reads of more keys in a turn of the event loop are made on a thread: they would block it."""
 
 _WATCH_TIMEOUT: Final = 5.0
 """Seconds that a look for changes may take."""
@@ -145,7 +146,8 @@ class SQLiteStore(Store):
             if limit is not None:
                 checked_count(limit, name)
         self._is_bounded = max_entries is not None or max_bytes is not None
-        self._keys_at_once = 0 if checked_flag(threaded_reads, "threaded_reads") else _KEYS_AT_ONCE
+        is_threaded = checked_flag(threaded_reads, "threaded_reads")
+        self._at_once = TurnBudget(0 if is_threaded else _KEYS_AT_ONCE)
         self._table = Table(
             table, self.clock, store=self.name, max_entries=max_entries, max_bytes=max_bytes
         )
@@ -224,7 +226,7 @@ class SQLiteStore(Store):
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
         if not self.is_open:
             await self.ready()
-        if len(keys) <= self._keys_at_once:
+        if self._at_once.take(len(keys)):
             with suppress(Later):
                 return self._database.read_at_once(self._table.read_small, collection, keys)
         return await self._database.read(self._table.read, collection, keys)

@@ -162,3 +162,35 @@ async def test_a_read_that_waits_for_a_locked_file_is_cancelled_at_once(
         assert read.cancelled()
         lock("ROLLBACK")
         assert await store.get("a") == 1
+
+
+async def test_reads_without_a_pause_let_other_tasks_run(file: Path) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+        has_ended = False
+
+        async def read() -> int:
+            reads = 0
+            while not has_ended:
+                assert await store.get("a") == 1
+                reads += 1
+            return reads
+
+        readers = [asyncio.create_task(read()) for _ in range(8)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        has_ended = True
+        assert all(await asyncio.gather(*readers))
+
+
+async def test_a_turn_of_the_event_loop_reads_so_many_keys_at_once(
+    file: Path, readers: list[threading.Thread]
+) -> None:
+    here = threading.current_thread()
+    async with SQLiteStore(file) as store:
+        await asyncio.gather(*(store.get_many(["a", "b", "c"]) for _ in range(50)))
+        assert [thread is here for thread in readers].count(True) == 128 // 3
+        readers.clear()
+        await asyncio.sleep(0)
+        await store.get_many([str(number) for number in range(128)])
+        assert [thread is here for thread in readers] == [True]
