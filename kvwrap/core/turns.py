@@ -64,7 +64,10 @@ class TurnBudget:
         """Take as many keys from what is left in this turn. Returns False if they are too many."""
         if keys > self._keys:
             return False
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a child that was forked while it ran
+            return False
         if self._loop is not loop:
             self._loop = loop
             self._left = self._keys

@@ -60,8 +60,8 @@ class LMDBStore(Store):
     begins, or it ends before its call does, so all later calls see the same state. Expired
     entries are never returned. Writes delete some of them each, and `cull` deletes all.
 
-    Reads of up to 128 keys are made at once, on the thread of the event loop. That takes some 3
-    microseconds for each key, or as long as the disk takes for pages that are not in memory.
+    Reads of up to 128 keys in a turn of the event loop are made at once, on its thread. That takes
+    3 microseconds for each key, or as long as the disk takes for pages that are not in memory.
 
     Not for use across `fork`: open the store in the child. Not for network file systems.
 
