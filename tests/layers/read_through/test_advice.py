@@ -243,22 +243,11 @@ async def test_copies_whose_ttl_is_over_are_misses_at_every_size(clock: ManualCl
 
 async def test_a_hit_that_changes_no_estimate_is_not_simulated() -> None:
     used = []
-
-    class Counted(Recording):
-        @property
-        def limits(self) -> Limits | None:
-            limits = super().limits
-            assert limits is not None
-
-            def simulate(max_entries: float | None, max_bytes: float | None) -> Simulation:
-                simulation = limits.simulate(max_entries, max_bytes)
-                use = simulation.use
-                simulation.use = lambda name, now: used.append(name) or use(name, now)  # type: ignore
-                return simulation
-
-            return Limits(limits.max_entries, limits.max_bytes, simulate)
-
-    store = tier(Counted(max_entries=100))
+    near = Recording(max_entries=100)
+    store = tier(near)
+    for simulation in near.simulations:
+        use = simulation.use
+        simulation.use = lambda name, now, use=use: used.append(name) or use(name, now)  # type: ignore
     await read(store, [1, 1])
     before = len(used)
     assert before

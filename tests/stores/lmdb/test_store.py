@@ -14,6 +14,7 @@ import pytest
 from kvwrap import Capability, ConfigurationError, KvwrapError, LMDBStore, StoreUnavailable, sync
 from kvwrap.stores.lmdb.environment import Environment
 from kvwrap.stores.lmdb.table import Table
+from tests.stores.at_once import read_without_a_pause, recorded_threads
 
 
 @pytest.mark.parametrize(
@@ -207,16 +208,7 @@ async def test_writes_that_wait_share_a_transaction(folder: Path, commits: list[
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     """Return a list that gets the thread of each read of keys."""
-    threads: list[threading.Thread] = []
-    read = Table.read
-
-    def recording(*arguments: Any) -> Any:
-        result = read(*arguments)
-        threads.append(threading.current_thread())
-        return result
-
-    monkeypatch.setattr(Table, "read", recording)
-    return threads
+    return recorded_threads(monkeypatch, Table, "read")
 
 
 async def test_small_reads_are_made_at_once_and_others_on_a_thread(
@@ -243,6 +235,11 @@ async def test_small_reads_are_made_at_once_and_others_on_a_thread(
         assert await store.get("k0") == "x" * 5000
         assert readers.pop() is not here
     assert readers == []
+
+
+async def test_reads_without_a_pause_let_other_tasks_run(folder: Path) -> None:
+    async with LMDBStore(folder) as store:
+        await read_without_a_pause(store)
 
 
 async def test_a_cancelled_write_is_carried_out_before_its_call_ends_or_never(folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from kvwrap import StoreTimeout
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.stores.sqlite.table import Table
+from tests.stores.at_once import read_without_a_pause, recorded_threads
 
 LARGEST = 16 * 1024 - len('""') - 28 - 1
 """Characters of the largest text that is read at once, with its header and the codec's name."""
@@ -23,19 +24,7 @@ LARGEST = 16 * 1024 - len('""') - 28 - 1
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     """Return a list that gets the thread of every read that returned something."""
-    threads: list[threading.Thread] = []
-
-    def recording(read: Callable[..., Any]) -> Callable[..., Any]:
-        def reading(*arguments: Any) -> Any:
-            result = read(*arguments)
-            threads.append(threading.current_thread())
-            return result
-
-        return reading
-
-    for name in ("read", "read_small"):
-        monkeypatch.setattr(Table, name, recording(getattr(Table, name)))
-    return threads
+    return recorded_threads(monkeypatch, Table, "read", "read_small")
 
 
 async def test_small_reads_are_made_at_once_and_others_on_a_thread(
@@ -166,21 +155,7 @@ async def test_a_read_that_waits_for_a_locked_file_is_cancelled_at_once(
 
 async def test_reads_without_a_pause_let_other_tasks_run(file: Path) -> None:
     async with SQLiteStore(file) as store:
-        await store.put("a", 1)
-        has_ended = False
-
-        async def read() -> int:
-            reads = 0
-            while not has_ended:
-                assert await store.get("a") == 1
-                reads += 1
-            return reads
-
-        readers = [asyncio.create_task(read()) for _ in range(8)]
-        for _ in range(10):
-            await asyncio.sleep(0)
-        has_ended = True
-        assert all(await asyncio.gather(*readers))
+        await read_without_a_pause(store)
 
 
 async def test_a_turn_of_the_event_loop_reads_so_many_keys_at_once(
