@@ -67,6 +67,7 @@ class TurnBudget:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # a child that was forked while it ran
+            self._loop = None
             return False
         if self._loop is not loop:
             self._loop = loop
@@ -76,6 +77,16 @@ class TurnBudget:
             return False
         self._left -= keys
         return True
+
+    async def take_next(self, keys: int) -> bool:
+        """Take keys that `take` has refused, in the next turn of the event loop.
+
+        Returns False if they are too many for a turn, or other calls have taken what they need.
+        """
+        if keys > self._keys or self._loop is None:
+            return False
+        await turn()
+        return self.take(keys)
 
     def _renew(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is loop:

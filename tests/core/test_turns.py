@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from kvwrap.core.turns import SLICE, Turns, in_slices, slices, turn
+import pytest
+
+from kvwrap.core.turns import SLICE, TurnBudget, Turns, in_slices, slices, turn
 from tests.turns import turns_during
 
 
@@ -55,3 +57,37 @@ async def test_work_in_slices_has_the_results_of_map() -> None:
     assert await in_slices(max, batch, batch[::-1]) == list(map(max, batch, batch[::-1]))
     assert await in_slices(str, []) == []
     assert await turns_during(in_slices(str, batch)) == 2
+
+
+async def test_a_budget_is_spent_once_in_a_turn() -> None:
+    budget = TurnBudget(3)
+    assert [budget.take(keys) for keys in (4, 2, 2, 1, 1)] == [False, True, False, True, False]
+    await turn()
+    assert budget.take(3)
+
+
+async def test_calls_beyond_a_budget_get_keys_of_one_further_turn_and_no_more() -> None:
+    budget = TurnBudget(3)
+
+    async def take() -> bool:
+        return budget.take(1) or await budget.take_next(1)
+
+    took = await asyncio.gather(*(take() for _ in range(8)))
+    assert took == [True] * 6 + [False] * 2
+    assert budget.take(3)
+    assert not await budget.take_next(4)  # more than a turn ever has
+    assert not budget.take(1)  # and no turn was waited for
+
+
+def test_without_an_event_loop_nothing_is_in_a_budget() -> None:
+    budget = TurnBudget(3)
+
+    async def take() -> bool:
+        return budget.take(1)
+
+    assert asyncio.run(take())
+    assert not budget.take(1)
+    with pytest.raises(StopIteration) as ended:
+        budget.take_next(1).send(None)
+    assert ended.value.value is False
+    assert asyncio.run(take())

@@ -273,13 +273,13 @@ class LMDBStore(Store):
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        at_once = self._at_once.take(len(keys)) or await self._at_once.take_next(len(keys))
         await self._check_usable()
-        if self._at_once.take(len(keys)):
+        if at_once:
+            environment = self._environment
             try:
-                self._environment.check_files()
-                return self._environment.read_at_once(
-                    self._table.read, collection, keys, _BYTES_AT_ONCE
-                )
+                environment.check_files()
+                return environment.read_at_once(self._table.read, collection, keys, _BYTES_AT_ONCE)
             except Later:
                 pass
             except KvwrapError as error:

@@ -224,9 +224,10 @@ class SQLiteStore(Store):
     # -- the primitives ----------------------------------------------------------------
 
     async def read(self, collection: Collection, keys: Sequence[str]) -> list[Entry | None]:
+        at_once = self._at_once.take(len(keys)) or await self._at_once.take_next(len(keys))
         if not self.is_open:
             await self.ready()
-        if self._at_once.take(len(keys)):
+        if at_once:
             with suppress(Later):
                 return self._database.read_at_once(self._table.read_small, collection, keys)
         return await self._database.read(self._table.read, collection, keys)

@@ -163,9 +163,11 @@ async def test_a_turn_of_the_event_loop_reads_so_many_keys_at_once(
 ) -> None:
     here = threading.current_thread()
     async with SQLiteStore(file) as store:
-        await asyncio.gather(*(store.get_many(["a", "b", "c"]) for _ in range(50)))
-        assert [thread is here for thread in readers].count(True) == 128 // 3
+        await asyncio.gather(*(store.get_many(["a", "b", "c"]) for _ in range(200)))
+        # Calls for which a turn has no keys left wait for the next one, and then for a thread.
+        assert [thread is here for thread in readers].count(True) == 2 * (128 // 3)
         readers.clear()
         await asyncio.sleep(0)
         await store.get_many([str(number) for number in range(128)])
-        assert [thread is here for thread in readers] == [True]
+        await store.get_many([str(number) for number in range(128)])
+        assert [thread is here for thread in readers] == [True, True]
