@@ -60,8 +60,6 @@ class Doubts:
 
     def settle(self, qualified_keys: Iterable[QualifiedKey]) -> None:
         """End the doubts about these keys, which the other store now has as the inner one."""
-        if not self:
-            return
         for qualified_key in qualified_keys:
             self._keys.pop(qualified_key, None)
             for scope, settled in self._scopes.items():

@@ -174,7 +174,13 @@ OF_ONE_KEY = {
 }
 
 
-@pytest.mark.parametrize("change", OF_ONE_KEY)
+OF_ALL_KEYS = {
+    "destroy": lambda store: store.destroy(),
+    "destroy_collection": lambda store: store.destroy_collection(None),
+}
+
+
+@pytest.mark.parametrize("change", [*OF_ONE_KEY, *OF_ALL_KEYS])
 async def test_what_the_inner_store_was_not_asked_is_not_in_doubt(
     backend: FaultyStore, other: FaultyStore, change: str
 ) -> None:
@@ -184,7 +190,7 @@ async def test_what_the_inner_store_was_not_asked_is_not_in_doubt(
         assert await store.get("k") == 1
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
-                await OF_ONE_KEY[change](store)
+                await {**OF_ONE_KEY, **OF_ALL_KEYS}[change](store)
         assert await store.get("k") == 1
         assert store.find(Fallback).snapshot().in_doubt == 0
 
@@ -201,6 +207,26 @@ async def test_a_refused_change_is_not_in_doubt(
         backend.down = True
         assert await store.get("k") == 1
         assert store.find(Fallback).snapshot().in_doubt == 0
+
+
+async def test_what_both_stores_have_deleted_is_not_in_doubt(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    async with Fallback(other, writes="both", failures=100).over(backend) as store:
+        other.down = True
+        await store.put("a", 1, collection="c")
+        await store.put("b", 1)
+        other.down = False
+        await store.destroy_collection("c")
+        assert store.find(Fallback).snapshot().in_doubt == 1
+        backend.down = True
+        assert await store.get("a", collection="c") is None
+        with pytest.raises(StoreUnavailable):
+            await store.get("b")
+        backend.down = False
+        await store.destroy()
+        backend.down = True
+        assert await store.get("b") is None
 
 
 async def test_a_doubt_costs_no_read_while_the_other_store_is_down(

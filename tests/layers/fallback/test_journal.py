@@ -342,3 +342,18 @@ async def test_without_an_outage_names_are_those_of_the_inner_store(
         assert await store.collections() == ["c"]
         assert await store.keys("c") == ["k"]
         assert await store.count(collection="c") == 1
+
+
+async def test_while_changes_are_pending_names_are_those_of_the_other_store(
+    backend: FaultyStore, other: FaultyStore, tmp_path: Path
+) -> None:
+    """Also if the inner store answers: it does not have them all."""
+    path = tmp_path / "names"
+    layer = Fallback(other, writes="journal", journal=path, failures=100, recovery_delay=0)
+    async with layer.over(backend) as store:
+        await store.put("old", 0, collection="c")
+        backend.write_errors = {"new": StoreUnavailable("takes no writes")}
+        await store.put("new", 1, collection="d")
+        assert await store.collections() == ["c", "d"]
+        assert await store.keys("d") == ["new"]
+        assert await store.count(collection="d") == 1

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from kvwrap import RedisStore, Store, StoreUnavailable, stack
+from kvwrap import RedisStore, Store, StoreUnavailable, ValueTooLarge, stack
 from kvwrap.testing.servers import RedisServer, SharedServers
 from tests.stores.redis.scripted import ScriptedServer
 
@@ -87,6 +87,18 @@ async def test_a_server_that_refuses_one_command_keeps_its_connections(
         server.failures = 0
         await CALLS[call](store)
         assert (server.connections, server.killed) == (2, 0)
+
+
+async def test_an_answer_after_which_the_server_closes_ends_one_connection(
+    server: ScriptedServer,
+) -> None:
+    async with RedisStore(server.url) as store:
+        await _connect(store, server)
+        server.fail("ERR Protocol error: invalid bulk length", times=1)
+        with pytest.raises(ValueTooLarge, match="larger than proto-max-bulk-len"):
+            await store.put("k", 1)
+        await asyncio.gather(store.put("k", 1), store.get("k"))
+        assert (server.connections, server.killed) == (3, 0)
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -26,8 +26,9 @@ class Node(ScriptedServer):
         return b"" if command[0] in (b"GET", b"MGET") else super().answer(command)
 
 
-async def test_a_cluster_without_slots_has_no_keys() -> None:
-    async with Node() as node, RedisStore(node.cluster) as store:
+@pytest.mark.parametrize("timeout", [60, None])
+async def test_a_cluster_without_slots_has_no_keys(timeout: float | None) -> None:
+    async with Node() as node, RedisStore(node.cluster, timeout=timeout) as store:
         assert await store.keys() == []
         assert await store.count() == 0
 

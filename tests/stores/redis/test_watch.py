@@ -185,11 +185,14 @@ def test_one_event_loop_after_another(redis_url: str, namespace: str, is_closed:
 async def test_a_client_of_the_user_keeps_its_connections(redis_url: str, namespace: str) -> None:
     for protocol in (2, 3):
         client = redis.asyncio.Redis.from_url(redis_url, protocol=protocol, max_connections=1)
-        async with client, RedisStore(client=client, namespace=namespace) as store:
+        async with client, RedisStore(client=client, namespace=namespace, timeout=60) as store:
             async with Told(store) as told:
                 await store.put("k", 1)
+                written = store.clock.monotonic()
                 await told.until(partial(_has, told, {(None, "k")}))
                 assert await client.ping()
+                await told.until(partial(_is_heard, told, written))
+                assert not told.losses  # the link has stayed
             assert await store.get("k") == 1
             await store.destroy()
 

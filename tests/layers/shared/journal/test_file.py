@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,7 @@ from kvwrap import (
     Store,
     StoreFull,
 )
+from kvwrap.core.entry import Entry
 from kvwrap.layers.shared.journal.change import Change
 from kvwrap.layers.shared.journal.file import JournalFile
 from kvwrap.layers.write_behind import WriteBehind
@@ -255,3 +257,19 @@ def test_setting_a_change_aside_leaves_older_ones_pending(path: Path) -> None:
     with closing(JournalFile(str(path), "owner")) as file:
         assert [change.key for change in file.changes] == ["k1", "k3"]
         assert [change.key for change in file.refused()] == ["k2"]
+
+
+def test_the_format_of_a_file_is_that_of_earlier_versions(path: Path) -> None:
+    entry = Entry(b"1", b"", 0.0, None, 7)
+    file = JournalFile(str(path), "owner")
+    file.accept([Change(1, None, "k", entry), Change(2, "c", "l", None)])
+    file.refuse(1, "ValueTooLarge")
+    file.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA application_id").fetchone() == (0x6B767770,)
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        removal = b"\x00" + zlib.crc32(b"c\x00l").to_bytes(4, "big")
+        (pending,) = db.execute("SELECT number, collection, key, entry FROM pending").fetchall()
+        assert pending == (2, "c", "l", removal)
+        (refused,) = db.execute("SELECT number, collection, key, entry, reason FROM refused")
+        assert refused == (1, "", "k", entry.to_bytes(None, "k"), "ValueTooLarge")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -100,25 +100,41 @@ async def test_the_first_write_of_an_unopened_stack_does_not_overtake_the_journa
     await unopened.close()
 
 
-@pytest.mark.parametrize("method", ["get", "keys", "increment", "delete"])
+FIRST_CALLS: dict[str, tuple[Callable[[Store], Awaitable[object]], object]] = {
+    "get": (lambda store: store.get("k", collection="c"), 5),
+    "ttl": (lambda store: store.ttl("k", collection="c"), (5, None)),
+    "keys": (lambda store: store.keys("c"), ["k"]),
+    "count": (lambda store: store.count(collection="c"), 1),
+    "collections": (lambda store: store.collections(), ["c"]),
+    "flush": (flush, None),
+    "put": (lambda store: store.put("k", 6, collection="c"), None),
+    "increment": (lambda store: store.increment("k", collection="c"), 6),
+    "expire": (lambda store: store.expire("k", 50, collection="c"), True),
+    "delete": (lambda store: store.delete("k", collection="c"), True),
+    "delete_where": (lambda store: store.delete_where(collection="c", prefix="k"), 1),
+    "destroy_collection": (lambda store: store.destroy_collection("c"), True),
+    "destroy": (lambda store: store.destroy(), True),
+}
+"""Calls, each with what it returns if it knows what an earlier process has accepted."""
+
+LEFT = {"put": 6, "increment": 6, **dict.fromkeys(("delete", "delete_where"))}
+LEFT |= dict.fromkeys(("destroy_collection", "destroy"))
+"""The value after a call, if it is another one."""
+
+
+@pytest.mark.parametrize("name", FIRST_CALLS)
 async def test_the_first_call_of_an_unopened_stack_sees_the_journal(
-    build: Build, backend: FaultyStore, method: str
+    build: Build, backend: FaultyStore, name: str
 ) -> None:
     backend.down = True
     async with build(backend) as store:
-        await store.put("k", 5)
+        await store.put("k", 5, collection="c")
     backend.down = False
     unopened = build(backend)
-    match method:
-        case "get":
-            assert await unopened.get("k") == 5
-        case "keys":
-            assert await unopened.keys() == ["k"]
-        case "increment":
-            assert await unopened.increment("k") == 6
-        case _:
-            assert await unopened.delete("k")
-            assert await unopened.get("k") is None
+    call, answer = FIRST_CALLS[name]
+    assert await call(unopened) == answer
+    await flush(unopened)
+    assert await backend.get("k", collection="c") == LEFT.get(name, 5)
     await unopened.close()
 
 
