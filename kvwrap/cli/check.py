@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import warnings
 from typing import Annotated
@@ -15,6 +14,7 @@ from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
 from kvwrap.cli.output import echo_json, echo_table, tell
 from kvwrap.cli.stores import file_of, load
 from kvwrap.config.load import stack_names
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.core.described import redact
 from kvwrap.core.health import Reached, chains, reach
 from kvwrap.core.store import Store
@@ -139,8 +139,9 @@ async def _sample(target: str, stack: Store, limit: float) -> list[Checked]:
     """Check that the stack's keys open some of its entries, where it can list any."""
     begin = time.perf_counter()
     try:
-        async with asyncio.timeout(limit), stack:
-            found = await sample(stack)
+        with TimeLimits().within(limit):
+            async with stack:
+                found = await sample(stack)
     except TimeoutError:
         return []  # listing takes longer in some backends, and all of them have responded
     except KvwrapError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 
 import msgspec
 
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.core.described import redact
 from kvwrap.core.missing import NotThereYet
 from kvwrap.core.part import Chain
@@ -67,8 +67,9 @@ async def reach(store: Store, timeout: float) -> list[Reached]:  # noqa: ASYNC10
 async def _reach(part: str, role: str, store: Store, limit: float) -> Reached:
     begin = time.perf_counter()
     try:
-        async with asyncio.timeout(limit), store:
-            await store.check()
+        with TimeLimits().within(limit):
+            async with store:
+                await store.check()
     except TimeoutError as error:
         is_own = isinstance(error, KvwrapError)
         text = redact(str(error)) if is_own else f"no answer in {limit:g} s"

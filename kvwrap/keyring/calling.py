@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.core.threads import run_in_thread
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 
@@ -32,9 +32,9 @@ async def call(
         StoreTimeout: The function did not return in time.
         StoreUnavailable: The function raised an error that is not one of kvwrap's.
     """
-    deadline = asyncio.timeout(bound)
+    limit = TimeLimits().within(bound)
     try:
-        async with deadline:
+        with limit:
             if inspect.iscoroutinefunction(function):
                 return await function(*arguments)
             result = await run_in_thread(function, *arguments)
@@ -42,7 +42,7 @@ async def call(
     except KvwrapError:
         raise
     except Exception as error:
-        if deadline.expired():
+        if limit.has_expired:
             raise StoreTimeout(
                 f"{role} must return within {bound:g} seconds, and did not"
             ) from None

@@ -14,6 +14,7 @@ from kvwrap.layers.base import (
     Layer,
     Passage,
     Store,
+    TimeLimits,
     checked_count,
     checked_seconds,
     gauge,
@@ -104,7 +105,7 @@ class ConcurrencyLimit(Around):
         self.waits += 1
         self._waiting += 1
         try:
-            async with asyncio.timeout(self.wait):
+            with TimeLimits().within(self.wait):
                 await semaphore.acquire()
         except TimeoutError:
             raise self._rejection(call) from None

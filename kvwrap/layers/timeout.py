@@ -14,6 +14,8 @@ from kvwrap.layers.base import (
     Layer,
     Passage,
     Store,
+    TimeLimit,
+    TimeLimits,
     checked_operations,
     checked_seconds,
     counter,
@@ -26,7 +28,7 @@ class Timeout(Around):
     """Cancels an operation that takes too long, and raises `StoreTimeout`.
 
     The backend may still carry out the operation that was cancelled. Time is the event
-    loop's, measured by `asyncio.timeout`.
+    loop's.
 
     Args:
         seconds: How long one operation may take. A batch is one operation, and so is a page
@@ -66,19 +68,25 @@ class Timeout(Around):
             name: None if value is None else checked_seconds(value, name)
             for name, value in limits.items()
         }
+        self._made: TimeLimits | None = None
 
     # A whole range is one operation.
     count_range, drop_range = Layer.count_range, Layer.drop_range
 
+    def _within(self, seconds: float | None) -> TimeLimit:
+        if self._made is None or self._made.loop is not asyncio.get_running_loop():
+            self._made = TimeLimits()
+        return self._made.within(seconds)
+
     async def around(self, call: Call[T]) -> T:
         seconds = self._limits.get(call.operation, self.limit)
-        limit = asyncio.timeout(seconds)
+        limit = self._within(seconds)
         try:
-            async with limit:
+            with limit:
                 return await call()
         except TimeoutError as error:
             # A timeout of the backend or of another layer passes unchanged.
-            if isinstance(error, KvwrapError) or not limit.expired():
+            if isinstance(error, KvwrapError) or not limit.has_expired:
                 raise
             self.timed_out += 1
             raise StoreTimeout(

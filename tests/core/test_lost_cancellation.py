@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from kvwrap import MemoryStore, StoreUnavailable, stack
-from kvwrap.core import concurrency
+from kvwrap import MemoryStore, StoreTimeout, StoreUnavailable, stack
+from kvwrap.core import concurrency, deadlines
 from kvwrap.core.computations import Computations
 from kvwrap.core.concurrency import cancel_and_wait, uncancel, wait_for
 from kvwrap.core.entry import Entry
+from kvwrap.core.health import reach
 from kvwrap.core.primitives import Collection
 from kvwrap.core.refreshes import Refreshes
 from kvwrap.core.worker import Worker
+from kvwrap.keyring.calling import call
 from kvwrap.layers.read_through import flights
 from kvwrap.testing import ManualClock
 
@@ -22,7 +24,7 @@ from kvwrap.testing import ManualClock
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancel again at once what goes on."""
-    for module in (concurrency, flights):
+    for module in (concurrency, deadlines, flights):
         monkeypatch.setattr(module, "CANCEL_AGAIN", 0.001)
 
 
@@ -104,7 +106,7 @@ async def test_computations_in_the_background_end(clock: ManualClock) -> None:
 
 
 class Far(MemoryStore):
-    """A far store whose reads wait for a driver."""
+    """A store whose reads wait for a driver."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,3 +128,32 @@ async def test_reads_of_the_far_store_end() -> None:
     with pytest.raises(StoreUnavailable, match="was closed while it read"):
         await reading
     assert reading.cancelling() == 0
+
+
+async def test_the_timeout_of_a_layer_ends() -> None:
+    store = stack().timeout(0.01).over(Far())
+    with pytest.raises(StoreTimeout):
+        await store.get("k")
+
+
+def test_the_timeout_of_a_layer_ends_in_each_event_loop() -> None:
+    far = Far()
+    store = stack().timeout(0.01).over(far)
+    for _ in range(2):
+        far.driver = Driver()
+        with pytest.raises(StoreTimeout):
+            asyncio.run(store.get("k"))
+
+
+async def test_keys_that_are_not_fetched_in_time_are_given_up() -> None:
+    with pytest.raises(StoreTimeout, match="must return within"):
+        await call(Driver().call, role="the function", bound=0.01)
+
+
+async def test_a_check_that_is_not_answered_ends() -> None:
+    class Silent(MemoryStore):
+        async def check(self) -> None:
+            await Driver().call()
+
+    (found,) = await reach(Silent(), timeout=0.01)
+    assert found.error == "no answer in 0.01 s"

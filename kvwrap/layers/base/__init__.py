@@ -43,6 +43,7 @@ from kvwrap.core.concurrency import (
     unfinished,
     wait_for,
 )
+from kvwrap.core.deadlines import TimeLimit, TimeLimits
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.figures import Figure, Measured, counter, gauge
 from kvwrap.core.findings import Finding
@@ -186,6 +187,8 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "peeking",
     # Concurrency
     "KeyedLocks",
+    "TimeLimit",
+    "TimeLimits",
     "gather",
     "gather_outcomes",
     "is_abandoned",

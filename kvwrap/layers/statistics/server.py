@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from kvwrap.core.concurrency import cancel_and_wait
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.core.threads import SingleThread
 from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
@@ -148,9 +149,9 @@ class FigureServer:
             self._loop.add_reader(self._listener.socket, self._accept)
 
     async def _send(self, client: socket.socket) -> None:
-        with suppress(OSError, TimeoutError):  # it has gone, or is too slow
-            async with asyncio.timeout(_PATIENCE):
-                await asyncio.get_running_loop().sock_sendall(client, self._current())
+        # It has gone, or is too slow.
+        with suppress(OSError, TimeoutError), TimeLimits().within(_PATIENCE):
+            await asyncio.get_running_loop().sock_sendall(client, self._current())
 
     def _end(self, client: socket.socket, task: asyncio.Task[None]) -> None:
         client.close()

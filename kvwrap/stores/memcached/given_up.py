@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from kvwrap.core.deadlines import TimeLimits
+
 _DEAD_AFTER: Final = 5_000
 """Milliseconds without a sign of the other machine after which a connection has failed."""
 
@@ -60,10 +62,9 @@ class GivenUp:
         async with self._settling:
             while self._waiting:
                 connection, until = self._waiting[0]
-                with suppress(OSError, TimeoutError):
-                    async with asyncio.timeout_at(until):
-                        while await connection.reader.read(_PART):
-                            pass
+                with suppress(OSError, TimeoutError), TimeLimits().until(until):
+                    while await connection.reader.read(_PART):
+                        pass
                 connection.writer.transport.abort()
                 self._waiting.popleft()
 

@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from kvwrap.core.changes import ChangeKind
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.errors import KvwrapError
 from kvwrap.stores.nats.bucket import DROPPED, NAME, Bucket
 from kvwrap.stores.nats.connections import NATS
@@ -98,9 +99,8 @@ class NATSLink:
                 if is_last and await bucket.sent_to(self._consumer) <= self._count:
                     return
                 self._progressed.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_ASK_AGAIN):
-                        await self._progressed.wait()
+                with suppress(TimeoutError), TimeLimits().within(_ASK_AGAIN):
+                    await self._progressed.wait()
         except KvwrapError:
             raise
         except Exception as error:

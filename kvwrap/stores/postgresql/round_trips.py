@@ -19,9 +19,9 @@ from math import inf
 from typing import Any, Final
 from weakref import WeakSet
 
+from kvwrap.core.deadlines import Deadlines, TimeLimits
 from kvwrap.stores.postgresql.connections import ClientConnections, Connection, OwnConnections
 from kvwrap.stores.postgresql.errors import ELSEWHERE, driver, state_of
-from kvwrap.stores.shared.deadlines import Deadlines
 from kvwrap.stores.shared.home import Home
 from kvwrap.stores.shared.transports import end_transport
 
@@ -70,6 +70,7 @@ class RoundTrips(Home):
         self._ending = asyncio.Lock()
         self._open: WeakSet[Connection] = WeakSet()
         self._busy = Deadlines(connections.drop)
+        self._limits = TimeLimits()
         self._server_error = driver().PostgresError
         self.given_up = list(given_up)
         self.in_progress = 0
@@ -114,7 +115,7 @@ class RoundTrips(Home):
 
     async def _begin(self, deadline: float) -> Connection:
         """Wait for a turn and for a connection."""
-        async with asyncio.timeout_at(None if deadline == inf else deadline):
+        with self._limits.until(deadline):
             await self._turns.acquire()
             try:
                 if self.given_up:

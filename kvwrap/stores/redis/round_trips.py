@@ -21,9 +21,9 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.stores.redis.errors import driver
 from kvwrap.stores.redis.pools import Pool
-from kvwrap.stores.shared.deadlines import TimeLimits
 from kvwrap.stores.shared.home import Home
 from kvwrap.stores.shared.transports import end_transport
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
 from kvwrap.core.concurrency import KeyedLocks, gather
+from kvwrap.core.deadlines import TimeLimits
 from kvwrap.core.missing import NotThereYet, is_missing
 from kvwrap.core.primitives import Collection
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 from kvwrap.stores.shared.chunks import CHUNK_SIZE
-from kvwrap.stores.shared.deadlines import TimeLimits
 from kvwrap.stores.shared.home import Home
 
 C = TypeVar("C")

@@ -66,15 +66,19 @@ class Deadlines(Generic[T]):
 
 
 class TimeLimits:
-    """Makes limits on the time of calls in the running event loop."""
+    """Makes limits on the time of calls in the running event loop.
+
+    Attributes:
+        loop: That event loop.
+    """
 
     def __init__(self) -> None:
         self._deadlines = Deadlines(TimeLimit.expire)
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def within(self, seconds: float | None) -> TimeLimit:
         """Return a limit of this number of seconds from now; None for no limit."""
-        deadline = inf if seconds is None else self._loop.time() + seconds
+        deadline = inf if seconds is None else self.loop.time() + seconds
         return TimeLimit(self._deadlines, deadline)
 
     def until(self, deadline: float) -> TimeLimit:

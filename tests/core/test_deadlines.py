@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from kvwrap.stores.shared import deadlines
-from kvwrap.stores.shared.deadlines import Deadlines, TimeLimit, TimeLimits
+from kvwrap.core import deadlines
+from kvwrap.core.deadlines import Deadlines, TimeLimit, TimeLimits
 
 
 async def wait_until_over(limit: TimeLimit) -> None:
