@@ -22,6 +22,8 @@ from kvwrap.layers.statistics.histogram import Latency, bucket_index
 _LARGEST: Final = 16 * 2**20
 """Bytes of an answer: ten times that of a hundred collections with all operations."""
 
+CURVE: Final = "near.hit_rate"
+
 _SLOWEST: Final = bucket_index(1e12)
 _MOST: Final = 2**64
 _PATIENCE: Final = 5.0
@@ -238,12 +240,17 @@ def _errors(reading: Reading) -> Mapping[tuple[str, str, frozenset[tuple[str, st
 
 
 def changes_of(reading: Reading, before: Reading | None) -> list[Change]:
-    """Return the figures of a reading that are not zero, by layer, without those of operations."""
+    """Return the figures of a reading that are not zero, by layer, without those of operations.
+
+    A hit rate that is zero is one of them.
+    """
     now, earlier = _by_key(reading), _by_key(before)
     seconds = _seconds(reading, before)
     changes = []
     for figure in reading.figures:
-        if "operation" in figure.labels or isinstance(figure.value, Latency) or not figure.value:
+        if "operation" in figure.labels or isinstance(figure.value, Latency):
+            continue
+        if not figure.value and figure.name != CURVE:
             continue
         since = _since(now, earlier, figure.key) if figure.kind == "counter" else None
         changes.append(

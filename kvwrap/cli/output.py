@@ -126,16 +126,28 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def rich_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, one_line: bool = False
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    one_line: bool = False,
+    caption: str = "",
 ) -> Any:
-    """Return a table for rich, as `echo_table` prints it on a terminal.
+    """Return a table for rich, as `echo_table` prints it on a terminal, under an empty line.
 
-    With `one_line` each row takes one line, and what does not fit is cut off.
+    Args:
+        columns: As for `echo_table`.
+        rows: The rows.
+        one_line: True if each row takes one line, and what does not fit is cut off.
+        caption: What to say in a line below.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    if caption:
+        table.caption, table.caption_justify = Text(caption), "left"
     for column in columns:
         table.add_column(
             column.removeprefix("#"),
@@ -145,7 +157,7 @@ def rich_table(
         )
     for row in rows:
         table.add_row(*[Text(_cell(cell), no_wrap=one_line) for cell in row])
-    return table
+    return Padding(table, (1, 0, 0, 0))
 
 
 def _cell(value: object, *, plain: bool = False) -> str:

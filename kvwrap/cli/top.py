@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +13,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE
-from kvwrap.cli.live import Change, Reading, changes_of, operations_of, read_socket, read_store
+from kvwrap.cli.live import Reading, changes_of, operations_of, read_socket, read_store
 from kvwrap.cli.options import JSONOption, PythonOption
 from kvwrap.cli.output import echo_json, echo_table, is_terminal, rich_table, tell
+from kvwrap.cli.readings import Table, tables_of
 from kvwrap.cli.stores import load
 from kvwrap.core.store import Store
 from kvwrap.core.text import printable
@@ -25,16 +26,7 @@ from kvwrap.layers.statistics import Statistics
 from kvwrap.layers.statistics.sockets import PROCESS, is_dead, siblings
 
 _LEAST_ROWS = 3
-_FRAME = 4  # lines of a table besides its rows
-_OPERATIONS = ("collection", "operation", "#/s", "#calls", "#hits", "#p50", "#p99", "#errors")
-_FIGURES = ("layer", "figure", "#value", "#/s")
-# Outside of a terminal, cells have numbers alone.
-_PLAIN_OPERATIONS = (
-    *("collection", "operation", "#/s", "#calls", "#% hits", "#p50 us", "#p99 us", "#errors"),
-)
-_PLAIN_FIGURES = ("layer", "figure", "#value", "#/s", "unit")
-
-Table = tuple[Sequence[str], list[tuple[object, ...]]]
+_FRAME = 3  # lines of a table besides its rows
 
 
 async def top(
@@ -135,10 +127,8 @@ def _tell(reading: Reading, before: Reading | None, *, json: bool) -> None:
         )
         return
     tell(_title(reading))
-    tables = _tables if is_terminal(sys.stdout) else _plain_tables
-    for columns, rows in tables(reading, before):
-        if rows:
-            echo_table(columns, rows)
+    for columns, rows in tables_of(reading, before, plain=not is_terminal(sys.stdout)):
+        echo_table(columns, rows)
 
 
 async def _show(readings: AsyncIterator[Reading]) -> None:
@@ -151,23 +141,21 @@ async def _show(readings: AsyncIterator[Reading]) -> None:
         async for reading in readings:
             title = Text(printable(_title(reading)))
             console = live.console
-            tables = [each for each in _tables(reading, before) if each[1]]
+            tables = tables_of(reading, before, plain=False)
             lines = console.height - len(title.wrap(console, console.width))
             limits = _shares([len(rows) for _, rows in tables], lines - _FRAME * len(tables) - 1)
-            shown = [
-                rich_table(columns, _shortened(rows, limit), one_line=True)
-                for (columns, rows), limit in zip(tables, limits)
-            ]
+            shown = [_shortened(table, limit) for table, limit in zip(tables, limits)]
             live.update(Group(title, *shown), refresh=True)
             before = reading
 
 
 def _shares(wanted: Sequence[int], lines: int) -> list[int]:
     """Return how many rows each table shows: fair shares of the lines that there are."""
-    shares = dict.fromkeys(range(len(wanted)), _LEAST_ROWS)
+    shares = dict.fromkeys(range(len(wanted)), 0)
     left = lines
     for count, index in enumerate(sorted(shares, key=lambda each: wanted[each])):
-        shares[index] = max(_LEAST_ROWS, min(wanted[index], left // (len(wanted) - count)))
+        fair = max(_LEAST_ROWS, left // (len(wanted) - count))
+        shares[index] = min(wanted[index], fair)
         left -= shares[index]
     return list(shares.values())
 
@@ -187,85 +175,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _tables(reading: Reading, before: Reading | None) -> Iterator[Table]:
-    rows: list[tuple[object, ...]] = [
-        (
-            each.collection or "(default)",
-            each.operation,
-            _rate(each.rate),
-            each.calls,
-            "" if each.hit_rate is None else f"{each.hit_rate:.1%}",
-            _latency(each.p50),
-            _latency(each.p99),
-            each.errors,
-        )
-        for each in operations_of(reading, before)
-    ]
-    yield _OPERATIONS, rows
-    figures: list[tuple[object, ...]] = [
-        (each.layer, _name(each), _value(each), _rate(each.rate))
-        for each in changes_of(reading, before)
-    ]
-    yield _FIGURES, figures
-
-
-def _plain_tables(reading: Reading, before: Reading | None) -> Iterator[Table]:
-    rows: list[tuple[object, ...]] = [
-        (
-            each.collection or "(default)",
-            each.operation,
-            _rate(each.rate),
-            each.calls,
-            None if each.hit_rate is None else f"{100 * each.hit_rate:.1f}",
-            f"{1e6 * each.p50:.1f}",
-            f"{1e6 * each.p99:.1f}",
-            each.errors,
-        )
-        for each in operations_of(reading, before)
-    ]
-    yield _PLAIN_OPERATIONS, rows
-    figures: list[tuple[object, ...]] = [
-        (
-            each.layer,
-            _name(each),
-            f"{each.value:.6f}" if each.unit == "s" else _number(each.value),
-            _rate(each.rate),
-            "" if each.unit == "1" else each.unit.strip("{}"),
-        )
-        for each in changes_of(reading, before)
-    ]
-    yield _PLAIN_FIGURES, figures
-
-
-def _shortened(rows: list[tuple[object, ...]], limit: int) -> list[tuple[object, ...]]:
+def _shortened(table: Table, limit: int) -> Any:
+    columns, rows = table
     if len(rows) <= limit:
-        return rows
-    left = f"{len(rows) - limit + 1} more (--once)"
-    return [*rows[: limit - 1], (left, *[""] * (len(rows[0]) - 1))]
-
-
-def _name(change: Change) -> str:
-    return " ".join((change.name, *change.labels.values()))
-
-
-def _value(change: Change) -> str:
-    value: Any = change.value
-    if change.unit == "s":
-        return _latency(value)
-    if change.unit == "By":
-        return f"{value:.0f} B"
-    return _number(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
-
-
-def _rate(rate: float | None) -> str:
-    return "" if rate is None else f"{rate:.1f}"
-
-
-def _latency(seconds: float) -> str:
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds * 1000:.1f} ms" if seconds >= 0.001 else f"{seconds * 1e6:.0f} us"
+        return rich_table(columns, rows, one_line=True)
+    more = f"and {len(rows) - limit + 1} more, which --once prints"
+    return rich_table(columns, rows[: limit - 1], one_line=True, caption=more)

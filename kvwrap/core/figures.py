@@ -43,6 +43,7 @@ class Figure(msgspec.Struct, frozen=True):
         path: The attribute that has the value; with dots, an attribute of an attribute. With one
             label more than its source has, that is a mapping from values of the label.
         merge: What is exported where several parts have the same labels: their "sum", or the "max".
+        noted: True if the part's `notes` tell it, so that `summary` leaves it out.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Figure(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     path: str
     merge: Literal["sum", "max"]
+    noted: bool = False
 
     @property
     def exported(self) -> str:
@@ -80,9 +82,10 @@ def gauge(
     *labels: str,
     path: str = "",
     merge: Literal["sum", "max"] = "sum",
+    noted: bool = False,
 ) -> Figure:
     """Declare a figure that is as it is now. `path` is the last part of the name if omitted."""
-    return _figure(name, "gauge", unit, text, labels, path, merge)
+    return _figure(name, "gauge", unit, text, labels, path, merge, noted)
 
 
 def histogram(name: str, text: str, *labels: str, path: str = "") -> Figure:
@@ -91,9 +94,16 @@ def histogram(name: str, text: str, *labels: str, path: str = "") -> Figure:
 
 
 def _figure(
-    name: str, kind: Any, unit: str, text: str, labels: tuple[str, ...], path: str, merge: Any
+    name: str,
+    kind: Any,
+    unit: str,
+    text: str,
+    labels: tuple[str, ...],
+    path: str,
+    merge: Any,
+    noted: bool = False,
 ) -> Figure:
-    return Figure(name, kind, unit, text, labels, path or name.rpartition(".")[2], merge)
+    return Figure(name, kind, unit, text, labels, path or name.rpartition(".")[2], merge, noted)
 
 
 class Measured:
@@ -236,8 +246,10 @@ def summary(sources: Iterable[Measured]) -> str:
             latencies[name] = latencies[name] + value if name in latencies else value
         elif figure.kind == "counter":
             counts[figure] = counts.get(figure, 0) + value
-        elif value and not (labels and isinstance(value, float)):  # a curve: `notes` show it
-            states.append(f"{figure.name} {labels[-1] if labels else _shown(figure, value)}")
+        elif value and not figure.noted:
+            # A state is 1, and has its name in the label.
+            amount = [] if labels and value == 1 else [_shown(figure, value)]
+            states.append(" ".join((figure.name, *labels[-1:], *amount)))
     shown = [f"{figure.name} {_shown(figure, value)}" for figure, value in counts.items() if value]
     if not shown:
         return ""

@@ -49,6 +49,7 @@ class Layer(Nested):
 
     Attributes:
         inner: The part under this layer: another layer or a store, which it cannot distinguish.
+        below: The next part of the stack, where the layer has put a part of its own between.
         clock: The store's clock.
         serializer: The serializer of the stack's values, or `None` if the layer sets none.
         also_reads: Serializers of values that the stack reads besides, and never writes.
@@ -61,6 +62,7 @@ class Layer(Nested):
     finding_codes: ClassVar[frozenset[str]] = frozenset()
     reserved: ClassVar[tuple[Collection, ...]] = ()
     inner: Primitives
+    below: Primitives
     clock: Clock
     serializer: Serializer | None = None
     also_reads: Sequence[Serializer] = ()
@@ -104,7 +106,7 @@ class Layer(Nested):
     def bind(self, inner: Primitives) -> Self:
         """Return a new instance of this layer that runs over `inner`."""
         part = self.clone()
-        part.inner = inner
+        part.inner = part.below = inner
         part.clock = inner.clock
         part.clear_second_stores()
         for name in _BOUND:
@@ -284,7 +286,8 @@ class LayeredStore(Store):
         own: list[Layer] = []
         try:
             for layer in reversed(layers):
-                part = running = layer.bind(part)
+                running = layer.bind(part)
+                running.below, part = part, running
                 own.insert(0, running)
                 _check_second_stores(running, under)
             self._under = under

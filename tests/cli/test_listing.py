@@ -49,7 +49,7 @@ def test_collections_are_listed(url: str, run: Run) -> None:
 def test_people_get_a_table(url: str, run: Run, terminal: None) -> None:
     out = run("collections", url, "--count").out
     assert "entries" in out
-    assert "│" in out
+    assert "───" in out
     assert "\x1bs" not in out
 
 

@@ -18,10 +18,14 @@ class Doors(Passthrough):
         counter("doors.opened", "{door}", "Doors opened."),
         gauge("doors.width", "By", "Width of the widest door.", merge="max"),
         gauge("doors.color", "1", "1 for the color of the door.", "color"),
+        gauge("doors.angle", "1", "Angle of each door.", "door"),
+        gauge("doors.weight", "1", "Weight of the door.", noted=True),
     )
     opened = 0
     width: int | None = 3
     color = {"red": 1, "blue": 0}  # noqa: RUF012  # as an instance's attribute would be
+    angle = {"front": 0.5}  # noqa: RUF012
+    weight = 80
 
 
 def latency(seconds: float) -> Latency:
@@ -122,7 +126,7 @@ def test_explain_tells_what_was_counted():
     store = stack().layer(Doors()).over(MemoryStore())
     assert "=" not in store.explain().replace("key=", "")
     store.find(Doors).opened = 1200
-    line = "│  = doors.opened 1,200, doors.width 3 bytes, doors.color red"
+    line = "│  = doors.opened 1,200, doors.width 3 bytes, doors.color red, doors.angle front 0.5"
     assert line in store.explain().splitlines()
     assert module.summary(store.base.measured()) == ""
 

@@ -63,7 +63,10 @@ async def exported(clock: ManualClock) -> dict[str, set[str]]:
             await store.get_many(["a", "missing"])
     near = stack().read_through(memory, ttl=60, coherence="watch")
     async with over(near, memory()) as store:
-        await store.get("a")
+        names = [str(number) for number in range(100)]
+        await store.put_many(names, [1] * 100)
+        for _ in range(20):  # until the hit rates by size are known
+            await store.get_many(names)
     async with over(stack().chaos().silence("chaos-over-real-data"), memory()) as store:
         store.find(Chaos).down = True
         with suppress(KvwrapError):

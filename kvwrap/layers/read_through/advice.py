@@ -22,6 +22,11 @@ class SizeAdvice(msgspec.Struct, frozen=True):
     hit_rate: float
     sampled: float
 
+    @property
+    def label(self) -> str:
+        """The factor as a text, as the figure `near.hit_rate` has it."""
+        return f"{self.factor:g}"
+
 
 class Advice(msgspec.Struct, frozen=True):
     """A hit-rate curve: what the near tier has done, and what other sizes would have done.
@@ -40,7 +45,12 @@ class Advice(msgspec.Struct, frozen=True):
     sizes: tuple[SizeAdvice, ...]
 
     def __str__(self) -> str:
-        others = [f"{each.factor:g} times {each.hit_rate:.1%}" for each in self.sizes]
+        others = [f"{size_name(each.label)} {each.hit_rate:.1%}" for each in self.sizes]
         return f"of {self.reads:,} keys read, {self.hit_rate:.1%} were near; by size: " + ", ".join(
             others
         )
+
+
+def size_name(factor: str) -> str:
+    """Return the words for a size that is so many times the size there is."""
+    return {"0.5": "half", "1": "as it is", "2": "twice"}.get(factor, f"{factor} times")

@@ -14,7 +14,7 @@ an estimate needs their misses alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import inf, sqrt
+from math import ceil, inf
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -86,6 +86,15 @@ class Advisor(Measured):
             "size",
             path="curve",
             merge="max",
+            noted=True,
+        ),
+        gauge(
+            "near.hit_rate_reads_missing",
+            "{key}",
+            "Keys to be read, at least, until the hit rates by size are known; then 0.",
+            path="reads_missing",
+            merge="max",
+            noted=True,
         ),
     )
 
@@ -265,8 +274,7 @@ class Advisor(Measured):
         self._settled.clear()
         self._replaced = 0
         now, middle = self._now(), self._middle
-        reads = now.hits + now.misses - middle.hits - middle.misses
-        if reads < max(_LEAST_PERIOD, _PERIOD * self._used):
+        if self._period_left(now):
             return
         # After a new beginning, the simulations are filled for one period before any counts.
         self._start, self._middle = middle if self._start is not None else now, now
@@ -278,6 +286,12 @@ class Advisor(Measured):
             if not self._entries / 2 <= entries <= self._entries * 2:
                 self._begin(limits)
                 self._start = None
+
+    def _period_left(self, now: Moment) -> int:
+        """Return how many reads the period lacks."""
+        middle = self._middle
+        reads = now.hits + now.misses - middle.hits - middle.misses
+        return max(0, ceil(max(_LEAST_PERIOD, _PERIOD * self._used)) - reads)
 
     @property
     def _used(self) -> float:
@@ -297,20 +311,28 @@ class Advisor(Measured):
 
     def advice(self) -> Advice | None:
         """Return the hit rates, or None while too little is known. From any thread."""
+        known = self._known()
+        return known if isinstance(known, Advice) else None
+
+    def _known(self) -> Advice | int | None:
+        """Return the hit rates, or how many reads they need at least; None if never known."""
         start, now, miniatures = self._start, self._now(), self._miniatures
         limits = self._limits
-        if start is None or limits is None or len(start.simulated) != len(now.simulated):
+        if limits is None:
             return None
+        if start is None or len(start.simulated) != len(now.simulated):
+            return _LEAST_READS + (self._period_left(now) if self._threshold else 0)
         hits, misses = now.hits - start.hits, now.misses - start.misses
         reads = hits + misses
-        if reads < max(_LEAST_READS, _LEAST_READS_PER_ENTRY * self._used):
-            return None
+        least = float(max(_LEAST_READS, _LEAST_READS_PER_ENTRY * self._used))
+        if reads < least:
+            return ceil(least) - reads
         sizes = []
         for miniature, before, after in zip(miniatures, start.simulated, now.simulated):
             simulated, real, apart = (late - early for early, late in zip(before, after))
             sampled = miniature.share * reads
-            if sqrt(apart) / sampled > _LARGEST_ERROR:
-                return None
+            # Of further reads, as large a share will be apart.
+            least = max(least, apart / sampled / _LARGEST_ERROR**2 / miniature.share)
             # The sample has some more or fewer of the misses than its share. The simulation has
             # missed too many or too few as well, in proportion to what it misses at all.
             slope = min((simulated + 1) / (real + 1), _STEEPEST)
@@ -324,6 +346,8 @@ class Advisor(Measured):
                     miniature.share,
                 )
             )
+        if reads < least:
+            return ceil(least) - reads
         return Advice(start.time, reads, hits / reads, tuple(sizes))
 
     @property
@@ -332,14 +356,22 @@ class Advisor(Measured):
         advice = self.advice()
         if advice is None:
             return None
-        others = {f"{each.factor:g}": each.hit_rate for each in advice.sizes}
-        return {"1": advice.hit_rate} | others
+        half, *larger = ((each.label, each.hit_rate) for each in advice.sizes)
+        return dict((half, ("1", advice.hit_rate), *larger))
+
+    @property
+    def reads_missing(self) -> int | None:
+        """Reads needed at least until the hit rates are known; None if they never are."""
+        known = self._known()
+        return 0 if isinstance(known, Advice) else known
 
     def notes(self) -> Iterator[str]:
-        """Yield the line of `explain()` about the hit rates of other sizes."""
-        advice = self.advice()
-        if advice is not None:
-            yield str(advice)
+        """Yield the line of `explain()` about the hit rates of other sizes, once keys were read."""
+        known, now = self._known(), self._now()
+        if isinstance(known, Advice):
+            yield str(known)
+        elif known is not None and now.hits + now.misses:
+            yield f"hit rates of other sizes are known after {known:,} more reads, at least"
 
 
 def _mark(collection: Collection, key: str) -> int:

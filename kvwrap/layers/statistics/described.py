@@ -23,7 +23,7 @@ class Chain:
         parts, part = [], outermost
         while part is not None:
             parts.append(part)
-            part = getattr(part, "inner", None)
+            part = getattr(part, "below", None)
         self.parts: Sequence[Any] = parts
 
 

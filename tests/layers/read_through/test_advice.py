@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import pytest
 
@@ -73,6 +74,11 @@ async def hit_rate(make: Callable[[], Store], keys: Sequence[int], reads: int) -
     return (store.find(ReadThrough).snapshot().near_hits - before) / reads
 
 
+def missing(store: Store) -> int | None:
+    (*_, advisor) = store.find(ReadThrough).measured()
+    return advisor.reads_missing
+
+
 def advice_of(store: Store) -> Advice:
     advice = store.find(ReadThrough).advice()
     assert advice is not None
@@ -122,7 +128,35 @@ async def test_nothing_is_told_before_enough_was_read() -> None:
     assert store.find(ReadThrough).advice() is None
     assert "by size" not in store.explain()
     await read(store, TRACES["zipf"])
-    assert "by size: 0.5 times" in store.explain()
+    assert "by size: half " in store.explain()
+
+
+async def test_it_is_told_how_many_reads_are_missing() -> None:
+    store = tier(MemoryStore(max_entries=1000))
+    assert "other sizes" not in store.explain(), "before anything is read"
+    assert missing(store) == 1000
+    await read(store, [1] * 300)
+    note = "hit rates of other sizes are known after 700 more reads, at least"
+    assert note in store.explain()
+    assert missing(store) == 700
+    await read(store, [1] * 700)
+    assert "other sizes" not in store.explain()
+    assert missing(store) == 0
+    assert missing(tier(MemoryStore())) is None
+
+
+@pytest.mark.parametrize("near", [{"max_entries": 10_000}, {"max_bytes": 500_000}])
+async def test_the_reads_that_are_missing_suffice_unless_more_is_found(
+    near: dict[str, int],
+) -> None:
+    """As many reads do at last, of whatever the estimate lacked: a share, or a size of copies."""
+    keys = iter(TRACES["zipf"] * 10)
+    store = tier(MemoryStore(**near))
+    while (left := missing(store)) != 0:
+        assert left is not None
+        assert store.find(ReadThrough).advice() is None
+        await read(store, islice(keys, left))
+    assert store.find(ReadThrough).advice() is not None
 
 
 @pytest.mark.parametrize(

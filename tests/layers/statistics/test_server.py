@@ -16,7 +16,15 @@ from typing import Any
 
 import pytest
 
-from kvwrap import ConfigurationError, MemoryStore, Statistics, Store, stack
+from kvwrap import (
+    ConfigurationError,
+    Encryption,
+    Keyring,
+    MemoryStore,
+    Statistics,
+    Store,
+    stack,
+)
 
 
 @pytest.fixture
@@ -65,6 +73,17 @@ async def test_the_figures_of_the_stack_are_served_while_it_is_open(path: Path) 
     assert not path.exists()
     async with store:  # and again
         assert (await read(path))["process"] == os.getpid()
+
+
+async def test_parts_are_those_of_the_stack(path: Path) -> None:
+    """Without what layers put under themselves, which `explain()` leaves out, too."""
+    near = stack().compress().over(MemoryStore())
+    layers = stack().statistics(socket=path).tags().read_through(near, ttl=5)
+    async with layers.encrypt(Keyring.generate()).over(MemoryStore()) as store:
+        found = await read(path)
+        assert found["parts"] == [part.name for part in store.parts]
+        outer = stack().clamp_ttl(maximum=5).over(store)
+        assert outer.find(Encryption).below is store.base
 
 
 async def test_the_socket_of_a_dead_process_is_replaced(path: Path) -> None:
