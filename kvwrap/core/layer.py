@@ -54,8 +54,7 @@ class Layer(Nested):
         serializer: The serializer of the stack's values, or `None` if the layer sets none.
         also_reads: Serializers of values that the stack reads besides, and never writes.
         traits: Names of properties that other layers and the findings look for.
-        finding_codes: Codes of the findings that this class can report. A subclass adds to those
-            of its base class: `Base.finding_codes | {"my-code"}`.
+        finding_codes: Codes of the findings that it can report: `Base.finding_codes | {"my-code"}`.
         reserved: Collections of `inner` with its own records, hidden; a rewrite includes them.
     """
 
@@ -67,8 +66,7 @@ class Layer(Nested):
     serializer: Serializer | None = None
     also_reads: Sequence[Serializer] = ()
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self) -> None: ...
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -286,10 +284,9 @@ class LayeredStore(Store):
         own: list[Layer] = []
         try:
             for layer in reversed(layers):
-                running = layer.bind(part)
-                running.below, part = part, running
-                own.insert(0, running)
-                _check_second_stores(running, under)
+                own.insert(0, layer.bind(part))
+                own[0].below, part = part, own[0]
+                _check_second_stores(own[0], under)
             self._under = under
             self._base = under.base
             self._own = tuple(own)

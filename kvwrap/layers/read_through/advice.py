@@ -52,5 +52,5 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 def size_name(factor: str) -> str:
-    """Return the words for a size that is so many times the size there is."""
+    """Return the words for a size, a multiple of the size there is."""
     return {"0.5": "half", "1": "as it is", "2": "twice"}.get(factor, f"{factor} times")
