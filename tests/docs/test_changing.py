@@ -72,7 +72,7 @@ class Deployments:
 
     def __init__(self, backend: Callable[[], Store], new_place: Callable[[], Store]) -> None:
         (code,) = re.findall(
-            r"^```python\n(import itertools.*?)^```", PAGE, re.MULTILINE | re.DOTALL
+            r"^```python\n(import asyncio\nimport base64.*?)^```", PAGE, re.MULTILINE | re.DOTALL
         )
         self.names: dict[str, Any] = {}
         exec(compile(code, "<names>", "exec", dont_inherit=True), self.names)
@@ -119,14 +119,16 @@ async def deployments(
     monkeypatch.chdir(tmp_path)
     if request.param == "sqlite":
         file = partial(SQLiteStore, "app.db", synchronous="normal")
-        made = Deployments(file, partial(file, table="v2"))
+        places = file, partial(file, table="v2")
     else:
         servers: SharedServers = request.getfixturevalue("servers")
         url, name = servers.url(RedisServer), f"changing-{tmp_path.name}"
-        made = Deployments(
+        places = (
             partial(RedisStore, url, namespace=name),
             partial(RedisStore, url, namespace=f"{name}-v2"),
         )
+    # On a thread, since the page's code has an `asyncio.run`.
+    made = await asyncio.to_thread(Deployments, *places)
     yield made
     await made.close()
 
@@ -168,13 +170,14 @@ async def test_a_recipe_loses_nothing(recipe: Recipe, deployments: Deployments) 
 
 @pytest.mark.parametrize("change", changes(), ids=lambda change: change[0])
 async def test_entries_move_between_two_places(change: list[str], deployments: Deployments) -> None:
-    _, before, after = change
-    deployments.names["before"] = lambda: deployments.evaluate(before)
-    deployments.names["after"] = lambda: deployments.evaluate(after)
+    _, before, after, place = change
+    names = deployments.names
+    names["before"] = lambda: deployments.evaluate(before).over(names["backend"]())
+    names["after"] = lambda: deployments.evaluate(after).over(deployments.evaluate(place))
     with warnings.catch_warnings():
         warnings.simplefilter("error", StackWarning)
         store = await follow(deployments, MOVES.steps, Rollout(takes_turns=True))
-        async with deployments.evaluate(before) as old:
+        async with names["before"]() as old:
             assert await old.keys("users") == await old.keys() == []
     await store.close()
 

@@ -98,3 +98,10 @@ def test_the_page_of_read_through_has_every_count() -> None:
     counted = {field.name for field in dataclasses.fields(TierCounts)} | {"hit_rate"}
     cells = re.findall(r"^\| (`[^|]+) \| [^|]+ \|$", page, re.MULTILINE)
     assert counted <= set(re.findall(r"`(\w+)`", " ".join(cells)))
+
+
+def test_code_gets_the_classes_that_the_style_sheet_wraps() -> None:
+    styles = (ROOT / "docs" / "assets" / "extra.css").read_text(encoding="utf-8")
+    assert ".language-text pre" in styles
+    configuration = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "pymdownx.highlight: { pygments_lang_class: true }" in configuration

@@ -16,6 +16,7 @@ WANTED = {
     "cache": "guides/cache_a_function.md",
     "install": "index.md",
     "django": "integrations/django.md",
+    "fastapi": "integrations/starlette.md",
     "fastmcp": "integrations/fastmcp.md",
     "retry": "layers/retry.md",
     "rotation": "keyring.md",
