@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from heapq import heappop, heappush
+from math import isclose
 
 START = 2_000_000_000.0
 """Start of a clock, in Unix seconds: in the future, so that a backend's own expiry, which runs on
@@ -54,6 +55,11 @@ class ManualClock:
     def sleeping(self) -> int:
         """Number of tasks that sleep on this clock."""
         return sum(not waiter.done() for _, _, waiter in self._sleepers)
+
+    def sleeping_for(self, seconds: float) -> int:
+        """Return the number of tasks that wake up once the clock has been moved by `seconds`."""
+        due = self._elapsed + seconds
+        return sum(isclose(at, due) and not waiter.done() for at, _, waiter in self._sleepers)
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward and wake the tasks that are due, the earliest first.

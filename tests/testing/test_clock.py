@@ -30,6 +30,7 @@ async def test_sleeping_tasks_wake_in_the_order_of_their_times() -> None:
         clock.advance(1.4)
         await clock.settle()
         assert woken[2:] == [1.0]
+        assert [clock.sleeping_for(seconds) for seconds in (0.1, 0.6, 1.6, 2)] == [1, 1, 1, 0]
         clock.advance(1.6)
     assert woken[3:] == [1.5, 2.0, 3.0]
     assert clock.sleeping == 0
@@ -60,7 +61,7 @@ async def test_a_cancelled_task_does_not_count_as_sleeping() -> None:
     await clock.settle()
     sleeping.cancel()
     await asyncio.gather(sleeping, return_exceptions=True)
-    assert clock.sleeping == 0
+    assert clock.sleeping == clock.sleeping_for(1) == 0
     clock.advance(2)
 
 
