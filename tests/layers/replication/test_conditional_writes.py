@@ -242,3 +242,44 @@ async def test_an_unreadable_copy_at_the_first_replica_refuses_them_until_it_is_
     replicas[0].damaged = True
     assert await store.delete("n")
     assert await store.get_many(["n", "m"]) == [None, 2]
+
+
+class RefusesConditions(FaultyStore):
+    """Writes nothing on a condition, although it has what is expected."""
+
+    async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+        if primitive == "write" and arguments[3] is not None:
+            return [False] * len(arguments[1])
+        return await super().call(primitive, arguments)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_a_replica_that_refuses_every_condition_ends_the_call(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    for module in ("replica", "writer"):
+        monkeypatch.setattr(f"kvwrap.layers.replication.{module}.ATTEMPTS", range(4))
+    replicas = [FaultyStore(clock=clock), FaultyStore(clock=clock)]
+    replicas[place] = RefusesConditions(clock=clock)
+    store = over(replicas)
+    message = "1 of 2 replicas took the write" if place else "attempts to update the entry"
+    with pytest.raises(StoreUnavailable, match=message):
+        await store.put_if_absent("n", 1)
+    with pytest.raises(StoreUnavailable, match="1 of 2 replicas took the write") as caught:
+        await store.put("m", 1)
+    assert "attempts to update the entry" in str(caught.value.__cause__)
+
+
+async def test_a_key_whose_second_write_fails_is_named_for_its_first(clock: ManualClock) -> None:
+    class FailsAfterAWrite(FaultyStore):
+        async def call(self, primitive: str, arguments: tuple[Any, ...]) -> Any:
+            result = await super().call(primitive, arguments)
+            self.down = primitive == "write"
+            return result
+
+    replicas = [FailsAfterAWrite(clock=clock), FaultyStore(clock=clock)]
+    store = over(replicas)
+    entries = [Entry(b"1", codec.JSON, 1.0, None, version) for version in (5, 6)]
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.write(None, ["n", "n"], entries, [ABSENT, 5])
+    assert caught.value.succeeded == ("n",)

@@ -108,6 +108,23 @@ async def test_the_refusal_of_a_replica_is_raised(replicas: list[FaultyStore]) -
         await store.put("big", 1)
 
 
+async def test_the_error_for_a_quorum_has_the_first_failure_as_its_cause(
+    replicas: list[FaultyStore],
+) -> None:
+    store = quorums(replicas)
+    failures = [StoreUnavailable(f"down {number}") for number in range(3)]
+    for replica, failure in zip(replicas, failures, strict=True):
+        replica.down = failure
+    for call in (store.get("a"), store.put("a", 1), store.keys(), store.destroy(), store.check()):
+        with pytest.raises(StoreUnavailable, match=r"0 of 3 replicas .* are needed") as caught:
+            await call
+        assert caught.value.__cause__ is failures[0]
+    replicas[1].down = replicas[2].down = False
+    with pytest.raises(StoreUnavailable, match="replica '0', which decides") as caught:
+        await store.increment("a")
+    assert caught.value.__cause__ is failures[0]
+
+
 async def test_a_batch_that_fails_in_the_middle_lists_what_a_quorum_has() -> None:
     half = stack().chaos(partial_rate=1, operations=["write"], seed=3).over(MemoryStore())
     store = stack().replicate([half]).over(MemoryStore())
@@ -129,7 +146,7 @@ async def test_reads_continue_with_the_next_replica(replicas: list[FaultyStore])
     replicas[1].down = CorruptEntry("damaged")
     assert await store.get("a") == 1
     replicas[2].down = True
-    with pytest.raises((StoreUnavailable, CorruptEntry)):
+    with pytest.raises(CorruptEntry, match="damaged"):
         await store.get("a")
     assert store.find(Replication).snapshot().failures == {"0": 3, "1": 2, "2": 1}
 
