@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from kvwrap import Keyring, Store, stack
+from kvwrap import Capability, Keyring, Store, stack
+from kvwrap.core.changes import Scope
 from kvwrap.stores.dynamodb import store as dynamodb_store
 from kvwrap.stores.elasticsearch import store as elasticsearch_store
 from kvwrap.stores.object import listing as object_listing
@@ -50,6 +51,27 @@ def expectations(store_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     }
 
 
+FIRST_CALLS: tuple[tuple[Callable[[Store], Awaitable[Any]], Capability | None], ...] = (
+    (lambda store: store.put("k", 1), None),
+    (lambda store: store.get("k"), None),
+    (lambda store: store.ttl("k"), None),
+    (lambda store: store.expire("k", 1000), None),
+    (lambda store: store.delete("k"), None),
+    (lambda store: store.check(), None),
+    (lambda store: store.base.scrub(), None),
+    (lambda store: store.keys(), Capability.KEYS),
+    (lambda store: store.count(), Capability.KEYS),
+    (lambda store: store.delete_where(prefix="k"), Capability.KEYS),
+    (lambda store: store.collections(), Capability.COLLECTIONS),
+    (lambda store: store.put_if_absent("k", 1), Capability.COMPARE_AND_PUT),
+    (lambda store: store.destroy_collection("c"), Capability.DESTROY_COLLECTION),
+    (lambda store: store.destroy(), Capability.DESTROY),
+    (lambda store: store.cull(), Capability.CULL),
+    (lambda store: store.subscribe(Scope(), print), Capability.WATCH),
+)
+"""Calls, each with the capability that it needs."""
+
+
 @pytest.mark.parametrize("store_name", STORES)
 class TestBare(StoreContract):
     @pytest.fixture(autouse=True)
@@ -60,6 +82,17 @@ class TestBare(StoreContract):
     async def store(self, store_name: str, resources: Resources) -> AsyncIterator[Store]:
         async with STORES[store_name](resources) as store:
             yield store
+
+    async def test_the_first_call_opens_the_store(
+        self, store_name: str, resources: Resources
+    ) -> None:
+        for call, capability in FIRST_CALLS:
+            unopened = STORES[store_name](resources)
+            try:
+                if capability is None or capability in unopened.capabilities:
+                    await call(unopened)
+            finally:
+                await unopened.close()
 
 
 @pytest.mark.parametrize(

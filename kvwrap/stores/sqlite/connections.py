@@ -96,7 +96,7 @@ def _unusable() -> ConfigurationError:
     )
 
 
-def connect(path: str, synchronous: Synchronous = "full") -> sqlite3.Connection:
+def connect(path: str, synchronous: Synchronous) -> sqlite3.Connection:
     """Open a connection that does not wait for transactions of others.
 
     A file that does not exist is created for this user alone. SQLite gives the files beside it

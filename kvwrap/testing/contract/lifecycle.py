@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kvwrap import Capability, ConfigurationError, Store, StoreUnavailable, UnsupportedOperation
+from kvwrap.core.changes import Scope
 from kvwrap.core.layer import Layer
 from kvwrap.core.part import View
 from kvwrap.testing.contract.base import Contract
@@ -30,12 +31,33 @@ class Lifecycle(Contract):
         self, store: Store
     ) -> None:
         await store.put("key", 1)
+        capabilities = store.capabilities
         await store.close()
         await store.close()
-        for call in (store.get("key"), store.put("key", 2), store.get_many(["key"]), store.check()):
-            with pytest.raises(StoreUnavailable) as raised:
-                await call
-            assert isinstance(raised.value, ConnectionError)
+        calls: tuple[tuple[Callable[[], Awaitable[Any]], Capability | None], ...] = (
+            (lambda: store.get("key"), None),
+            (lambda: store.get_many(["key"]), None),
+            (lambda: store.ttl("key"), None),
+            (lambda: store.put("key", 2), None),
+            (lambda: store.delete("key"), None),
+            (lambda: store.expire("key", 5), None),
+            (store.check, None),
+            (store.keys, Capability.KEYS),
+            (store.count, Capability.KEYS),
+            (lambda: store.delete_where(prefix="k"), Capability.KEYS),
+            (store.collections, Capability.COLLECTIONS),
+            (lambda: store.put_if_absent("other", 1), Capability.COMPARE_AND_PUT),
+            (lambda: store.pop("key"), Capability.COMPARE_AND_PUT),
+            (lambda: store.destroy_collection("other"), Capability.DESTROY_COLLECTION),
+            (store.destroy, Capability.DESTROY),
+            (store.cull, Capability.CULL),
+            (lambda: store.subscribe(Scope(), print), Capability.WATCH),
+        )
+        for call, capability in calls:
+            if capability is None or capability in capabilities:
+                with pytest.raises(StoreUnavailable) as raised:
+                    await call()
+                assert isinstance(raised.value, ConnectionError)
 
     async def test_it_can_be_reopened(self, store: Store) -> None:
         await store.put("key", 1)

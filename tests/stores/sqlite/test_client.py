@@ -64,6 +64,14 @@ async def test_a_connection_to_memory() -> None:
             assert await store.get("a", collection="c") == 1
 
 
+async def test_a_connection_to_memory_with_a_file_attached_is_one_to_memory(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as client:
+        client.execute("ATTACH ? AS other", (str(file),))
+        store = SQLiteStore(client=client)
+        assert not store.capabilities & {Capability.PERSISTENT, Capability.SHARED}
+        assert str(file) not in store.location
+
+
 async def test_a_transaction_of_the_user_is_left_alone(client: sqlite3.Connection) -> None:
     async with SQLiteStore(client=client) as store:
         await store.put("a", 1)

@@ -74,6 +74,24 @@ async def test_a_value_that_sqlite_cannot_hold_is_refused_before_anything_is_wri
         await store.put("a", "y" * 9_500)
 
 
+@pytest.mark.parametrize("collection", [None, "😀" * 100], ids=["default", "long collection"])
+@pytest.mark.parametrize("key", ["k", "😀" * 100], ids=["short key", "long key"])
+async def test_a_value_near_the_limit_of_sqlite_is_stored_or_refused(
+    file: Path, connections: list[sqlite3.Connection], key: str, collection: str | None
+) -> None:
+    async with SQLiteStore(file) as store:
+        connections[0].setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+        refused = []
+        for size in range(8_700, 10_100, 20):
+            try:
+                await store.put(key, "x" * size, collection=collection)
+            except ValueTooLarge:
+                refused.append(size)
+            else:
+                assert await store.get(key, collection=collection) == "x" * size
+        assert 5 < len(refused) < 70
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough" * 30, b"\0" * 4096])
 async def test_a_file_that_is_not_a_database(file: Path, content: bytes) -> None:
     file.write_bytes(content)

@@ -75,6 +75,19 @@ async def test_what_is_used_stays(file: Path) -> None:
         assert await store.get_many([f"used{number}" for number in range(5)]) == [0] * 5
 
 
+async def test_a_limit_of_bytes_weighs_what_is_new_by_its_bytes(file: Path) -> None:
+    """By their number, one large entry that was used once would outlast many in use."""
+    keys = [f"k{number}" for number in range(100)]
+    async with SQLiteStore(file, max_bytes=25_000) as store:
+        await store.put_many(keys, [0] * 100)
+        await store.get_many(keys)
+        await store.put("large", "x" * 12_000)
+        await store.put("later", "x" * 12_000)
+        assert await store.get_many(keys) == [0] * 100
+        assert await store.exists("later")
+        assert not await store.exists("large")
+
+
 async def test_a_put_again_is_a_use(file: Path) -> None:
     async with SQLiteStore(file, max_entries=20) as store:
         for number in range(200):

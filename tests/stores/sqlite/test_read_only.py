@@ -98,14 +98,16 @@ async def test_an_unchanged_file_is_read_without_files_beside_it(
             await SQLiteStore(file, read_only=True).get("a")
 
 
-READING = """
+OTHER_USER = """
 import asyncio, os, sys
 from kvwrap import ReadOnlyViolation, SQLiteStore, StoreUnavailable, stack
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
+"""
 
+READING = """
 async def main():
     path = sys.argv[1]
     for store in (SQLiteStore(path), stack().read_only().over(SQLiteStore(path))):
@@ -128,6 +130,16 @@ asyncio.run(main())
 """
 
 
+WRITING = """
+async def main():
+    async with SQLiteStore(sys.argv[1]) as store:
+        await store.put("b", 2)
+        print(await store.get("a"))
+
+asyncio.run(main())
+"""
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Return a folder that every user may enter."""
@@ -137,26 +149,38 @@ def folder() -> Iterator[Path]:
         Path(name).chmod(0o755)
 
 
-def read_as_another(file: Path) -> list[str]:
-    """Read a file as a user without special rights, and return what that prints."""
+def read_as_another(file: Path, code: str = READING) -> list[str]:
+    """Use a file as a user without special rights, and return what that prints."""
     done = subprocess.run(
-        [sys.executable, "-c", READING, file], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", OTHER_USER + code, file], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
-@pytest.mark.parametrize("mode", [0o555, 0o777])
-async def test_a_file_without_permission_to_write(folder: Path, mode: int) -> None:
+@pytest.mark.parametrize(("rights", "mode"), [(0o444, 0o555), (0o444, 0o777), (0o666, 0o555)])
+async def test_a_file_without_permission_to_write(folder: Path, rights: int, mode: int) -> None:
     file = folder / "entries.db"
     async with SQLiteStore(file) as store:
         await store.put("a", {"n": 1})
-    file.chmod(0o444)
+    file.chmod(rights)
     folder.chmod(mode)
     printed = read_as_another(file)
     assert printed[:2] == ["refused", "refused"]
     assert ("may read and write it" in printed[2]) == (mode == 0o555)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+async def test_where_the_log_is_there_already_the_folder_need_not_be_written(folder: Path) -> None:
+    file = folder / "entries.db"
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+        for path in folder.iterdir():
+            path.chmod(0o666)
+        folder.chmod(0o555)
+        assert read_as_another(file, WRITING) == ["1"]
+        assert await store.get("b") == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")

@@ -184,7 +184,7 @@ async def test_closing_ends_the_threads_and_leaves_one_file(file: Path) -> None:
     ],
 )
 def test_invalid_arguments_are_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=f"`{list(arguments)[-1]}`"):
         SQLiteStore(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
 
