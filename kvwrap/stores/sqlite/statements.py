@@ -106,7 +106,7 @@ _EVICTION: Final = {
     "ORDER BY queue LIMIT 1",
     "to_main": "UPDATE {t} SET queue = (SELECT max(queue) FROM {t}) + 1 WHERE rowid = ?",
     "to_main_by_name": "UPDATE {t} SET queue = (SELECT max(queue) FROM {t}) + 1 "
-    "WHERE collection = ? AND key = ? AND queue = 0",
+    "WHERE collection = ? AND key = ?",
     "evict": "DELETE FROM {t} WHERE rowid = ?",
     "sweep": _SQL["sweep"],
 }

@@ -157,6 +157,18 @@ async def test_names_that_are_not_text_are_not_listed(file: Path) -> None:
         assert await store.collections() == ["c", "d"]
 
 
+@pytest.mark.parametrize("name", ["collection", "key", "version", "entry"])
+async def test_no_program_can_write_a_row_without_a_value_that_rows_need(
+    file: Path, name: str
+) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+        with contextlib.closing(sqlite3.connect(file)) as other:
+            with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+                other.execute(f"UPDATE kvwrap SET {name} = NULL")
+            other.execute("UPDATE kvwrap SET expires_at = NULL")
+
+
 async def test_two_tables_of_a_file_are_two_stores(file: Path) -> None:
     async with SQLiteStore(file, table="one") as one, SQLiteStore(file, table="two") as two:
         await one.put("a", 1)
