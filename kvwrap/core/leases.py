@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from kvwrap.core.clock import Clock
@@ -349,12 +350,9 @@ class Leases:
     def abandon(self, grant: Grant) -> None:
         """Give a lock back that its owner has dropped; called by finalizers, on any thread."""
         holding = grant.holding
-        if holding.is_inherited or holding.loop.is_closed():
-            return
-        try:
-            holding.loop.call_soon_threadsafe(self._drop, grant)
-        except RuntimeError:  # closed meanwhile
-            return
+        if not holding.is_inherited:
+            with suppress(RuntimeError):  # the loop is closed
+                holding.loop.call_soon_threadsafe(self._drop, grant)
 
     def _drop(self, grant: Grant) -> None:
         grant.holding.stop()

@@ -389,6 +389,34 @@ async def test_a_lock_that_is_dropped_is_released(store: Store) -> None:
         pass
 
 
+def test_a_lock_may_be_dropped_after_its_loop_was_closed(tmp_path: Path) -> None:
+    store, held = SQLiteStore(tmp_path / "a.db"), []
+
+    async def hold() -> None:
+        lock = store.lock("a")
+        await lock.__aenter__()
+        held.append(lock)
+
+    asyncio.run(hold())
+    held.clear()
+    gc.collect()  # what a finalizer raises fails the test
+    asyncio.run(store.close())
+
+
+async def test_a_lock_that_a_forked_child_drops_is_not_released(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = store.lock("a", ttl=3600)
+    lease = await lock.__aenter__()
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        del lock
+        gc.collect()
+    await asyncio.sleep(0)
+    assert await holder_of(store, "a") != FREE
+    assert lease.is_held
+
+
 async def test_tasks_and_locks_do_not_pile_up(store: Store) -> None:
     before = len(asyncio.all_tasks())
     for number in range(50):
