@@ -121,8 +121,9 @@ async def test_a_limit_on_bytes() -> None:
         assert 0 < each.sampled < 1
 
 
-async def test_nothing_is_told_before_enough_was_read() -> None:
-    store = tier(MemoryStore(max_entries=1000))
+@pytest.mark.parametrize("limits", [{"max_entries": 1000}, {"max_bytes": 500_000}])
+async def test_nothing_is_told_before_enough_was_read(limits: dict[str, int]) -> None:
+    store = tier(MemoryStore(**limits))
     assert store.find(ReadThrough).advice() is None
     await read(store, TRACES["zipf"][:999])
     assert store.find(ReadThrough).advice() is None
@@ -225,7 +226,13 @@ async def test_simulations_do_not_grow() -> None:
     assert len(near.simulations) == 3
 
 
-async def test_simulations_of_bytes_follow_the_size_of_values() -> None:
+@pytest.mark.parametrize(
+    ("later", "begins_again"),
+    [(10, True), (400, True), (600, False), (1600, False), (2500, True)],
+)
+async def test_simulations_of_bytes_follow_the_size_of_values(
+    later: int, begins_again: bool
+) -> None:
     near = Recording(max_bytes=200_000)
     sizes = {"now": 1000}
 
@@ -236,9 +243,9 @@ async def test_simulations_of_bytes_follow_the_size_of_values() -> None:
     store = stack().read_through(near).over(Sized())
     await read(store, TRACES["zipf"][:1000])
     assert len(near.simulations) == 3
-    sizes["now"] = 10
+    sizes["now"] = later
     await read(store, range(1_000_000, 1_022_000))
-    assert len(near.simulations) > 3
+    assert (len(near.simulations) > 3) is begins_again
     assert sum(map(len, near.simulations[-3:])) <= 3 * 3 * 300
 
 
@@ -273,6 +280,19 @@ async def test_copies_whose_ttl_is_over_are_misses_at_every_size(clock: ManualCl
     advice = advice_of(store)
     assert advice.hit_rate == 0
     assert [each.hit_rate for each in advice.sizes] == [0, 0, 0]
+
+
+async def test_copies_that_are_refreshed_are_hits_at_every_size(clock: ManualClock) -> None:
+    near = MemoryStore(max_entries=100, clock=clock)
+    layers = stack().read_through(near, ttl=10, refresh_ahead=0.5)
+    async with layers.over(Everything(clock=clock)) as store:
+        for number in range(3000):
+            await read(store, [number % 40])
+            await clock.settle()
+            clock.advance(0.1)
+        advice = advice_of(store)
+    assert advice.hit_rate > 0.98
+    assert [each.hit_rate for each in advice.sizes] == pytest.approx([advice.hit_rate] * 3)
 
 
 async def test_a_hit_that_changes_no_estimate_is_not_simulated() -> None:

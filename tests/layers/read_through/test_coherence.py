@@ -315,12 +315,6 @@ async def test_watched_copies_have_a_ttl_besides(distant: Distant, clock: Manual
     await store.close()
 
 
-@pytest.mark.parametrize("options", [{"coherence": "both"}, {"bound": 0}, {"bound": "1"}])
-def test_invalid_arguments(options: Any) -> None:
-    with pytest.raises(ConfigurationError):
-        ReadThrough(MemoryStore, **options)
-
-
 async def test_a_wall_clock_that_is_set_back_does_not_extend_a_copy(
     far: Far, clock: ManualClock
 ) -> None:

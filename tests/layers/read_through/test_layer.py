@@ -29,13 +29,21 @@ from tests.layers.read_through.stores import Far, Persistent, Shared, counts, ov
         ({"stale_if_error": "5"}, InvalidTTL),
         ({"refresh_ahead": 0}, ConfigurationError),
         ({"refresh_ahead": 1}, ConfigurationError),
+        ({"refresh_ahead": 1.5}, ConfigurationError),
         ({"jitter": 1}, ConfigurationError),
         ({"jitter": -0.1}, ConfigurationError),
+        ({"rng": 7}, ConfigurationError),
+        ({"decoded": 1}, ConfigurationError),
+        ({"coherence": "both"}, ConfigurationError),
+        ({"bound": 0}, ConfigurationError),
+        ({"bound": "1"}, ConfigurationError),
+        ({"near": 7}, ConfigurationError),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        ReadThrough(MemoryStore, **options)
+    (name,) = options
+    with pytest.raises(error, match="ttl" if error is InvalidTTL else f"`{name}`"):
+        ReadThrough(**{"near": MemoryStore, **options})
 
 
 def test_a_near_store_serves_one_stack(far: Far) -> None:
@@ -66,6 +74,21 @@ async def test_a_snapshot_does_not_change(far: Far) -> None:
     await store.get("a")
     assert (before.misses, counts(store).misses) == (0, 1)
     assert before.hit_rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ("done", "rate"),
+    [
+        ({}, 0.0),
+        ({"misses": 3}, 0.0),
+        ({"near_hits": 3}, 1.0),
+        ({"near_hits": 1, "negative_hits": 1, "stale_served": 1, "misses": 3}, 0.5),
+    ],
+)
+def test_the_hit_rate_is_the_share_of_reads_that_did_not_wait(
+    done: dict[str, int], rate: float
+) -> None:
+    assert TierCounts(**done).hit_rate == rate
 
 
 class Marked(Passthrough):
