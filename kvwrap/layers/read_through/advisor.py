@@ -320,7 +320,7 @@ class Advisor(Measured):
         limits = self._limits
         if limits is None:
             return None
-        if start is None or len(start.simulated) != len(now.simulated):
+        if start is None:
             return _LEAST_READS + (self._period_left(now) if self._threshold else 0)
         hits, misses = now.hits - start.hits, now.misses - start.misses
         reads = hits + misses

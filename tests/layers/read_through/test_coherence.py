@@ -184,6 +184,24 @@ async def test_a_read_that_began_longer_ago_than_the_bound_is_not_joined(
     await store.close()
 
 
+@pytest.mark.parametrize("keys", [["k"], ["k", "l"]])
+async def test_such_a_read_is_joined_if_the_link_was_heard_meanwhile(
+    distant: Distant, clock: ManualClock, keys: list[str]
+) -> None:
+    store = await watched(distant)
+    distant.hold = asyncio.Event()
+    calls = [asyncio.create_task(store.get("k"))]
+    await clock.settle()
+    clock.advance(1.1)
+    distant.link.heard_at = clock.monotonic()
+    calls.append(asyncio.create_task(store.get_many(keys)))
+    await clock.settle()
+    assert distant.reads == [("k",), *[("l",)] * (len(keys) - 1)]
+    distant.hold.set()
+    assert await asyncio.gather(*calls) == [None, [None] * len(keys)]
+    await store.close()
+
+
 async def test_nothing_is_kept_while_changes_may_be_missing(
     distant: Distant, clock: ManualClock
 ) -> None:

@@ -137,10 +137,24 @@ def test_explain_states_the_bound() -> None:
     assert "seen at once" in stack().read_through(MemoryStore).over(MemoryStore()).explain()
 
 
-@pytest.mark.parametrize("keys", [["a"], ["a", "b"]])
-async def test_the_first_read_opens_the_layer(far: Far, keys: list[str]) -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.get("a"),
+        lambda store: store.get_many(["a", "b"]),
+        lambda store: store.put("a", 1),
+        lambda store: store.delete("a"),
+        lambda store: store.expire("a", 5),
+        lambda store: store.delete_where(prefix="a"),
+        lambda store: store.destroy_collection("a"),
+        lambda store: store.destroy(),
+        lambda store: store.find(ReadThrough).invalidate("a"),
+        lambda store: store.find(ReadThrough).clear(),
+    ],
+)
+async def test_the_first_call_opens_the_layer(far: Far, call: Any) -> None:
     store = over(far)
-    await store.get_many(keys)
+    await call(store)
     assert store.find(ReadThrough).is_open
     await store.close()
     assert store.find(ReadThrough).is_closed
