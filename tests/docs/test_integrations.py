@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastmcp import Client
 
+from kvwrap import Keyring
 from kvwrap.integrations.starlette import ResponseCache, ServerSessions
 from kvwrap.testing.servers import RedisServer, SharedServers
 from tests.docs.test_snippets import SNIPPET
@@ -62,3 +64,20 @@ def test_the_cache_of_responses_is_inside_of_the_sessions(servers: SharedServers
     exec(code.replace("redis://localhost:6379/0", servers.url(RedisServer)), found)
     # Starlette's list begins with the outermost.
     assert [each.cls for each in found["app"].user_middleware] == [ServerSessions, ResponseCache]
+
+
+async def test_the_pages_fastmcp_server_keeps_sessions_and_repeats_only_forecasts(
+    servers: SharedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/integrations/fastmcp.md").read_text()
+    code, *_ = [match[2] for match in SNIPPET.finditer(page) if "SessionProvider" in match[2]]
+    monkeypatch.setenv("SESSION_KEYS", Keyring.generate("2026").reveal_text())
+    found: dict[str, Any] = {}
+    exec(code.replace("redis://localhost:6379/0", servers.url(RedisServer)), found)
+    async with Client(found["server"]) as client:
+        session = (await client.call_tool("create_session")).data
+        moves = [
+            (await client.call_tool("move", {"city": "Oslo", "session_id": session})).data
+            for _ in range(2)
+        ]
+    assert moves == ["None -> Oslo", "Oslo -> Oslo"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastmcp import Client, Context, FastMCP
+from fastmcp import Client, FastMCP
 from fastmcp.server.auth import OAuthProxy, TokenVerificationError
 from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 from fastmcp.server.event_store import EventStore
 from fastmcp.server.middleware.caching import ResponseCachingMiddleware
+from fastmcp.server.sessions import SessionId, SessionProvider, get_session
 from mcp.server.streamable_http import EventMessage
 from mcp.shared.auth import OAuthClientInformationFull
 from mcp_types import JSONRPCRequest
@@ -281,16 +282,35 @@ async def test_a_stream_goes_on_without_its_event_store(backend: MemoryStore) ->
     assert replayed == []
 
 
-async def test_session_state(backend: MemoryStore) -> None:
-    server = FastMCP("s", session_state_store=storage(backend, KEYS))
+def server_with_sessions(backend: Store) -> FastMCP:
+    server = FastMCP(
+        "s", session_state_store=stack().clamp_ttl(default=60).over(storage(backend, KEYS))
+    )
+    server.add_provider(SessionProvider())
 
     @server.tool
-    async def remember(ctx: Context) -> str | None:
-        await ctx.set_state("place", "Atlantis")
-        return str(await ctx.get_state("place"))
+    async def move(place: str, session_id: SessionId) -> str:
+        session = await get_session(session_id)
+        before = await session.get("place")
+        await session.set("place", place)
+        return f"{before} -> {place}"
 
-    async with Client(server) as client:
-        assert (await client.call_tool("remember")).data == "Atlantis"
+    return server
+
+
+async def test_replicas_share_sessions_of_tools(backend: MemoryStore) -> None:
+    first, second = server_with_sessions(backend), server_with_sessions(backend)
+    async with Client(first) as client, Client(second) as other:
+        session = (await client.call_tool("create_session")).data
+        moved = [
+            (await each.call_tool("move", {"place": place, "session_id": session})).data
+            for each, place in ((client, "Atlantis"), (other, "Oslo"), (client, "Oslo"))
+        ]
+    assert moved == ["None -> Atlantis", "Atlantis -> Oslo", "Oslo -> Oslo"]
     held = await contents(backend)
     assert b"fastmcp/fastmcp_state" in held
-    assert b"Atlantis" not in held
+    assert b"Oslo" not in held
+    (collection,) = await backend.collections()
+    (key,) = await backend.keys(collection)
+    (entry,) = await backend.read(collection, [key])
+    assert entry.expires_at is not None
