@@ -117,6 +117,8 @@ async def visit(one: str, other: str) -> None:
 
 async def main(url: str) -> None:
     """Run two workers and visit them."""
+    async with RedisStore(url) as store:
+        await store.check()  # a server that is away is told here, and not by the workers
     environment = {
         **os.environ,
         "REDIS_URL": url,

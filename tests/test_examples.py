@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 import termios
@@ -85,6 +86,23 @@ def test_replicas_of_a_fastmcp_server_share_logins(redis_url: str) -> None:
     assert printed.count("keys: ['2026'], primary: 2026") == 2
 
 
+@pytest.mark.parametrize("name", ["fastmcp_replicas", "starlette_shop"])
+def test_an_example_tells_that_its_server_is_away(name: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and listens to nobody
+        url = f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
+        result = subprocess.run(
+            [sys.executable, "-m", f"examples.{name}", url],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert "cannot be reached" in result.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("kind", ["own-redis", "redis", "sqlite"])
 def test_the_demo(kind: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
@@ -93,6 +111,8 @@ def test_the_demo(kind: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) ->
     served = re.search(r"([\d,]+) of them served by the fallback", printed)
     assert served is not None
     assert int(served[1].replace(",", "")) > 0
+    assert "until the backend was tried again" in " ".join(printed.split())
+    assert re.search(r"breaker\.state[\s│]+closed", printed)
     assert re.search(r"of 800 reads, backend stopped +800 answered +0 answered", printed)
     assert "\x1b" not in printed, "there is no terminal"
     assert max(map(len, printed.splitlines())) <= 80

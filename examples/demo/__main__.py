@@ -42,7 +42,7 @@ def layers(folder: Path) -> Stack:
         .compress(min_size=0, dictionaries=True)
         .statistics(name="compressed")
         .encrypt(Keyring({"demo": Keyring.generate_key()}))
-        .fallback(lambda: SQLiteStore(folder / "fallback.db"), writes="both")
+        .fallback(lambda: SQLiteStore(folder / "fallback.db"), writes="both", open_for=1)
         .coalesce()
         .silence("statistics-inside-cache")
     )
@@ -84,6 +84,14 @@ async def train(store: Store, records: Records, progress: Progress) -> None:
         progress(1)
 
 
+async def wait_for_backend(store: Store, records: Records) -> None:
+    """Read until the backend answers again. The fallback tries it a second after it failed."""
+    collection, key = next(iter(records))
+    while store.find(Fallback).snapshot().state != "closed":
+        await asyncio.sleep(0.05)
+        await store.get_versioned(key, collection=collection)
+
+
 async def run(
     records: Records, reads: int, backend: Backend, folder: Path, phases: Phases
 ) -> Outcome:
@@ -107,8 +115,11 @@ async def run(
         copies = fallback.snapshot().fallback_reads - copies
         backend.start()
 
+        late = fallback.snapshot().fallback_reads
         progress = phases.begin("reading, backend back", reads - before - outage)
         await read(store, records, reads - before - outage, comparison, progress, phase="after")
+        await wait_for_backend(store, records)
+        late = fallback.snapshot().fallback_reads - late
         await compare_all(store, records, comparison, phases.begin("comparing", len(records)))
         stored = await backend.stored_bytes()
         progress = phases.begin("reading without kvwrap", before + outage)
@@ -124,6 +135,7 @@ async def run(
             entries=len(records),
             outage_reads=during.equal + len(during.different),
             fallback_reads=copies,
+            late_reads=late,
             comparison=comparison,
             during=during,
             baseline=baseline,

@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
     stored_bytes: int
     entries: int
     fallback_reads: int
+    late_reads: int
     outage_reads: int
     comparison: Comparison
     during: Comparison
@@ -76,9 +77,12 @@ def show(console: Console, outcome: Outcome) -> None:
     compressed = snapshots["compressed"].writes.bytes_written
     console.print(
         f"\nValues took {raw:,} bytes as JSON and {compressed:,} compressed "
-        f"({compressed / raw:.0%}). Headers, nonces and authentication tags are added to that. "
+        f"({compressed / raw:.0%}). Headers, nonces and authentication tags are added to that."
+    )
+    console.print(
         f"{outcome.outage_reads:,} reads while the backend was stopped: "
-        f"{outcome.fallback_reads:,} of them served by the fallback, the others from memory."
+        f"{outcome.fallback_reads:,} of them served by the fallback, the others from memory. "
+        f"{outcome.late_reads:,} more came from the fallback until the backend was tried again."
     )
     count = outcome.comparison.equal + outcome.during.equal + len(outcome.different)
     verdict = (

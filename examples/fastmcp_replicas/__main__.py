@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from kvwrap import Keyring, rewrite
+from kvwrap import Keyring, RedisStore, rewrite
 from kvwrap.integrations.fastmcp import storage
 
 CALLBACK = "http://localhost:9/callback"
@@ -152,6 +152,8 @@ async def show_logins(urls: tuple[str, str], token: str) -> None:
 
 async def main(redis: str) -> None:
     """Run everything that the module's docstring tells."""
+    async with RedisStore(redis) as store:
+        await store.check()  # a server that is away is told here, and not by the replicas
     with tempfile.TemporaryDirectory() as folder:
         key_file = Path(folder) / "keys.txt"
 

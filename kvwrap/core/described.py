@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
@@ -51,6 +52,8 @@ def redact(text: str) -> str:
 
 
 def _redacted(value: Any, depth: int) -> str:
+    if isinstance(value, PurePath):
+        value = str(value)
     if type(value) is str:
         return repr(_redacted_url(value))
     if depth < _DEEPEST:

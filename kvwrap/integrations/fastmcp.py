@@ -62,7 +62,8 @@ def storage(
     Values are encrypted. Keys are hashed, since some are authorization codes. The storage is for
     `OAuthProxy(client_storage=)`, `FastMCP(session_state_store=)`, and with `required=False` for
     `ResponseCachingMiddleware(cache_storage=)` and `EventStore(storage=)`. It opens itself at its
-    first use; `async with storage:` in the server's lifespan closes it.
+    first use; `async with storage:` in the server's lifespan closes it. FastMCP gives its sessions
+    no expiry: put `stack().clamp_ttl(default=…)` over the storage that keeps them.
 
     Args:
         backend: URL of the store that all replicas share, or the store.

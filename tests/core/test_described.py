@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from kvwrap.core.described import Described, redact
@@ -14,6 +16,11 @@ class Part(Described):
 
 def test_arguments_are_shown_as_given() -> None:
     assert repr(Part("x", more=1)) == "Part(url='x', more=1)"
+
+
+def test_a_path_is_shown_as_text() -> None:
+    assert repr(Part(PurePosixPath("a/b.db"))) == "Part(url='a/b.db')"
+    assert repr(Part([PurePosixPath("a")])) == "Part(url=['a'])"
 
 
 def test_a_password_is_hidden_and_its_absence_is_not() -> None:
