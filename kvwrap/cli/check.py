@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from kvwrap.cli.codes import DONE, NO
 from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
 from kvwrap.cli.output import echo_json, echo_table, tell
-from kvwrap.cli.stores import file_of, load
+from kvwrap.cli.stores import as_tool, build, file_of
 from kvwrap.config.load import stack_names
 from kvwrap.core.deadlines import TimeLimits
 from kvwrap.core.described import redact
@@ -108,7 +108,7 @@ async def _check(target: str, limit: float, python: bool) -> list[Checked]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", StackWarning)  # they are among the findings
-            stack = load(target, python=python)
+            stack = build(target, python=python)
     except KvwrapError as error:
         return [Checked(target, "configuration", redact(str(error)))]
     findings = [
@@ -116,6 +116,7 @@ async def _check(target: str, limit: float, python: bool) -> list[Checked]:
         for role, chain in chains(stack)
         for finding in chain.findings
     ]
+    stack = as_tool(stack, creates=False)
     reached = [_of_backend(target, each) for each in await reach(stack, limit)]
     sampled = [] if any(map(_is_trouble, reached)) else await _sample(target, stack, limit)
     return [*findings, *reached, *sampled]

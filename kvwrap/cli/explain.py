@@ -8,7 +8,7 @@ from typing import Any
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
 from kvwrap.cli.output import echo_json, tell
-from kvwrap.cli.stores import load
+from kvwrap.cli.stores import build
 from kvwrap.core.part import Chain
 from kvwrap.errors import StackWarning
 
@@ -26,7 +26,7 @@ def explain(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StackWarning)  # they are among the findings
-        built = load(store, python=python)
+        built = build(store, python=python)
     if json:
         echo_json(_described(built))
     else:

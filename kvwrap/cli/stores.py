@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from kvwrap.builder import Stack
 from kvwrap.cli.output import complain, shown_name
 from kvwrap.config.load import from_config
 from kvwrap.config.reader import store_from_url
 from kvwrap.core.explain import walk as walk_all
-from kvwrap.core.part import walk
+from kvwrap.core.layer import layers_of
 from kvwrap.core.registry import store_names
 from kvwrap.core.store import Store
 from kvwrap.core.text import printable
 from kvwrap.core.ttl import TTL
 from kvwrap.core.validation import suggest
-from kvwrap.errors import ConfigurationError, InvalidTTL, UnsupportedOperation
+from kvwrap.errors import ConfigurationError, InvalidTTL, StackWarning, UnsupportedOperation
 
 
 class FileName(NamedTuple):
@@ -49,47 +51,66 @@ def file_of(target: str) -> FileName | None:
 
 
 def load(target: str, *, python: bool, creates: bool = False) -> Store:
-    """Return the store that a STORE names. Nothing is opened.
+    """Return the store that a STORE names, ready to be opened beside its application.
 
     Args:
         target: The STORE.
         python: True to follow references to Python code.
-        creates: True if the backend is created where it is missing, for commands that write new
-            entries. Second stores that have copies, such as a near store, are created anyway.
+        creates: True if what is missing is created, for commands that write new entries.
 
     Raises:
         ConfigurationError: There is no such store, or it is described wrongly.
     """
+    return as_tool(build(target, python=python), creates=creates)
+
+
+def build(target: str, *, python: bool) -> Store:
+    """Return the store that a STORE names, as it is described. It is not to be opened.
+
+    The arguments and errors are those of `load`.
+    """
     file = file_of(target)
     if file is None:
-        store = store_from_url(target)
-    else:
-        try:
-            store = from_config(file.path, name=file.name, python=python)
-        except ConfigurationError as error:
-            if file.path in error.message:
-                raise
-            # A command may have two files.
-            named = f"{printable(file.path)}: {error.message}"
-            raise ConfigurationError(named, store=error.store) from error
-    return as_tool(store, creates=creates)
+        return store_from_url(target)
+    try:
+        return from_config(file.path, name=file.name, python=python)
+    except ConfigurationError as error:
+        if file.path in error.message:
+            raise
+        # A command may have two files.
+        named = f"{printable(file.path)}: {error.message}"
+        raise ConfigurationError(named, store=error.store) from error
 
 
 def as_tool(store: Store, *, creates: bool) -> Store:
-    """Return a store, ready to be opened beside the application whose stack it describes.
+    """Return a store to be opened beside the application whose stack it describes.
 
-    It serves nothing, so that neither keeps the other from opening.
+    It serves nothing, and has no journal, so that neither keeps the other from opening. What waits
+    in the journal of an application is not seen, as by any other process.
 
     Args:
-        store: The store. It is not open.
+        store: The store. It is not open, and not to be used any more.
         creates: As for `load`.
     """
-    for part in walk_all(store):
+    tool = _beside(store)
+    for part in walk_all(tool):
         part.serves = False
-    for part in walk(store.parts, {"spreads"}):
         if isinstance(part, Store):
             part.creates = creates
-    return store
+    return tool
+
+
+def _beside(store: Store) -> Store:
+    """Return a store without what only one process can have."""
+    layers = layers_of(store)
+    kept = tuple(each for layer in layers if (each := layer.beside()) is not None)
+    if kept == layers:
+        return store
+    for layer in layers:
+        layer.release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StackWarning)  # told of the whole stack
+        return Stack(kept, store.silenced).over(store.base) if kept else store.base
 
 
 def _meant(path: Path) -> str:

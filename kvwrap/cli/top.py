@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from kvwrap.cli.codes import DONE
 from kvwrap.cli.live import Reading, changes_of, operations_of, read_socket, read_store
-from kvwrap.cli.options import JSONOption, PythonOption
+from kvwrap.cli.options import JSONOption, Place, PythonOption
 from kvwrap.cli.output import echo_json, echo_table, is_terminal, rich_table, tell
 from kvwrap.cli.readings import Table, tables_of
 from kvwrap.cli.stores import load
@@ -31,7 +31,7 @@ _FRAME = 3  # lines of a table besides its rows
 
 async def top(
     store: Annotated[
-        str,
+        Place,
         Parameter(
             name="STORE",
             help="The Unix socket of a process, a TOML file whose layer statistics has a socket, "

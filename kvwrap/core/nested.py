@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from kvwrap.core.basic import BasicMethods
 from kvwrap.core.described import redacted_repr
+from kvwrap.core.missing import NotThereYet
 from kvwrap.core.part import Part
 from kvwrap.core.registry import as_store
 from kvwrap.core.store import Store
@@ -66,10 +67,22 @@ class Nested(Part):
         shown = [f"{name}={redacted_repr(name, v)}" for name, v in self.plain_arguments.items()]
         return f"{self.name}({', '.join(shown)})"
 
+    def beside(self) -> Self | None:
+        """Return this part for a tool that opens the stack while an application may have it open.
+
+        None leaves the part out. What only one process can have, such as a journal, must be.
+        """
+        return self
+
     async def setup(self) -> None:
         async with AsyncExitStack() as opened:
             for _, store, _ in self.__second:
-                await store.open()
+                try:
+                    await store.open()
+                except NotThereYet:
+                    if "spreads" in self.traits:
+                        raise
+                    continue  # it has copies alone, and is found missing again if it is used
                 opened.push_async_callback(store.close)
             opened.pop_all()
 

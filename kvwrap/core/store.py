@@ -131,7 +131,7 @@ class Store(ComputedManyMethods, WatchMethods, Hints):
 
     By default it is created. What only reads sets this before it opens the store, since an empty
     one would hide a mistake in the path or name. The store raises `ConfigurationError` then, when
-    it opens or at its first call.
+    it opens or at its first call. A stack opens without second stores that only have copies.
     """
 
     silenced: frozenset[str] = frozenset()

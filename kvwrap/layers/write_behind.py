@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -126,6 +126,9 @@ class WriteBehind(Layer):
             max_pause=max(30.0, self._retry_after),
         )
         self._figures = JournalFigures(self._journal, self._sender, self.clock)
+
+    def beside(self) -> Self | None:
+        return None  # what waits in the journal is the application's to send
 
     async def setup(self) -> None:
         await self._journal.open()

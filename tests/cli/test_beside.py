@@ -63,6 +63,65 @@ async def test_the_application_opens_while_a_command_runs(file: Path) -> None:
             assert await ours.get("a") == 1
 
 
+_JOURNALS = """
+[behind]
+store = "sqlite:///store.db"
+[[behind.layers]]
+type = "write_behind"
+journal = "behind.journal"
+
+[outage]
+store = "sqlite:///store.db"
+[[outage.layers]]
+type = "fallback"
+other = "sqlite:///other.db"
+writes = "journal"
+journal = "outage.journal"
+"""
+
+
+@pytest.mark.parametrize("name", ["behind", "outage"])
+def test_the_journal_is_the_applications(name: str, file: Path, run: Run) -> None:
+    """Commands neither open it, which only one process can, nor create one."""
+    file.write_text(_JOURNALS)
+    place = f"{file}#{name}"
+
+    async def beside() -> None:
+        async with from_config(file, name=name) as store:
+            await store.put("a", 1)
+            await store.count()  # so that it is sent
+            for words, out in (
+                (("get", place, "a"), "1\n"),
+                (("put", place, "b", "2"), ""),
+                (("keys", place), "a\nb\n"),
+                (("delete", place, "a", "--yes"), "1 deleted\n"),
+            ):
+                result = await asyncio.to_thread(run, *words)
+                assert (result.code, result.out) == (0, out), result.err
+            checked = await asyncio.to_thread(run, "check", place, "--json")
+            assert (checked.code, json.loads(checked.out)["ok"]) == (0, True)
+
+    asyncio.run(beside())
+    journal = file.parent / f"{name}.journal"
+    journal.unlink()
+    assert run("get", place, "b").out == "2\n"
+    assert run("check", place).code == 0
+    assert not journal.exists()
+    assert journal.name in run("explain", place).out, "which shows the stack as it is described"
+
+
+async def test_the_application_opens_its_journal_while_a_command_runs(file: Path) -> None:
+    file.write_text(_JOURNALS)
+    for name in ("behind", "outage"):
+        async with (
+            load(f"{file}#{name}", python=False, creates=True) as ours,
+            from_config(file, name=name) as theirs,
+        ):
+            await theirs.put("a", name)
+            await theirs.count()
+            assert await ours.get("a") == name
+
+
 def test_layers_with_a_socket_are_measured(file: Path, run: Run) -> None:
     """The stacks that are compared have the same socket."""
     result = run("bench", str(file), "--rounds", "5", "--json")

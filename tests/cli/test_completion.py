@@ -65,7 +65,7 @@ def test_bash_completes_files_and_schemes_where_a_store_is_expected(completed: C
     Path("kvwrap.toml").touch()
     Path("app.db").touch()
     Path("data").mkdir()
-    for words in (("get",), ("copy", "a"), ("migrate", "diskcache", "a"), ("export",)):
+    for words in (("get",), ("top",), ("copy", "a"), ("migrate", "diskcache", "a"), ("export",)):
         assert completed(*words, "kv") == ["kvwrap.toml"]
         assert "sqlite://" in completed(*words, "sq")
         assert completed(*words, "da") == ["data/"]

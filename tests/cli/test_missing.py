@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -110,6 +111,52 @@ def test_a_command_that_reads_creates_no_table(
     checked = run("check", url)
     assert checked.code == 0
     assert "\tnot there yet\t" in checked.out
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type = "read_through"\nttl = 5\nnear',
+        'type = "fallback"\nother',
+        'type = "fallback"\nwrites = "both"\nother',
+        'type = "shadow"\nother',
+    ],
+)
+def test_copies_that_are_not_there_are_done_without(layer: str, tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "kvwrap.toml"
+    file.write_text(
+        'silence = ["near-not-nearer"]\n' * ("near" in layer)
+        + f'store = "sqlite:///data.db"\n[[layers]]\n{layer} = "sqlite:///second.db"\n'
+    )
+    assert run("put", f"sqlite:///{tmp_path}/data.db", "a", "1").code == 0
+    for words, out in (
+        (("get", str(file), "a"), "1\n"),
+        (("keys", str(file)), "a\n"),
+        (("count", str(file)), "1\n"),
+        (("expire", str(file), "a", "100"), ""),
+        (("delete", str(file), "a", "--yes"), "1 deleted\n"),
+    ):
+        result = run(*words)
+        assert (result.code, result.out) == (0, out), result.err
+    checked = run("check", str(file)).out
+    assert re.search(r"second\.db'\tnot there yet\t", checked)
+    assert not (tmp_path / "second.db").exists()
+
+
+@pytest.mark.parametrize("layer", ["route", "replicate"])
+def test_places_of_entries_that_are_not_there_are_told(
+    layer: str, tmp_path: Path, run: Run
+) -> None:
+    file = tmp_path / "kvwrap.toml"
+    others = 'routes = { "x*" = "sqlite:///second.db" }'
+    if layer == "replicate":
+        others = 'replicas = ["sqlite:///second.db", "sqlite:///third.db"]'
+    file.write_text(f'store = "sqlite:///data.db"\n[[layers]]\ntype = "{layer}"\n{others}\n')
+    assert run("put", f"sqlite:///{tmp_path}/data.db", "a", "1").code == 0
+    result = run("get", str(file), "a")
+    assert result.code == 2
+    assert f"'{tmp_path}/second.db' must exist" in result.err
+    assert not (tmp_path / "second.db").exists()
 
 
 def test_the_nearest_file_is_suggested(tmp_path: Path, run: Run) -> None:

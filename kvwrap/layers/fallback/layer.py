@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from kvwrap.errors import ConfigurationError
 from kvwrap.layers.base import (
@@ -155,6 +155,14 @@ class Fallback(Layer):
             max_pending=self._max_pending,
         )
         return JournalWrites(self.inner, guard, mirror, outage, self.ready, owner=self.name)
+
+    def beside(self) -> Self:
+        if self._path is None:
+            return self
+        # What waits in the journal is the application's to send.
+        return type(self)(
+            self._source, writes="both", failures=self._failures, open_for=self._open_for
+        )
 
     async def setup(self) -> None:
         await super().setup()

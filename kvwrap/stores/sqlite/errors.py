@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Final
 
@@ -36,6 +37,8 @@ FAILURES: Final = (
 
 The module raises a `UnicodeDecodeError` for a damaged file whose own text is in the error's.
 """
+
+_NO_TABLE: Final = re.compile("no such (table|column)|table .* has no column")
 
 
 def translate_error(error: Exception, path: str, timeout: float, *, store: str) -> StoreUnavailable:
@@ -79,6 +82,13 @@ def translate_error(error: Exception, path: str, timeout: float, *, store: str) 
         return StoreUnavailable(
             f"the SQLite file {path!r} cannot be opened ({name}): check that it is a file, not a "
             "folder, and that this process may read and write it",
+            store=store,
+        )
+    if code == sqlite3.SQLITE_ERROR and _NO_TABLE.match(str(error)):
+        return StoreUnavailable(
+            f"the table of the SQLite file {path!r} must stay as it is while the store is open; it "
+            f"was removed or changed ({name}). Close the store and open it again: it creates its "
+            "table where there is none",
             store=store,
         )
     return StoreUnavailable(

@@ -169,6 +169,21 @@ async def test_no_program_can_write_a_row_without_a_value_that_rows_need(
             other.execute("UPDATE kvwrap SET expires_at = NULL")
 
 
+@pytest.mark.parametrize(
+    "change", ["DROP TABLE kvwrap", "ALTER TABLE kvwrap RENAME COLUMN entry TO other"]
+)
+async def test_a_table_that_is_changed_while_the_store_is_open_is_told(
+    file: Path, change: str
+) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute(change)
+        for call in (store.get("a"), store.put("a", 2), store.get_many(["a", "b"])):
+            with pytest.raises(StoreUnavailable, match=r"the table of .* was removed or changed"):
+                await call
+
+
 async def test_two_tables_of_a_file_are_two_stores(file: Path) -> None:
     async with SQLiteStore(file, table="one") as one, SQLiteStore(file, table="two") as two:
         await one.put("a", 1)
