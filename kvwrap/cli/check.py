@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -74,6 +75,8 @@ async def check(
         targets = []
     for target in targets:
         results += await _check(target, seconds, python)
+    for each in results:
+        each.stack = _shown(each.stack)
     failed = any(each.mend for each in results)
     if json:
         echo_json({"ok": not failed, "checks": results})
@@ -82,7 +85,7 @@ async def check(
         ("stack", "part", "result", "#ms"),
         [
             (
-                redact(each.stack),
+                each.stack,
                 each.part,
                 each.result,
                 None if each.seconds is None else each.seconds * 1000,
@@ -92,8 +95,16 @@ async def check(
     )
     for each in results:
         if told := each.mend or each.to_come:
-            tell(f"{redact(each.stack)}: {each.part}: {each.result}: {told}")
+            tell(f"{each.stack}: {each.part}: {each.result}: {told}")
     return NO if failed else DONE
+
+
+def _shown(store: str) -> str:
+    """Return a STORE without what may be a secret in it, however it is mistyped."""
+    if "://" in store:
+        return redact(store).partition("?")[0]
+    is_file = Path(store.partition("#")[0]).exists()
+    return "STORE" if "@" in store and not is_file else store
 
 
 def _targets(store: str) -> list[str]:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from kvwrap.builder import Stack
 from kvwrap.cli.output import complain, shown_name
 from kvwrap.config.load import from_config
 from kvwrap.config.reader import store_from_url
 from kvwrap.core.explain import walk as walk_all
-from kvwrap.core.layer import layers_of
+from kvwrap.core.layer import LayeredStore, layers_of
 from kvwrap.core.registry import store_names
 from kvwrap.core.store import Store
 from kvwrap.core.text import printable
@@ -110,7 +109,7 @@ def _beside(store: Store) -> Store:
         layer.release()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StackWarning)  # told of the whole stack
-        return Stack(kept, store.silenced).over(store.base) if kept else store.base
+        return LayeredStore(store.base, kept, silenced=store.silenced) if kept else store.base
 
 
 def _meant(path: Path) -> str:

@@ -87,8 +87,8 @@ def translate_error(error: Exception, path: str, timeout: float, *, store: str) 
     if code == sqlite3.SQLITE_ERROR and _NO_TABLE.match(str(error)):
         return StoreUnavailable(
             f"the table of the SQLite file {path!r} must stay as it is while the store is open; it "
-            f"was removed or changed ({name}). Close the store and open it again: it creates its "
-            "table where there is none",
+            f"was removed or changed ({name}). Close the store and open it again: it creates a "
+            "missing table",
             store=store,
         )
     return StoreUnavailable(
