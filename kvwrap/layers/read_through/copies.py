@@ -20,8 +20,8 @@ All times are Unix seconds (since 1970-01-01 UTC) by the stack's clock. The near
 new version for every copy, as for every write, because the same far entry may be filled again.
 A program that reads the near store directly gets the value, and `None` for a remembered miss.
 
-A near store that keeps the objects which it was given, as memory does, returns a `Copy`, from
-which nothing has to be unpacked.
+A near store that keeps the objects which it was given, as memory does, gets and returns a `Copy`
+with the far entry's own codec: nothing has to be packed or unpacked.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class Copy(Entry, frozen=True, gc=False):
     direct_until: float
 
 
-def encode(
+def make(
     entry: Entry | None, refresh_at: float, fresh_until: float, near_expiry: float | None
 ) -> Copy:
-    """Return a copy as the near store gets it.
+    """Return a copy as a near store gets it that keeps objects.
 
     Args:
         entry: As for `Copy`, like the next two.
@@ -70,14 +70,11 @@ def encode(
     if entry is None:
         # JSON's null: a program that reads the near store directly gets None.
         body, steps, created_at = b"null", codec.JSON, refresh_at
-        header = _HEADER.pack(_MISS, 0, refresh_at, fresh_until, fresh_until)
     else:
         body, steps, created_at = entry.body, entry.codec, entry.created_at
-        expiry = math.inf if entry.expires_at is None else entry.expires_at
-        header = _HEADER.pack(_COPY, entry.version, refresh_at, fresh_until, expiry)
     return Copy(
         body,
-        header + steps,
+        steps,
         created_at,
         near_expiry,
         new_version(),
@@ -85,6 +82,27 @@ def encode(
         refresh_at,
         fresh_until,
         refresh_at,
+    )
+
+
+def encode(copy: Copy) -> Copy:
+    """Return a copy as a near store gets it that keeps bytes: with its times in the codec."""
+    entry = copy.entry
+    if entry is None:
+        header = _HEADER.pack(_MISS, 0, copy.refresh_at, copy.fresh_until, copy.fresh_until)
+    else:
+        expiry = math.inf if entry.expires_at is None else entry.expires_at
+        header = _HEADER.pack(_COPY, entry.version, copy.refresh_at, copy.fresh_until, expiry)
+    return Copy(
+        copy.body,
+        header + copy.codec,
+        copy.created_at,
+        copy.expires_at,
+        copy.version,
+        entry,
+        copy.refresh_at,
+        copy.fresh_until,
+        copy.direct_until,
     )
 
 

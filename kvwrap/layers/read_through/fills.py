@@ -11,7 +11,7 @@ from kvwrap.core.primitives import QualifiedKey
 from kvwrap.core.store import Store
 from kvwrap.errors import KvwrapError
 from kvwrap.layers.read_through.advisor import Advisor
-from kvwrap.layers.read_through.copies import Copy
+from kvwrap.layers.read_through.copies import Copy, encode
 from kvwrap.layers.read_through.counts import TierCounts
 from kvwrap.layers.read_through.freshness import Freshness
 from kvwrap.layers.read_through.invalidations import PendingInvalidations
@@ -41,6 +41,7 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
     ) -> None:
         super().__init__()
         self._near = near
+        self._keeps_objects = near.look_up is not None
         self._clock = clock
         self._freshness = freshness
         self._counts = counts
@@ -121,8 +122,9 @@ class Fills(dict[QualifiedKey, asyncio.Future[None]]):
             self[qualified] = done
         try:
             if filled:
-                await self._near.write(flight.collection, filled, copies)
-                self._advisor.fill(flight.collection, filled, copies, flight.is_refresh)
+                kept = copies if self._keeps_objects else [encode(copy) for copy in copies]
+                await self._near.write(flight.collection, filled, kept)
+                self._advisor.fill(flight.collection, filled, kept, flight.is_refresh)
             if outdated:
                 await self._near.remove(flight.collection, outdated)
             self._counts.fills += len(filled)

@@ -11,7 +11,7 @@ from kvwrap.core.stale import user_expiry
 from kvwrap.core.ttl import TTL, checked_ttl
 from kvwrap.core.validation import checked_rng, checked_share
 from kvwrap.errors import ConfigurationError
-from kvwrap.layers.read_through.copies import Copy, encode
+from kvwrap.layers.read_through.copies import Copy, make
 
 
 class Freshness:
@@ -107,7 +107,7 @@ class Freshness:
         if usable_until <= now:
             return None
         near_expiry = None if usable_until == math.inf else usable_until + clock_offset
-        return encode(entry, refresh_at, fresh_until, near_expiry)
+        return make(entry, refresh_at, fresh_until, near_expiry)
 
     def usable_until(self, entry: Entry | None, fresh_until: float) -> float:
         """Return until when a copy may be served, fresh or stale, in Unix seconds.

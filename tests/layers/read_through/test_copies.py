@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from kvwrap import Keyring, MemoryStore, ReadThrough, StoreUnavailable, TTLClamp, stack
 from kvwrap.core.codec import JSON, NEAR_COPY, NEAR_MISS, WRITE_DATE, annotation, describe
 from kvwrap.core.entry import Entry
-from kvwrap.layers.read_through.copies import Copy, decode, encode
+from kvwrap.layers.read_through.copies import Copy, decode, encode, make
 from kvwrap.testing import ManualClock
 from tests.layers.read_through.stores import Far, counts, over
 
@@ -191,14 +191,16 @@ def stored(copy: Copy) -> Entry:
 def test_a_copy_is_decoded_as_it_was_encoded() -> None:
     entry = Entry(b"body", b"\x10\x01", 1.5, None, 7)
     for copied in (entry, entry.with_expiry(9.125), None):
-        copy = encode(copied, 2.25, 3.5, 4.0)
+        copy = encode(make(copied, 2.25, 3.5, 4.0))
         assert (copy.entry, copy.refresh_at, copy.fresh_until) == (copied, 2.25, 3.5)
         assert decode(copy) is copy
         assert (copy.direct_until, copy.refresh_at) == (2.25, 2.25)
         assert decode(stored(copy)) == replace(copy, direct_until=-inf)  # each hit is noted
     assert decode(entry) is None
     assert decode(Entry(b"", b"\x01" * 40, 0.0, None, 1)) is None
-    assert describe(encode(entry, 1.0, 1.0, None).codec) == "annotation 04 over zstd over JSON"
+    assert (
+        describe(encode(make(entry, 1.0, 1.0, None)).codec) == "annotation 04 over zstd over JSON"
+    )
 
 
 def test_the_times_of_a_copy_are_one_annotation() -> None:
@@ -209,7 +211,7 @@ def test_the_times_of_a_copy_are_one_annotation() -> None:
         (None, NEAR_MISS, (0, 2.25, 3.5, 3.5), JSON),
     ):
         expected = annotation(kind, struct.pack(">Q3d", *times)) + steps
-        assert encode(copied, 2.25, 3.5, None).codec == expected
+        assert encode(make(copied, 2.25, 3.5, None)).codec == expected
 
 
 def test_a_copy_is_decoded_behind_annotations_of_other_layers() -> None:
@@ -217,7 +219,7 @@ def test_a_copy_is_decoded_behind_annotations_of_other_layers() -> None:
     foreign = annotation(WRITE_DATE, bytes(8))
     behind = entry.with_body(entry.body, foreign + entry.codec)
     for copied, expected in ((entry, behind), (None, None)):
-        kept = encode(copied, 2.25, 3.5, 4.0)
+        kept = encode(make(copied, 2.25, 3.5, 4.0))
         found = Entry(kept.body, foreign + kept.codec, entry.created_at, 4.0, 8)
         copy = decode(found)
         assert copy is not None
