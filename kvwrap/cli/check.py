@@ -15,7 +15,7 @@ from kvwrap.cli.options import JSONOption, PythonOption, StoreArgument
 from kvwrap.cli.output import echo_json, echo_table, tell
 from kvwrap.cli.stores import as_tool, build, file_of
 from kvwrap.config.load import stack_names
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.core.described import redact
 from kvwrap.core.health import Reached, chains, reach
 from kvwrap.core.store import Store
@@ -151,7 +151,7 @@ async def _sample(target: str, stack: Store, limit: float) -> list[Checked]:
     """Check that the stack's keys open some of its entries, where it can list any."""
     begin = time.perf_counter()
     try:
-        with TimeLimits().within(limit):
+        with time_limit(limit):
             async with stack:
                 found = await sample(stack)
     except TimeoutError:

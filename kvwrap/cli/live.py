@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.core.store import Store
 from kvwrap.errors import ConfigurationError, KvwrapError, StoreUnavailable
 from kvwrap.layers.statistics.described import describe
@@ -120,7 +120,7 @@ async def read_socket(path: str) -> Reading:
         ConfigurationError: What is served are not the figures of a stack, or another user serves.
     """
     try:
-        with TimeLimits().within(_PATIENCE):
+        with time_limit(_PATIENCE):
             reader, writer = await asyncio.open_unix_connection(path, limit=_LARGEST)
             try:
                 _check_owner(path, writer.get_extra_info("socket"))

@@ -132,3 +132,24 @@ class TimeLimit:
         is_only = uncancel(self._task, self._cancelled) <= self._cancelling
         if is_only and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+class _SingleLimit(TimeLimit):
+    """A limit with a timer of its own, which ends with it."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._deadlines.stop()
+        super().__exit__(kind, error, trace)
+
+
+def time_limit(seconds: float | None) -> TimeLimit:
+    """Return a limit of this number of seconds from now for one block; None for no limit."""
+    deadlines = Deadlines(TimeLimit.expire)
+    return _SingleLimit(deadlines, inf if seconds is None else deadlines.loop.time() + seconds)

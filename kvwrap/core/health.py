@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.core.described import redact
 from kvwrap.core.missing import NotThereYet
 from kvwrap.core.part import Chain
@@ -67,7 +67,7 @@ async def reach(store: Store, timeout: float) -> list[Reached]:  # noqa: ASYNC10
 async def _reach(part: str, role: str, store: Store, limit: float) -> Reached:
     begin = time.perf_counter()
     try:
-        with TimeLimits().within(limit):
+        with time_limit(limit):
             async with store:
                 await store.check()
     except TimeoutError as error:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.core.threads import run_in_thread
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 
@@ -32,7 +32,7 @@ async def call(
         StoreTimeout: The function did not return in time.
         StoreUnavailable: The function raised an error that is not one of kvwrap's.
     """
-    limit = TimeLimits().within(bound)
+    limit = time_limit(bound)
     try:
         with limit:
             if inspect.iscoroutinefunction(function):

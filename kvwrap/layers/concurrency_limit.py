@@ -14,11 +14,11 @@ from kvwrap.layers.base import (
     Layer,
     Passage,
     Store,
-    TimeLimits,
     checked_count,
     checked_seconds,
     gauge,
     is_abandoned,
+    time_limit,
 )
 from kvwrap.layers.shared.limits import LIMIT_FIGURES
 
@@ -105,7 +105,7 @@ class ConcurrencyLimit(Around):
         self.waits += 1
         self._waiting += 1
         try:
-            with TimeLimits().within(self.wait):
+            with time_limit(self.wait):
                 await semaphore.acquire()
         except TimeoutError:
             raise self._rejection(call) from None

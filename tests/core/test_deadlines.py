@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from kvwrap.core import deadlines
-from kvwrap.core.deadlines import Deadlines, TimeLimit, TimeLimits
+from kvwrap.core.deadlines import Deadlines, TimeLimit, TimeLimits, time_limit
 
 
 async def wait_until_over(limit: TimeLimit) -> None:
@@ -120,3 +121,27 @@ async def test_a_block_that_loses_the_cancellation_is_cancelled_again(
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_a_limit_of_one_block_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def recording(*arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        made.append(call_at(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "call_at", recording)
+    with time_limit(86_400) as limit:
+        await asyncio.sleep(0)
+    assert not limit.has_expired
+    with pytest.raises(ValueError, match="own"), time_limit(86_400):
+        raise ValueError("its own")
+    assert [timer.cancelled() for timer in made] == [True, True]
+    with pytest.raises(TimeoutError), time_limit(0.001) as limit:
+        await asyncio.Event().wait()
+    assert limit.has_expired
+    assert all(timer.cancelled() for timer in made[3:])  # it would have cancelled once more
+    with time_limit(None):
+        pass

@@ -43,7 +43,7 @@ from kvwrap.core.concurrency import (
     unfinished,
     wait_for,
 )
-from kvwrap.core.deadlines import TimeLimit, TimeLimits
+from kvwrap.core.deadlines import TimeLimit, TimeLimits, time_limit
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.figures import Figure, Measured, counter, gauge
 from kvwrap.core.findings import Finding
@@ -193,6 +193,7 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "gather_outcomes",
     "is_abandoned",
     "is_running",
+    "time_limit",
     "unfinished",
     "wait_for",
     # Turns of the event loop during long work

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from kvwrap.core.concurrency import cancel_and_wait
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.core.threads import SingleThread
 from kvwrap.core.validation import path_text
 from kvwrap.errors import ConfigurationError
@@ -150,7 +150,7 @@ class FigureServer:
 
     async def _send(self, client: socket.socket) -> None:
         # It has gone, or is too slow.
-        with suppress(OSError, TimeoutError), TimeLimits().within(_PATIENCE):
+        with suppress(OSError, TimeoutError), time_limit(_PATIENCE):
             await asyncio.get_running_loop().sock_sendall(client, self._current())
 
     def _end(self, client: socket.socket, task: asyncio.Task[None]) -> None:

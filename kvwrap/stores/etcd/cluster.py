@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from kvwrap.core.concurrency import KeyedLocks
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.stores.etcd.leases import Leases
 from kvwrap.stores.etcd.lines import Line, NotSent
 from kvwrap.stores.etcd.protocol import driver
@@ -136,7 +136,7 @@ class Cluster:
                 try:
                     if limit is None:
                         return await line.call(name, fields, metadata)
-                    with TimeLimits().within(limit):
+                    with time_limit(limit):
                         return await line.call(name, fields, metadata)
                 except asyncio.CancelledError:
                     self._is_in_doubt |= is_write

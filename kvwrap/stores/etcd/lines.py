@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.stores.etcd.protocol import CALLS, driver, messages
 from kvwrap.stores.etcd.requests import Fields
 from kvwrap.stores.shared.transports import end_transport, read_in_parts
@@ -100,7 +100,7 @@ class Line:
 
     async def _connect(self) -> None:
         try:
-            with TimeLimits().within(_CONNECT_TIMEOUT):
+            with time_limit(_CONNECT_TIMEOUT):
                 await self._channel.__connect__()
                 if self._is_own:
                     read_in_parts(self._transport)

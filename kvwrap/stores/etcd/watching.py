@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from kvwrap.core.changes import ChangeKind
 from kvwrap.core.concurrency import cancel_and_wait
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.errors import StoreUnavailable
 from kvwrap.stores.etcd.cluster import Cluster
 from kvwrap.stores.etcd.connections import Etcd
@@ -132,7 +132,7 @@ class EtcdLink:
                 raise StoreUnavailable(f"{self._etcd.server} does not tell changes any more")
             self._progressed.clear()
             await stream.send_message(messages().WatchRequest(progress_request={}))
-            with suppress(TimeoutError), TimeLimits().within(_ASK_AGAIN):
+            with suppress(TimeoutError), time_limit(_ASK_AGAIN):
                 await self._progressed.wait()
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 
 _DEAD_AFTER: Final = 5_000
 """Milliseconds without a sign of the other machine after which a connection has failed."""
@@ -62,7 +62,8 @@ class GivenUp:
         async with self._settling:
             while self._waiting:
                 connection, until = self._waiting[0]
-                with suppress(OSError, TimeoutError), TimeLimits().until(until):
+                left = until - asyncio.get_running_loop().time()
+                with suppress(OSError, TimeoutError), time_limit(left):
                     while await connection.reader.read(_PART):
                         pass
                 connection.writer.transport.abort()

@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from kvwrap.core.changes import ChangeKind
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.errors import KvwrapError
 from kvwrap.stores.nats.bucket import DROPPED, NAME, Bucket
 from kvwrap.stores.nats.connections import NATS
@@ -99,7 +99,7 @@ class NATSLink:
                 if is_last and await bucket.sent_to(self._consumer) <= self._count:
                     return
                 self._progressed.clear()
-                with suppress(TimeoutError), TimeLimits().within(_ASK_AGAIN):
+                with suppress(TimeoutError), time_limit(_ASK_AGAIN):
                     await self._progressed.wait()
         except KvwrapError:
             raise

@@ -9,7 +9,7 @@ import msgspec
 
 from kvwrap.core.changes import ChangeKind
 from kvwrap.core.clock import Clock
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.errors import StoreUnavailable, UnsupportedOperation
 from kvwrap.stores.postgresql.connections import (
     ClientConnections,
@@ -100,7 +100,7 @@ class ListeningLink:
             connections.drop(connection)
             return
         try:
-            with TimeLimits().within(self._options.timeout or _TIMEOUT):
+            with time_limit(self._options.timeout or _TIMEOUT):
                 await connection.driver.remove_listener(self._channel, self._hear)
         except self._errors:  # or no answer in time
             connections.drop(connection)

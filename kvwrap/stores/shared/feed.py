@@ -14,7 +14,7 @@ from weakref import WeakSet
 from kvwrap.core.changes import ALL, LOST, All, Change, ChangeKind, Listener, Scope
 from kvwrap.core.clock import Clock
 from kvwrap.core.concurrency import cancel_and_wait, is_abandoned, wait_for
-from kvwrap.core.deadlines import TimeLimits
+from kvwrap.core.deadlines import time_limit
 from kvwrap.errors import KvwrapError, StoreTimeout, StoreUnavailable
 
 _log = logging.getLogger("kvwrap.feed")
@@ -214,7 +214,7 @@ class Line(Listeners):
                 self._wake.clear()
                 began = self._clock.monotonic()
                 try:
-                    with TimeLimits().within(self._timeout):
+                    with time_limit(self._timeout):
                         resumed = await self._link.connect()
                 except Exception as error:
                     await self._fail(error)
@@ -253,7 +253,7 @@ class Line(Listeners):
                 return
             began = self._clock.monotonic()
             try:
-                with TimeLimits().within(self._timeout):
+                with time_limit(self._timeout):
                     await self._link.ping()
             except Exception as error:
                 self._log("does not answer any more", error)
