@@ -24,10 +24,11 @@ async def bench(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Measure a stack on its backend: latencies, bytes at rest, and what each layer costs.
+    """Measure what a stack costs on its backend.
 
-    Entries are written to a collection that nobody has, kvwrap-bench-…, and deleted at the end. The
-    backend has the work of a few thousand calls meanwhile.
+    These are latencies, bytes at rest, and the cost of each layer. Entries are written to a
+    collection that nobody has, kvwrap-bench-…, and deleted at the end. The backend has the work of
+    a few thousand calls meanwhile.
     """
     checked_count(rounds, "rounds")
     checked_count(size, "size")

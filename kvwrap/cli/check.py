@@ -60,11 +60,12 @@ async def check(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Check that a stack has no findings, every backend responds, and some entries can be read.
+    """Check a stack, its backends, and a sample of entries.
 
-    Without #NAME, all stacks of the file are checked. The exit code is 1 if something is to be
-    mended: for health checks, and for CI. A file, table or the like that is not there yet, and can
-    be created, is told and is no mistake.
+    The stack must have no findings, every backend must respond, and some entries are read. Without
+    #NAME, all stacks of the file are checked. The exit code is 1 if something is to be mended: for
+    health checks, and for CI. A file, table or the like that is not there yet, and can be created,
+    is told and is no mistake.
     """
     checked_seconds(seconds, "--timeout")
     results: list[Checked] = []

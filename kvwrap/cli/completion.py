@@ -79,7 +79,9 @@ def completion(
     ],
     /,
 ) -> int:
-    """Print a script by which a shell completes commands, options and the names of files.
+    """Print the script by which a shell completes words.
+
+    These are commands, options, files and URLs.
 
     For bash, put this into ~/.bashrc: eval "$(kvwrap completion bash)"
     """

@@ -43,10 +43,10 @@ async def copy(
     quiet: QuietOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Copy entries to another store, and compare what that returns for them.
+    """Copy entries to another store, and verify them.
 
-    The exit code is 1 if some failed, and if there is no such collection. After a stop, run the
-    same command again.
+    What the other store returns for them is compared. The exit code is 1 if some failed, and if
+    there is no such collection. After a stop, run the same command again.
     """
     collections = chosen(collection)
     if existing == "replace" and not await confirm(

@@ -110,7 +110,7 @@ async def delete(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Delete entries: those of some keys, those with a prefix, or all of a collection.
+    """Delete entries by key, by prefix, or all of a collection.
 
     The exit code is 1 if there was none.
     """
@@ -126,7 +126,7 @@ async def delete(
             if not await has_collections(opened, [collection]):
                 return NO
             count = await opened.count(collection=collection, prefix=prefix)
-            what = f"{count:,} entries"
+            what = "1 entry" if count == 1 else f"{count:,} entries"
         if not await confirm(f"delete {what} in {where}?", yes=yes):
             return NO
         if keys:
@@ -149,7 +149,7 @@ async def ttl(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Print the remaining time to live of an entry in seconds, or "none".
+    """Print the time to live of an entry in seconds, or "none".
 
     The exit code is 1 if there is no entry.
     """
@@ -195,7 +195,7 @@ async def increment(
     ttl: TTLOption = None,
     python: PythonOption = False,
 ) -> int:
-    """Add to the integer under a key, atomically, and print the sum."""
+    """Add to an integer, atomically, and print the sum."""
     seconds = parse_ttl(ttl)
     async with load(store, python=python, creates=True) as opened:
         echo_json(

@@ -20,7 +20,7 @@ def explain(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Draw the parts of a stack as a tree, with its capabilities and findings.
+    """Draw a stack as a tree, with capabilities and findings.
 
     Nothing is opened.
     """

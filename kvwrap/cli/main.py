@@ -130,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if sys.stdout is None:
+        raise ConfigurationError("standard output must be open; it is closed: try > /dev/null")
     if words and words[0] in _VERSION:
         write_text(f"{version(PROGRAM)}\n")
         return DONE
@@ -189,7 +191,12 @@ def _console(words: list[str]) -> Any:
         return None
     from rich.console import Console
 
-    return Console(width=_UNWRAPPED)
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            """Let `main` end as it does after other output, and not with rich's exit code."""
+            raise BrokenPipeError
+
+    return Piped(width=_UNWRAPPED)
 
 
 def _without_dash(words: list[str]) -> list[str]:

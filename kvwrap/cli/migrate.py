@@ -90,10 +90,10 @@ def migrate(
     quiet: QuietOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Copy the entries of another system to a store, and compare what that returns for them.
+    """Copy the entries of another system to a store.
 
-    The source is only read. The exit code is 1 if some failed, and if there is no such collection.
-    After a stop, run the same command again.
+    The source is only read, and what the store returns is compared. The exit code is 1 if some
+    failed, and if there is no such collection. After a stop, run the same command again.
     """
     if into is not None and SYSTEMS[system].has_collections:
         raise ConfigurationError(f"--into must be left out for {system}, which has collections")

@@ -62,7 +62,9 @@ def _folded(line: str, width: int) -> str:
 
 
 def complain(text: object) -> None:
-    """Print a message on stderr, without the secrets of the URLs in it."""
+    """Print a message on stderr, if it is open, without the secrets of the URLs in it."""
+    if sys.stderr is None:
+        return
     tell(f"kvwrap: {redact(str(text))}", file=sys.stderr)
 
 

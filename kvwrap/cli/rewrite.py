@@ -45,7 +45,7 @@ async def rewrite(
     quiet: QuietOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Rewrite every entry in the form in which the stack writes now.
+    """Rewrite entries in the form in which a stack writes now.
 
     The exit code is 1 if some could not be rewritten, and if there is no such collection. After a
     stop, run the same command again.
@@ -93,9 +93,10 @@ async def inspect(
     quiet: QuietOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Report which keys and dictionaries the entries still need. Nothing is written.
+    """Report which keys and dictionaries entries still need.
 
-    The exit code is 1 if some entries could not be read, and if there is no such collection.
+    Nothing is written. The exit code is 1 if some entries could not be read, and if there is no
+    such collection.
     """
     return await rewrite(
         store,

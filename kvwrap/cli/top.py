@@ -45,11 +45,11 @@ async def top(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Show operations, hit rates, latencies and the figures of each layer, until Ctrl-C.
+    """Show what a stack does, live, until Ctrl-C.
 
-    Rates and latencies are those since the reading before. The process that is shown opens its
-    socket with Statistics(socket=...). The exit code is 130 after Ctrl-C, and 3 if the process has
-    ended.
+    These are operations, hit rates, latencies, and the figures of each layer. Rates and latencies
+    are those since the reading before. The process that is shown opens its socket with
+    Statistics(socket=...). The exit code is 130 after Ctrl-C, and 3 if the process has ended.
     """
     checked_seconds(interval, "--interval")
     async with aclosing(_readings(store, interval, python)) as readings:

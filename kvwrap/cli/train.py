@@ -22,10 +22,10 @@ async def train_dictionary(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Train a compression dictionary on a collection, and use it for new entries.
+    """Train a compression dictionary on a collection.
 
-    The stack needs a layer compress with dictionaries = true; the collection is named as that layer
-    sees it. Old entries stay as they are until rewrite.
+    New entries use it. The stack needs a layer compress with dictionaries = true; the collection is
+    named as that layer sees it. Old entries stay as they are until rewrite.
     """
     async with load(store, python=python) as opened:
         info = await opened.find(Compression).train(collection, size=size)

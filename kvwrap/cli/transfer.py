@@ -51,7 +51,9 @@ async def export(
     quiet: QuietOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Write entries as lines of JSON: collection, key, value, and when they expire.
+    """Write entries as lines of JSON.
+
+    A line has the collection, the key, the value, and when it expires.
 
     FILE.part and FILE.state hold an export until it is complete: after a stop, run the same
     command again. FILE is for you alone, since it has values that the store may encrypt. The exit
@@ -132,10 +134,10 @@ async def import_(
     quiet: QuietOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Put the entries of lines of JSON into a store, and compare what it returns for them.
+    """Put the entries of lines of JSON into a store.
 
-    Lines are of the form that export writes. The exit code is 1 if some could not be put; the
-    others are. After a stop, run the same command again.
+    Lines are of the form that export writes. What the store returns for them is compared. The exit
+    code is 1 if some could not be put; the others are. After a stop, run the same command again.
     """
     if existing == "replace" and not await confirm(
         "replace the values that the store has under the same keys?", yes=yes

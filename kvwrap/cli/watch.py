@@ -29,9 +29,9 @@ async def watch(
     json: JSONOption = False,
     python: PythonOption = False,
 ) -> int:
-    """Print the changes that are made through any process, as they happen, until Ctrl-C.
+    """Print changes as they happen, until Ctrl-C.
 
-    After "lost", any of the entries may have changed.
+    They are those that any process makes. After "lost", any of the entries may have changed.
     """
     left = limit
     scope = ALL if collection is None else collection or None

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_without_a_command_the_help_is_shown(words: list[str], run: Run) -> None
     for command in COMMANDS:
         summary = create_app()[command].help.partition("\n")[0]
         assert f"  {command}: {summary}\n" in result.out, "on one line, which can be searched"
+
+
+def test_commands_are_listed_with_one_line_each(run: Run, terminal: None) -> None:
+    out = re.sub(r"\x1b\[[0-9;]*m", "", run("--help").out)
+    for command in COMMANDS:
+        summary = create_app()[command].help.partition("\n")[0]
+        assert re.search(rf"^│ {command} +{re.escape(summary)} +│$", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -196,6 +204,29 @@ def test_a_broken_pipe_ends_quietly(tmp_path: Path, run: Run) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["get", "--help"], ["keygen"], ["check", "memory://"]]
+)
+def test_output_that_nobody_reads_has_a_code_of_its_own(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(program(*words), stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_closed_output_is_told_and_closed_messages_are_left_out() -> None:
+    words = program("get", "memory://", "k")
+    for descriptor, code, says in ((1, 2, b"standard output must be open"), (2, 1, b"")):
+        done = subprocess.run(
+            words, capture_output=True, check=False, preexec_fn=partial(os.close, descriptor)
+        )
+        assert done.returncode == code
+        assert done.stdout == b""
+        assert says in done.stderr
+        assert b"Traceback" not in done.stderr
 
 
 def test_a_full_disk_is_told() -> None:
