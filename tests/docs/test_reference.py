@@ -176,3 +176,13 @@ def test_every_exit_code_is_in_the_reference() -> None:
     assert len(numbers) > 5
     for number in numbers:
         assert re.search(rf"^\| {number} \|", PAGES["cli.md"], flags=re.MULTILINE)
+
+
+def test_what_is_documented_stands_under_the_title_of_its_page() -> None:
+    levels = [
+        (page, level)
+        for page, text in PAGES.items()
+        for level in re.findall(r"heading_level: (\d)", text)
+    ]
+    assert levels
+    assert [page for page, level in levels if level == "1"] == []
