@@ -18,6 +18,7 @@ from kvwrap import (
 )
 from kvwrap.stores.sqlite import SQLiteStore
 from kvwrap.stores.sqlite.table import Table
+from kvwrap.testing import ManualClock
 
 
 async def test_a_locked_file_gives_a_timeout(file: Path) -> None:
@@ -204,12 +205,15 @@ async def test_a_table_of_others_without_a_column_is_refused(file: Path, missing
                 await store.get("k")
 
 
-async def test_names_that_are_not_text_are_in_no_listing(file: Path) -> None:
+async def test_names_that_are_not_text_are_in_no_listing(file: Path, clock: ManualClock) -> None:
     """No key has such a name, so nothing else of kvwrap meets them either."""
     keys = [f"k{number:04}" for number in range(1200)]
-    async with SQLiteStore(file) as store:
+    async with SQLiteStore(file, clock=clock) as store:
         await store.put_many(keys, [0] * len(keys))
         await store.put_many(keys[:3], [0] * 3, collection="c")
+        await store.put("k0100", 0, collection="gone", ttl=1)
+        await store.put("k0100a", 0, ttl=1)
+        clock.advance(1)
         with contextlib.closing(sqlite3.connect(file)) as other, other:
             for number in range(0, 1200, 100):
                 name = f"k{number:04}".encode() + b"\xff"
@@ -220,6 +224,7 @@ async def test_names_that_are_not_text_are_in_no_listing(file: Path) -> None:
             other.execute("INSERT INTO kvwrap VALUES ('', x'6b30ff', NULL, 1, x'00')")
         assert await store.keys() == keys
         assert [key async for key in store.scan(prefix="k00")] == keys[:100]
+        assert [key async for key in store.scan(start="k0100", end="k0102")] == keys[100:102]
         assert await store.collections() == ["c"]
         assert [key async for key, _ in store.items()] == keys
         assert await store.destroy() is True
