@@ -164,7 +164,7 @@ async def test_replicas_tell_that_something_changed() -> None:
         await store.put("a", 1)
         await store.delete("a")
         assert set(told) == {Change(ChangeKind.CHANGED, None, "a")}
-        assert [origin for origin, _, _ in store.trace(None, "a")] == [store.base, other]
+        assert store.trace("c", "a") == ((store.base, "c", "a"), (other, "c", "a"))
 
 
 @pytest.mark.parametrize("is_inner", [True, False])
@@ -174,7 +174,7 @@ async def test_a_store_that_is_away_is_watched_once_it_is_back(is_inner: bool) -
     away.is_away = True
     inner, other = (away, there) if is_inner else (there, away)
     async with stack().fallback(other).over(inner) as store:
-        assert [origin for origin, _, _ in store.trace(None, "a")] == [inner, other]
+        assert store.trace("c", "a") == ((inner, "c", "a"), (other, "c", "a"))
         told, subscription = await listen(store)
         await there.put("a", 1)
         assert told == [Change(ChangeKind.PUT, None, "a")]
