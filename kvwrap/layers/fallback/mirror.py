@@ -67,7 +67,7 @@ class Mirror:
     ) -> bool:
         """Write the entries whose write succeeded; remove the keys whose entry is `None`.
 
-        Returns False if that failed.
+        A call has entries only or `None` only. Returns False if that failed.
         """
         written: dict[str, Entry] = {}
         removed: dict[str, None] = {}
@@ -79,10 +79,8 @@ class Mirror:
                     continue
                 if entry is None:
                     removed[key] = None
-                    written.pop(key, None)
                 else:
                     written[key] = entry
-                    removed.pop(key, None)
         copied = True
         if written:
             copied = await self.call(

@@ -229,6 +229,45 @@ async def test_what_both_stores_have_deleted_is_not_in_doubt(
         assert await store.get("b") is None
 
 
+@pytest.mark.parametrize("name", ["destroy_collection", "destroy"])
+async def test_what_only_the_inner_store_has_deleted_is_in_doubt(
+    backend: FaultyStore, other: FaultyStore, name: str
+) -> None:
+    async with Fallback(other, writes="both", failures=100).over(backend) as store:
+        await store.put("a", 1, collection="c")
+        await store.put("b", 1)
+        other.down = True
+        await (store.destroy() if name == "destroy" else store.destroy_collection("c"))
+        other.down, backend.down = False, True
+        with pytest.raises(StoreUnavailable, match="older state"):
+            await store.get("a", collection="c")
+        if name == "destroy":
+            with pytest.raises(StoreUnavailable, match="older state"):
+                await store.get("b")
+        else:
+            assert await store.get("b") == 1
+        backend.down = False
+        assert await store.get("a", collection="c") is None
+        backend.down = True
+        assert await store.get("a", collection="c") is None
+
+
+async def test_an_expiry_that_only_the_inner_store_has_is_in_doubt(
+    backend: FaultyStore, other: FaultyStore
+) -> None:
+    async with Fallback(other, writes="both", failures=100).over(backend) as store:
+        await store.put("k", 1)
+        other.down = True
+        other.calls.clear()
+        assert not await store.expire("missing", 5)
+        assert not other.calls
+        assert await store.expire("k", 5)
+        assert other.count("touch") == 1
+        other.down, backend.down = False, True
+        with pytest.raises(StoreUnavailable, match="older state"):
+            await store.get("k")
+
+
 async def test_a_doubt_costs_no_read_while_the_other_store_is_down(
     backend: FaultyStore, other: FaultyStore
 ) -> None:
@@ -284,3 +323,13 @@ def test_the_doubts_are_bounded_and_the_oldest_end_first() -> None:
     assert len(doubts) == 100_000
     assert doubts.of(keys[:5]) == keys[3:5]
     assert doubts.of(keys[-1:]) == keys[-1:]
+
+
+def test_a_key_whose_doubt_came_back_is_in_doubt_with_its_collection() -> None:
+    doubts, key = Doubts(), ("c", "k")
+    doubts.add_scope("c")
+    doubts.settle([key])
+    assert not doubts.of([key])
+    doubts.add([key])
+    doubts.add((None, str(number)) for number in range(100_000))  # it is forgotten as a key
+    assert doubts.of([key, (None, "new")]) == [key]

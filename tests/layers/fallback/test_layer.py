@@ -109,6 +109,19 @@ async def test_the_other_store_is_opened_and_closed_with_the_stack(tmp_path: Pat
     assert lazily.is_closed
 
 
+async def test_an_opening_that_fails_leaves_the_other_store_closed(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    other = SQLiteStore(tmp_path / "other.db")
+    store = stack().fallback(other, writes="journal", journal=journal).over(MemoryStore())
+    with pytest.raises(ConfigurationError, match="cannot open it"):
+        await store.open()
+    assert not other.is_open
+    journal.rmdir()
+    async with store:
+        assert other.is_open
+
+
 async def test_a_fallback_may_fall_back_itself(backend: FaultyStore, other: FaultyStore) -> None:
     last = MemoryStore()
     await last.put("k", "last")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -19,6 +21,7 @@ from kvwrap import (
 from kvwrap.layers.fallback import Fallback
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore, numbered_keys
+from tests.layers.without_capabilities import WithoutCapabilities
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("x"), StoreTimeout("x"), CircuitOpen("x")])
@@ -145,3 +148,21 @@ async def test_the_other_store_takes_no_capability_from_the_stack_but_to_watch(
         await store.keys()
     both = Fallback(Plain, writes="both").over(MemoryStore())
     assert Capability.DESTROY not in both.capabilities
+
+
+@pytest.mark.parametrize("writes", ["both", "journal"])
+async def test_names_come_from_no_store_that_cannot_list_them(
+    backend: FaultyStore, tmp_path: Path, writes: Literal["both", "journal"]
+) -> None:
+    other = WithoutCapabilities(Capability.KEYS, Capability.COLLECTIONS).over(MemoryStore())
+    journal = tmp_path / "journal" if writes == "journal" else None
+    layer = Fallback(other, writes=writes, journal=journal, recovery_delay=0)
+    async with layer.over(backend) as store:
+        await store.put("k", 1)
+        backend.down = True
+        if journal is not None:
+            await store.put("k", 2)
+        for call in (store.keys, store.collections, store.count):
+            with pytest.raises(StoreUnavailable):
+                await call()
+        assert await store.get("k") == (1 if journal is None else 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import MemoryStore, Stack, Store, StoreUnavailable, stack
+from kvwrap import ConfigurationError, MemoryStore, Stack, Store, StoreUnavailable, stack
 from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.shared.journal.file import JournalFile
 from kvwrap.layers.write_behind import WriteBehind
@@ -187,3 +187,34 @@ def test_a_commit_that_a_stopped_loop_left_behind_holds_nobody_up(
         stopped.run(cancel_a_put())
         commits.set()
         asyncio.run(use())
+
+
+async def test_an_opening_that_was_cancelled_leaves_the_journal_to_others(
+    build: Callable[[FaultyStore], Store], backend: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_open = threading.Event(), threading.Event()
+    opened: list[JournalFile] = []
+
+    def open_late(*arguments: Any) -> JournalFile:
+        begun.set()
+        may_open.wait(60)
+        opened.append(JournalFile(*arguments))
+        return opened[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kvwrap.layers.shared.journal.journal.JournalFile", open_late)
+        opening = asyncio.create_task(build(backend).open())
+        await asyncio.to_thread(begun.wait, 60)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    may_open.set()
+    async with asyncio.timeout(60):
+        while True:  # until what was opened too late is closed
+            try:
+                async with build(backend) as store:
+                    await store.put("k", 1)
+                break
+            except ConfigurationError:
+                await asyncio.sleep(0.001)
+    assert opened

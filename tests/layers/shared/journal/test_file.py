@@ -65,6 +65,8 @@ async def test_a_commit_is_on_the_disk_before_it_returns(
     # Only a power failure could show the difference, not a kill: 2 is FULL.
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
+    # A journal that another stack has open is refused at once.
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (0,)
 
 
 async def test_the_log_is_kept_short_and_the_schema_of_a_file_is_not_trusted(

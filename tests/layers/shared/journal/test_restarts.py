@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -136,6 +137,13 @@ async def test_the_first_call_of_an_unopened_stack_sees_the_journal(
     await flush(unopened)
     assert await backend.get("k", collection="c") == LEFT.get(name, 5)
     await unopened.close()
+
+
+async def test_a_closed_stack_leaves_no_task(build: Build, backend: FaultyStore) -> None:
+    backend.down, before = True, asyncio.all_tasks()
+    async with build(backend) as store:
+        await store.put("k", 1)
+    assert asyncio.all_tasks() <= before
 
 
 async def test_opening_copies_pending_changes_to_the_other_store_in_batches(

@@ -354,3 +354,22 @@ async def test_a_refused_change_tells_its_collection(store: Store, backend: Faul
     await store.find(WriteBehind).flush()
     (refused,) = await store.find(WriteBehind).refused()
     assert (refused.collection, refused.key) == ("c", "k")
+
+
+async def test_of_a_refused_batch_what_the_backend_does_not_answer_is_sent_later(
+    store: Store, backend: FaultyStore
+) -> None:
+    layer = store.find(WriteBehind)
+    backend.gate.clear()
+    await store.put("first", 0)
+    await store.put_many(["a", "b", "c"], [1, 2, 3])
+    backend.write_errors = {"b": KvwrapError("no"), "c": StoreUnavailable("reset")}
+    flushing = asyncio.create_task(layer.flush())
+    backend.gate.set()
+    with pytest.raises(StoreUnavailable, match="reset"):
+        await flushing
+    assert [row.key for row in await layer.refused()] == ["b"]
+    assert (layer.pending, layer.snapshot().failures) == (1, 1)
+    backend.write_errors = {}
+    await layer.flush()
+    assert await backend.keys() == ["a", "c", "first"]
