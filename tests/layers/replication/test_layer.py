@@ -151,6 +151,17 @@ async def test_reads_continue_with_the_next_replica(replicas: list[FaultyStore])
     assert store.find(Replication).snapshot().failures == {"0": 3, "1": 2, "2": 1}
 
 
+async def test_a_read_asks_no_more_replicas_than_it_needs(clock: ManualClock) -> None:
+    replicas = [FaultyStore(clock=clock) for _ in range(5)]
+    store = over(replicas, write_quorum=4, read_quorum=2)
+    await store.put("a", 1)
+    before = [replica.count("read") for replica in replicas]
+    replicas[0].down = True
+    assert await store.get("a") == 1
+    asked = [replica.count("read") for replica in replicas]
+    assert [new - old for old, new in zip(before, asked, strict=True)] == [1, 1, 1, 0, 0]
+
+
 async def test_a_failing_replica_is_not_called_for_a_while(
     replicas: list[FaultyStore], clock: ManualClock
 ) -> None:

@@ -88,13 +88,17 @@ async def test_a_log_that_cannot_be_copied_is_used_on(
         connections[0].set_authorizer(None)
 
 
+@pytest.mark.parametrize("is_known_to_no_system", [False, True])
 async def test_a_disk_whose_space_is_unknown_is_used(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch, is_known_to_no_system: bool
 ) -> None:
     def fail(path: object) -> None:
         raise OSError
 
-    monkeypatch.setattr(os, "statvfs", fail)
+    if is_known_to_no_system:
+        monkeypatch.delattr(os, "statvfs")
+    else:
+        monkeypatch.setattr(os, "statvfs", fail)
     async with SQLiteStore(file) as store:
         await store.put("a", 1)
 

@@ -125,6 +125,18 @@ async def test_expired_entries_are_removed_first(file: Path, clock: ManualClock)
         assert await store.count() == 3000
 
 
+async def test_expired_entries_of_others_are_removed_first(file: Path, clock: ManualClock) -> None:
+    lasting = [f"l{number}" for number in range(30)]
+    async with SQLiteStore(file, clock=clock) as unlimited:
+        await unlimited.put_many(lasting, [0] * 30)
+        await unlimited.put_many([f"e{number}" for number in range(500)], [0] * 500, ttl=1)
+        clock.advance(1)
+        async with SQLiteStore(file, max_entries=40, clock=clock) as store:
+            await store.put("new", 1)
+            assert await store.get_many(lasting) == [0] * 30
+            assert weights(file)[1][0] == 31
+
+
 async def test_a_large_batch_keeps_its_last_entries(file: Path) -> None:
     async with SQLiteStore(file, max_entries=10) as store:
         keys = [f"k{number:03}" for number in range(100)]

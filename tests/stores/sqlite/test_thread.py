@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import weakref
 
+import pytest
+
+from kvwrap.core.threads import SingleThread
 from kvwrap.stores.sqlite.thread import ConnectionThread
 
 
@@ -28,3 +31,24 @@ async def test_what_a_call_returned_is_not_kept_while_the_thread_waits() -> None
                 await asyncio.sleep(0.001)
     finally:
         await thread.close(lambda: None)
+
+
+async def test_a_call_for_which_no_thread_can_be_started_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread = ConnectionThread("a test", timeout=5)
+    called: list[int] = []
+
+    def fail(self: SingleThread, *arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(SingleThread, "submit", fail)
+            for number in range(2):
+                with pytest.raises(RuntimeError, match="new thread"):
+                    await thread.run(called.append, number)
+        await thread.run(called.append, 2)
+    finally:
+        await thread.close(lambda: None)
+    assert called == [2]

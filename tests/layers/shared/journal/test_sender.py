@@ -362,14 +362,15 @@ async def test_of_a_refused_batch_what_the_backend_does_not_answer_is_sent_later
     layer = store.find(WriteBehind)
     backend.gate.clear()
     await store.put("first", 0)
-    await store.put_many(["a", "b", "c"], [1, 2, 3])
+    await store.put_many(["a", "b", "c", "d"], [1, 2, 3, 4])
     backend.write_errors = {"b": KvwrapError("no"), "c": StoreUnavailable("reset")}
     flushing = asyncio.create_task(layer.flush())
     backend.gate.set()
     with pytest.raises(StoreUnavailable, match="reset"):
         await flushing
     assert [row.key for row in await layer.refused()] == ["b"]
-    assert (layer.pending, layer.snapshot().failures) == (1, 1)
+    assert (layer.pending, layer.snapshot().failures) == (2, 1)
+    assert ("write", None, ("d",)) not in backend.calls  # it is an outage, also for this one
     backend.write_errors = {}
     await layer.flush()
-    assert await backend.keys() == ["a", "c", "first"]
+    assert await backend.keys() == ["a", "c", "d", "first"]
