@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,8 @@ Command = Sequence[Any]
 
 _SMALLEST_LIMIT: Final = 1024 * 1024
 """The lowest limit of a value's size that a server can have (proto-max-bulk-len), in bytes."""
+
+_SUM: Final = re.compile(rb"-?[0-9]{1,19}")  # as the server writes 64 bits
 
 _USUAL_LIMIT: Final = 512 * 1024 * 1024
 """The limit of a server that has no other."""
@@ -176,15 +179,17 @@ class Server:
 
     async def add(
         self, collection: Collection, key: str, name: str, arguments: tuple[int, int, str]
-    ) -> bytes | None:
-        """Add to a counter by `INCREMENT`, with these arguments. Returns the sum as text."""
+    ) -> int | None:
+        """Add to a counter by `INCREMENT`, with these arguments. Returns the sum."""
         calls = [(1, name, *arguments)]
         (answer,) = await self.run_in_chunks(
             collection, (key,), lambda chunk: self.run_script(INCREMENT, calls[chunk])
         )
-        if answer is not None and not isinstance(answer, bytes):
+        if answer is None:
+            return None
+        if not isinstance(answer, bytes) or not _SUM.fullmatch(answer):
             raise self.wrong_answer()
-        return answer
+        return int(answer)
 
     async def read_values(self, names: Sequence[str]) -> list[Any]:
         """Read the values of keys. An error for a single key is in place of its value."""

@@ -294,7 +294,7 @@ class RedisStore(Store):
             arguments = delta, initial + delta, lifetime_argument(expiry(now, ttl), now)
             sum_ = await self._server.add(place, key, name, arguments)
             if sum_ is not None:
-                return int(sum_)
+                return sum_
         return await super().increment(key, delta, collection=collection, initial=initial, ttl=ttl)
 
     def _names(self, collection: Collection, keys: Sequence[str]) -> list[str]:
