@@ -88,6 +88,22 @@ def test_invalid_arguments_are_refused(arguments: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("port", value) for value in (-1, 65_536, "6379", True)),
+        *(("db", value) for value in (-1, 2**31, "0")),
+        *((name, 5) for name in ("username", "password", "host", "namespace")),
+        *((name, "\ud800") for name in ("username", "password", "host", "namespace")),
+        *(("timeout", value) for value in (0, -1, "1")),
+        *(("max_connections", value) for value in (0, 1.5)),
+    ],
+)
+def test_the_error_of_an_invalid_argument_names_it(name: str, value: Any) -> None:
+    with pytest.raises((ConfigurationError, InvalidKey), match=f"`?{name}`? "):
+        RedisStore(**{name: value})
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
         ("localhost:6379", "did you mean 'redis://localhost:6379'"),

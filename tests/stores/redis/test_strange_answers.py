@@ -47,7 +47,7 @@ class Strange(ScriptedServer):
 
     Attributes:
         strange: The answer to every command about data; empty for the usual ones.
-        answers: Further ones, by the command's name: the next one first.
+        answers: Further ones, by the first or the first two words: the next one first.
     """
 
     def __init__(self) -> None:
@@ -57,8 +57,9 @@ class Strange(ScriptedServer):
 
     def answer(self, command: list[bytes]) -> bytes:
         name = command[0].upper()
-        if left := self.answers.get(name):
-            return left.pop(0)
+        for known in (name, b" ".join(command[:2])):
+            if left := self.answers.get(known):
+                return left.pop(0)
         if self.strange and name not in (b"HELLO", b"AUTH", b"SELECT", b"CLIENT"):
             return self.strange
         return super().answer(command)
@@ -109,3 +110,17 @@ async def test_what_a_watch_is_answered(
         server.answers = answers
         with pytest.raises(error, match=message):
             await store.subscribe(Scope(), print)
+
+
+async def test_a_server_that_is_busy_is_told_again_to_end_what_was_given_up() -> None:
+    async with Strange() as server, RedisStore(server.url) as store:
+        await store.put("k", 1, ttl=50)
+        server.lives_for(0)
+        with pytest.raises(StoreUnavailable):
+            await store.put("k", 2, ttl=50)
+        server.answers = {b"CLIENT KILL": [b"-BUSY Redis is busy running a script\r\n"]}
+        with pytest.raises(StoreUnavailable):
+            await store.put("k", 3, ttl=50)
+        assert server.killed == 0
+        await store.put("k", 4, ttl=50)
+        assert server.killed == 1
