@@ -30,6 +30,8 @@ from tests.slow import is_slow
 # uses the same examples every time, so only a change of the code changes its result. `make soak`
 # draws new ones.
 SOAK = bool(os.environ.get("KVWRAP_SOAK"))
+HOUR = 3_600
+"""Seconds that a test may take in its long form, whatever limit it has else."""
 settings.register_profile(
     "kvwrap",
     deadline=None,
@@ -102,6 +104,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.server)
         if is_slow(item):
             item.add_marker(pytest.mark.slow)
+        if SOAK:
+            item.add_marker(pytest.mark.timeout(HOUR), append=False)
         if leaves_sockets(item):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"))
 

@@ -9,13 +9,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from kvwrap import KvwrapError, RedisStore, SQLiteStore, Store, stack
 from tests.conftest import SOAK
 from tests.mutations import mutate
-
-pytestmark = pytest.mark.timeout(1_800 if SOAK else 120)
 
 FILES = 3_000 if SOAK else 150
 ANSWERS = 20_000 if SOAK else 400

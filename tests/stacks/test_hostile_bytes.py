@@ -54,7 +54,6 @@ def faults(name: str, place: Place, trials: int) -> Iterator[str]:
             yield f"{name}: {fault} for {data[:2000].hex()}"
 
 
-@pytest.mark.timeout(3_600 if SOAK else 120)
 @pytest.mark.filterwarnings("ignore::kvwrap.StackWarning")
 @pytest.mark.parametrize("name", READERS)
 def test_mutations_end_in_errors_of_kvwrap(

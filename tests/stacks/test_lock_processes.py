@@ -26,7 +26,7 @@ LEASE = 0.5
 ROUNDS = 2_000 if SOAK else 400
 
 pytestmark = [
-    pytest.mark.timeout(3_600 if SOAK else 600),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system has no SIGSTOP"),
 ]
 

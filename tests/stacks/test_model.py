@@ -396,7 +396,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("model")
 
 
-@pytest.mark.timeout(900 if SOAK else 120)
 @pytest.mark.parametrize("base", BASES)
 def test_a_stack_does_what_a_dictionary_does(
     base: str, folder: Path, servers: SharedServers

@@ -417,7 +417,6 @@ LARGE: dict[str, Callable[[], Tiers]] = {
 }
 
 
-@pytest.mark.timeout(1_800 if SOAK else 120)
 @pytest.mark.parametrize("scenario", LARGE)
 async def test_many_orders(scenario: str) -> None:
     await some_orders(LARGE[scenario], seed=1, count=20_000 if SOAK else 400)

@@ -17,7 +17,6 @@ from tests.layers.replication.processes import process
 
 RUNS = 2_000 if SOAK else 120
 
-pytestmark = pytest.mark.timeout(900 if SOAK else 120)
 
 CONDITIONAL = ("increment", "increment", "put_if_absent", "pop")
 CHANGES = ("put", "delete", *CONDITIONAL)

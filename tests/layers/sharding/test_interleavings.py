@@ -20,7 +20,6 @@ from tests.layers.linearizability import History
 
 RUNS = 2_000 if SOAK else 150
 
-pytestmark = pytest.mark.timeout(900 if SOAK else 120)
 
 CHANGES = ("put", "delete", "increment", "put_if_absent", "pop")
 

@@ -17,7 +17,6 @@ from tests.layers.sharding.worker import KEYS, backends, sharded
 
 COUNT = 3_000 if SOAK else 200
 
-pytestmark = pytest.mark.timeout(900 if SOAK else 120)
 ROOT = Path(__file__).parents[3]
 OF_NEW = [key for key in KEYS if Rendezvous(["a", "b"]).owner(None, key) == "b"]
 

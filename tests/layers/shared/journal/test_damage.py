@@ -236,7 +236,6 @@ def test_whatever_a_row_holds_decoding_it_raises_only_errors_of_kvwrap() -> None
     assert refused > 10_000
 
 
-@pytest.mark.timeout(1_800 if SOAK else 120)
 async def test_whatever_happens_to_the_file_opening_it_raises_only_errors_of_kvwrap(
     path: Path, backend: FaultyStore
 ) -> None:
