@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kvwrap.builder import LAYERS
+from kvwrap.core.registry import STORES
 from scripts.drawings import FOLDER
 from tests.core.drawing.measure import Drawing
 from tests.docs.test_pages import LAYER_PAGES, STORE_PAGES
@@ -41,6 +42,11 @@ def test_every_integration_is_linked_and_has_its_line_to_install(page: str, fold
     for extra in (extras & modules) - {"prometheus", "opentelemetry"}:
         assert f'`pip install ".[{extra}]"`' in text
         assert sum(f'pip install ".[{extra}]"' in each for each in pages.values()) == 1
+
+
+def test_it_counts_the_stores_and_layers_that_there_are() -> None:
+    assert f"[{len(set(STORES.values()))} backends](docs/stores/index.md)" in README
+    assert f"**{len(LAYERS)} layers that do one thing each.**" in README
 
 
 def test_layers_are_named_after_their_classes() -> None:
