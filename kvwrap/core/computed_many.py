@@ -71,9 +71,7 @@ class ComputedManyMethods(AcrossManyMethods):
             ConfigurationError: The factory did not return a mapping, or an argument is invalid.
         """
         keys, name = checked_keys(keys), self._collection_of(collection)
-        options = checked_options(
-            ttl, keep, on_error, on_invalid, stale_ttl, tags=tags, across=across
-        )
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, None, tags, across)
         self._allow(options)
         values = await self._get_or_compute_many(keys, name, factory, options)
         return [values.get(key) for key in keys]

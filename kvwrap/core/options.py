@@ -82,14 +82,14 @@ def checked_plain(function: Any, name: str) -> Any:
 
 
 def checked_options(
-    ttl: Any = None,
-    keep: Any = None,
-    on_error: object = "raise",
-    on_invalid: object = "raise",
-    stale_ttl: TTL | None = None,
-    soft_timeout: object = None,
-    tags: Any = None,
-    across: object = None,
+    ttl: Any,
+    keep: Any,
+    on_error: object,
+    on_invalid: object,
+    stale_ttl: TTL | None,
+    soft_timeout: object,
+    tags: Any,
+    across: object,
 ) -> ComputeOptions:
     """Return the options; see `ComputedMethods.get_or_put`.
 

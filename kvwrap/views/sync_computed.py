@@ -189,9 +189,7 @@ class SyncComputed:
         if not callable(factory):
             raise not_a_factory(factory)
         keys = checked_keys(keys)
-        options = checked_options(
-            ttl, keep, on_error, on_invalid, stale_ttl, tags=tags, across=across
-        )
+        options = checked_options(ttl, keep, on_error, on_invalid, stale_ttl, None, tags, across)
         self._store._allow(options)
         name = self._store._collection_of(collection)
         values = self._get_or_compute_many(keys, name, factory, options)

@@ -88,6 +88,21 @@ def test_removed_records_never_outnumber_the_others_by_far() -> None:
     assert len(expiries) == 0
 
 
+def test_removed_records_that_were_due_are_not_taken_for_others_that_are_left() -> None:
+    expiries = Expiries()
+    for due in range(2000):
+        record = Record(None, "k", ENTRY)
+        expiries.add(record, float(due))
+        remove(expiries, record)
+        assert pop_all(expiries, due) == []
+    later = [Record(None, "k", ENTRY) for _ in range(1000)]
+    for record in later:
+        expiries.add(record, 5000.0)
+    for record in later:
+        remove(expiries, record)
+    assert len(expiries) < 300
+
+
 def test_a_record_that_is_in_no_queue_may_be_removed() -> None:
     expiries = Expiries()
     for _ in range(1000):

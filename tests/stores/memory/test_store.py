@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import uuid
 
@@ -104,6 +105,17 @@ async def test_an_entry_that_grows_stays_and_others_make_room() -> None:
         await store.put("a", "y" * length)
         assert await store.get("a") == "y" * length
     assert await store.keys() == ["a"]
+
+
+async def test_where_entries_are_counted_their_sizes_do_not_matter() -> None:
+    async def kept(size: int) -> list[str]:
+        rng, store = random.Random(1), MemoryStore(max_entries=20)
+        for _ in range(500):
+            name = f"k{min(rng.randrange(40), rng.randrange(40))}"
+            await store.put(name, "x" * rng.choice((1, size)))
+        return await store.keys()
+
+    assert await kept(1) == await kept(1000)
 
 
 async def test_both_limits_hold_together() -> None:
