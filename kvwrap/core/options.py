@@ -118,7 +118,7 @@ def checked_options(
         checked_plain(keep, "keep"),
         on_error == "compute",
         on_invalid == "compute",
-        None if stale_ttl is None else checked_ttl(stale_ttl),
+        None if stale_ttl is None else checked_ttl(stale_ttl, "stale_ttl"),
         soft_timeout,
         tags=checked_tags_of(tags),
         across_processes=across is not None,

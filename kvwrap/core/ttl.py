@@ -22,8 +22,12 @@ _LONG = 2**38
 """Seconds about as long as `LATEST`: an integer, since most ttls are compared with it at once."""
 
 
-def checked_ttl(ttl: object) -> float:
+def checked_ttl(ttl: object, name: str | None = None) -> float:
     """Return a ttl in seconds.
+
+    Args:
+        ttl: The ttl.
+        name: What the argument is called, if it is not `ttl`.
 
     Raises:
         InvalidTTL: It is not a finite number of seconds above 0 or a timedelta above 0.
@@ -36,15 +40,20 @@ def checked_ttl(ttl: object) -> float:
         try:
             seconds = float(ttl)
         except (TypeError, ValueError, OverflowError):
-            raise InvalidTTL(f"{_MUST}; got {type(ttl).__name__}") from None
+            raise _invalid(name, type(ttl).__name__) from None
     else:
-        raise InvalidTTL(f"{_MUST}; got {type(ttl).__name__}{_hint(ttl)}")
+        raise _invalid(name, type(ttl).__name__ + _hint(ttl))
     if not 0 < seconds < math.inf:
-        raise InvalidTTL(f"{_MUST}; got {seconds!r} (None means no expiry)")
+        way_out = " (None means no expiry)" if name is None else ""
+        raise _invalid(name, f"{seconds!r}{way_out}")
     return seconds
 
 
-_MUST = "a ttl must be a finite number of seconds above 0, or a timedelta"
+def _invalid(name: str | None, got: str) -> InvalidTTL:
+    subject = "a ttl" if name is None else f"`{name}`"
+    return InvalidTTL(
+        f"{subject} must be a finite number of seconds above 0, or a timedelta; got {got}"
+    )
 
 
 def _hint(ttl: object) -> str:

@@ -74,7 +74,7 @@ class EnvelopeKeyring(NamedKeys[WrappedKey]):
         checked_count(max_keys, "max_keys")
         super().__init__({name: _to_wrapped_key(key) for name, key in keys.items()}, primary)
         self._kek = kek
-        self._max_age = checked_ttl(max_age)
+        self._max_age = checked_ttl(max_age, "max_age")
         self._max_keys = max_keys
 
     # -- sources -----------------------------------------------------------------------

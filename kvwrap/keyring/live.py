@@ -66,7 +66,7 @@ class LiveKeyring(KeySource):
         self._make_keys = make_keys
         self._refresh = refresh
         self._timeout = checked_seconds(timeout, "timeout")
-        self._interval = math.inf if refresh is None else checked_ttl(refresh)
+        self._interval = math.inf if refresh is None else checked_ttl(refresh, "refresh")
 
     def bind(self, clock: Clock) -> LiveKeys:
         return LiveKeys(self._fetch, self._make_keys, self._interval, self._timeout, clock)

@@ -59,9 +59,9 @@ class TTLClamp(Layer):
         jitter: float = 0.0,
         rng: random.Random | None = None,
     ) -> None:
-        self.minimum = 0.0 if minimum is None else checked_ttl(minimum)
-        self.maximum = None if maximum is None else checked_ttl(maximum)
-        self.default = self.maximum if default is None else checked_ttl(default)
+        self.minimum = 0.0 if minimum is None else checked_ttl(minimum, "minimum")
+        self.maximum = None if maximum is None else checked_ttl(maximum, "maximum")
+        self.default = self.maximum if default is None else checked_ttl(default, "default")
         for name, value, bound in (
             ("maximum", self.maximum, maximum),
             ("default", self.default, default),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
+import pytest
+
 import kvwrap
 from kvwrap import builder
 from kvwrap.core import registry
+from kvwrap.core.primitives import PRIMITIVES, Primitives
 from kvwrap.core.registry import store_class
 from kvwrap.testing import ManualClock
 from tests.catalog import EMBEDDED, LAYERS, STORES, UNDER_EVERY_LAYER
@@ -35,3 +40,22 @@ def test_every_store_is_in_the_catalog() -> None:
     assert {"dict", "py-key-value"} < set(STORES)
     assert set(EMBEDDED) < set(STORES)
     assert set(UNDER_EVERY_LAYER) <= set(STORES)
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        *builder.LAYERS.values(),
+        *{store_class(scheme) for scheme in registry.STORES},
+    ],
+    ids=lambda cls: cls.__name__,
+)
+def test_primitives_are_called_as_the_interface_says(cls: type[Primitives]) -> None:
+    for name in PRIMITIVES:
+        expected, found = (
+            [(each.name, each.kind, each.default) for each in list(parameters.values())[1:]]
+            for parameters in (
+                inspect.signature(getattr(owner, name)).parameters for owner in (Primitives, cls)
+            )
+        )
+        assert found == expected, name

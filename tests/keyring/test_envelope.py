@@ -82,7 +82,7 @@ async def test_wrapped_keys_are_read_from_text(
         ({"keys": {}}, "at least one wrapped key"),
         ({"kek": object()}, "wrap and unwrap"),
         ({"max_keys": 0}, "max_keys"),
-        ({"max_age": 0}, "ttl"),
+        ({"max_age": 0}, "`max_age`"),
         ({"primary": "b"}, "no key 'b'"),
         ({"keys": {"a": WrappedKey(b"", "rot13")}}, "rot13"),
         ({"keys": {"a": 5}}, "a wrapped key must be bytes.* got int"),

@@ -64,6 +64,15 @@ def test_an_invalid_value_is_refused_by_a_typed_error(name: str, parameter: str)
         assert argument in ACCEPTED.get(title, {argument}), f"{argument} accepts {title}"
 
 
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
+def test_a_refusal_names_the_argument(name: str, parameter: str) -> None:
+    cls = builder.LAYERS[name]
+    given = next(x for x in LAYERS[name].make(ManualClock()) if type(x) is cls).arguments
+    error = SerializationError if parameter == "value" else EXPECTED
+    with pytest.raises(error, match=rf"\b{parameter}s?\b"):
+        cls(**{**given, parameter: object()})
+
+
 KEYS = Keyring({"k": b"k" * 32})
 
 

@@ -120,7 +120,7 @@ class Compression(Keeping, Transform):
         self._min_size = min_size
         self._max_size = max_size
         self.uses_dictionaries = self.keeps_records = checked_flag(dictionaries, "dictionaries")
-        self._refresh = checked_ttl(refresh)
+        self._refresh = checked_ttl(refresh, "refresh")
         self._legacy = checked_readers(legacy)
 
     def on_bind(self) -> None:
@@ -358,7 +358,7 @@ class Compression(Keeping, Transform):
                 "tell which dictionaries are unused: the store lacks the capabilities "
                 + ", ".join(sorted(needed - self.inner.capabilities))
             )
-        seconds = checked_ttl(grace)
+        seconds = checked_ttl(grace, "grace")
         if seconds < 2 * self._refresh:
             raise ConfigurationError(
                 f"`grace` must be at least twice refresh={self._refresh:g} seconds; "

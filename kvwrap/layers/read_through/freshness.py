@@ -39,8 +39,12 @@ class Freshness:
     ) -> None:
         self.decoded = decoded
         self.ttl = None if ttl is None else checked_ttl(ttl)
-        self.negative_ttl = None if negative_ttl is None else checked_ttl(negative_ttl)
-        self.stale_if_error = 0.0 if stale_if_error is None else checked_ttl(stale_if_error)
+        self.negative_ttl = (
+            None if negative_ttl is None else checked_ttl(negative_ttl, "negative_ttl")
+        )
+        self.stale_if_error = (
+            0.0 if stale_if_error is None else checked_ttl(stale_if_error, "stale_if_error")
+        )
         if refresh_ahead is not None and checked_share(refresh_ahead, "refresh_ahead") in (0, 1):
             raise ConfigurationError(
                 "`refresh_ahead` must be a share of a copy's life above 0 and below 1; got "

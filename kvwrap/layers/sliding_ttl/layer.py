@@ -66,7 +66,9 @@ class SlidingTTL(Layer):
 
     def __init__(self, ttl: TTL, *, at_most_every: TTL | None = None) -> None:
         self.ttl = checked_ttl(ttl)
-        self.at_most_every = self.ttl / 10 if at_most_every is None else checked_ttl(at_most_every)
+        self.at_most_every = (
+            self.ttl / 10 if at_most_every is None else checked_ttl(at_most_every, "at_most_every")
+        )
         if self.at_most_every >= self.ttl:
             raise ConfigurationError(
                 f"`at_most_every` must be below `ttl`, or entries would expire before they are "
