@@ -71,18 +71,26 @@ class _Known:
         read_at: When the store was asked for it, by `Clock.monotonic`.
         number: Orders reads by their beginnings, and this process's writes by their ends.
         is_told: True if a change of it would have been told since.
+        damaged: The version of an entry that is no record; `None` if there is no such entry.
         is_outdated: True if one was told, so that it is read again.
     """
 
-    __slots__ = ("is_outdated", "is_told", "number", "read_at", "record")
+    __slots__ = ("damaged", "is_outdated", "is_told", "number", "read_at", "record")
 
     def __init__(
-        self, record: TagRecord | None, read_at: float, number: int, *, is_told: bool
+        self,
+        record: TagRecord | None,
+        read_at: float,
+        number: int,
+        *,
+        is_told: bool,
+        damaged: int | None = None,
     ) -> None:
         self.record = record
         self.read_at = read_at
         self.number = number
         self.is_told = is_told
+        self.damaged = damaged
         self.is_outdated = False
 
 
@@ -227,8 +235,10 @@ class Records:
         found: list[tuple[TagRecord | None, int | None]] = [
             (None, None) if entry is None else (_decoded(entry), entry.version) for entry in entries
         ]
-        for identity, (record, _) in zip(identities, found, strict=True):
-            self._keep(identity, _Known(record, read_at, number, is_told=are_told))
+        for identity, (record, version) in zip(identities, found, strict=True):
+            damaged = version if record is None else None
+            known = _Known(record, read_at, number, is_told=are_told, damaged=damaged)
+            self._keep(identity, known)
         return found
 
     async def drop_copies(self, collection: Collection, keys: Sequence[str]) -> None:
@@ -270,7 +280,7 @@ class Records:
     # -- changing ----------------------------------------------------------------------
 
     async def ensure(self, identities: Sequence[bytes]) -> list[TagRecord]:
-        """Return these records. Those that are missing are made."""
+        """Return these records. Those that are missing or damaged are made."""
         for attempt in ATTEMPTS:
             await backoff(attempt)
             if not self.is_loaded(identities):
@@ -279,9 +289,11 @@ class Records:
             if len(records) == len(identities):
                 return records
             missing = [each for each in identities if self.peek(each) is None]
+            damaged = [getattr(self._known.get(each), "damaged", None) for each in missing]
             # What another process makes meanwhile stays, and is read in the next attempt.
-            expected = [ABSENT] * len(missing) if self._compares else None
-            await self._write(missing, [TagRecord.new(is_first=True) for _ in missing], expected)
+            expected = [ABSENT if each is None else each for each in damaged]
+            made = [TagRecord.new(is_first=each is None) for each in damaged]
+            await self._write(missing, made, expected if self._compares else None)
         raise conflict(self._part.name, RESERVED, _key(identities[0]))
 
     async def cleared(self) -> bytes:

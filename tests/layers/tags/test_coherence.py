@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,41 @@ async def test_a_hit_reads_no_record(clock: ManualClock) -> None:
         assert calls == {"write": 1}
 
 
+async def test_a_hit_of_what_has_no_tags_reads_no_record(clock: ManualClock) -> None:
+    async with tagged(clock) as store:
+        await store.put("a", 1)
+        clock.advance(5)
+        await store.get("a")
+        calls = store.find(Counting).calls
+        calls.clear()
+        for _ in range(3):
+            clock.advance(100)
+            assert await store.get("a") == 1
+        assert calls == {"read": 3}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.get("a"),
+        lambda store: store.get_many(["a", "b"]),
+        lambda store: store.put("b", 1, tags=["t"]),
+        lambda store: store.find(Tags).invalidate("t"),
+        lambda store: store.find(Tags).expire("t"),
+        lambda store: store.find(Tags).clear(),
+    ],
+)
+async def test_the_first_call_opens_the_layer(clock: ManualClock, call: Any) -> None:
+    base = MemoryStore(clock=clock)
+    async with base, over(base) as other:
+        await other.put("a", 1, tags=["t"])
+        store = over(base)
+        await call(store)
+        assert store.find(Tags).is_open
+        await store.close()
+        assert store.find(Tags).is_closed
+
+
 async def test_all_records_of_a_batch_are_read_at_once(clock: ManualClock) -> None:
     base = unwatched(clock)
     keys = [str(number) for number in range(50)]
@@ -232,7 +268,7 @@ async def test_closing_ends_the_subscription(clock: ManualClock) -> None:
     store = over(MemoryStore(clock=clock), stack(Ends()))
     await store.put("a", 1, tags=["t"])
     await store.close()
-    assert [scope.collection for scope in closed] == ["kvwrap.tags"]
+    assert [(scope.collection, scope.bound) for scope in closed] == [("kvwrap.tags", 1.0)]
 
 
 def test_the_staleness_is_told(clock: ManualClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kvwrap import (
@@ -21,6 +22,8 @@ from kvwrap import (
 )
 from kvwrap.core.figures import collect
 from kvwrap.layers.base import KeyRange
+from kvwrap.layers.tags.records import TagRecord
+from kvwrap.layers.tags.snapshots import MARK_BYTES, VERSION_BYTES
 from kvwrap.testing import ManualClock
 from tests.layers.tags.shared import RECORDS, SECRET, Counting, tagged
 from tests.layers.without_capabilities import WithoutCapabilities
@@ -162,6 +165,34 @@ async def test_a_damaged_record_counts_as_invalidated(clock: ManualClock) -> Non
     damaged = [entry.with_body(b"\x93", entry.codec) for entry in found if entry is not None]
     await store.base.write(RECORDS, page.keys, damaged)
     assert await store.get_many(["a", "d"]) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x93",
+        msgspec.msgpack.encode(TagRecord(bytes(VERSION_BYTES - 1), bytes(MARK_BYTES))),
+        msgspec.msgpack.encode(TagRecord(bytes(VERSION_BYTES), bytes(MARK_BYTES + 1))),
+    ],
+)
+async def test_a_damaged_record_is_replaced_when_its_tag_is_used(
+    clock: ManualClock, body: bytes
+) -> None:
+    store = tagged(clock)
+    await store.base.write(None, ["before"], [store.base._to_entry(1, None, 0.0, None, "before")])
+    await filled(store)
+    assert await store.get("before") == 1
+    page = await store.base.list_keys(RECORDS, KeyRange(), None)
+    found = await store.base.read(RECORDS, page.keys)
+    damaged = [entry.with_body(body, entry.codec) for entry in found if entry is not None]
+    await store.base.write(RECORDS, page.keys, damaged)
+    assert await store.get("a") is None
+    await store.put("b", 5, tags=["page"])
+    assert await store.get("b") == 5
+    # It may have been cleared, which the damaged record does not say any more.
+    assert await store.get("before") is None
+    await store.find(Tags).invalidate("page")
+    assert await store.get("b") is None
 
 
 async def test_a_snapshot_that_is_cut_is_corrupt(clock: ManualClock) -> None:

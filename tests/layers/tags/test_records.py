@@ -6,9 +6,12 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
 from kvwrap import MemoryStore, Store, StoreUnavailable
 from kvwrap.core.changes import Subscription
-from kvwrap.layers.tags.records import Records
+from kvwrap.layers.tags.records import MOMENT, Records
+from kvwrap.stores.mapping import MappingStore
 from kvwrap.testing import ManualClock
 from tests.layers.tags.shared import unwatched
 
@@ -61,6 +64,30 @@ async def test_those_that_another_process_made_meanwhile_are_used(clock: ManualC
         found = await one.ensure(IDENTITIES[:3])
         assert found[:2] == made
         assert await other.ensure(IDENTITIES[:3]) == found
+
+
+async def test_what_was_read_during_a_write_that_fails_is_read_again(clock: ManualClock) -> None:
+    class Failing(MappingStore):
+        is_held: asyncio.Event | None = None
+
+        async def write(self, collection: Any, keys: Any, *args: Any) -> list[bool]:
+            if self.is_held is None or keys[0] == MOMENT.decode():
+                return await super().write(collection, keys, *args)
+            await self.is_held.wait()
+            await super().write(collection, keys, *args)
+            raise StoreUnavailable("no answer")
+
+    async with Failing({}, clock=clock) as base:
+        one = records(base)
+        (former,) = await one.ensure(IDENTITIES[:1])
+        base.is_held = asyncio.Event()
+        replacing = asyncio.create_task(one.replace(IDENTITIES[:1]))
+        await clock.settle()
+        assert await one.ensure(IDENTITIES[:1]) == [former]
+        base.is_held.set()
+        with pytest.raises(StoreUnavailable):
+            await replacing
+        assert await one.ensure(IDENTITIES[:1]) != [former]
 
 
 async def test_a_change_that_is_told_outdates_its_record_alone(clock: ManualClock) -> None:
