@@ -23,6 +23,7 @@ from kvwrap import (
 )
 from kvwrap.core import codec
 from kvwrap.core.entry import Entry
+from kvwrap.layers.encryption.sealing import STEP_LENGTH
 from kvwrap.stores.redis import RedisStore
 from kvwrap.testing import ManualClock
 from tests.layers.faulty import FaultyStore
@@ -154,6 +155,34 @@ async def test_a_sealed_expiry_cannot_be_altered(base: Store, clock: ManualClock
         await base.write(None, ["k"], [Entry(entry.body, steps, entry.created_at, None, 1)])
         with pytest.raises(DecryptionError):
             await store.get("k")
+
+
+@pytest.mark.parametrize("keys", [KEYS, Keyring.generate("other")], ids=["known", "unknown"])
+async def test_what_a_header_says_is_not_encrypted_is_refused_all_the_same(
+    clock: ManualClock, keys: Keyring
+) -> None:
+    base = MemoryStore(clock=clock)
+    await encrypted().over(base).put("k", 1, ttl=60)
+    (entry,) = await base.read(None, ["k"])
+    assert entry is not None
+    await base.write(None, ["k"], [entry.with_body(entry.body, entry.codec[STEP_LENGTH:])])
+    migrating = stack().encrypt(keys, accept_plaintext=True).silence("migration-open")
+    with pytest.raises(DecryptionError, match="the header was altered"):
+        await migrating.over(base).get("k")
+
+
+async def test_a_sealed_expiry_in_fractions_of_a_millisecond_is_that_of_the_header(
+    clock: ManualClock,
+) -> None:
+    base = MemoryStore(clock=clock)
+    store = encrypted().over(base)
+    for _ in range(10):
+        clock.advance(0.0003)
+        await store.put("k", 1, ttl=60)
+        (entry,), (sealed,) = await store.read(None, ["k"]), await base.read(None, ["k"])
+        assert entry is not None
+        assert sealed is not None
+        assert entry.expires_at == sealed.expires_at
 
 
 async def test_the_creation_time_cannot_be_altered(base: Store, clock: ManualClock) -> None:

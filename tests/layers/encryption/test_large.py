@@ -28,7 +28,8 @@ def data(seed: int, size: int = LARGE) -> bytes:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_entries_are_encrypted_in_a_thread_from_a_size_on(algorithm: str) -> None:
     layer = Encryption(ring(algorithm)).over(MemoryStore()).find(Encryption)
-    for size in (LARGE - 1, LARGE):
+    small = layer.encode(Entry(b"", codec.BYTES, 1e9, 2e9, 1), "c", "k")
+    for size in (LARGE - len(small.body), LARGE - 1, LARGE):
         plain = Entry(data(1, size), codec.BYTES, 1e9, 2e9, 1)
         begun = layer.begin_encode(plain, "c", "k")
         assert callable(begun) == (size >= LARGE)
