@@ -179,7 +179,7 @@ async def test_a_damaged_record_is_replaced_when_its_tag_is_used(
     clock: ManualClock, body: bytes
 ) -> None:
     store = tagged(clock)
-    await store.base.write(None, ["before"], [store.base._to_entry(1, None, 0.0, None, "before")])
+    await store.base.put("before", 1)
     await filled(store)
     assert await store.get("before") == 1
     page = await store.base.list_keys(RECORDS, KeyRange(), None)
