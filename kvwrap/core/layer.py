@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar, Final, Self
 
 from kvwrap.core.basic import ValueHook
-from kvwrap.core.capability import Capabilities, Capability
+from kvwrap.core.capability import Capabilities
 from kvwrap.core.changes import Listener, Scope, Subscription
 from kvwrap.core.clock import Clock
 from kvwrap.core.described import is_secret
@@ -16,7 +16,7 @@ from kvwrap.core.entry import Entry
 from kvwrap.core.findings import Finding, warn
 from kvwrap.core.lifecycle import Lifecycle
 from kvwrap.core.nested import Nested
-from kvwrap.core.part import leaves_process
+from kvwrap.core.pickles import unprotected_pickle
 from kvwrap.core.primitives import (
     PRIMITIVES,
     Collection,
@@ -230,30 +230,6 @@ def _rebuild(
     layer = cls(*args, **kwargs)
     layer.configured = configured
     return layer
-
-
-def unprotected_pickle(
-    serializer: Serializer, layers: Sequence[Layer], base: Store
-) -> Iterator[Finding]:
-    """Yield a finding if a stack reads pickles that anyone outside this process can write.
-
-    Args:
-        serializer: The serializer of the stack.
-        layers: The layers of the stack, in any order: a serializer's position has no effect.
-        base: The backend.
-    """
-    if serializer.name != "pickle" or any("encrypts" in layer.traits for layer in layers):
-        return
-    if leaves_process(base) or any(
-        layer.capabilities & {Capability.PERSISTENT, Capability.SHARED} for layer in layers
-    ):
-        yield Finding(
-            "pickle-unprotected",
-            "Reading a pickle runs the code in it, so anyone who can write to the backend can "
-            "run code in this process.",
-            "Add .encrypt(keyring), which refuses everything that was written without its keys, "
-            "or use .serialize('msgpack').",
-        )
 
 
 def _check_second_stores(layer: Layer, under: Store) -> None:

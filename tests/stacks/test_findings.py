@@ -296,6 +296,31 @@ def test_the_serializer_of_the_store_itself_counts():
     assert reported(open_.serialize("json"), pickling()) == {"migration-open"}
 
 
+def test_pickles_outside_the_encryption_count_wherever_they_are_kept(tmp_path: Path):
+    """In a store or journal of a layer; encryption inside of it, or of the backend, is too late."""
+
+    def pickling(layers):
+        return "pickle-unprotected" in reported(stack().serialize("pickle") + layers, MemoryStore())
+
+    def encrypted():
+        return stack().encrypt(KEYS).over(SharedMemory())
+
+    seal = stack().encrypt(KEYS)
+    for number, (keeps, alike) in enumerate(
+        (
+            (stack().read_through(SharedMemory, ttl=1), stack().read_through(encrypted, ttl=1)),
+            (stack().fallback(SharedMemory), stack().fallback(encrypted)),
+            (stack().shadow(SharedMemory), stack().shadow(encrypted)),
+            (stack().write_behind(tmp_path / "journal"), stack().read_through(MemoryStore, ttl=1)),
+        )
+    ):
+        assert pickling(keeps), number
+        assert pickling(keeps + seal), number
+        assert not pickling(seal + keeps), number
+        assert not pickling(alike), number
+        assert not pickling(alike + seal), number
+
+
 def test_a_pickling_store_is_reported_once_and_can_be_silenced():
     with pytest.warns(StackWarning, match="pickle-unprotected"):
         inner = stack().compress().over(SharedMemory(serializer="pickle"))

@@ -47,7 +47,7 @@ from kvwrap.core.deadlines import TimeLimit, TimeLimits, time_limit
 from kvwrap.core.entry import Entry, expiry_ms, live
 from kvwrap.core.figures import Figure, Measured, counter, gauge
 from kvwrap.core.findings import Finding
-from kvwrap.core.layer import Layer, unprotected_pickle
+from kvwrap.core.layer import Layer
 from kvwrap.core.models import KINDS_OF_MODELS, Mismatch, converter
 from kvwrap.core.nested import StoreSource, checked_source, checked_sources
 from kvwrap.core.optimistic import touch_by_writing
@@ -55,6 +55,7 @@ from kvwrap.core.optional import need
 from kvwrap.core.paging import holds_any, pages
 from kvwrap.core.part import Part, Passage, leaves_process
 from kvwrap.core.peeking import is_peeking, peeking
+from kvwrap.core.pickles import unprotected_pickle
 from kvwrap.core.primitives import (
     ABSENT,
     CALLS,

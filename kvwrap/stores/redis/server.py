@@ -387,9 +387,9 @@ class Server:
 def _limit_in(answer: Any) -> int:
     """Return the limit in an answer to CONFIG GET, or what is usual."""
     found = next(iter(answer.items()), None) if isinstance(answer, dict) else answer
-    if not isinstance(found, list | tuple) or len(found) != 2 or not isinstance(found[1], bytes):
-        return _USUAL_LIMIT
-    return int(found[1]) if found[1].isdigit() else _USUAL_LIMIT
+    text = found[1] if isinstance(found, list | tuple) and len(found) == 2 else None
+    limit = int(text) if isinstance(text, bytes) and _SUM.fullmatch(text) else 0
+    return limit if limit > 0 else _USUAL_LIMIT
 
 
 def _facts_in(answer: Any) -> dict[str, str]:

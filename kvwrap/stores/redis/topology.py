@@ -77,12 +77,12 @@ class Topology:
         nodes: dict[Address, None] = {}
         try:
             for first, last, *servers in answer:
+                if not 0 <= first <= last < SLOTS:
+                    return False
                 addresses = [node_address(host, port, asked) for host, port, *_ in servers]
                 slots[first : last + 1] = [addresses[0]] * (last + 1 - first)
                 nodes.update(dict.fromkeys(addresses))
         except (TypeError, ValueError, IndexError):
-            return False
-        if len(slots) != SLOTS:
             return False
         self._nodes = list(nodes)
         self._failed &= {*nodes, *self._seeds} - {asked}

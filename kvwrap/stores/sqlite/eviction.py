@@ -109,13 +109,23 @@ class Eviction:
                 break
             small, main = self._weights(connection)
         while left > 0 and self._excess(small, main):
-            self._evict(connection, small, main)
+            if not self._evict(connection, small, main):
+                small, main = self._count(connection)
             left -= 1
         self._new_small = self._new_main = 0
 
     def _weights(self, connection: sqlite3.Connection) -> tuple[list[int], list[int]]:
         """Return the number of entries and of bytes of the small queue, and of the main queue."""
         rows = connection.execute(self._sql["read_weights"]).fetchall()
+        return (list(rows[0]), list(rows[1])) if len(rows) == 2 else self._count(connection)
+
+    def _count(self, connection: sqlite3.Connection) -> tuple[list[int], list[int]]:
+        """Count and return the weights again, since another program has changed them."""
+        connection.execute(self._sql["forget_weights"])
+        connection.execute(self._sql["weigh"])
+        rows = connection.execute(self._sql["read_weights"]).fetchall()
+        if len(rows) != 2:
+            raise sqlite3.DatabaseError("the weights are not those of kvwrap")
         return list(rows[0]), list(rows[1])
 
     def _excess(self, small: Sequence[int], main: Sequence[int]) -> bool:
@@ -126,14 +136,20 @@ class Eviction:
             self.max_bytes is not None and size > self.max_bytes
         )
 
-    def _evict(self, connection: sqlite3.Connection, small: list[int], main: list[int]) -> None:
-        """Remove one row, and keep the weights as they then are."""
+    def _evict(self, connection: sqlite3.Connection, small: list[int], main: list[int]) -> bool:
+        """Remove one row, and keep the weights as they then are.
+
+        Returns False if no row is left, although the weights say so.
+        """
         uses = self._uses
         assert uses is not None
         for attempts in range(ATTEMPTS, 0, -1):
             is_small = self._is_small_next(small, main)
-            row = connection.execute(self._sql["first_small" if is_small else "first_main"])
-            rowid, name, size = row.fetchone()
+            first = self._sql["first_small" if is_small else "first_main"]
+            row = connection.execute(first).fetchone()
+            if row is None:
+                break
+            rowid, name, size = row
             hashed = hash_name(name)
             used = uses.get(hashed)
             source = small if is_small else main
@@ -144,11 +160,12 @@ class Eviction:
                 uses.set(hashed, 0)
                 if is_small:
                     uses.remember(hashed)
-                return
+                return True
             uses.set(hashed, 0 if is_small else used - 1)
             connection.execute(self._sql["to_main"], (rowid,))
             main[0] += 1
             main[1] += size
+        return False
 
     def _is_small_next(self, small: Sequence[int], main: Sequence[int]) -> bool:
         # What the transaction has put is evicted if there is nothing else.

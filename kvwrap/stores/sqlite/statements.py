@@ -37,6 +37,9 @@ _SQL: Final = {
     "AND name <> '{t}'",
     "no_change": "DELETE FROM {t} WHERE 0",
     "probe": "SELECT collection, key, expires_at, version, entry FROM {t} LIMIT 0",
+    # A view or a generated column, which only others can have made, makes rows of any length.
+    "stored_columns": "SELECT name FROM pragma_table_xinfo('{t}') WHERE hidden = 0 AND EXISTS "
+    "(SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{t}')",
     # CAST, since reading text that is not UTF-8 would fail.
     "read": "{wanted} SELECT key, CAST(entry AS BLOB) {found}",
     # SQLite knows the length of a blob without reading it.
@@ -52,10 +55,12 @@ _SQL: Final = {
     "put_if_absent": "{put} WHERE expires_at <= ? OR version = excluded.version",
     "put_if_version": "UPDATE {t} SET expires_at = nullif(?, 0), version = ?, entry = ? "
     "WHERE collection = ? AND key = ? AND (version = ? AND {live} OR version = ?)",
-    # Variables in RETURNING are NULL, so the caller compares the expiry with the time.
-    "remove": "DELETE FROM {t} WHERE collection = ? AND key = ? RETURNING expires_at",
+    # Variables in RETURNING are NULL, so the caller compares the expiry with the time. CAST, since
+    # other programs can write text there.
+    "remove": "DELETE FROM {t} WHERE collection = ? AND key = ? "
+    "RETURNING CAST(expires_at AS INTEGER)",
     "remove_if_version": "DELETE FROM {t} WHERE collection = ? AND key = ? AND version = ? "
-    "RETURNING expires_at",
+    "RETURNING CAST(expires_at AS INTEGER)",
     # The upper bound of a range may be an empty blob, which comes after all texts.
     "keys": "SELECT key FROM {t} WHERE collection = ? AND key >= ? AND key < ? AND {live} "
     "ORDER BY key LIMIT ?",
@@ -81,7 +86,7 @@ _SQL: Final = {
 }
 
 _COUNTED: Final = "UPDATE {t}_weights SET entries = entries {sign} 1, bytes = bytes "
-_NAME: Final = "CAST(collection || '/' || key AS BLOB)"
+_NAME: Final = "CAST(ifnull(collection || '/' || key, '') AS BLOB)"
 _EVICTION: Final = {
     "columns": "PRAGMA table_info({t})",
     "column": "ALTER TABLE {t} ADD COLUMN queue INTEGER NOT NULL DEFAULT 0",
@@ -89,6 +94,7 @@ _EVICTION: Final = {
     "weights": "CREATE TABLE IF NOT EXISTS {t}_weights (main INTEGER PRIMARY KEY, "
     "entries INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "have_weights": "SELECT count(*) FROM {t}_weights",
+    "forget_weights": "DELETE FROM {t}_weights",
     "weigh": "INSERT INTO {t}_weights SELECT column1, count(entry), "
     "ifnull(sum(length(entry)), 0) FROM (VALUES (0), (1)) LEFT JOIN {t} ON column1 = (queue > 0) "
     "GROUP BY column1",
@@ -99,10 +105,11 @@ _EVICTION: Final = {
     "updated": "CREATE TRIGGER IF NOT EXISTS {t}_updated AFTER UPDATE OF entry, queue ON {t} BEGIN "
     "{less} length(old.entry) WHERE main = (old.queue > 0); "
     "{more} length(new.entry) WHERE main = (new.queue > 0); END",
-    "read_weights": "SELECT entries, bytes FROM {t}_weights ORDER BY main",
-    "first_small": "SELECT rowid, {name}, length(entry) FROM {t} WHERE queue = 0 "
+    "read_weights": "SELECT entries, bytes FROM {t}_weights WHERE main IN (0, 1) AND entries >= 0 "
+    "AND bytes >= 0 AND typeof(entries) = 'integer' AND typeof(bytes) = 'integer' ORDER BY main",
+    "first_small": "SELECT rowid, {name}, ifnull(length(entry), 0) FROM {t} WHERE queue = 0 "
     "ORDER BY rowid LIMIT 1",
-    "first_main": "SELECT rowid, {name}, length(entry) FROM {t} WHERE queue > 0 "
+    "first_main": "SELECT rowid, {name}, ifnull(length(entry), 0) FROM {t} WHERE queue > 0 "
     "ORDER BY queue LIMIT 1",
     "to_main": "UPDATE {t} SET queue = (SELECT max(queue) FROM {t}) + 1 WHERE rowid = ?",
     "to_main_by_name": "UPDATE {t} SET queue = (SELECT max(queue) FROM {t}) + 1 "

@@ -20,12 +20,14 @@ from kvwrap.core.primitives import ABSENT, Collection, Expected, KeyRange, Page
 from kvwrap.core.randomness import new_version
 from kvwrap.errors import ConfigurationError, ValueTooLarge
 from kvwrap.stores.shared.versions import to_signed
-from kvwrap.stores.sqlite.errors import Later, check_undecodable, code_of
+from kvwrap.stores.sqlite.errors import Later, check_undecodable
 from kvwrap.stores.sqlite.eviction import Eviction
 from kvwrap.stores.sqlite.statements import SMALL, bounds, is_table_name, statements, with_marks
 
 _KEYS_PER_SELECT: Final = 512
 """Maximum number of keys in a SELECT; every SQLite allows at least 999 variables."""
+
+_COLUMNS: Final = ("collection", "key", "expires_at", "version", "entry")
 
 _SWEEP_SIZE: Final = 1000
 """Maximum number of expired rows that `sweep` deletes in one transaction.
@@ -96,17 +98,14 @@ class Table:
                 f"tell names apart by their case; got {self.name!r}",
                 store=self._store,
             )
-        try:
-            self.probe(connection)
-        except sqlite3.OperationalError as error:
-            if code_of(error) != sqlite3.SQLITE_ERROR:
-                raise
+        names = {name for (name,) in connection.execute(self._sql["stored_columns"])}
+        if not names.issuperset(_COLUMNS):
             raise ConfigurationError(
                 f"the table {self.name!r} must be one that kvwrap created; it is missing from a "
-                "file that is only read, or it has other columns. Give the store another "
-                "table=",
+                "file that is only read, it has other columns, or some that are computed. Give the "
+                "store another table=",
                 store=self._store,
-            ) from error
+            )
 
     def probe(self, connection: sqlite3.Connection) -> None:
         """Raise sqlite3.OperationalError if the table or one of its columns is missing."""

@@ -120,17 +120,19 @@ async def test_a_stale_value_that_expires_while_the_far_store_fails_is_not_serve
         await reading
 
 
-async def test_a_read_that_succeeds_ends_the_cooldown(far: Far, clock: ManualClock) -> None:
+@pytest.mark.parametrize("keys", [["a"], ["a", "b"]])
+async def test_a_read_that_succeeds_ends_the_cooldown(
+    far: Far, clock: ManualClock, keys: list[str]
+) -> None:
     store = over(far, ttl=1, stale_if_error=100)
     far.error = StoreUnavailable("down")
     with pytest.raises(StoreUnavailable):
-        await store.get("a")
+        await store.get_many(keys)
     far.error = None
-    await far.put("a", 1)
-    assert await store.get("a") == 1
-    await far.put("a", 2)
-    clock.advance(2)
-    assert await store.get("a") == 2
+    for value in (1, 2):
+        await far.put_many(keys, [value] * len(keys))
+        assert await store.get_many(keys) == [value] * len(keys)
+        clock.advance(2)
 
 
 @pytest.mark.parametrize("change", ["put", "delete", "destroy_collection", "destroy", "clear"])

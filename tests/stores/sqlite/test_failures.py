@@ -205,6 +205,43 @@ async def test_a_table_of_others_without_a_column_is_refused(file: Path, missing
                 await store.get("k")
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "TABLE kvwrap (collection, key, expires_at, version, entry AS ({}))",
+        "TABLE kvwrap (collection, key, expires_at, version, entry AS ({}) STORED)",
+        "VIEW kvwrap AS SELECT '' collection, 'k' key, 0 expires_at, 1 version, {} AS entry",
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_table_that_computes_its_rows_is_refused(
+    file: Path, schema: str, read_only: bool
+) -> None:
+    """A file of a few KB would take any amount of memory."""
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute(f"CREATE {schema.format('zeroblob(900000000)')}")
+    with pytest.raises(ConfigurationError, match="one that kvwrap created"):
+        await SQLiteStore(file, read_only=read_only).get("k")
+
+
+@pytest.mark.parametrize("expiry", ["'text'", "x'ff'", "9e99", "'9999999999999999999'"])
+@pytest.mark.parametrize("call", ["delete", "pop", "remove"])
+async def test_an_expiry_that_is_no_integer_stops_no_removal(
+    file: Path, call: str, expiry: str
+) -> None:
+    async with SQLiteStore(file) as store:
+        await store.put("a", 1)
+        found = await store.get_versioned("a")
+        assert found is not None
+        with contextlib.closing(sqlite3.connect(file)) as other, other:
+            other.execute(f"UPDATE kvwrap SET expires_at = {expiry}")
+        if call == "remove":
+            await store.compare_and_delete("a", found.version)
+        else:
+            await getattr(store, call)("a")
+        assert await store.get("a") is None
+
+
 async def test_names_that_are_not_text_are_in_no_listing(file: Path, clock: ManualClock) -> None:
     """No key has such a name, so nothing else of kvwrap meets them either."""
     keys = [f"k{number:04}" for number in range(1200)]
