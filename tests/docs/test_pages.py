@@ -11,6 +11,7 @@ import pytest
 from kvwrap.builder import LAYERS
 from kvwrap.core.registry import STORES
 from kvwrap.layers.read_through.counts import TierCounts
+from tests.docs.test_snippets import SNIPPET
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -105,3 +106,35 @@ def test_code_gets_the_classes_that_the_style_sheet_wraps() -> None:
     assert ".language-text pre" in styles
     configuration = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "pymdownx.highlight: { pygments_lang_class: true }" in configuration
+
+
+EXTRAS = {
+    "redis": r"RedisStore\(|redis(s|\+\w+)?://",
+    "valkey": r"ValkeyStore\(|valkey://",
+    "postgresql": r"PostgreSQLStore\(|postgresql://",
+    "lmdb": r"LMDBStore\(",
+    "dynamodb": r"DynamoDBStore\(",
+    "mongodb": r"MongoDBStore\(",
+    "nats": r"NATSStore\(",
+    "etcd": r"EtcdStore\(",
+    "object": r"ObjectStore\(",
+    "lz4": r'"lz4"',
+    "brotli": r'"brotli"',
+    "prometheus": r"import prometheus|prometheus_client",
+    "opentelemetry": r"import opentelemetry|from opentelemetry",
+}
+"""What code needs an extra for."""
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_page_names_the_extras_that_its_code_needs(extra: str) -> None:
+    named = re.compile(
+        rf"extras? [^.\n]*`{extra}`|`{extra}`[^.\n]*extra|\[[\w,]*\b{extra}\b[\w,]*\]\""
+    )
+    silent = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        page = path.read_text(encoding="utf-8")
+        code = "\n".join(re.sub("#.*", "", match[2]) for match in SNIPPET.finditer(page))
+        if re.search(EXTRAS[extra], code) and not named.search(page):
+            silent.append(str(path.relative_to(ROOT)))
+    assert silent == []
