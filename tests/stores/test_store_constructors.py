@@ -56,6 +56,13 @@ def test_invalid_arguments_are_refused(name: str, parameter: str) -> None:
         assert (parameter, value) in ACCEPTED, f"{parameter} accepts {value!r}"
 
 
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
+def test_a_refusal_names_the_argument(name: str, parameter: str) -> None:
+    given = {**REQUIRED.get(name.removesuffix("+srv"), {}), parameter: object()}
+    with pytest.raises(ConfigurationError, match=rf"(?i)\b{parameter}\b"):
+        store_class(name)(**given)
+
+
 @pytest.mark.parametrize("name", sorted({*STORES} - {"mongodb+srv"}))
 def test_every_store_takes_the_name_of_its_default_collection(name: str) -> None:
     arguments: dict[str, Any] = {**REQUIRED.get(name, {}), "default_collection": "home"}
