@@ -115,18 +115,16 @@ class Coalesce(Layer):
                 "Remove one.",
             )
 
-    async def setup(self) -> None:
-        await super().setup()
-        self._is_closing = False
-
     async def teardown(self) -> None:
         """Send all collected calls and wait for their results."""
         self._is_closing = True
-        while self._is_scheduled or self._tasks:
-            self._flush()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-        self._is_closing = False
+        try:
+            while self._is_scheduled or self._tasks:
+                self._flush()
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+        finally:
+            self._is_closing = False
         await super().teardown()
 
     async def _ready_to_send(self) -> None:

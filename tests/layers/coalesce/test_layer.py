@@ -229,6 +229,24 @@ async def test_a_closed_layer_sends_nothing_over_a_backend_that_is_open(backend:
         assert await backend.get("a") == 1
 
 
+async def test_a_layer_whose_closing_was_cancelled_sends_nothing_either(backend: Backend) -> None:
+    store = Coalesce().over(backend)
+    async with backend:
+        await store.open()
+        backend.hold = asyncio.Event()
+        putting = asyncio.create_task(store.put("a", 1))
+        await settle()
+        closing = asyncio.create_task(store.close())
+        await settle()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        backend.hold.set()
+        await putting
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.find(Coalesce).read(None, ["a"])
+
+
 async def test_the_layer_is_idle_unless_calls_are_collected_or_sent(backend: Backend) -> None:
     store = Coalesce().over(backend)
     assert store.idle
