@@ -17,6 +17,7 @@ from kvwrap.cli.options import (
 )
 from kvwrap.cli.output import echo, echo_json, echo_table, shown_name
 from kvwrap.cli.stores import has_collections, load
+from kvwrap.errors import ConfigurationError
 
 LimitOption = Annotated[int | None, Parameter(help="Maximum number of keys; default: all.")]
 
@@ -36,6 +37,8 @@ async def keys(
     With --json each line is a JSON string. Else a key with characters that a terminal does not show
     is quoted, with these escaped. The exit code is 1 if there is no such collection.
     """
+    if limit is not None and limit < 0:
+        raise ConfigurationError(f"`--limit` must be an int of 0 or more; got {limit}")
     count = 0
     async with load(store, python=python) as opened:
         async for key in opened.scan(collection=collection, prefix=prefix):

@@ -220,7 +220,8 @@ def _message_of(error: Any, exceptions: Any, app: Any) -> str:
         option = (error.token.keyword or error.token.value).partition("=")[0]
         names = [name for each in error.argument_collection for name in each.names]
         options = [name for name in names if name.startswith("--")]
-        return f"unknown option, {option!r}: {suggest(option, options)}"
+        hint = "" if option.startswith("--") else "; after --, such a word is no option"
+        return f"unknown option, {option!r}: {suggest(option, options)}{hint}"
     return str(error)
 
 

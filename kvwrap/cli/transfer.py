@@ -27,7 +27,7 @@ from kvwrap.cli.options import (
     StoreArgument,
     YesOption,
 )
-from kvwrap.cli.output import echo_json, standard_output, tell
+from kvwrap.cli.output import echo_json, is_terminal, standard_output, tell
 from kvwrap.cli.progress import Bar
 from kvwrap.cli.stores import chosen, has_collections, load
 from kvwrap.copying.exporting import export_lines
@@ -67,7 +67,8 @@ async def export(
     async with load(store, python=python) as opened:
         if not await has_collections(opened, collections):
             return NO
-        with _sink(file) as sink, Bar("export", quiet=quiet) as bar:
+        is_among_lines = not to_file and is_terminal(sys.stdout)
+        with _sink(file) as sink, Bar("export", quiet=quiet or is_among_lines) as bar:
             await bar.measure(opened, prefix, collections)
             report = await export_lines(
                 opened,
@@ -88,9 +89,15 @@ async def export(
 
 
 async def _may_write(file: str, *, yes: bool) -> bool:
-    return not await run_in_thread(Path(file).exists) or await confirm(
-        f"replace the file {file!r}?", yes=yes
-    )
+    path = Path(file)
+    if not await run_in_thread(path.exists):
+        return True
+    if not await run_in_thread(path.is_file):
+        raise ConfigurationError(
+            f"FILE must be the path of a file; {file!r} is a folder, or no file: name another one, "
+            "or - for standard output"
+        )
+    return await confirm(f"replace the file {file!r}?", yes=yes)
 
 
 @contextmanager

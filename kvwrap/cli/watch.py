@@ -12,6 +12,7 @@ from kvwrap.cli.options import JSONOption, PrefixOption, PythonOption, StoreArgu
 from kvwrap.cli.output import echo, echo_json, shown_name
 from kvwrap.cli.stores import load
 from kvwrap.core.changes import ALL
+from kvwrap.core.validation import checked_count
 
 
 async def watch(
@@ -33,7 +34,7 @@ async def watch(
 
     They are those that any process makes. After "lost", any of the entries may have changed.
     """
-    left = limit
+    left = None if limit is None else checked_count(limit, "--limit")
     scope = ALL if collection is None else collection or None
     async with (
         load(store, python=python) as opened,

@@ -29,6 +29,7 @@ def test_keys_are_listed_one_on_a_line(url: str, run: Run) -> None:
     assert run("keys", url, "--prefix", "é").out == "é\n"
     assert len(run("keys", url, "--limit", "2").out.splitlines()) == 2
     assert run("keys", url, "--limit", "0").out == ""
+    assert "`--limit` must be" in run("keys", url, "--limit=-1").err
     assert run("keys", url, "-c", "u\x1bs").out == "k\n"
 
 

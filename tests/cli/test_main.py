@@ -75,6 +75,7 @@ def test_the_version_is_that_of_the_package(option: str, run: Run) -> None:
         (["--verbose"], "unknown option, '--verbose'"),
         (["get", "memory://", "k", "--colection=c"], "did you mean '--collection'?"),
         (["get", "memory://", "k", "-z"], "unknown option, '-z'"),
+        (["get", "memory://", "-key"], "; after --, such a word is no option (kvwrap get --help)"),
         (["get", "memory://", "k", "--collection"], "--collection requires an argument"),
         (["get", "memory://", "k", "extra"], "takes STORE KEY only (kvwrap get --help)"),
         (["keys", "memory://", "user:"], "STORE only; --prefix and --collection choose"),

@@ -26,6 +26,17 @@ def test_a_bar_tells_how_many_of_how_many(tmp_path: Path, run: Run, terminal: No
     assert run("copy", url, f"sqlite:///{tmp_path}/c.db", "--quiet").err == ""
 
 
+def test_an_export_to_the_terminal_has_no_bar_among_its_lines(
+    tmp_path: Path, run: Run, terminal: None
+) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    run("put", url, "k", "1")
+    result = run("export", url)
+    assert "keys/s" not in result.err
+    assert "1 seen, 1 copied" in result.err
+    assert "keys/s" in run("export", url, f"{tmp_path}/lines").err
+
+
 def test_programs_see_no_bar(tmp_path: Path, run: Run) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     run("put", url, "k", "1")

@@ -84,6 +84,15 @@ def test_bytes_survive(tmp_path: Path, run: Run) -> None:
     assert run("export", two).out == out
 
 
+def test_a_folder_is_no_file_to_write(url: str, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    result = run("export", url, str(folder), "--yes")
+    assert result.code == 2
+    assert "FILE must be the path of a file" in result.err
+    assert not list(tmp_path.glob("folder.*"))
+
+
 def test_an_existing_file_is_replaced_only_if_asked(url: str, tmp_path: Path, run: Run) -> None:
     file = tmp_path / "kept"
     file.write_text("precious")

@@ -45,6 +45,7 @@ def test_changes_are_printed(scopes: list[Scope], run: Run) -> None:
     assert first.split()[1:] == ["put", "(default)", "'a\\x1b'"]
     assert second.split()[1:] == ["removed", "users", "b"]
     assert run("watch", "memory://", "--limit", "1").out.split()[1] == "lost"
+    assert "`--limit` must be" in run("watch", "memory://", "--limit", "0").err
 
 
 def test_changes_are_printed_for_programs(scopes: list[Scope], run: Run) -> None:
