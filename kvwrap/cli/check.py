@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from kvwrap.config.load import stack_names
 from kvwrap.core.deadlines import time_limit
 from kvwrap.core.described import redact
 from kvwrap.core.health import Reached, chains, reach
+from kvwrap.core.part import Part
 from kvwrap.core.store import Store
 from kvwrap.core.validation import checked_seconds
 from kvwrap.errors import KvwrapError, StackWarning
@@ -128,10 +130,27 @@ async def _check(target: str, limit: float, python: bool) -> list[Checked]:
         for role, chain in chains(stack)
         for finding in chain.findings
     ]
+    journals = [
+        _of_journal(target, layer)
+        for layer in stack.layers
+        if "journals" in layer.traits and "journal" in layer.arguments
+    ]
     stack = as_tool(stack, creates=False)
     reached = [_of_backend(target, each) for each in await reach(stack, limit)]
     sampled = [] if any(map(_is_trouble, reached)) else await _sample(target, stack, limit)
-    return [*findings, *reached, *sampled]
+    return [*findings, *journals, *reached, *sampled]
+
+
+def _of_journal(target: str, layer: Part) -> Checked:
+    """Check that a layer's journal is there or can be created; the application alone opens it."""
+    path = Path(layer.arguments["journal"])
+    checked = Checked(target, f"journal {str(path)!r} of {layer.name}")
+    if not path.exists():
+        if os.access(path.parent, os.W_OK | os.X_OK):
+            checked.to_come = "the application creates it when it opens the stack"
+        else:
+            checked.mend = "its folder must exist and be one in which this user may create files"
+    return checked
 
 
 def _of_backend(target: str, reached: Reached) -> Checked:

@@ -105,7 +105,17 @@ def test_the_journal_is_the_applications(name: str, file: Path, run: Run) -> Non
     journal = file.parent / f"{name}.journal"
     journal.unlink()
     assert run("get", place, "b").out == "2\n"
-    assert run("check", place).code == 0
+    assert f"journal '{journal}' of " in run("check", place).out
+    (checked,) = [
+        each
+        for each in json.loads(run("check", place, "--json").out)["checks"]
+        if each["part"].startswith("journal ")
+    ]
+    assert (checked["mend"], checked["to_come"] is not None) == (None, True)
+    file.write_text(_JOURNALS.replace(f'"{name}.journal"', f'"missing/{name}.journal"'))
+    result = run("check", place)
+    assert (result.code, "its folder must exist" in result.out) == (1, True)
+    file.write_text(_JOURNALS)
     assert not journal.exists()
     assert journal.name in run("explain", place).out, "which shows the stack as it is described"
 
