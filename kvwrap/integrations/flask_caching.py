@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flask_caching.backends.base import BaseCache
 else:
     BaseCache = need(
-        "flask_caching.backends.base", extra="flask_caching", wanted_by=__name__
+        "flask_caching.backends.base", extra="flask-caching", wanted_by=__name__
     ).BaseCache
 
 

@@ -13,7 +13,7 @@ from kvwrap.views.sync import SyncStore
 if TYPE_CHECKING:
     from requests_cache.backends.base import BaseCache, BaseStorage
 else:
-    _library = need("requests_cache.backends.base", extra="requests_cache", wanted_by=__name__)
+    _library = need("requests_cache.backends.base", extra="requests-cache", wanted_by=__name__)
     BaseCache, BaseStorage = _library.BaseCache, _library.BaseStorage
 
 

@@ -38,7 +38,8 @@ def test_every_integration_is_linked_and_has_its_line_to_install(page: str, fold
         assert f"({folder}integrations/{name}" in text
     with (ROOT / "pyproject.toml").open("rb") as file:
         extras = set(tomllib.load(file)["project"]["optional-dependencies"])
-    modules = {path.stem for path in (ROOT / "kvwrap" / "integrations").iterdir()}
+    folder_of_modules = ROOT / "kvwrap" / "integrations"
+    modules = {path.stem.replace("_", "-") for path in folder_of_modules.iterdir()}
     for extra in (extras & modules) - {"prometheus", "opentelemetry"}:
         assert f'`pip install ".[{extra}]"`' in text
         assert sum(f'pip install ".[{extra}]"' in each for each in pages.values()) == 1
