@@ -133,7 +133,7 @@ def test_an_object_from_code_says_so():
         (layer(type="prefix_collection"), ["layers[0]", "prefix"]),
         (layer(type="clamp_ttl", minimum=5, maximum=1), ["layers[0]", "minimum"]),
         (layer(type="clamp_ttl", minimum="1m"), ["layers[0].minimum", "number"]),
-        (layer(type="clamp_ttl", minimum=-1), ["layers[0]", "ttl"]),
+        (layer(type="clamp_ttl", minimum=-1), ["layers[0]", "`minimum`"]),
         (layer(type="read_only", on_write="rais"), ["layers[0].on_write", "'raise'"]),
         (layer(type="retry", on=["StoreTimeot"]), ["layers[0].on[0]", "'StoreTimeout'"]),
         (layer(type="timeout", operations={"read": "1"}), ["layers[0].operations.read", "number"]),
