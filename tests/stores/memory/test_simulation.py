@@ -48,6 +48,17 @@ def test_what_has_expired_gives_way(clock: ManualClock) -> None:
     assert simulation.use((None, "new"), 6.0)
 
 
+def test_what_is_put_again_has_its_new_size_and_times() -> None:
+    store = MemoryStore(max_bytes=100)
+    assert store.limits is not None
+    simulation = store.limits.simulate(None, 100)
+    simulation.put(Outline(None, "a", 10, 5.0, 5.0), 0.0)
+    simulation.put(Outline(None, "a", 95, inf, inf), 1.0)
+    assert simulation.use((None, "a"), 6.0)
+    simulation.put(Outline(None, "b", 10, inf, inf), 6.0)
+    assert len(simulation) == 1
+
+
 def test_ranges_and_everything_can_be_dropped() -> None:
     store = MemoryStore(max_entries=10)
     assert store.limits is not None

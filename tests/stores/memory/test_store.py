@@ -38,6 +38,17 @@ async def test_an_overwritten_entry_was_used() -> None:
     assert await store.get("b") == 5
 
 
+async def test_an_entry_that_was_used_stays_so_when_it_expires_earlier(clock: ManualClock) -> None:
+    store = MemoryStore(max_entries=10, clock=clock)
+    await store.put("used", 1, ttl=100)
+    for _ in range(2):
+        assert await store.get("used") == 1
+    assert await store.expire("used", 50)
+    for number in range(50):
+        await store.put(f"new{number}", number)
+    assert await store.get("used") == 1
+
+
 async def test_expired_entries_are_evicted_before_live_ones(clock: ManualClock) -> None:
     store = MemoryStore(max_entries=2, clock=clock)
     await store.put("old", 1)
@@ -70,7 +81,7 @@ async def test_the_size_is_that_of_what_is_held(clock: ManualClock) -> None:
 
     for length in range(20):
         # Each replaces a live entry, of another size and with another end.
-        await store.put_many(["a", "b"], ["x" * length, "y" * (40 - length)], ttl=5 + length)
+        await store.put_many(["a", "b"], ["x" * length, "y" * (57 - 2 * length)], ttl=5 + length)
         assert store.size == await held() > 0
     await store.delete("a")
     assert store.size == await held() > 0
