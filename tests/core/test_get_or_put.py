@@ -11,8 +11,10 @@ import pytest
 
 import kvwrap
 from kvwrap import (
+    ConfigurationError,
     Deadlock,
     InvalidKey,
+    InvalidTTL,
     InvalidValue,
     KvwrapError,
     MemoryStore,
@@ -330,6 +332,50 @@ async def test_one_that_waited_for_an_increment_gets_its_sum():
     go.set()
     assert await increment == 5
     assert await within_seconds(computed) == 5
+
+
+async def test_what_is_not_kept_is_counted():
+    store = MemoryStore()
+    for _ in range(2):
+        assert (
+            await store.get_or_put("k", lambda: None, keep=lambda value: value is not None) is None
+        )
+    counts = store.computations
+    assert (counts.computed, counts.not_kept, counts.stored) == (2, 2, 0)
+
+
+async def asynchronous(value):
+    return value
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"on_error": "ignore"}, "on_error"),
+        ({"on_invalid": None}, "on_invalid"),
+        ({"across": "threads"}, "across"),
+        ({"keep": True}, "keep"),
+        ({"keep": asynchronous}, "keep"),
+        ({"ttl": asynchronous}, "ttl"),
+        ({"tags": "one"}, "tags"),
+        ({"tags": asynchronous}, "tags"),
+        ({"ttl": 5, "stale_ttl": 5, "soft_timeout": 0}, "soft_timeout"),
+        ({"ttl": 5, "soft_timeout": 5}, "soft_timeout"),
+        ({"ttl": 5, "stale_ttl": 0}, "stale_ttl"),
+        ({"stale_ttl": 5}, "stale_ttl"),
+    ],
+)
+async def test_a_wrong_option_is_refused_by_its_name(options, name):
+    store = stack().tags(b"s" * 16).over(MemoryStore())
+    with pytest.raises((ConfigurationError, InvalidTTL), match=f"`{name}`"):
+        await store.get_or_put("k", lambda: 1, **options)
+    with pytest.raises((ConfigurationError, InvalidTTL), match=f"`{name}`"):
+        store.cached(**options)
+    if "soft_timeout" not in options:
+        with pytest.raises((ConfigurationError, InvalidTTL), match=f"`{name}`"):
+            await store.get_or_put_many(["k"], lambda keys: {}, **options)
+        with pytest.raises((ConfigurationError, InvalidTTL), match=f"`{name}`"):
+            store.cached_many(**options)
 
 
 async def test_a_key_is_checked_as_everywhere():

@@ -270,8 +270,18 @@ async def test_a_background_failure_is_logged_and_a_later_call_tries_again(clock
     assert store.computations.failed == 2
 
 
-@pytest.mark.parametrize("outcome", ["fails", "fails for a caller", "ends"])
-async def test_a_background_failure_is_logged_if_no_caller_gets_it(clock, caplog, outcome):
+@pytest.mark.parametrize(
+    ("outcome", "soft_timeouts"),
+    [
+        ("fails", ()),
+        ("fails for a caller", (1_000,)),
+        ("fails after its time", (50,)),
+        ("ends", ()),
+    ],
+)
+async def test_a_background_failure_is_logged_if_no_caller_gets_it(
+    clock, caplog, outcome, soft_timeouts
+):
     store, go = MemoryStore(clock=clock), asyncio.Event()
     await make(store)
     clock.advance(10)
@@ -287,10 +297,11 @@ async def test_a_background_failure_is_logged_if_no_caller_gets_it(clock, caplog
 
     with caplog.at_level(logging.WARNING, "kvwrap.computed"):
         assert await too_slow(clock, call(1)) == ["v"]
-        waiting = [asyncio.create_task(call(1_000))] if outcome == "fails for a caller" else []
+        waiting = [asyncio.create_task(call(soft_timeout)) for soft_timeout in soft_timeouts]
         while clock.sleeping < len(waiting):
             await asyncio.sleep(0)
         clock.advance(100)  # to the end of the stale value
+        await clock.settle()
         go.set()
         while not store.idle:
             await asyncio.sleep(0)
