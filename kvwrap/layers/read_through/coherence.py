@@ -270,8 +270,6 @@ class Coherence(Measured):
 
         Returns True if what is read may be kept.
         """
-        if self.rung == "ttl":
-            return True
         if self.is_elsewhere:
             return False
         may_keep = True
