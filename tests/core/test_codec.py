@@ -87,6 +87,14 @@ def test_an_annotation_is_taken_by_its_kind() -> None:
     assert codec.split_annotations(codec.ZSTD + run) == (b"", codec.ZSTD + run)
 
 
+def test_an_annotation_is_found_wherever_it_stands() -> None:
+    date = codec.annotation(codec.WRITE_DATE, b"date")
+    alike = codec.step(codec.OTHER_STEP, bytes((codec.WRITE_DATE,)) + b"abc")  # and is no annotation
+    other = codec.annotation(0x55, b"other")
+    assert codec.find_annotation(other + alike + date + codec.JSON, codec.WRITE_DATE) == b"date"
+    assert codec.find_annotation(other + alike + codec.JSON, codec.WRITE_DATE) is None
+
+
 def test_forms_are_the_same_wherever_annotations_stand() -> None:
     one, two = codec.annotation(0x7F, b"one"), codec.annotation(0x7F, b"two")
     assert codec.same_form(one + codec.ZSTD + codec.JSON, codec.ZSTD + one + codec.JSON)

@@ -122,6 +122,15 @@ def test_raw_is_suggested_only_where_there_is_one() -> None:
     assert "raw" not in str(caught.value)
 
 
+def test_bytes_of_another_program_are_told_from_damaged_ones() -> None:
+    data = Entry(b"body" * 20, codec.JSON, 1.0, None, 1).to_bytes(None, "k")
+    for foreign in (b"theirs", b"theirs" * 20, b"x" + data[1:], data[:20]):
+        with pytest.raises(CorruptEntry, match="another program's, or were altered"):
+            Entry.from_bytes(foreign, None, "k", "Store")
+    with pytest.raises(CorruptEntry, match="altered, truncated, or written under another name"):
+        Entry.from_bytes(data[:-1], None, "k", "Store")
+
+
 def test_the_header_is_as_documented() -> None:
     entry = Entry(b"body", b"\x10\x01", 1_700_000_000.123, 1_700_000_060.5, 0x0102030405060708)
     data = entry.to_bytes("there", "key")

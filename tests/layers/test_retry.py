@@ -199,6 +199,17 @@ async def test_the_errors_to_retry_can_be_chosen(clock):
         await store.put("a", 1)
 
 
+async def test_attempts_and_calls_that_were_given_up_are_counted(clock):
+    store = retrying(down(), down(), down(), down(), clock=clock, attempts=3)
+    retry = store.find(Retry)
+    assert (retry.retried, retry.given_up) == (0, 0)
+    with pytest.raises(StoreUnavailable):
+        await finish(clock, store.get("a"))
+    assert (retry.retried, retry.given_up) == (2, 1)
+    await finish(clock, store.get("a"))
+    assert (retry.retried, retry.given_up) == (3, 1)
+
+
 async def test_with_one_attempt_nothing_is_retried(clock):
     store = retrying(down(), clock=clock, attempts=1)
     with pytest.raises(StoreUnavailable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from typing import Any
 
 import pytest
@@ -106,3 +107,39 @@ def test_an_invalid_password_is_not_shown() -> None:
     with pytest.raises(ConfigurationError) as raised:
         RedisStore(host="localhost", password=wrong)
     assert "hidden" not in str(raised.value)
+
+
+OPTIONS = [
+    pytest.param(name, option, id=f"{name}-{option}")
+    for name in sorted({*STORES} - {"mongodb+srv"})
+    for listed in re.findall(
+        r"Options: ((?:`\w+`[,\s]*)+)", getattr(store_class(name).from_url, "__doc__", "") or ""
+    )
+    for option in re.findall(r"\w+", listed)
+]
+URLS = {
+    "az": "az://container?",
+    "dynamodb": "dynamodb://table?region=eu-1&",
+    "file-tree": "file-tree:///never-opened?",
+    "lmdb": "lmdb:///never-opened?",
+    "memory": "memory://?",
+    "postgresql": "postgresql://localhost/d?",
+    "s3": "s3://bucket?",
+    "sqlite": "sqlite:///never-opened.db?",
+}
+
+
+def test_options_are_listed() -> None:
+    assert len(OPTIONS) > 20
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_the_options_that_a_store_lists_are_known(name: str, option: str) -> None:
+    url = URLS.get(name, f"{name}://localhost?")
+    try:
+        store_from_url(f"{url}{option}=\0")
+    except ConfigurationError as error:
+        problem = str(error)
+    else:
+        problem = ""
+    assert "unknown URL option" not in problem

@@ -50,13 +50,13 @@ class Tls:
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)
-        except OSError as error:  # also of ssl
+        except (OSError, ValueError) as error:  # also of ssl, and for a null byte
             raise _unusable("ca", self.ca, "certificates in PEM form", error) from error
         if self.cert is not None:
             try:
                 # An empty passphrase: otherwise OpenSSL would ask for one at the terminal.
                 context.load_cert_chain(self.cert, self.key, password="")
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise _unusable(
                     "cert",
                     self.cert,
@@ -138,8 +138,9 @@ def has_no_tls(error: BaseException) -> bool:
     return False
 
 
-def _unusable(name: str, path: str | None, content: str, error: OSError) -> ConfigurationError:
+def _unusable(name: str, path: str | None, content: str, error: Exception) -> ConfigurationError:
+    problem = getattr(error, "strerror", None) or "not in that form"
     return ConfigurationError(
         f"`{name}` must be a file with {content}; {path!r} cannot be used "
-        f"({type(error).__name__}: {error.strerror or 'not in that form'})"
+        f"({type(error).__name__}: {problem})"
     )

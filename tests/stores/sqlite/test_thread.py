@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from kvwrap.core.threads import SingleThread
+from kvwrap.stores.sqlite.calls import Call, Calls
 from kvwrap.stores.sqlite.thread import ConnectionThread
 
 
@@ -52,3 +53,15 @@ async def test_a_call_for_which_no_thread_can_be_started_leaves_nothing(
     finally:
         await thread.close(lambda: None)
     assert called == [2]
+
+
+@pytest.mark.parametrize("passes_by", ["first", "take"])
+async def test_a_call_that_was_cancelled_before_it_waits_again_has_ended(passes_by: str) -> None:
+    """Whoever gave it up waits for that."""
+    calls = Calls("a test", lambda: None, lambda: None)
+    call = Call(list, (), True, asyncio.get_running_loop().create_future())
+    call.is_cancelled = True
+    calls.put_back([call])  # another one of its transaction has failed
+    assert not (calls.first() if passes_by == "first" else calls.take(1))
+    assert call.has_ended
+    await calls.close(lambda: None)
