@@ -89,7 +89,7 @@ def test_an_annotation_is_taken_by_its_kind() -> None:
 
 def test_an_annotation_is_found_wherever_it_stands() -> None:
     date = codec.annotation(codec.WRITE_DATE, b"date")
-    alike = codec.step(codec.OTHER_STEP, bytes((codec.WRITE_DATE,)) + b"abc")  # and is no annotation
+    alike = codec.step(codec.OTHER_STEP, bytes((codec.WRITE_DATE,)) + b"abc")
     other = codec.annotation(0x55, b"other")
     assert codec.find_annotation(other + alike + date + codec.JSON, codec.WRITE_DATE) == b"date"
     assert codec.find_annotation(other + alike + codec.JSON, codec.WRITE_DATE) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import redis.exceptions
 
 from kvwrap import RedisStore, StoreTimeout, StoreUnavailable
 from kvwrap.core.changes import Scope
@@ -88,8 +89,9 @@ async def test_a_cluster_is_idle_while_no_node_is_asked() -> None:
 async def test_a_watch_of_a_cluster_of_which_no_node_answers() -> None:
     tasks = asyncio.all_tasks()
     async with RedisStore("redis+cluster://127.0.0.1:1,127.0.0.1:2", timeout=60) as store:
-        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1, 127\.0\.0\.1:2"):
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1, 127\.0\.0\.1:2") as caught:
             await store.subscribe(Scope(), print)
+        assert isinstance(caught.value.__cause__, redis.exceptions.ConnectionError)
     assert asyncio.all_tasks() <= tasks
 
 

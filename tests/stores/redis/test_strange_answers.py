@@ -15,6 +15,7 @@ STRANGE = {
     "number": b":5\r\n",
     "nothing": b"$-1\r\n",
     "text": b"$1\r\nx\r\n",
+    "bytes": b"$1\r\n\xff\r\n",
     "empty list": b"*0\r\n",
     "list of a number": b"*1\r\n:1\r\n",
     "list of too many": b"*3\r\n$1\r\nx\r\n$1\r\nx\r\n$1\r\nx\r\n",
