@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from kvwrap import RedisStore
+import pytest
+
+from kvwrap import RedisStore, StoreUnavailable
 from tests.stores.redis.scripted import ScriptedServer
 
 
@@ -67,3 +69,19 @@ async def test_a_connection_to_an_earlier_master_is_closed_after_its_round_trip(
             assert await store.get("c") is None
             assert later.asked.is_set()
             assert not later.left.is_set()
+
+
+@pytest.mark.parametrize("address", [(b"127.0.0.1", b"x"), (b"127.0.0.1",), (b"a", b"1", b"2")])
+async def test_what_is_no_address_of_a_master_is_no_master(address: tuple[bytes, ...]) -> None:
+    class Confused(ScriptedServer):
+        def answer(self, command: list[bytes]) -> bytes:
+            if command[0] == b"SENTINEL":
+                parts = (b"$%d\r\n%s\r\n" % (len(part), part) for part in address)
+                return b"*%d\r\n" % len(address) + b"".join(parts)
+            return super().answer(command)
+
+    async with Confused() as sentinel:
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+        async with RedisStore(url, timeout=60) as store:
+            with pytest.raises(StoreUnavailable, match="do not know the service 'main'"):
+                await store.get("a")
