@@ -87,11 +87,11 @@ class RedisLink:
         known = driver("redis.exceptions")
         try:
             return await call
-        except (known.RedisError, OSError) as error:
-            raise translate_error(error, self.server, store=self._store) from error
-        except KvwrapError as error:
+        except KvwrapError as error:  # of which some are OSErrors
             error.store = self._store
             raise
+        except (known.RedisError, OSError) as error:
+            raise translate_error(error, self.server, store=self._store) from error
 
 
 class ServerLink(RedisLink):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from kvwrap import StoreUnavailable
+from kvwrap.stores.redis.links import ClusterLink
 from kvwrap.stores.redis.masters import parse_masters
+from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.shared.urls import Address
 
 ASKED = Address("asked", 7000)
@@ -50,3 +52,41 @@ def test_a_failed_master_with_slots_may_be_replaced(slots: bytes, is_settled: bo
 def test_other_answers_are_an_outage(nodes: Any) -> None:
     with pytest.raises(StoreUnavailable, match="CLUSTER NODES"):
         parse_masters(nodes, [], ASKED)
+
+
+class View:
+    """A connection to a master, which sees the cluster so."""
+
+    def __init__(self, nodes: str) -> None:
+        self.nodes = nodes
+
+    async def ask(self, *command: str) -> bytes:
+        return self.nodes.encode() if command == ("CLUSTER NODES",) else b"PONG"
+
+
+A, B = "a h:1@9 {}master - 0 0 1 connected 0-9", "b h:2@9 {}master - 0 0 1 connected 10-99"
+MYSELF = (("myself,", ""), ("", "myself,"))
+OTHER = "\nc h:3@9 master{} - 0 0 1 connected{}"
+
+
+@pytest.mark.parametrize(
+    ("others", "is_whole"),
+    [
+        ("", True),
+        (OTHER.format(",fail", ""), True),  # nobody takes its place
+        (OTHER.format(",fail", " 100-200"), False),
+        (OTHER.format("", ""), False),
+        (OTHER.format("", " 100-200"), False),
+    ],
+)
+async def test_a_link_is_whole_while_its_masters_are_all_that_may_have_a_key(
+    others: str, is_whole: bool
+) -> None:
+    link: Any = ClusterLink(RedisOptions(url="redis+cluster://h"), "RedisStore", cast("Any", None))
+    views = [f"{A.format(own)}\n{B.format(other)}" for own, other in MYSELF]
+    link._wires = {"a": View(views[0] + others), "b": View(views[1])}
+    if is_whole:
+        await link.ping()
+    else:
+        with pytest.raises(StoreUnavailable, match="other masters than before"):
+            await link.ping()
