@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from kvwrap import StoreUnavailable
-from kvwrap.stores.redis.links import ClusterLink
+from kvwrap.stores.redis import links
 from kvwrap.stores.redis.masters import parse_masters
 from kvwrap.stores.redis.options import RedisOptions
 from kvwrap.stores.shared.urls import Address
@@ -54,18 +55,9 @@ def test_other_answers_are_an_outage(nodes: Any) -> None:
         parse_masters(nodes, [], ASKED)
 
 
-class View:
-    """A connection to a master, which sees the cluster so."""
-
-    def __init__(self, nodes: str) -> None:
-        self.nodes = nodes
-
-    async def ask(self, *command: str) -> bytes:
-        return self.nodes.encode() if command == ("CLUSTER NODES",) else b"PONG"
-
-
 A, B = "a h:1@9 {}master - 0 0 1 connected 0-9", "b h:2@9 {}master - 0 0 1 connected 10-99"
-MYSELF = (("myself,", ""), ("", "myself,"))
+SEEN_BY_A = f"{A}\n{B}".format("myself,", "")
+SEEN_BY_B = f"{A}\n{B}".format("", "myself,")
 OTHER = "\nc h:3@9 master{} - 0 0 1 connected{}"
 
 
@@ -80,11 +72,35 @@ OTHER = "\nc h:3@9 master{} - 0 0 1 connected{}"
     ],
 )
 async def test_a_link_is_whole_while_its_masters_are_all_that_may_have_a_key(
-    others: str, is_whole: bool
+    monkeypatch: pytest.MonkeyPatch, others: str, is_whole: bool
 ) -> None:
-    link: Any = ClusterLink(RedisOptions(url="redis+cluster://h"), "RedisStore", cast("Any", None))
-    views = [f"{A.format(own)}\n{B.format(other)}" for own, other in MYSELF]
-    link._wires = {"a": View(views[0] + others), "b": View(views[1])}
+    seen = {"h:6379": SEEN_BY_A, "h:1": SEEN_BY_A, "h:2": SEEN_BY_B}
+
+    class View:
+        """A connection to a master, which sees the cluster so."""
+
+        def __init__(self, pool: object, server: str, *listeners: object) -> None:
+            self.place = server.removeprefix("Redis at ")
+
+        async def connect(self) -> None:
+            pass
+
+        async def track(self, prefix: str) -> None:
+            pass
+
+        async def ask(self, *command: str) -> Any:
+            answers = {"CLUSTER NODES": seen[self.place].encode(), "CLUSTER SLOTS": []}
+            return answers.get(command[0], b"PONG")
+
+        async def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(links, "Wire", View)
+    options = RedisOptions(url="redis+cluster://h", timeout=60)
+    link = links.ClusterLink(options, "RedisStore", cast("Any", SimpleNamespace(cut=None)))
+    await link.connect()
+    await link.ping()
+    seen["h:1"] += others
     if is_whole:
         await link.ping()
     else:

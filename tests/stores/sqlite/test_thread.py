@@ -57,7 +57,7 @@ async def test_a_call_for_which_no_thread_can_be_started_leaves_nothing(
 
 @pytest.mark.parametrize("passes_by", ["first", "take"])
 async def test_a_call_that_was_cancelled_before_it_waits_again_has_ended(passes_by: str) -> None:
-    """Whoever gave it up waits for that."""
+    """The one who gave it up waits for that."""
     calls = Calls("a test", lambda: None, lambda: None)
     call = Call(list, (), True, asyncio.get_running_loop().create_future())
     call.is_cancelled = True
