@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvwrap import MemoryStore, Store, StoreUnavailable
+from kvwrap import AccessDenied, MemoryStore, Store, StoreUnavailable, UnsupportedOperation
 from kvwrap.core.changes import Subscription
 from kvwrap.layers.tags.records import MOMENT, Records
 from kvwrap.stores.mapping import MappingStore
@@ -125,3 +125,24 @@ async def test_a_subscription_that_failed_is_tried_again_after_a_second(clock: M
         clock.advance(0.1)
         await kept.ensure(IDENTITIES[3:4])
         assert base.attempts == 2
+
+
+@pytest.mark.parametrize("refusal", [UnsupportedOperation("it cannot"), AccessDenied("no right")])
+async def test_a_backend_that_refuses_to_tell_changes_is_asked_once(
+    clock: ManualClock, refusal: Exception
+) -> None:
+    attempts = []
+
+    class Refusing(MemoryStore):
+        async def subscribe(self, *args: Any) -> Subscription:
+            attempts.append(args)
+            raise refusal
+
+    async with Refusing(clock=clock) as base:
+        kept = records(base)
+        for number in range(3):
+            await kept.ensure(IDENTITIES[number : number + 1])
+            clock.advance(2)
+        assert len(attempts) == 1
+        assert kept.hearing.obstacle() == str(refusal)
+        assert not kept.is_loaded(IDENTITIES[:1])
