@@ -204,6 +204,25 @@ async def test_entries_of_another_program_in_redis_are_encrypted(redis_url: str)
         await base.delete_many(await base.keys())
 
 
+@pytest.mark.filterwarnings("ignore:migration-open")
+async def test_the_expiry_of_another_programs_value_is_sealed(
+    redis_url: str, clock: ManualClock
+) -> None:
+    url = redis_url.removesuffix("/0") + "/8"
+    async with RedisStore(url, raw=True, clock=clock) as base:
+        await base.put("user:7", b'{"n": 7}', ttl=600)
+        users = stack().serialize("json").encrypt(NEW, accept_plaintext=True).over(base)
+        await rewrite(users, prefix="user:")
+        assert (await users.ttl("user:7"))[1] == pytest.approx(600, abs=300)
+        (entry,) = await base.read(None, ["user:7"])
+        assert entry is not None
+        await base.write(None, ["user:7"], [entry.with_expiry(None)])
+        assert await users.get("user:7") == {"n": 7}
+        clock.advance(601)
+        assert await users.get("user:7") is None
+        await base.delete("user:7")
+
+
 async def test_dictionaries_are_rewritten_with_the_new_key() -> None:
     base = MemoryStore()
     old = stack().compress(dictionaries=True).encrypt(OLD).over(base)
