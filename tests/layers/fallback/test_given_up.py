@@ -15,9 +15,8 @@ from kvwrap import MemoryStore, RedisStore, Store, StoreUnavailable, stack
 from kvwrap.layers.fallback import Fallback
 from kvwrap.layers.write_behind import WriteBehind
 from kvwrap.testing import RedisServer
-from tests.conftest import SOAK
 
-SIZES = [1, 1_000_000, 50_000_000] if SOAK else [1, 20_000_000]
+SIZES = [1, 1_000_000, 50_000_000]
 
 
 @pytest.fixture(scope="module")

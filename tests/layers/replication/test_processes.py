@@ -14,7 +14,7 @@ from kvwrap.layers.replication import Replication
 from tests.conftest import HOUR, SOAK
 from tests.layers.replication.worker import replicated
 
-INCREMENTS = [20_000] * 3 if SOAK else [3_000, 1_000, 1_000]
+INCREMENTS = [20_000] * 3 if SOAK else [5_000, 1_000, 1_000]
 
 LIMIT = HOUR if SOAK else 100
 """Seconds. Where the first replica fails, a busy machine acknowledged 50 increments a second."""
