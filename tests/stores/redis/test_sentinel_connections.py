@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from kvwrap import RedisStore, StoreUnavailable
+from kvwrap.testing import RedisServer
 from tests.stores.redis.scripted import ScriptedServer
+from tests.stores.told import Told
 
 
 class Speaker(ScriptedServer):
@@ -22,7 +25,7 @@ class Speaker(ScriptedServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.master: Speaker = self
+        self.master: Speaker | RedisServer = self
         self.asked = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.left = asyncio.Event()
@@ -85,3 +88,16 @@ async def test_what_is_no_address_of_a_master_is_no_master(address: tuple[bytes,
         async with RedisStore(url, timeout=60) as store:
             with pytest.raises(StoreUnavailable, match="do not know the service 'main'"):
                 await store.get("a")
+
+
+async def test_a_watch_follows_sentinels_to_another_master(own_server: RedisServer) -> None:
+    with RedisServer() as later:
+        async with Speaker() as sentinel:
+            sentinel.master = own_server
+            url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+            async with RedisStore(url, timeout=60) as store, Told(store) as told:
+                await told.hears((None, "a"), partial(own_server.run, "SET kvwrap::a 1"))
+                losses = told.losses
+                sentinel.master = later  # the earlier one still says that it is a master
+                await told.until(lambda: told.losses > losses)
+                await told.hears((None, "b"), partial(later.run, "SET kvwrap::b 1"))
