@@ -46,7 +46,7 @@ def test_every_store_is_in_the_catalog() -> None:
     "cls",
     [
         *builder.LAYERS.values(),
-        *{store_class(scheme) for scheme in registry.STORES},
+        *dict.fromkeys(store_class(scheme) for scheme in registry.STORES),
     ],
     ids=lambda cls: cls.__name__,
 )
